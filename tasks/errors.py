@@ -1,0 +1,51 @@
+"""The one error family. Each error is a sentence for the user and an exit code of `tool`."""
+
+from __future__ import annotations
+
+
+class ToolError(Exception):
+    """Anything that ends a command on purpose: one line for the user, one documented exit code.
+
+    Args:
+        message: what happened, where (file, row, flag) and how to mend it, in one line.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(ToolError):
+    """A wrong flag, key or value. Several may be joined, one a line."""
+
+    exit_code = 2
+
+
+class DataError(ToolError):
+    """Input that can't be used as it is; the message names the file and row."""
+
+    exit_code = 3
+
+
+class OutOfMemory(ToolError):
+    """Not even one example fits; the message says what to change, most useful first."""
+
+    exit_code = 4
+
+
+class OutOfDisk(ToolError):
+    """Too little room, seen before the start or at the moment of writing."""
+
+    exit_code = 5
+
+
+class Preempted(ToolError):
+    """The process was asked to stop. What could be saved is saved; the same command goes on."""
+
+    exit_code = 75
+
+
+def data_errors(problems: list[str], total: int | None = None, hint: str = "") -> DataError:
+    """Joins up to ten problems of one input into one error, saying how many there were in all."""
+    total = len(problems) if total is None else total
+    shown = "; ".join(problems[:10])
+    more = f"; and {total - 10} more" if total > 10 else ""
+    return DataError(f"{shown}{more}{'. ' + hint if hint else ''}")

@@ -1,0 +1,131 @@
+"""The one way to write a file: aside, synced, then renamed. A reader sees the old file or the new one."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.errors import OutOfDisk, ToolError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk or a forbidden path into the error family, naming the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise OutOfDisk(f"no space left on the disk while writing {path}; free some or choose another --output-dir") from error
+        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)):
+            raise ToolError(f"can't write {path}: {error.strerror}; choose another folder or mend its permissions") from error
+        raise
+
+
+@contextmanager
+def writing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Opens a temporary file beside `path`; on a clean exit it is synced and takes the place of `path`.
+
+    Raises:
+        OutOfDisk: the disk is full; nothing is left behind and an older `path` is untouched.
+    """
+    path = Path(path)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoding = None if "b" in mode else "utf-8"
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(handle, mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            if os.path.exists(name):
+                os.unlink(name)
+            raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with writing(path) as file:
+        file.write(text)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes one JSON document, indented, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
+    """Makes a folder aside by `fill(folder)`, syncs every file in it, and renames it to `path`.
+
+    An existing `path` is replaced; it goes only after the new folder is whole.
+    """
+    path = Path(path)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        try:
+            os.chmod(aside, 0o777 & ~_umask())
+            fill(aside)
+            sync_tree(aside)
+            _swap(aside, path)
+        except BaseException:
+            remove_tree(aside)
+            raise
+
+
+def sync_tree(folder: Path) -> None:
+    """fsync of every file and folder below `folder`."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            _sync(os.path.join(root, name))
+        _sync(root)
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder if it is there."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _swap(aside: Path, path: Path) -> None:
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+        os.rename(path, old / "was")
+        os.rename(aside, path)
+        remove_tree(old)
+    else:
+        os.rename(aside, path)
+    _sync(path.parent)
+
+
+def _sync(path: str | Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
