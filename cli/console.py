@@ -1,0 +1,73 @@
+"""Where words go: the result to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import typer
+
+
+class State:
+    """What --json and --debug asked for; set while the command line is read."""
+
+    json: bool = False
+    debug: bool = False
+
+
+def _set_json(value: bool) -> bool:
+    State.json = State.json or value
+    return value
+
+
+def _set_debug(value: bool) -> bool:
+    State.debug = State.debug or value
+    return value
+
+
+JsonFlag = typer.Option("--json", help="Print the result as one JSON object.", callback=_set_json, is_eager=True)
+DebugFlag = typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug, is_eager=True)
+
+
+def say(text: str) -> None:
+    """A line for the reader, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def result(value: dict[str, Any], text: str) -> None:
+    """The command's result on stdout: `text` to read, or `value` as JSON where --json was given."""
+    if State.json:
+        print(json.dumps(value, ensure_ascii=False, default=_plain), flush=True)
+    elif text:
+        print(text, flush=True)
+
+
+def table(columns: list[str], rows: list[list[Any]]) -> str:
+    """A table as text: rich draws it, as wide as the terminal."""
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], (int, float)) or row[number] in (None, "") for row in rows)
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*["" if cell is None else _cell(cell) for cell in row])
+    out = StringIO()
+    width = None if sys.stdout.isatty() else 160
+    console = Console(file=out, width=width, force_terminal=sys.stdout.isatty(), highlight=False)
+    console.print(grid)
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,106 @@
+"""The command `tool`: a table of lazy commands, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from cli.console import State
+from cli.lazy import lazy_commands
+from tasks.errors import ToolError
+
+VERBS = {
+    "train": ("cli.train:build", "Train a model on your data and evaluate it."),
+    "eval": ("cli.evaluate:build", "Say how good a model or a file of predictions is."),
+    "predict": ("cli.predict:build", "Answer for new input."),
+    "data": ("cli.data:build", "Look at a data set, or write a sample of one."),
+    "runs": ("cli.runs:build", "List, show and push finished runs."),
+}
+
+HELP = """Train, quantize and evaluate models: one command from real data to a measured model.
+
+First steps: `tool train vqa --model tiny --data sample` needs no network and no GPU.
+"""
+
+EXIT_CODES = """\b
+Exit codes:
+  0   done
+  1   failed
+  2   usage or config
+  3   bad data
+  4   out of memory
+  5   out of disk
+  75  preempted, checkpoint saved: run the same command again"""
+
+
+def version(value: bool) -> None:
+    """Prints the version and ends."""
+    if value:
+        from importlib.metadata import version as of
+
+        print(f"tool {of('modeltool')}")
+        raise typer.Exit
+
+
+def build() -> TyperGroup:
+    """The root group: the table's verbs, `--version`, shell completion."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=True, no_args_is_help=True)
+
+    @app.callback(help=HELP, epilog=EXIT_CODES)
+    def root(
+        show_version: Annotated[
+            bool, typer.Option("--version", help="Print the version and exit.", callback=version, is_eager=True)
+        ] = False,
+    ) -> None:
+        pass
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    group.commands = dict(lazy_commands(VERBS))
+    return group
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command line and exits with a documented code."""
+    State.json = State.debug = False
+    try:
+        code = build().main(args=args, prog_name="tool", standalone_mode=False)
+    except typer.Abort:
+        code = _fail("stopped", 1)
+    except ToolError as error:
+        if State.debug:
+            raise
+        code = _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        code = _fail("stopped by Ctrl-C", 130)
+    except Exception as error:
+        if State.debug:
+            raise
+        code = _unexpected(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unexpected(error: Exception) -> int:
+    message = getattr(error, "format_message", None)
+    if message is not None:  # a usage error of the command line
+        text = message()
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "tool"
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(text, file=sys.stderr)
+            return 2
+        return _fail(f"{text.rstrip('.')}; see `{where} --help`", getattr(error, "exit_code", 2))
+    return _fail(f"{type(error).__name__}: {' '.join(str(error).split())} (run again with --debug for the traceback)", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    for line in message.split("\n"):
+        print(f"error: {line}", file=sys.stderr)
+    return code

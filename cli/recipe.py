@@ -1,0 +1,123 @@
+"""A recipe's verb as a command: its flags come from the config dataclass, its values back into it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from cli.console import DebugFlag, JsonFlag
+from cli.lazy import LazyCommand, command
+from recipes.config import OptionInfo, options_of, resolve, to_yaml
+from recipes.registry import recipes
+
+HELPERS = ("config", "print_config", "json_output", "debug", "ctx")
+
+
+def recipe_commands(
+    config_part: str, run_part: str, present: Callable[[Any], None], arguments: tuple[str, ...] = ()
+) -> dict[str, LazyCommand]:
+    """A lazy command a recipe, for one verb.
+
+    Args:
+        config_part, run_part: the names of the verb's config class and function among the recipe's parts.
+        present: prints what the function returns.
+    """
+
+    def build(name: str) -> Any:
+        recipe = recipes()[name]
+        config_class = recipe.part(config_part)
+        return recipe_command(
+            name, recipe.help, name, config_class,
+            lambda config: present(recipe.part(run_part)(config)), arguments,
+        )
+
+    return {
+        recipe.name: LazyCommand(recipe.name, recipe.help, functools.partial(build, recipe.name))
+        for recipe in recipes().values()
+    }
+
+
+def recipe_command(
+    name: str, help: str, recipe: str, config_class: type, run: Callable[[Any], None], arguments: tuple[str, ...] = ()
+) -> Any:
+    """Builds the command.
+
+    Args:
+        config_class: the dataclass whose options become flags.
+        run: called with the resolved config.
+        arguments: names of list options that are taken from the positional arguments instead of a flag.
+    """
+
+    def callback(**given: Any) -> None:
+        ctx, file, show = given["ctx"], given["config"], given["print_config"]
+        flags = {key: value for key, value in given.items() if key not in HELPERS and value is not None}
+        extra = list(ctx.args)
+        for key in arguments:
+            flags[key] = list(flags.get(key) or ()) or None
+        config = resolve(config_class, flags, file, _unknown(extra))
+        if show:
+            print(to_yaml(config, recipe), end="")
+            return
+        run(config)
+
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    parameters += [_parameter(info, info.name in arguments) for info in options_of(config_class)]
+    parameters += _helpers()
+    callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    settings = {"allow_extra_args": True, "ignore_unknown_options": not arguments, "help_option_names": ["--help", "-h"]}
+    return command(callback, name, help, context_settings=settings)
+
+
+def _parameter(info: OptionInfo, positional: bool) -> inspect.Parameter:
+    text = info.metadata["help"]
+    if positional:
+        kind: Any = Annotated[list[str] | None, typer.Argument(help=text, metavar=f"[{info.name.upper()}]...", show_default=False)]
+    elif info.type is bool:
+        declared = (info.flag, f"--no-{info.name.replace('_', '-')}")
+        kind = Annotated[
+            bool | None,
+            typer.Option(*declared, help=_help(info), rich_help_panel=info.metadata["panel"], show_default=False),
+        ]
+    else:
+        kind = Annotated[
+            str | None,
+            typer.Option(
+                info.flag, help=_help(info), rich_help_panel=info.metadata["panel"], metavar=info.metavar, show_default=False
+            ),
+        ]
+    return inspect.Parameter(info.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+def _help(info: OptionInfo) -> str:
+    text = str(info.metadata["help"])
+    return f"{text}  [default: {info.default_text}]" if info.default_text else text
+
+
+def _helpers() -> list[inspect.Parameter]:
+    file = Annotated[str | None, typer.Option(help="YAML file with the same names; flags win.", metavar="FILE")]
+    show = Annotated[bool, typer.Option("--print-config", help="Print the resolved config as YAML and stop.")]
+    kinds = {"config": (file, None), "print_config": (show, False), "json_output": (Annotated[bool, JsonFlag], False),
+             "debug": (Annotated[bool, DebugFlag], False)}
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in kinds.items()
+    ]
+
+
+def _unknown(extra: list[str]) -> list[str]:
+    """Flags that no option has; the value behind an unknown flag is not an error of its own."""
+    found, after_flag = [], False
+    for part in extra:
+        if part.startswith("--"):
+            found.append(part.split("=")[0])
+            after_flag = "=" not in part
+        elif after_flag:
+            after_flag = False
+        else:
+            found.append(part)
+    return found

@@ -1,0 +1,293 @@
+"""Options live in one place, a dataclass a recipe: flags, the YAML file, --print-config and the docs come from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tasks.errors import ConfigError
+
+C = TypeVar("C")
+MASK = "********"
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    panel: str = "Options",
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    secret: bool = False,
+    affects_result: bool = True,
+    shown_default: str | None = None,
+) -> Any:
+    """One option of a recipe, declared beside its default.
+
+    Args:
+        default: the value where neither flag nor file gives one; None: the recipe decides, `shown_default` says how.
+        help: one line for --help and the docs.
+        panel: the group it stands under in --help.
+        choices: the only values allowed.
+        minimum, maximum: inclusive bounds; `above`: an exclusive lower bound.
+        secret: masked wherever the config is shown or written.
+        affects_result: False for what may change on resume (logging, output, rhythm of checkpoints).
+        shown_default: what --help says instead of the default.
+    """
+    metadata = {
+        "help": help,
+        "panel": panel,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "secret": secret,
+        "affects_result": affects_result,
+        "shown_default": shown_default,
+    }
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionInfo:
+    """What the command line and the docs need to know of one option."""
+
+    name: str
+    type: type
+    optional: bool
+    default: Any
+    metadata: Mapping[str, Any]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def metavar(self) -> str:
+        if self.metadata["choices"]:
+            return "|".join(self.metadata["choices"])
+        return {int: "N", float: "X", str: "TEXT", list: "A,B"}.get(self.type, "TEXT")
+
+    @property
+    def default_text(self) -> str:
+        if self.metadata["shown_default"] is not None:
+            return str(self.metadata["shown_default"])
+        if self.default is None or self.default == []:
+            return ""
+        if isinstance(self.default, bool):
+            return "on" if self.default else ""
+        return str(self.default)
+
+
+def options_of(cls: type) -> list[OptionInfo]:
+    """The options of a config dataclass, in the order of their declaration."""
+    hints = typing.get_type_hints(cls)
+    found = []
+    for field in dataclasses.fields(cls):
+        kind, optional = _plain_type(hints[field.name])
+        factory = field.default_factory
+        default = factory() if factory is not dataclasses.MISSING else field.default
+        found.append(OptionInfo(field.name, kind, optional, default, field.metadata))
+    return found
+
+
+def resolve(cls: type[C], flags: Mapping[str, Any], file: str | Path | None = None, unknown: list[str] | None = None) -> C:
+    """Joins flags and the YAML file (a flag wins) into a checked config.
+
+    Args:
+        flags: name -> text as given on the command line; None: not given.
+        file: a YAML file with the same names; `recipe:` in it is let through.
+        unknown: flags that no option has, reported with the rest.
+
+    Raises:
+        ConfigError: all problems at once, a line each.
+    """
+    infos = {info.name: info for info in options_of(cls)}
+    problems = [_unknown_flag(flag, infos) for flag in unknown or []]
+    given: dict[str, tuple[str, Any]] = {}
+    if file is not None:
+        for key, value in read_yaml(file).items():
+            name = str(key).replace("-", "_")
+            if name in infos:
+                given[name] = (f"{file}: {key}", value)
+            elif name != "recipe":
+                problems.append(f"{file}: unknown key {key!r}{_nearest(name, list(infos))}")
+    for name, value in flags.items():
+        if value is not None:
+            given[name] = (infos[name].flag, value)
+    values = {}
+    for name, (where, value) in given.items():
+        try:
+            values[name] = convert(infos[name], value)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+    config = cls(**values)
+    check = getattr(config, "problems", None)
+    if check is not None and not problems:
+        problems += check()
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def read_yaml(file: str | Path) -> dict[str, Any]:
+    """Reads a YAML mapping; errors name the file and line."""
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"--config: there is no file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: can't read {file}: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"--config: {file}{line} is not YAML: {getattr(error, 'problem', error)}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"--config: {file} must hold `key: value` lines, found {type(loaded).__name__}")
+    return loaded
+
+
+def convert(info: OptionInfo, value: Any) -> Any:
+    """Turns a flag's text or a YAML value into the option's type and checks its bounds.
+
+    Raises:
+        ValueError: with what was wrong and what is allowed.
+    """
+    if value is None or (isinstance(value, str) and info.optional and value.lower() in {"none", "null"}):
+        if info.optional:
+            return None
+        raise ValueError("needs a value")
+    converted = _CONVERT[info.type](value)
+    choices = info.metadata["choices"]
+    for item in converted if isinstance(converted, list) else [converted]:
+        if choices and item not in choices:
+            raise ValueError(f"{item!r} is not one of {', '.join(choices)}{_nearest(str(item), list(choices))}")
+    if info.type in (int, float):
+        _check_bounds(converted, info.metadata)
+    return converted
+
+
+def as_dict(config: Any, *, masked: bool = True) -> dict[str, Any]:
+    """The config as plain values in the order of declaration; secrets masked unless asked otherwise."""
+    values = {}
+    for info in options_of(type(config)):
+        value = getattr(config, info.name)
+        values[info.name] = MASK if masked and info.metadata["secret"] and value else value
+    return values
+
+
+def to_yaml(config: Any, recipe: str) -> str:
+    """The config as the YAML that `--config` reads; a masked secret is left out so that reading it back asks anew."""
+    import yaml
+
+    values = {key: value for key, value in as_dict(config).items() if value != MASK}
+    return yaml.safe_dump({"recipe": recipe, **values}, sort_keys=False, allow_unicode=True)
+
+
+def result_options(config: Any) -> dict[str, Any]:
+    """The options that a run's result depends on: what must be equal to go on with it."""
+    return {
+        info.name: getattr(config, info.name)
+        for info in options_of(type(config))
+        if info.metadata["affects_result"] and not info.metadata["secret"]
+    }
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """'; did you mean x?' where a known name is near, else the known names."""
+    return _nearest(name, known) or f"; there are {', '.join(known)}"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _unknown_flag(flag: str, infos: Mapping[str, OptionInfo]) -> str:
+    if not flag.startswith("-"):
+        return f"unexpected argument {flag!r}"
+    return f"no such option {flag}{_nearest(flag, [info.flag for info in infos.values()])}"
+
+
+def _plain_type(hint: Any) -> tuple[type, bool]:
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        optional = len(inner) < len(typing.get_args(hint))
+        hint = inner[0]
+    return (typing.get_origin(hint) or hint), optional
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a whole number")
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    try:
+        return int(str(value).replace("_", ""))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a whole number") from None
+
+
+def _to_float(value: Any) -> float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).lower()
+    if text in {"true", "yes", "on", "1"}:
+        return True
+    if text in {"false", "no", "off", "0"}:
+        return False
+    raise ValueError(f"{value!r} is not true or false")
+
+
+def _to_list(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, (list, tuple)):
+        return [str(part) for part in value]
+    raise ValueError(f"{value!r} is not a list")
+
+
+def _to_str(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        raise ValueError("must be one text")
+    return str(value)
+
+
+_CONVERT: dict[type, Any] = {int: _to_int, float: _to_float, bool: _to_bool, list: _to_list, str: _to_str}
+
+
+def _check_bounds(value: float, metadata: Mapping[str, Any]) -> None:
+    minimum, maximum, above = metadata["minimum"], metadata["maximum"], metadata["above"]
+    if minimum is not None and value < minimum:
+        raise ValueError(f"{value} is below {minimum}")
+    if above is not None and value <= above:
+        raise ValueError(f"{value} must be above {above}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{value} is above {maximum}")

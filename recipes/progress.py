@@ -1,0 +1,100 @@
+"""How a long job shows itself: a bar on a terminal, plain lines where stderr is not one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+LINE_SECONDS = 10.0
+
+
+def duration(seconds: float) -> str:
+    """'41 s', '2 min 10 s', '3 h 05 min'."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Bytes in a unit to read."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+class Progress:
+    """Counts from `done` to `total`; only the main process shows anything."""
+
+    def __init__(self, label: str, total: int, *, done: int = 0, unit: str = "", show: bool = True) -> None:
+        self.label, self.total, self.done, self.unit, self.show = label, total, done, unit, show
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = self._shown = time.monotonic()
+        self._first = done
+
+    def __enter__(self) -> Progress:
+        if self.show and sys.stderr.isatty():
+            self._open_bar()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def advance(self, count: int = 1, **facts: str) -> None:
+        """Moves on by `count`; `facts` are shown beside it (loss, speed)."""
+        self.done += count
+        if not self.show:
+            return
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, facts=self._facts(facts))
+        elif time.monotonic() - self._shown >= LINE_SECONDS and self.done < self.total:
+            self._shown = time.monotonic()
+            self.line(f"{self.label} {self.done}/{self.total} · {self._facts(facts)}")
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        if not self.show:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def relabel(self, label: str) -> None:
+        """Changes what stands before the bar."""
+        self.label = label
+        if self._bar is not None:
+            self._bar.update(self._task, description=label)
+
+    def left(self) -> float | None:
+        """Seconds left at the speed so far, or None before there is one."""
+        moved = self.done - self._first
+        if moved <= 0:
+            return None
+        return (time.monotonic() - self._started) / moved * (self.total - self.done)
+
+    def _facts(self, facts: dict[str, str]) -> str:
+        left = self.left()
+        parts = [f"{name} {value}" if value[:1].isdigit() and name == "loss" else value for name, value in facts.items()]
+        return " · ".join([*parts, *([f"{duration(left)} left"] if left is not None else [])])
+
+    def _open_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar = RichProgress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
+            console=Console(stderr=True), transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, facts="")

@@ -1,0 +1,64 @@
+"""The recipes: a literal table, and whatever installed packages add by the entry point `modeltool.recipes`."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from recipes.config import nearest
+from tasks.errors import ConfigError
+
+# name -> (module, one-line help). The module holds, each imported only when used:
+#   Train (config dataclass), train(config), Eval, evaluate(config), Predict, predict(config), Inspect, inspect(config).
+RECIPES: dict[str, tuple[str, str]] = {
+    "vqa": ("recipes.vqa", "Visual question answering: fine-tune ViLT, or ask a generative model."),
+}
+ENTRY_POINTS = "modeltool.recipes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe: `module` is imported when a verb of it is used."""
+
+    name: str
+    module: str
+    help: str
+
+    def part(self, name: str) -> Any:
+        """A config class or a verb's function.
+
+        Raises:
+            ConfigError: the recipe has no such verb.
+        """
+        parts = getattr(importlib.import_module(self.module), "PARTS", {})
+        if name not in parts:
+            raise ConfigError(f"the recipe {self.name} has no `{name}`; it has {', '.join(sorted(parts))}")
+        module, _, attribute = parts[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def has(self, name: str) -> bool:
+        """Whether the recipe offers a verb."""
+        return name in getattr(importlib.import_module(self.module), "PARTS", {})
+
+
+def recipes() -> dict[str, Recipe]:
+    """All recipes by name: ours first, then those of other packages in the order of their names."""
+    from importlib.metadata import entry_points
+
+    found = {name: Recipe(name, module, text) for name, (module, text) in RECIPES.items()}
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        found.setdefault(entry.name, Recipe(entry.name, entry.value, f"From the package {entry.dist and entry.dist.name}."))
+    return found
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ConfigError: naming the nearest recipe.
+    """
+    known = recipes()
+    if name not in known:
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, list(known))}")
+    return known[name]

@@ -1,0 +1,264 @@
+"""Run folders: making, finding, locking, and the small files that describe a run."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recipes.config import as_dict, read_yaml, result_options, to_yaml
+from tasks.errors import ConfigError, ToolError
+from tasks.files import disk_errors, write_json, write_text
+
+UNFINISHED = {"running", "preempted", "failed"}
+
+
+@dataclass
+class Run:
+    """One run folder. Only the main process writes to it."""
+
+    path: Path
+    lock: Any = field(default=None, repr=False)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def status(self) -> dict[str, Any]:
+        """status.json, or {} where there is none."""
+        try:
+            return dict(json.loads((self.path / "status.json").read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError):
+            return {}
+
+    def update(self, **values: Any) -> None:
+        """Changes fields of status.json."""
+        write_json(self.path / "status.json", {**self.status(), **values, "updated": _now()})
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config the run was started with."""
+        return read_yaml(self.path / "config.yaml")
+
+    def environment(self) -> dict[str, Any]:
+        """environment.json, or {} where there is none."""
+        try:
+            return dict(json.loads((self.path / "environment.json").read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError):
+            return {}
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Adds a line to metrics.jsonl."""
+        with disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=True) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a torn last line is left out."""
+        lines = []
+        if self.metrics.exists():
+            for text in self.metrics.read_text(encoding="utf-8").splitlines():
+                try:
+                    lines.append(json.loads(text))
+                except json.JSONDecodeError:
+                    continue
+        return lines
+
+    def cut_metrics(self, step: int) -> None:
+        """Drops what was logged after `step`, since a resumed run logs it again."""
+        if self.metrics.exists():
+            kept = [line for line in self.read_metrics() if line["step"] <= step]
+            write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def acquire(self) -> bool:
+        """Takes the run for this process; False where a living process has it."""
+        handle = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - held until the process ends
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            return False
+        self.lock = handle
+        return True
+
+
+def identity(recipe: str, config: Any) -> str:
+    """A digest of the recipe and of every option that its result depends on."""
+    text = json.dumps([recipe, result_options(config)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_unfinished(output_dir: str | Path, recipe: str, config: Any) -> Run | None:
+    """The newest unfinished run that the same command started and no living process holds."""
+    wanted = identity(recipe, config)
+    for run in reversed(list(runs_in(output_dir))):
+        status = run.status()
+        if status.get("identity") == wanted and status.get("state") in UNFINISHED and run.acquire():
+            return run
+    return None
+
+
+def create(output_dir: str | Path, recipe: str, config: Any, label: str = "") -> Run:
+    """Makes a new run folder with its config and environment, and takes it."""
+    digest = identity(recipe, config)
+    stem = "-".join(part for part in (recipe, label, datetime.datetime.now().strftime("%Y%m%d-%H%M"), digest[:4]) if part)
+    with disk_errors(Path(output_dir)):
+        path = _unused(Path(output_dir), stem)
+        path.mkdir(parents=True)
+    run = Run(path)
+    run.acquire()
+    write_text(path / "config.yaml", to_yaml(config, recipe))
+    write_json(path / "environment.json", environment())
+    run.update(recipe=recipe, state="running", identity=digest, started=_now(), step=0, seconds=0.0)
+    return run
+
+
+def open_run(path: str | Path) -> Run:
+    """The run at a folder given by the user.
+
+    Raises:
+        ConfigError: it is not a run folder.
+    """
+    run = Run(Path(path))
+    if not (run.path / "status.json").exists():
+        raise ConfigError(f"{path} is not a run folder (it has no status.json); see `tool runs list`")
+    return run
+
+
+def check_resumable(run: Run, recipe: str, config: Any) -> None:
+    """Refuses a resume whose options would change the result, naming the differences."""
+    was = run.config()
+    if was.get("recipe") != recipe:
+        raise ConfigError(f"--resume: {run.path} is a run of {was.get('recipe')}, not of {recipe}")
+    differing = [
+        f"{name.replace('_', '-')}: {was.get(name)} there, {value} here"
+        for name, value in result_options(config).items()
+        if was.get(name) != value
+    ]
+    if differing:
+        raise ConfigError(
+            f"--resume: {run.path} was started with other options ({'; '.join(differing)}); "
+            f"give the same, or start a new run without --resume"
+        )
+    if not run.acquire():
+        raise ToolError(f"--resume: {run.path} is being written by a living process; wait for it or stop it")
+
+
+def runs_in(output_dir: str | Path) -> Iterator[Run]:
+    """All run folders, oldest first."""
+    folder = Path(output_dir)
+    if not folder.is_dir():
+        return
+    found = [Run(path) for path in folder.iterdir() if (path / "status.json").is_file()]
+    yield from sorted(found, key=lambda run: (run.status().get("started", ""), run.path.name))
+
+
+def newest_finished(output_dir: str | Path, fitting: tuple[str, ...]) -> Run:
+    """The newest finished run of one of the recipes.
+
+    Raises:
+        ConfigError: there is none; names the ways to give a model.
+    """
+    for run in reversed(list(runs_in(output_dir))):
+        status = run.status()
+        if status.get("state") == "finished" and status.get("recipe") in fitting:
+            return run
+    raise ConfigError(
+        f"--model: there is no finished {' or '.join(fitting)} run under {output_dir}/; give --model with a run folder, "
+        f"a model folder or a Hub id, or train one first: tool train {fitting[0]} --model tiny --data sample"
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, git revision and command line, for environment.json."""
+    import importlib.metadata as metadata
+
+    import psutil
+    import torch
+
+    versions = {}
+    for name in ("modeltool", "torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "safetensors"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": gpus,
+        "cuda": torch.version.cuda,
+        "versions": versions,
+        "git": _git_revision(),
+        "command": masked_command(sys.argv),
+    }
+
+
+def masked_command(argv: list[str]) -> str:
+    """The command line with the value of --token replaced."""
+    import shlex
+
+    shown, hide = [], False
+    for part in ["tool", *argv[1:]]:
+        if hide:
+            part, hide = "********", False
+        elif part == "--token":
+            hide = True
+        elif part.startswith("--token="):
+            part = "--token=********"
+        shown.append(part)
+    return shlex.join(shown)
+
+
+def describe(config: Any) -> dict[str, Any]:
+    """The config for reports and trackers: plain values, secrets masked."""
+    return as_dict(config)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _unused(folder: Path, stem: str) -> Path:
+    path, number = folder / stem, 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}", number + 1
+    return path
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _git_revision() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

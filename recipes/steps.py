@@ -1,0 +1,94 @@
+"""From an epoch's plan to this process's micro-batches, loaded ahead of need."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from recipes.work import Batch, Work
+
+
+def shares(batch: np.ndarray, world: int, accumulation: int) -> list[list[np.ndarray]]:
+    """Cuts a batch for the processes: result[rank] holds its `accumulation` micro-batches.
+
+    Neighbours in the batch (alike in size) go to different processes of the same micro-step, so that none waits long.
+    A share may be empty where the batch is smaller than the number of pieces.
+    """
+    pieces = np.array_split(batch, world * accumulation)
+    return [[pieces[micro * world + rank] for micro in range(accumulation)] for rank in range(world)]
+
+
+def seed_everything(seed: int, *keys: int) -> None:
+    """Seeds Python, NumPy and torch from the seed and a position, so that a resumed run needs no generator's state."""
+    state = int(np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)[0])
+    random.seed(state)
+    np.random.seed(state % 2**32)
+    torch.manual_seed(state % 2**63)
+
+
+class _Examples(Dataset[Any]):
+    """The loader's items are (epoch, example numbers) of one micro-batch."""
+
+    def __init__(self, work: Work) -> None:
+        self.collate = work.collate
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        epoch, numbers = item
+        return self.collate(numbers, epoch)
+
+
+class Steps:
+    """Iterates over the optimizer steps from `start` on, each a list of this process's micro-batches."""
+
+    def __init__(
+        self, work: Work, *, start: int, total: int, rank: int, world: int, accumulation: int, workers: int, pin: bool
+    ) -> None:
+        self.work, self.start, self.total = work, start, total
+        self.rank, self.world, self.accumulation = rank, world, accumulation
+        self.workers, self.pin = workers, pin
+        # The loader runs ahead of the loop, so two epochs' plans are in use at once.
+        self._batches = functools.lru_cache(maxsize=2)(work.plan)
+
+    def __iter__(self) -> Iterator[tuple[int, int, list[tuple[Batch, int]]]]:
+        """Yields (epoch, examples in the whole batch, micro-batches each with its count of examples)."""
+        loader = DataLoader(
+            _Examples(self.work), sampler=_Lazy(self._items), batch_size=None, num_workers=self.workers,
+            pin_memory=self.pin, prefetch_factor=4 if self.workers else None,
+        )
+        loaded = iter(loader)
+        for epoch, batch in self._plan():
+            yield epoch, len(batch), [(next(loaded), count) for _, count in self._mine(batch)]
+
+    def _items(self) -> Iterator[tuple[int, np.ndarray]]:
+        for epoch, batch in self._plan():
+            for numbers, _ in self._mine(batch):
+                yield epoch, numbers
+
+    def _mine(self, batch: np.ndarray) -> list[tuple[np.ndarray, int]]:
+        mine = shares(batch, self.world, self.accumulation)[self.rank]
+        # A process without a share still takes part in the exchange of gradients, with one example that counts nothing.
+        return [(numbers, len(numbers)) for numbers in mine if len(numbers)] or [(batch[:1], 0)]
+
+    def _plan(self) -> Iterator[tuple[int, np.ndarray]]:
+        per_epoch = len(self._batches(0))
+        for epoch in range(self.start // per_epoch, -(-self.total // per_epoch)):
+            batches = self._batches(epoch)
+            first = max(0, self.start - epoch * per_epoch)
+            for number in range(first, min(len(batches), self.total - epoch * per_epoch)):
+                yield epoch, batches[number]
+
+
+class _Lazy(Sampler[Any]):
+    """A sampler over a generator, so that a long run's order is never one list."""
+
+    def __init__(self, items: Callable[[], Iterator[Any]]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.items()

@@ -1,0 +1,66 @@
+"""What a recipe gives to the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class Evaluator:
+    """What an evaluation may ask of the loop: its share of the work, safe points, and the others' results."""
+
+    rank: int
+    world: int
+    device: torch.device
+    check: Callable[[], None]
+    gather: Callable[[list[Any]], list[Any]]
+    autocast: Callable[[], Any]
+    progress: Callable[[int], None] = field(default=lambda count: None)
+
+    def mine(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Every `world`-th item, from this process's rank on; asks for a stop before each."""
+        for number, item in enumerate(batches):
+            if number % self.world == self.rank:
+                self.check()
+                yield item
+
+
+@dataclass
+class Work:
+    """A recipe's parts. The loop owns everything else.
+
+    Attributes:
+        model: the network, on the CPU, in float32.
+        plan: epoch -> the epoch's batches, each an int64 array of example numbers. The same count in each epoch, a
+            function of the seed and the epoch alone.
+        collate: (example numbers [b], epoch) -> CPU tensors. Augmentation is a function of seed, epoch and example.
+        loss: (model, batch) -> a loss for each example, float32 [b].
+        evaluate: (model, Evaluator) -> metrics; every process returns the same.
+        metric: the name in those metrics that says which model is best.
+        parameter_groups: the optimizer's groups; each may carry `lr` and `weight_decay`.
+        save_model: (model, folder) writes what `from_pretrained` loads.
+        heaviest: example numbers of the largest batch, tried before the first step.
+    """
+
+    model: nn.Module
+    plan: Callable[[int], list[np.ndarray]]
+    collate: Callable[[np.ndarray, int], Batch]
+    loss: Callable[[nn.Module, Batch], torch.Tensor]
+    evaluate: Callable[[nn.Module, Evaluator], dict[str, Any]]
+    metric: str
+    parameter_groups: Callable[[nn.Module], list[dict[str, Any]]]
+    save_model: Callable[[nn.Module, Path], None]
+    heaviest: Callable[[int], np.ndarray]
+    greater_is_better: bool = True
+    unit: str = "examples"
+    eval_examples: int = 0
+    describe: Callable[[dict[str, Any]], str] = field(default=lambda metrics: "")

@@ -1,0 +1,200 @@
+"""From questions to padded batches: an order that keeps like with like, images decoded once, pixels as bytes until the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.vqa.augment import Augmentation, draw
+from tasks.vqa.images import resized, target_size
+from tasks.vqa.questions import Questions
+from tasks.vqa.vocabulary import Targets
+
+# Batches are cut from pieces of this many batches, sorted by image shape and text length within each.
+BUCKET_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How the model's image processor wants pictures, read from it once."""
+
+    shortest: int
+    longest: int
+    divisor: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resample: int
+    factor: float
+
+    @staticmethod
+    def of(processor: Any) -> ImageFormat:
+        """Takes the settings of a `ViltImageProcessor`."""
+        images = processor.image_processor
+        shortest = int(images.size["shortest_edge"])
+        return ImageFormat(
+            shortest=shortest,
+            longest=int(1333 / 800 * shortest),
+            divisor=int(images.size_divisor),
+            mean=tuple(images.image_mean),
+            std=tuple(images.image_std),
+            resample=int(images.resample),
+            factor=float(images.rescale_factor),
+        )
+
+
+class VqaBatches:
+    """The batches of one split.
+
+    Args:
+        questions: the split.
+        tokenizer, images: of the model's processor.
+        max_length: longer questions are cut to so many word pieces.
+        targets: soft labels, or None where only predictions are wanted.
+        augmentation: changes made to training images, or None.
+        cache_bytes: resized images are kept as bytes in memory up to this much; nothing is ever written to disk.
+    """
+
+    def __init__(
+        self,
+        questions: Questions,
+        tokenizer: Any,
+        images: ImageFormat,
+        *,
+        max_length: int,
+        targets: Targets | None = None,
+        num_labels: int = 0,
+        augmentation: Augmentation | None = None,
+        cache_bytes: int = 1 << 30,
+    ) -> None:
+        self.questions, self.images, self.targets, self.num_labels = questions, images, targets, num_labels
+        self.augmentation = augmentation
+        self.pad = int(tokenizer.pad_token_id)
+        distinct = {text: number for number, text in enumerate(dict.fromkeys(questions.question))}
+        ids = tokenizer(list(distinct), truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
+        self.text = [np.asarray(row, dtype=np.int64) for row in ids]
+        self.text_of = np.asarray([distinct[text] for text in questions.question], dtype=np.int64)
+        self.lengths = np.asarray([len(self.text[number]) for number in self.text_of], dtype=np.int64)
+        self.sizes = self._sizes()
+        self._cache: dict[int, np.ndarray] = {}
+        self._room = cache_bytes
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def _sizes(self) -> np.ndarray:
+        """(width, height) of each question's image after resizing, int64 [n, 2]."""
+        by_image: dict[int, tuple[int, int]] = {}
+        for image in np.unique(self.questions.image):
+            width, height = self.questions.images.size(int(image))
+            by_image[int(image)] = target_size(
+                width, height, shortest=self.images.shortest, longest=self.images.longest, divisor=self.images.divisor
+            )
+        return np.asarray([by_image[int(image)] for image in self.questions.image], dtype=np.int64).reshape(-1, 2)
+
+    def plan(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """An epoch's batches: each question once; alike in image shape and text length within a batch; order by seed."""
+        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        piece = batch_size * BUCKET_BATCHES
+        batches = []
+        for start in range(0, len(order), piece):
+            batches += self._cut(order[start : start + piece], batch_size)
+        shuffled = np.random.default_rng([seed, epoch, 1]).permutation(len(batches))
+        return [batches[number] for number in shuffled]
+
+    def in_order(self, batch_size: int) -> list[np.ndarray]:
+        """Batches for evaluation: by image shape, text length and image, so that padding is least and images are shared."""
+        return self._cut(np.arange(len(self)), batch_size)
+
+    def heaviest(self, batch_size: int) -> np.ndarray:
+        """The questions with the most tokens: the batch that takes the most memory."""
+        cost = self.sizes.prod(1) * 1000 + self.lengths
+        return np.argsort(-cost, kind="stable")[:batch_size]
+
+    def _cut(self, numbers: np.ndarray, batch_size: int) -> list[np.ndarray]:
+        keys = (self.questions.image[numbers], self.lengths[numbers], self.sizes[numbers, 0], self.sizes[numbers, 1])
+        ordered = numbers[np.lexsort(keys)]
+        return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+
+    def collate(self, numbers: np.ndarray, epoch: int = 0) -> dict[str, Any]:
+        """CPU tensors of a batch.
+
+        Returns:
+            input_ids int64 [b, l]; attention_mask int64 [b, l] or None where nothing is padded; pixels uint8 [u, 3, h, w] of the
+            distinct images; pixel_mask bool [u, h, w] or None; image_index int64 [b] or None where each has its own; labels
+            float32 [b, num_labels] where there are targets.
+        """
+        batch: dict[str, Any] = dict(self._text(numbers))
+        if self.augmentation is None:
+            distinct, index = np.unique(self.questions.image[numbers], return_inverse=True)
+            arrays = [self._pixels(int(image)) for image in distinct]
+            batch["image_index"] = None if len(distinct) == len(numbers) and _rising(index) else torch.from_numpy(index)
+        else:
+            changes = self._changes(epoch)
+            arrays = [
+                self.augmentation.apply(self._pixels(int(self.questions.image[number])), changes[number]) for number in numbers
+            ]
+            batch["image_index"] = None
+        batch["pixels"], batch["pixel_mask"] = pad_images(arrays)
+        if self.targets is not None:
+            batch["labels"] = self.targets.dense(numbers, self.num_labels)
+        return batch
+
+    def _text(self, numbers: np.ndarray) -> dict[str, torch.Tensor | None]:
+        rows = [self.text[number] for number in self.text_of[numbers]]
+        length = max(map(len, rows))
+        ids = np.full((len(rows), length), self.pad, dtype=np.int64)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = row
+        lengths = self.lengths[numbers]
+        mask = None
+        if (lengths < length).any():
+            mask = torch.from_numpy((np.arange(length)[None] < lengths[:, None]).astype(np.int64))
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": mask}
+
+    def _pixels(self, image: int) -> np.ndarray:
+        """The resized image as uint8 [3, h, w]; from memory where it was kept.
+
+        What is kept is what came first: with each image seen once an epoch, a cache that throws out the oldest would never hit.
+        """
+        kept = self._cache.get(image)
+        if kept is not None:
+            return kept
+        picture = self.questions.images.load(image)
+        size = target_size(
+            *picture.size, shortest=self.images.shortest, longest=self.images.longest, divisor=self.images.divisor
+        )
+        array = resized(picture, size, self.images.resample)
+        if array.nbytes <= self._room:
+            self._room -= array.nbytes
+            self._cache[image] = array
+        return array
+
+    def _changes(self, epoch: int) -> np.ndarray:
+        assert self.augmentation is not None
+        return _changes(self.augmentation, len(self), epoch)
+
+
+@lru_cache(maxsize=2)
+def _changes(augmentation: Augmentation, count: int, epoch: int) -> np.ndarray:
+    return draw(augmentation, count, epoch)
+
+
+def _rising(index: np.ndarray) -> bool:
+    return bool((index == np.arange(len(index))).all())
+
+
+def pad_images(arrays: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Stacks uint8 [3, h, w] images, padded at the right and the bottom; the mask is None where nothing was padded."""
+    height, width = max(array.shape[1] for array in arrays), max(array.shape[2] for array in arrays)
+    if all(array.shape[1:] == (height, width) for array in arrays):
+        return torch.from_numpy(np.stack(arrays)), None
+    padded = np.zeros((len(arrays), 3, height, width), dtype=np.uint8)
+    mask = np.zeros((len(arrays), height, width), dtype=np.uint8)
+    for at, array in enumerate(arrays):
+        padded[at, :, : array.shape[1], : array.shape[2]] = array
+        mask[at, : array.shape[1], : array.shape[2]] = 1
+    return torch.from_numpy(padded), torch.from_numpy(mask)
