@@ -1,0 +1,153 @@
+"""Confidence intervals by the percentile bootstrap over groups: rows that share an image or a series stay together.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16. An interval says nothing
+where there is a single group or where all groups agree: it is then the point itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tasks.errors import ConfigError, DataError
+
+# Index matrices are drawn in pieces of at most this many entries (8 bytes each).
+_CHUNK_ENTRIES = 1 << 21
+# A draw of a category's count costs about as much as this many draws of a group.
+_COUNT_COST = 8
+
+
+class Interval(NamedTuple):
+    """A confidence interval in the unit of its values."""
+
+    low: float
+    high: float
+
+
+class Estimate(NamedTuple):
+    """A mean with its confidence interval, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.low, self.high)
+
+
+class Difference(NamedTuple):
+    """A difference of two means over the same rows, its interval, and the two-sided p of no difference."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.low, self.high)
+
+
+def bootstrap_mean(
+    values: Sequence[float] | np.ndarray,
+    groups: Sequence[Any] | np.ndarray | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """The mean over rows, and its percentile bootstrap interval over groups.
+
+    Args:
+        values: [n] finite numbers.
+        groups: [n] group of each row (an image id, say), all of one kind; None: each row is its own group.
+        confidence: the share of the interval, in (0, 1).
+        resamples: how many times the groups are drawn anew.
+
+    Raises:
+        DataError: no rows, values that aren't finite, lengths that differ.
+        ConfigError: a confidence or a number of resamples out of range.
+    """
+    rows = _finite(values)
+    means = _resampled_means(rows, groups, confidence, resamples, seed)
+    return Estimate(float(rows.mean()), *_percentiles(means, confidence))
+
+
+def paired_bootstrap(
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    groups: Sequence[Any] | np.ndarray | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """mean(a) - mean(b) over the same rows, with its interval and a two-sided p.
+
+    p is twice the smaller share of resampled differences on either side of zero, with one added to both counts, so
+    that it is never 0: its smallest value is 2 / (resamples + 1).
+
+    Args:
+        a, b: [n] finite numbers, the same row the same question.
+        groups, confidence, resamples, seed: as in `bootstrap_mean`.
+
+    Raises:
+        DataError, ConfigError: as `bootstrap_mean`.
+    """
+    first, second = _finite(a), _finite(b)
+    if len(first) != len(second):
+        raise DataError(f"paired scores must be of the same rows, found {len(first)} and {len(second)}")
+    rows = first - second
+    means = _resampled_means(rows, groups, confidence, resamples, seed)
+    beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
+    return Difference(float(rows.mean()), *_percentiles(means, confidence), p)
+
+
+def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 1 or not len(rows):
+        raise DataError(f"a mean needs a list of at least one number, found an array of shape {rows.shape}")
+    bad = np.flatnonzero(~np.isfinite(rows))
+    if len(bad):
+        raise DataError(f"{len(bad)} of {len(rows)} values aren't finite, the first is row {bad[0] + 1}")
+    return rows
+
+
+def _resampled_means(
+    rows: np.ndarray, groups: Sequence[Any] | np.ndarray | None, confidence: float, resamples: int, seed: int
+) -> np.ndarray:
+    """[resamples] means over rows, each of as many groups as there are, drawn with replacement."""
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ConfigError(f"confidence must lie in (0, 1) and resamples be >= 1, got {confidence} and {resamples}")
+    sums, counts = _group_totals(rows, groups)
+    generator = np.random.default_rng(seed)
+    # Groups of the same sum and size are interchangeable: how often each kind is drawn is multinomial, the same law
+    # with far fewer draws where scores take few values, as accuracies do.
+    kinds, sizes = np.unique(np.stack([sums, counts], axis=1), axis=0, return_counts=True)
+    total = len(sums)
+    if len(kinds) * _COUNT_COST <= total:
+        drawn = generator.multinomial(total, sizes / total, size=resamples) @ kinds
+        return drawn[:, 0] / drawn[:, 1]
+    means = np.empty(resamples)
+    step = max(1, _CHUNK_ENTRIES // total)
+    for start in range(0, resamples, step):
+        index = generator.integers(0, total, size=(min(step, resamples - start), total))
+        means[start : start + len(index)] = sums[index].sum(axis=1) / counts[index].sum(axis=1)
+    return means
+
+
+def _group_totals(rows: np.ndarray, groups: Sequence[Any] | np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of the rows of each group, both float64 [groups]."""
+    if groups is None:
+        return rows, np.ones(len(rows))
+    if len(groups) != len(rows):
+        raise DataError(f"every value needs a group, found {len(rows)} values and {len(groups)} groups")
+    inverse = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return np.bincount(inverse, weights=rows), np.bincount(inverse).astype(np.float64)
+
+
+def _percentiles(means: np.ndarray, confidence: float) -> Interval:
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
