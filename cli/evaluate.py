@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import DebugFlag, JsonFlag, result, table
+from cli.console import DebugFlag, JsonFlag, result
 from cli.recipe import recipe_commands
 from tasks.errors import ConfigError
 
@@ -49,6 +49,7 @@ def build(name: str, help: str) -> Any:
 def score(metric: str, predictions: Path | None, references: Path | None, output: Path | None) -> None:
     """Scores a file against a file."""
     from recipes.score import score_files
+    from recipes.tables import table
     from tasks.files import write_json
 
     missing = [flag for flag, value in (("--predictions", predictions), ("--references", references)) if value is None]

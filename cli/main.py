@@ -37,6 +37,15 @@ Exit codes:
   75  preempted, checkpoint saved: run the same command again"""
 
 
+# The libraries talk on stderr while they are imported; set before any of them is.
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "ACCELERATE_LOG_LEVEL": "ERROR",
+}
+
+
 def version(value: bool) -> None:
     """Prints the version and ends."""
     if value:
@@ -67,6 +76,8 @@ def build() -> TyperGroup:
 def main(args: list[str] | None = None) -> None:
     """Runs the command line and exits with a documented code."""
     State.json = State.debug = False
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         code = build().main(args=args, prog_name="tool", standalone_mode=False)
     except typer.Abort:

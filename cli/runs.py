@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import DebugFlag, JsonFlag, result, say, table
+from cli.console import DebugFlag, JsonFlag, result, say
 from cli.lazy import LazyCommand, command, group
 
 Folder = Annotated[str, typer.Option("--output-dir", help="Where run folders are.")]
@@ -33,6 +33,7 @@ def list_runs(output_dir: Folder = "runs", json_output: Json = False, debug: Deb
     """A table of runs."""
     from recipes import runs
     from recipes.progress import duration
+    from recipes.tables import table
 
     found = [(run, run.status()) for run in runs.runs_in(output_dir)]
     rows = [

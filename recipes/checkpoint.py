@@ -58,7 +58,10 @@ def save(
 def problem(path: Path) -> str | None:
     """Why a checkpoint can't be trusted, or None where it is whole and unaltered."""
     try:
-        marker = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        text = (path / MARKER).read_text(encoding="utf-8")
+        marker = json.loads(text)
+        if text != json.dumps(marker, indent=2) + "\n":
+            raise ValueError
         expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in marker.items()}
     except FileNotFoundError:
         return f"its marker {MARKER} is missing"

@@ -21,7 +21,7 @@ MODEL, OPTIMIZATION, EVALUATION, CHECKPOINTS, MACHINE, OUTPUT, HUB = (
 class TrainOptions:
     """Shared by all recipes; a recipe's dataclass inherits it and adds its own. None: the recipe's default."""
 
-    epochs: int | None = option(None, "Passes over the training data.", panel=OPTIMIZATION, minimum=1)
+    epochs: int | None = option(None, "Passes over the training data.", panel=OPTIMIZATION, minimum=1, shown_default="the recipe's")
     max_steps: int | None = option(
         None, "Stop after this many optimizer steps; the schedule ends there too.", panel=OPTIMIZATION, minimum=1
     )

@@ -58,8 +58,8 @@ class Train(TrainOptions, DataOptions):
     image_cache_mb: int = option(
         1024, "Memory for resized images, as bytes, a process.", panel=DATA, minimum=0, affects_result=False
     )
-    head_learning_rate_factor: float = option(
-        10.0, "The classifier's learning rate over the rest's, as in ViLT; not for tiny.", panel=OPTIMIZATION, above=0
+    head_learning_rate_factor: float | None = option(
+        None, "The classifier's learning rate over the rest's.", panel=OPTIMIZATION, above=0, shown_default="10 as in ViLT; tiny: 1"
     )
     dropout: float | None = option(
         None, "Dropout in the encoder.", panel=OPTIMIZATION, minimum=0, maximum=0.9, shown_default="the model's"
@@ -75,21 +75,20 @@ class Train(TrainOptions, DataOptions):
 
 
 # What an option left out becomes, by whether the model starts from nothing.
-FINE_TUNING = {"epochs": 10, "batch_size": 256, "learning_rate": 1e-4, "eval_batch_size": 64, "augment": ["none"]}
+FINE_TUNING = {
+    "epochs": 10, "batch_size": 256, "learning_rate": 1e-4, "eval_batch_size": 64, "augment": ["none"], "optimizer": "adamw",
+    "head_learning_rate_factor": 10.0,
+}
 TINY = {
-    "epochs": 10, "batch_size": 64, "learning_rate": 1e-3, "eval_batch_size": 256, "augment": ["hflip", "shift"],
-    "head_learning_rate_factor": 1.0,
+    "epochs": 6, "batch_size": 64, "learning_rate": 2e-3, "eval_batch_size": 256, "augment": ["hflip", "shift"],
+    "optimizer": "muon", "head_learning_rate_factor": 1.0,
 }
 
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
     defaults = TINY if config.model == "tiny" else FINE_TUNING
-    open_options = {
-        name: value for name, value in defaults.items() if getattr(config, name) in (None, []) or name == "head_learning_rate_factor"
-    }
-    if config.model != "tiny":
-        open_options.pop("head_learning_rate_factor", None)
+    open_options = {name: value for name, value in defaults.items() if getattr(config, name) in (None, [])}
     return dataclasses.replace(config, **open_options)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tasks.vqa.augment import Augmentation, draw
-from tasks.vqa.images import resized, target_size
+from tasks.vqa.images import target_size
 from tasks.vqa.questions import Questions
 from tasks.vqa.vocabulary import Targets
 
@@ -185,6 +186,13 @@ def _changes(augmentation: Augmentation, count: int, epoch: int) -> np.ndarray:
 
 def _rising(index: np.ndarray) -> bool:
     return bool((index == np.arange(len(index))).all())
+
+
+def resized(picture: Image.Image, size: tuple[int, int], resample: int) -> np.ndarray:
+    """An RGB picture at `size` = (width, height), as uint8 [3, h, w]."""
+    if picture.size != tuple(size):
+        picture = picture.resize(tuple(size), resample)
+    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
 def pad_images(arrays: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -7,10 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers
 
-from tasks.vqa.model import ViltForQuestionAnswering, position_table
+from tasks.errors import DataError
+from tasks.vqa.batches import ImageFormat, resized
+from tasks.vqa.images import target_size
+from tasks.vqa.model import ViltForQuestionAnswering, normalise, position_table
+from tasks.vqa.questions import Questions
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_WORDS = 1000
@@ -50,8 +56,50 @@ def build_processor(tokenizer: Any) -> transformers.ViltProcessor:
     return transformers.ViltProcessor(image_processor=images, tokenizer=tokenizer)
 
 
-def build_model(tokenizer: Any, answers: list[str], seed: int) -> ViltForQuestionAnswering:
-    """Random weights from the seed. Positions start as sines, so that places are told apart from the first step."""
+def patch_sample(questions: Questions, processor: Any, seed: int, images: int = 500) -> torch.Tensor:
+    """Patches of some training images, as the model sees them: float32 [n, 3 * patch * patch]."""
+    settings = ImageFormat.of(processor)
+    distinct = np.unique(questions.image)
+    chosen = np.random.default_rng(seed).permutation(len(distinct))[:images]
+    found = []
+    for image in distinct[np.sort(chosen)]:
+        try:
+            picture = questions.images.load(int(image))
+        except DataError:
+            continue  # told, with its row, when its batch is loaded
+        size = target_size(
+            *picture.size, shortest=settings.shortest, longest=settings.longest, divisor=settings.divisor
+        )
+        pixels = torch.from_numpy(resized(picture, size, settings.resample))[None]
+        values = normalise(pixels, list(settings.mean), list(settings.std), settings.factor)
+        # Off the patch grid too: augmentation moves the images.
+        found.append(F.unfold(values, PATCH_SIZE, stride=PATCH_SIZE - 3)[0].T)
+    return torch.cat(found)
+
+
+def whitened(patches: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights [channels, features] and bias [channels] under which the patches have about equal spread in all directions.
+
+    Natural patches differ mostly in brightness; whitening lets edges be seen as well from the first step (Coates and Ng 2012).
+    """
+    mean = patches.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov((patches - mean).double().T))
+    values, vectors = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
+    # eigh leaves each vector's sign open; it is fixed, so that every machine starts alike.
+    vectors = vectors * torch.where(vectors.sum(0) < 0, -1.0, 1.0)
+    floor = 1e-3 * values[0].clamp(min=1e-6)
+    weight = torch.zeros(channels, patches.shape[1], dtype=torch.float64)
+    weight[: len(values)] = (vectors / (values.clamp(min=0) + floor).sqrt()).T * 0.5
+    weight = weight.float()
+    return weight, -(weight @ mean)
+
+
+def build_model(
+    tokenizer: Any, answers: list[str], seed: int, patches: torch.Tensor | None = None
+) -> ViltForQuestionAnswering:
+    """Random weights from the seed. Positions start as sines, so that places are told apart from the first step; with `patches`,
+    float32 [n, 3 * patch * patch], the patch embedding starts by whitening them.
+    """
     config = transformers.ViltConfig(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
@@ -76,6 +124,11 @@ def build_model(tokenizer: Any, answers: list[str], seed: int) -> ViltForQuestio
             embeddings.cls_token.normal_(std=INITIALIZER_RANGE)
             embeddings.position_embeddings.normal_(std=INITIALIZER_RANGE)
             embeddings.position_embeddings[0, 1:] = 0.2 * position_table(IMAGE_SIZE // PATCH_SIZE, HIDDEN)
+            if patches is not None and len(patches):
+                projection = embeddings.patch_embeddings.projection
+                weight, bias = whitened(patches, HIDDEN)
+                projection.weight.copy_(weight.view_as(projection.weight))
+                projection.bias.copy_(bias)
     return model
 
 

@@ -1,0 +1,227 @@
+"""What a VQA run leaves behind: the model folder with its card, predictions, figures and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes.config import as_dict
+from recipes.loop import Outcome
+from recipes.progress import duration
+from recipes.report.card import Card, write_card
+from recipes.report.content import BarChart, Example, Headline, Section, Table
+from recipes.report.html import write_report
+from recipes.runs import Run
+from recipes.score import write_official_results
+from tasks.errors import DataError
+from tasks.files import write_folder, write_json
+from tasks.vqa import evaluation
+from tasks.vqa.questions import Questions
+
+if TYPE_CHECKING:
+    from recipes.vqa.config import Train
+    from recipes.vqa.train import Parts
+
+EXAMPLES = 24
+TYPES_SHOWN = 20
+FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
+
+TRAINING = (
+    "model", "epochs", "max_steps", "batch_size", "learning_rate", "optimizer", "weight_decay", "lr_scheduler", "warmup_ratio",
+    "warmup_steps", "adam_beta1", "adam_beta2", "max_grad_norm", "mixed_precision", "augment", "head_learning_rate_factor", "dropout",
+    "seed",
+)
+ENVIRONMENT = ("python", "processor", "cores", "memory_gb", "gpus", "versions", "git")
+
+USAGE = '''from PIL import Image
+from transformers import ViltForQuestionAnswering, ViltProcessor
+
+folder = "."  # this folder, or the Hub id
+processor = ViltProcessor.from_pretrained(folder)
+model = ViltForQuestionAnswering.from_pretrained(folder).eval()
+inputs = processor(Image.open("photo.jpg").convert("RGB"), "What colour is it?", return_tensors="pt")
+print(model.config.id2label[model(**inputs).logits.argmax(-1).item()])
+'''
+
+
+def save_model(model: Any, processor: Any, folder: Path) -> None:
+    """Model, processor and tokenizer, as `from_pretrained` loads them."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
+    """Writes everything and returns the run's summary, as `--json` prints it."""
+    figures = {key: outcome.metrics[key] for key in FIGURES}
+    figures |= {
+        "score": evaluation.kind_of(parts.eval_questions),
+        "ceiling": parts.ceiling,
+        "priors": parts.priors,
+        "best_step": outcome.best_step,
+    }
+    write_json(run.path / "evaluation.json", figures)
+    write_official_results(
+        run.path / "predictions.json", parts.eval_questions.question_id, outcome.metrics["predictions"]
+    )
+    headline = Headline(
+        "accuracy", figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["n"], parts.priors,
+        parts.ceiling,
+    )
+    card = make_card(config, parts, run, headline)
+
+    def fill(folder: Path) -> None:
+        save_model(parts.model, parts.processor, folder)
+        write_card(folder, card)
+
+    write_folder(run.model, fill)
+    run.update(state="finished", seconds=round(outcome.seconds, 3), step=outcome.steps)
+    write_report(
+        run.path, title=f"VQA · {config.model} on {config.data}", headline=headline,
+        sections=sections(parts.eval_questions, outcome.metrics, parts.vocabulary.answers),
+    )
+    return {
+        "run": str(run.path),
+        "model": str(run.model),
+        "report": str(run.path / "report.html"),
+        "metrics": {key: value for key, value in figures.items() if not key.startswith("by_")},
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 3),
+        "notes": outcome.notes,
+    }
+
+
+def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card:
+    """The model card's content."""
+    given = as_dict(config)
+    return Card(
+        name=f"{config.model.rstrip('/').rsplit('/', 1)[-1]} for visual question answering",
+        summary=(
+            f"A ViLT that answers questions on images by choosing among {len(parts.vocabulary.answers)} answers. "
+            f"Trained on {parts.splits.description}."
+        ),
+        pipeline_tag="visual-question-answering",
+        headline=headline,
+        metric="accuracy",
+        usage=USAGE,
+        base_model=config.model,
+        dataset_id=config.data,
+        dataset_name=Path(config.data).name,
+        data={
+            "data": config.data,
+            "training questions": len(parts.train_questions),
+            "evaluation questions": len(parts.eval_questions),
+            "held out by image": parts.splits.held_out,
+            "answers": len(parts.vocabulary.answers),
+            "least frequency of an answer": parts.vocabulary.min_frequency,
+            "measured by": evaluation.NAMES[evaluation.kind_of(parts.eval_questions)],
+        },
+        training={key: given[key] for key in TRAINING if given[key] is not None},
+        limits=[
+            "It can only give the answers it was trained with.",
+            "Measured on the evaluation split named above, and on nothing else: other images and other wordings were not tried.",
+        ],
+        environment={key: value for key, value in run.environment().items() if key in ENVIRONMENT and value},
+    )
+
+
+def sections(questions: Questions, metrics: dict[str, Any], answers: list[str]) -> list[Section]:
+    """The report's parts: accuracy by type, what is confused with what, and examples right and wrong."""
+    return [
+        Section(
+            "Accuracy by kind of question",
+            charts=[_bars("By answer type", metrics["by_answer_type"]), _bars("By question type", metrics["by_question_type"])],
+        ),
+        Section("Answers that were wrong", tables=[_confusions(questions, metrics)]),
+        Section("Examples", text="Drawn from the evaluation split by the same rule each time.", examples=examples(questions, metrics)),
+    ]
+
+
+def _bars(title: str, types: dict[str, dict[str, float]]) -> BarChart:
+    shown = list(types.items())[:TYPES_SHOWN]
+    return BarChart(
+        title,
+        [f"{name} (n {int(part['n'])})" for name, part in shown],
+        [part["accuracy"] for _, part in shown],
+        [part["low"] for _, part in shown],
+        [part["high"] for _, part in shown],
+        note=f"The {TYPES_SHOWN} most frequent of {len(types)}." if len(types) > TYPES_SHOWN else "",
+    )
+
+
+def _confusions(questions: Questions, metrics: dict[str, Any]) -> Table:
+    given = evaluation.given_answers(questions)
+    counts: dict[tuple[str, str], int] = {}
+    for number, score in enumerate(metrics["scores"]):
+        if score < 0.5:
+            pair = (evaluation.consensus(given[number]), metrics["predictions"][number])
+            counts[pair] = counts.get(pair, 0) + 1
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:15]
+    return Table(
+        "Most frequent mistakes", ["expected", "answered", "questions"], [[*pair, count] for pair, count in rows],
+        note="Questions that score below one half, by what most annotators said." if rows else "There is none.",
+    )
+
+
+def examples(questions: Questions, metrics: dict[str, Any]) -> list[Example]:
+    """Half right, half wrong where there are as many, spread evenly over the split."""
+    scores = np.asarray(metrics["scores"])
+    wrong, right = np.flatnonzero(scores < 0.5), np.flatnonzero(scores >= 0.5)
+    chosen_wrong = _spread(wrong, EXAMPLES // 2)
+    chosen = sorted([*chosen_wrong, *_spread(right, EXAMPLES - len(chosen_wrong))])
+    given = evaluation.given_answers(questions)
+    found = []
+    for number in chosen:
+        try:
+            image = questions.images.load(int(questions.image[number]))
+        except DataError:
+            image = None
+        score = float(scores[number])
+        found.append(
+            Example(
+                image,
+                questions.question[number],
+                [
+                    ("answer", f"{metrics['predictions'][number]} ({metrics['confidence'][number]:.2f})"),
+                    ("expected", _expected(given[number])),
+                ],
+                "right" if score >= 0.9 else "partly" if score >= 0.3 else "wrong",
+                score,
+            )
+        )
+    return found
+
+
+def _spread(numbers: np.ndarray, count: int) -> list[int]:
+    if len(numbers) <= count:
+        return [int(number) for number in numbers]
+    return [int(numbers[at]) for at in np.linspace(0, len(numbers) - 1, count).round().astype(int)]
+
+
+def _expected(answers: list[str]) -> str:
+    counts: dict[str, int] = {}
+    for answer in answers:
+        counts[answer] = counts.get(answer, 0) + 1
+    if len(answers) == 1:
+        return answers[0]
+    return ", ".join(f"{answer} ({count})" for answer, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3])
+
+
+def closing_text(parts: Parts, run: Run, outcome: Outcome, estimated: float | None) -> str:
+    """The result on stdout: score, time against the estimate, three answers, and where things are."""
+    metrics = outcome.metrics
+    took = duration(outcome.seconds) + (f" (estimated {duration(estimated)})" if estimated else "")
+    baselines = " · ".join(f"{name} {100 * value:.1f}" for name, value in parts.priors.items())
+    lines = [
+        f"done      accuracy {100 * metrics['accuracy']:.1f} % ({100 * metrics['accuracy_low']:.1f} to "
+        f"{100 * metrics['accuracy_high']:.1f}, n {metrics['n']:,}) · {baselines} · {took}"
+    ]
+    lines += [f"          {note}" for note in outcome.notes]
+    questions = parts.eval_questions
+    for number in np.linspace(0, len(questions) - 1, min(3, len(questions))).round().astype(int):
+        expected = evaluation.consensus(evaluation.given_answers(questions)[number])
+        lines.append(f"answer    {questions.question[number]} {metrics['predictions'][number]} (expected {expected})")
+    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
+    lines.append('next      tool predict vqa photo.jpg "What colour is it?"')
+    return "\n".join(lines)

@@ -1,0 +1,43 @@
+"""`tool data inspect vqa` and `tool data sample vqa`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recipes.session import silence
+from recipes.vqa.config import Data, Sample
+
+
+def inspect(config: Data) -> dict[str, Any]:
+    """What a data set holds, and what is wrong with it."""
+    import yaml
+
+    from tasks.vqa.data import inspect as look
+
+    silence()
+    found = look(
+        config.data,
+        image_root=config.image_root,
+        train_split=config.train_split,
+        eval_split=config.eval_split,
+        max_samples=config.max_samples,
+        max_eval_samples=config.max_eval_samples,
+        seed=config.seed,
+        skip_bad=config.skip_bad,
+        revision=config.data_revision,
+        token=config.token,
+        image_column=config.image_column,
+        question_column=config.question_column,
+        answer_column=config.answer_column,
+    )
+    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip()}
+
+
+def sample(config: Sample) -> dict[str, Any]:
+    """Writes the sample data in the official VQA v2 layout."""
+    from tasks.vqa.sample import write_sample
+
+    folder = Path(config.output)
+    write_sample(folder, seed=config.seed)
+    return {"folder": str(folder), "text": f"{folder}\nnext      tool train vqa --model tiny --data {folder}"}

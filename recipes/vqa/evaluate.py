@@ -1,0 +1,110 @@
+"""`tool eval vqa`: a trained ViLT, or a generative model without training, on data with answers."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipes import runs
+from recipes.loop import print_line
+from recipes.progress import Progress
+from recipes.tables import table
+from recipes.score import write_official_results
+from recipes.session import pick_device, silence
+from recipes.vqa.config import Eval
+from recipes.vqa.inference import generate, predict_ids, show_metrics
+from recipes.work import Evaluator
+from tasks.vqa import evaluation, pretrained
+from tasks.vqa.batches import ImageFormat, VqaBatches
+from tasks.vqa.data import Splits, load_splits
+from tasks.vqa.questions import Questions
+
+# What a run's own data options are called; an evaluation on the same data takes them over where no flag says otherwise.
+DATA_KEYS = (
+    "data", "image_root", "train_split", "eval_split", "max_samples", "max_eval_samples", "eval_fraction", "seed", "image_column",
+    "question_column", "answer_column", "data_revision",
+)
+
+
+def evaluate(config: Eval) -> dict[str, Any]:
+    """Scores a model; returns the figures and the text to print."""
+    silence()
+    model, run = choose_model(config.model, config.output_dir)
+    splits = read_data(config, run)
+    questions = splits.evaluation
+    assert questions is not None
+    print_line(f"vqa · {model} · {splits.description}")
+    for line in splits.skipped:
+        print_line(f"skipped   {line}")
+    if pretrained.model_type(model, config.revision, config.token) == "vilt":
+        answers = answer_by_vilt(config, model, questions)
+    else:
+        with Progress("evaluating", len(questions), unit="questions") as progress:
+            answers = generate(config, model, questions, progress.advance)
+    scores = evaluation.accuracy(answers, questions)
+    figures: dict[str, Any] = {
+        "model": model,
+        "score": evaluation.kind_of(questions),
+        **evaluation.summarise(scores, questions),
+        "priors": evaluation.priors(splits.train, questions) if splits.train is not None else {},
+    }
+    if config.output:
+        write_official_results(Path(config.output), questions.question_id, answers)
+    figures["text"] = _text(figures)
+    return figures
+
+
+def choose_model(model: str | None, output_dir: str) -> tuple[str, runs.Run | None]:
+    """The model asked for, or the newest finished run, which is said; and the run it belongs to, if it does."""
+    if model is None:
+        run = runs.newest_finished(output_dir, ("vqa",))
+        print_line(f"newest vqa run: {run.path}")
+        return str(run.path), run
+    run = runs.Run(Path(model))
+    return model, run if (run.path / "status.json").is_file() else None
+
+
+def read_data(config: Eval, run: runs.Run | None) -> Splits:
+    """The evaluation split: of the data given, else the very one that the run was measured on."""
+    arguments: dict[str, Any] = {key: getattr(config, key) for key in DATA_KEYS if hasattr(config, key)}
+    same = run is not None and (config.data is None or config.data == run.config().get("data"))
+    if run is not None and same:
+        was = run.config()
+        arguments = {key: was.get(key) if arguments.get(key) is None else arguments[key] for key in DATA_KEYS}
+    arguments = {key: value for key, value in arguments.items() if value is not None}
+    arguments["revision"] = arguments.pop("data_revision", None)
+    need = ("train", "evaluation") if same else ("evaluation",)
+    return load_splits(
+        arguments.pop("data", None) or "sample", skip_bad=config.skip_bad, token=config.token, need=need, **arguments
+    )
+
+
+def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
+    """The best answer of a fine-tuned ViLT to each question."""
+    device = pick_device(config.cpu, config.threads)
+    processor = pretrained.load_processor(model, config.revision, config.token)
+    vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
+    batches = VqaBatches(
+        questions, processor.tokenizer, ImageFormat.of(processor), max_length=vilt.config.max_position_embeddings, cache_bytes=0
+    )
+    dtype = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[config.mixed_precision]
+    with Progress("evaluating", len(questions), unit="questions") as progress, torch.inference_mode():
+        evaluator = Evaluator(
+            0, 1, device, lambda: None, lambda items: items,
+            lambda: torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext(), progress.advance,
+        )
+        labels, _ = predict_ids(vilt, batches, batches.in_order(config.batch_size), evaluator)
+    return [vilt.config.id2label[int(label)] for label in labels]
+
+
+def _text(figures: dict[str, Any]) -> str:
+    rows = [
+        [kind, name, round(100 * part["accuracy"], 1), round(100 * part["low"], 1), round(100 * part["high"], 1), int(part["n"])]
+        for kind, key in (("answer type", "by_answer_type"), ("question type", "by_question_type"))
+        for name, part in list(figures[key].items())[:15]
+    ]
+    return f"{show_metrics(figures, figures['priors'])}\n\n{table(['', 'type', 'accuracy %', 'low', 'high', 'n'], rows)}"
+

@@ -1,0 +1,75 @@
+"""Answers of a ViLT over batches, for training's evaluation, `tool eval` and `tool predict` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipes.loop import to_device
+from recipes.session import pick_device
+from recipes.vqa.config import Eval, Predict
+from recipes.work import Evaluator
+from tasks.vqa import pretrained
+from tasks.vqa.batches import VqaBatches
+from tasks.vqa.model import normalise
+from tasks.vqa.questions import Questions
+
+
+def predict_scores(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarray], evaluator: Evaluator) -> Any:
+    """Yields (question numbers [b], sigmoid scores float32 [b, labels]) for this process's share of the plan."""
+    images = batches.images
+    for numbers in evaluator.mine(plan):
+        batch = to_device(batches.collate(numbers), evaluator.device)
+        pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
+        with evaluator.autocast():
+            logits = model(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=pixels,
+                pixel_mask=batch["pixel_mask"], image_index=batch["image_index"],
+            ).logits
+        evaluator.progress(len(numbers))
+        yield numbers, logits.float().sigmoid().cpu()
+
+
+def predict_ids(
+    model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarray], evaluator: Evaluator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best label of each question int64 [n] and its score float64 [n]; every process has all of them."""
+    mine: list[Any] = []
+    for numbers, scores in predict_scores(model, batches, plan, evaluator):
+        best, label = scores.max(1)
+        mine += zip(numbers.tolist(), label.tolist(), best.tolist(), strict=True)
+    labels, confidence = np.zeros(len(batches), dtype=np.int64), np.zeros(len(batches))
+    for number, label, best in evaluator.gather(mine):
+        labels[number], confidence[number] = label, best
+    return labels, confidence
+
+
+def generate(config: Eval | Predict, model: str, questions: Questions, done: Callable[[int], None]) -> list[str]:
+    """Zero-shot answers of a generative model; `done` hears of each batch."""
+    from tasks.vqa.generative import GenerativeVqa
+
+    generator = GenerativeVqa.from_pretrained(
+        pretrained.model_folder(model), device=pick_device(config.cpu, config.threads), revision=config.revision, token=config.token
+    )
+    answers: list[str] = []
+    for start in range(0, len(questions), config.batch_size):
+        chosen = range(start, min(start + config.batch_size, len(questions)))
+        answers += generator.answer(
+            [questions.images.load(int(questions.image[number])) for number in chosen],
+            [questions.question[number] for number in chosen],
+            num_beams=config.num_beams, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size, template=config.prompt,
+        )
+        done(len(chosen))
+    return answers
+
+
+def show_metrics(metrics: dict[str, Any], priors: dict[str, float]) -> str:
+    """Accuracy with its interval beside the priors, in a line."""
+    baselines = " · ".join(f"{name} {100 * value:.1f}" for name, value in priors.items())
+    return (
+        f"accuracy {100 * metrics['accuracy']:.1f} % (n {metrics['n']:,}, 95 % {100 * metrics['accuracy_low']:.1f} to "
+        f"{100 * metrics['accuracy_high']:.1f}){' · ' + baselines if baselines else ''}"
+    )

@@ -1,0 +1,154 @@
+"""`tool predict vqa`: images and questions in, answers out in the form of transformers' former pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipes.loop import print_line
+from recipes.session import pick_device, silence
+from recipes.vqa.config import Predict, require_inputs
+from recipes.vqa.evaluate import choose_model
+from recipes.vqa.inference import generate, predict_scores
+from recipes.work import Evaluator
+from tasks.errors import ConfigError, DataError, data_errors
+from tasks.files import write_text
+from tasks.vqa import pretrained
+from tasks.vqa.batches import ImageFormat, VqaBatches
+from tasks.vqa.images import FileImages
+from tasks.vqa.questions import Questions
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+
+
+def predict(config: Predict) -> dict[str, Any]:
+    """Answers; returns a list of predictions, each with its image, question and the best answers."""
+    silence()
+    require_inputs(config)
+    pairs = check_images(read_inputs(config.inputs), config.skip_bad)
+    model, _ = choose_model(config.model, config.output_dir)
+    questions = as_questions(pairs)
+    if pretrained.model_type(model, config.revision, config.token) == "vilt":
+        answers = by_vilt(config, model, questions)
+    else:
+        answers = [[{"answer": text}] for text in generate(config, model, questions, lambda count: None)]
+    predictions = [
+        {"image": image, "question": question, "answers": given} for (image, question), given in zip(pairs, answers, strict=True)
+    ]
+    if config.output:
+        write_text(config.output, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in predictions))
+        return {"predictions": predictions, "text": f"{len(predictions):,} predictions written to {config.output}"}
+    return {"predictions": predictions, "text": "\n".join(_line(entry) for entry in predictions)}
+
+
+def read_inputs(inputs: list[str]) -> list[tuple[str, str]]:
+    """(image path, question) pairs from images, folders and JSON lines files followed by questions.
+
+    Raises:
+        ConfigError: no question, or nothing that exists.
+        DataError: a JSON line without image or question, with file and row.
+    """
+    pairs: list[tuple[str, str]] = []
+    images: list[str] = []
+    asked: list[str] = []
+    for text in inputs:
+        path = Path(text)
+        if path.suffix.lower() in {".jsonl", ".json"} and path.is_file():
+            pairs += _json_lines(path)
+        elif path.is_dir():
+            inside = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise DataError(f"{text}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
+            images += inside
+        elif path.is_file() or path.suffix.lower() in SUFFIXES:
+            images.append(text)
+        else:
+            asked.append(text)
+    if images and not asked:
+        raise ConfigError(f'no question for {images[0]}; write it behind the image: tool predict vqa {images[0]} "What is it?"')
+    if asked and not images:
+        raise ConfigError(f"no image for the question {asked[0]!r}, or no file of that name; give an image, a folder or JSON lines first")
+    return pairs + [(image, question) for image in images for question in asked]
+
+
+def check_images(pairs: list[tuple[str, str]], skip_bad: bool) -> list[tuple[str, str]]:
+    """Decodes nothing yet, but opens each image's header; broken ones end the command, or are left out and counted."""
+    paths = list(dict.fromkeys(image for image, _ in pairs))
+    found = FileImages(paths).problems(range(len(paths)), decode=skip_bad)
+    bad = {paths[number]: reason for number, reason in found.items()}
+    if bad and not skip_bad:
+        raise data_errors([f"{path}: {reason}" for path, reason in bad.items()], len(bad), "Mend them, or leave them out with --skip-bad")
+    if bad:
+        print_line(f"skipped   {len(bad)} broken images, first {next(iter(bad))}: {next(iter(bad.values()))}")
+    return [pair for pair in pairs if pair[0] not in bad]
+
+
+def as_questions(pairs: list[tuple[str, str]]) -> Questions:
+    """The pairs as one unlabelled split."""
+    paths = list(dict.fromkeys(image for image, _ in pairs))
+    number = {path: at for at, path in enumerate(paths)}
+    count = len(pairs)
+    return Questions(
+        question_id=list(range(count)),
+        question=[question for _, question in pairs],
+        image=np.asarray([number[image] for image, _ in pairs], dtype=np.int64),
+        answers=[[] for _ in pairs],
+        weights=None,
+        question_type=[""] * count,
+        answer_type=[""] * count,
+        images=FileImages(paths),
+        source="input",
+    )
+
+
+def by_vilt(config: Predict, model: str, questions: Questions) -> list[list[dict[str, Any]]]:
+    """`[{"score", "answer"}]` for each question: sigmoid scores, best first, at most as many as the model has answers."""
+    if not len(questions):
+        return []
+    device = pick_device(config.cpu, config.threads)
+    processor = pretrained.load_processor(model, config.revision, config.token)
+    vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
+    batches = VqaBatches(
+        questions, processor.tokenizer, ImageFormat.of(processor), max_length=vilt.config.max_position_embeddings, cache_bytes=0
+    )
+    top = min(config.top_k, vilt.config.num_labels)
+    answers: list[list[dict[str, Any]]] = [[] for _ in range(len(questions))]
+    evaluator = Evaluator(0, 1, device, lambda: None, lambda items: items, contextlib.nullcontext)
+    with torch.inference_mode():
+        for numbers, scores in predict_scores(vilt, batches, batches.in_order(config.batch_size), evaluator):
+            best, labels = scores.topk(top)
+            for at, number in enumerate(numbers):
+                answers[number] = [
+                    {"score": float(score), "answer": vilt.config.id2label[int(label)]}
+                    for score, label in zip(best[at], labels[at], strict=True)
+                ]
+    return answers
+
+
+def _json_lines(path: Path) -> list[tuple[str, str]]:
+    pairs = []
+    for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            image, question = entry["image"], entry["question"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise DataError(f'{path}, row {row}: needs {{"image": "path", "question": "text"}}') from None
+        where = Path(image)
+        pairs.append((str(where if where.is_absolute() or where.exists() else path.parent / where), str(question)))
+    if not pairs:
+        raise DataError(f"{path}: no rows")
+    return pairs
+
+
+def _line(entry: dict[str, Any]) -> str:
+    best = " · ".join(
+        f"{answer['answer']} {answer['score']:.3f}" if "score" in answer else str(answer["answer"]) for answer in entry["answers"]
+    )
+    return f"{entry['image']}  {entry['question']}  {best}"

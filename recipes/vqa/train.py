@@ -1,0 +1,231 @@
+"""`tool train vqa`: data, labels, model, the loop, and what a run leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from recipes import hub, runs, trackers
+from recipes.interrupts import Interrupts
+from recipes.launch import as_process, must_launch
+from recipes.launch import launch as launch_processes
+from recipes.loop import Loop, Outcome, print_line
+from recipes.optimizers import decay_groups
+from recipes.session import Session, start
+from recipes.vqa import artefacts
+from recipes.vqa.config import Train, with_defaults
+from recipes.vqa.inference import predict_ids, show_metrics
+from recipes.work import Batch, Evaluator, Work
+from tasks.vqa import evaluation
+from tasks.vqa.augment import Augmentation
+from tasks.vqa.batches import ImageFormat, VqaBatches
+from tasks.vqa.data import Splits, load_splits
+from tasks.vqa.model import ViltForQuestionAnswering, normalise
+from tasks.vqa.questions import Questions
+from tasks.vqa.vocabulary import Vocabulary, build_vocabulary, ceiling, targets
+
+RECIPE = "vqa"
+
+
+@dataclass
+class Parts:
+    """Everything that a VQA run is made of."""
+
+    splits: Splits
+    vocabulary: Vocabulary
+    model: ViltForQuestionAnswering
+    processor: Any
+    train: VqaBatches
+    evaluation: VqaBatches
+    priors: dict[str, float]
+    ceiling: float
+
+    @property
+    def train_questions(self) -> Questions:
+        assert self.splits.train is not None
+        return self.splits.train
+
+    @property
+    def eval_questions(self) -> Questions:
+        assert self.splits.evaluation is not None
+        return self.splits.evaluation
+
+
+def train(config: Train) -> dict[str, Any]:
+    """Trains, evaluates and writes the run; returns what the command prints.
+
+    Raises:
+        ToolError: see the exit codes of `tool --help`.
+    """
+    config = with_defaults(config)
+    if must_launch(config):
+        return launch_processes(config)
+    with Interrupts() as interrupts, as_process(config):
+        trackers.check(config.tracker)
+        if config.push_to_hub:
+            hub.check(config.push_to_hub, config.token)
+        parts = prepare(config)
+        session = start(RECIPE, config, interrupts, label="")
+        say_header(config, parts, session)
+        loop = Loop(make_work(config, parts), config, session.run, session.accelerator, interrupts)
+        outcome = loop.train()
+        return finish(config, parts, session, loop, outcome)
+
+
+def prepare(config: Train) -> Parts:
+    """Reads and checks the data, builds labels, processor and model."""
+    splits = load_splits(
+        config.data,
+        image_root=config.image_root,
+        train_split=config.train_split,
+        eval_split=config.eval_split,
+        max_samples=config.max_samples,
+        max_eval_samples=config.max_eval_samples,
+        eval_fraction=config.eval_fraction,
+        seed=config.seed,
+        skip_bad=config.skip_bad,
+        revision=config.data_revision,
+        token=config.token,
+        image_column=config.image_column,
+        question_column=config.question_column,
+        answer_column=config.answer_column,
+    )
+    assert splits.train is not None
+    assert splits.evaluation is not None
+    vocabulary = build_vocabulary(
+        splits.train, min_frequency=config.min_answer_frequency, max_answers=config.max_answers
+    )
+    model, processor = build(config, splits.train, vocabulary.answers)
+    images = ImageFormat.of(processor)
+    longest = min(config.max_question_length, model.config.max_position_embeddings)
+    cache = config.image_cache_mb << 20
+    kinds = tuple(kind for kind in config.augment if kind != "none")
+    augmentation = Augmentation.of(kinds, config.seed, splits.train.question, evaluation.given_answers(splits.train))
+    shared = {"max_length": longest, "num_labels": len(vocabulary.answers), "cache_bytes": cache}
+    return Parts(
+        splits,
+        vocabulary,
+        model,
+        processor,
+        VqaBatches(
+            splits.train, processor.tokenizer, images, targets=targets(splits.train, vocabulary),
+            augmentation=augmentation, **shared,
+        ),
+        VqaBatches(splits.evaluation, processor.tokenizer, images, **shared),
+        evaluation.priors(splits.train, splits.evaluation),
+        ceiling(splits.evaluation, vocabulary),
+    )
+
+
+def build(config: Train, questions: Questions, answers: list[str]) -> tuple[ViltForQuestionAnswering, Any]:
+    """The model with a head for the answers, and its processor."""
+    from tasks.vqa import pretrained, tiny
+
+    if config.model == "tiny":
+        tokenizer = tiny.build_tokenizer(questions.question)
+        processor = tiny.build_processor(tokenizer)
+        model = tiny.build_model(tokenizer, answers, config.seed, tiny.patch_sample(questions, processor, config.seed))
+    else:
+        processor = pretrained.load_processor(config.model, config.revision, config.token)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model, known = pretrained.load_for_training(config.model, answers, config.revision, config.token)
+        if known:
+            print_line(f"          {known} of {len(answers)} answers were known to {config.model} and keep what it learnt")
+    if config.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = config.dropout
+        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = config.dropout
+    return model, processor
+
+
+def make_work(config: Train, parts: Parts) -> Work:
+    """What the loop needs to know of this task."""
+    assert config.batch_size is not None
+    assert config.eval_batch_size is not None
+    assert config.learning_rate is not None
+    images, batch_size, rate = parts.train.images, config.batch_size, config.learning_rate
+    eval_batches = parts.evaluation.in_order(config.eval_batch_size)
+
+    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
+        logits = model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=pixels,
+            pixel_mask=batch["pixel_mask"], image_index=batch["image_index"],
+        ).logits
+        # The library's loss: the mean over questions and answers, times the number of answers.
+        return F.binary_cross_entropy_with_logits(logits.float(), batch["labels"], reduction="none").sum(1)
+
+    def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+        ids, scores = predict_ids(model, parts.evaluation, eval_batches, evaluator)
+        answers = [parts.vocabulary.answers[number] for number in ids]
+        accuracy = evaluation.accuracy(answers, parts.eval_questions)
+        summary = evaluation.summarise(accuracy, parts.eval_questions)
+        return {**summary, "predictions": answers, "confidence": scores, "scores": accuracy}
+
+    if config.gradient_checkpointing:
+        parts.model.gradient_checkpointing_enable()
+    return Work(
+        model=parts.model,
+        plan=lambda epoch: parts.train.plan(batch_size, config.seed, epoch),
+        collate=parts.train.collate,
+        loss=loss,
+        evaluate=evaluate,
+        metric="accuracy",
+        parameter_groups=lambda model: decay_groups(
+            model, learning_rate=rate, weight_decay=config.weight_decay, head=("classifier",),
+            head_factor=config.head_learning_rate_factor,
+        ),
+        save_model=lambda model, folder: artefacts.save_model(model, parts.processor, folder),
+        heaviest=parts.train.heaviest,
+        unit="questions",
+        eval_examples=len(parts.eval_questions),
+        describe=lambda metrics: show_metrics(metrics, parts.priors),
+    )
+
+
+def say_header(config: Train, parts: Parts, session: Session) -> None:
+    """The first lines of a run: what is trained on what."""
+    if not session.accelerator.is_main_process:
+        return
+    count = sum(parameter.numel() for parameter in parts.model.parameters())
+    size = f"{count / 1e6:.1f} M" if count < 1e9 else f"{count / 1e9:.1f} B"
+    print_line(f"vqa · {config.model}, {size} parameters · {parts.splits.description}")
+    kept = len(parts.vocabulary.answers)
+    print_line(
+        f"answers   {kept} with frequency >= {parts.vocabulary.min_frequency} · ceiling {100 * parts.ceiling:.1f} % on "
+        f"{len(parts.eval_questions):,} evaluation questions · measured by {evaluation.NAMES[evaluation.kind_of(parts.eval_questions)]}"
+    )
+    for line in parts.splits.skipped:
+        print_line(f"skipped   {line}")
+
+
+def finish(config: Train, parts: Parts, session: Session, loop: Loop, outcome: Outcome) -> dict[str, Any]:
+    """Writes model, predictions, card and report; uploads where asked; closes the run."""
+    run = session.run
+    summary: dict[str, Any] = {}
+    if session.accelerator.is_main_process:
+        summary = artefacts.write(config, parts, run, outcome)
+        estimate = run.status().get("estimate", {})
+        cost = {"cost": round(outcome.seconds / 3600 * config.price_per_hour, 4)} if config.price_per_hour is not None else {}
+        run.update(
+            state="finished", step=outcome.steps, seconds=round(outcome.seconds, 3), best_step=outcome.best_step,
+            score=f"accuracy {100 * outcome.metrics['accuracy']:.1f} %", metrics=summary["metrics"], **cost,
+        )
+        summary["text"] = artefacts.closing_text(parts, run, outcome, estimate.get("seconds"))
+        if config.push_to_hub:
+            url = hub.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
+            run.update(pushed=url)
+            summary["url"] = url
+            summary["text"] += f"\nuploaded  {url}"
+    session.accelerator.wait_for_everyone()
+    session.accelerator.end_training()
+    return summary
+
+

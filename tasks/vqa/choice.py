@@ -1,0 +1,54 @@
+"""Which of the splits at hand a run trains on, and which it is measured on."""
+
+from __future__ import annotations
+
+import difflib
+
+from tasks.errors import ConfigError
+from tasks.vqa.readers.paths import canonical
+from tasks.vqa.readers.source import Source
+
+
+def choose(
+    source: Source, need: tuple[str, ...], train_split: str | None, eval_split: str | None
+) -> tuple[str | None, str | None]:
+    """Which splits to read: (training or None, evaluation or None for a hold-out or none needed).
+
+    Raises:
+        ConfigError: a name that is not there, or no way to tell which split is for training.
+    """
+    names = list(source.splits)
+    train = named(source, train_split, "--train-split") if train_split else None
+    evaluation = named(source, eval_split, "--eval-split") if eval_split else None
+    if "train" not in need:
+        return None, evaluation or _evaluation(source, None, "prediction" in need) or _only(names) or names[0]
+    train = train or ("train" if "train" in names else _only([name for name in names if name != evaluation]))
+    if train is None:
+        raise ConfigError(f"{source.name} has the splits {', '.join(names)}; say which to train on with --train-split")
+    if train == evaluation:
+        raise ConfigError(
+            f"--eval-split {eval_split}: is what the training reads; leave it out to hold some of it out by image"
+        )
+    if "evaluation" not in need:
+        return train, None
+    return train, evaluation or _evaluation(source, train, False)
+
+
+def _evaluation(source: Source, train: str | None, unlabelled: bool) -> str | None:
+    """The split to measure on by custom: validation, then test, then its parts."""
+    names = [name for name in source.splits if name != train and (unlabelled or name not in source.unlabelled)]
+    return next((name for name in ("validation", "test", "test-dev", "test-std") if name in names), None)
+
+
+def _only(names: list[str]) -> str | None:
+    return names[0] if len(names) == 1 else None
+
+
+def named(source: Source, name: str, flag: str) -> str:
+    names = list(source.splits)
+    for form in (name, canonical(name)):
+        if form in names:
+            return form
+    near = difflib.get_close_matches(canonical(name), names, 1, 0.5)
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+    raise ConfigError(f"{flag} {name}: {source.name} has no such split; {hint}")

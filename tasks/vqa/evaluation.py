@@ -1,0 +1,96 @@
+"""How good answers are: the score that fits the data, its interval, its parts, and the priors it has to beat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from tasks import stats
+from tasks.vqa import score
+from tasks.vqa.questions import Questions
+
+# From this many answers a question on, several annotators were asked and the official accuracy is meant.
+ANNOTATORS = 3
+
+
+def kind_of(questions: Questions) -> str:
+    """`official` where several annotators answered, `weighted` where soft labels are given, else `plain`."""
+    if questions.weights is not None:
+        return "weighted"
+    most = max((len(answers) for answers in questions.answers), default=0)
+    return "official" if most >= ANNOTATORS else "plain"
+
+
+# `plain` compares after the official normalisation, so that "Two" and "2" are one answer.
+NAMES = {
+    "official": "official VQA accuracy",
+    "weighted": "accuracy by the given weights",
+    "plain": "accuracy (exact match)",
+}
+
+
+def accuracy(predictions: list[str], questions: Questions, kind: str | None = None) -> np.ndarray:
+    """The score of each question, float64 [n], each in 0..1."""
+    kind = kind or kind_of(questions)
+    if kind == "weighted":
+        assert questions.weights is not None
+        return np.asarray(score.weighted_accuracy(predictions, questions.weights))
+    if kind == "official":
+        return np.asarray(score.official_accuracy(predictions, questions.answers))
+    return np.asarray(
+        [
+            float(any(score.normalize(answer) == score.normalize(prediction) for answer in answers))
+            for prediction, answers in zip(predictions, questions.answers, strict=True)
+        ]
+    )
+
+
+def summarise(scores: np.ndarray, questions: Questions) -> dict[str, Any]:
+    """Overall and by type, each a mean with n and a 95 % interval by bootstrap over images."""
+    overall = stats.bootstrap_mean(scores, questions.image)
+    return {
+        "accuracy": overall.mean,
+        "accuracy_low": overall.low,
+        "accuracy_high": overall.high,
+        "n": len(questions),
+        "images": int(len(np.unique(questions.image))),
+        "by_answer_type": _by(scores, questions, questions.answer_type),
+        "by_question_type": _by(scores, questions, questions.question_type),
+    }
+
+
+def _by(scores: np.ndarray, questions: Questions, types: list[str]) -> dict[str, dict[str, float]]:
+    names = np.asarray(types, dtype=object)
+    found = {}
+    for name in sorted(set(types)):
+        chosen = np.flatnonzero(names == name)
+        part = stats.bootstrap_mean(scores[chosen], questions.image[chosen])
+        found[str(name)] = {"accuracy": part.mean, "low": part.low, "high": part.high, "n": len(chosen)}
+    return dict(sorted(found.items(), key=lambda item: (-item[1]["n"], item[0])))
+
+
+def priors(train: Questions, evaluation: Questions) -> dict[str, float]:
+    """What answering without the image scores: always the most frequent answer, and the most frequent for the question."""
+    answers = [consensus(given) for given in given_answers(train)]
+    majority = score.majority_prior(answers, evaluation.question)
+    by_question = score.question_prior(train.question, answers, evaluation.question)
+    kind = kind_of(evaluation)
+    return {
+        "majority": float(accuracy(majority, evaluation, kind).mean()),
+        "question prior": float(accuracy(by_question, evaluation, kind).mean()),
+    }
+
+
+def given_answers(questions: Questions) -> list[list[str]]:
+    """Each question's answers; of given weights, the answers that weigh most."""
+    if questions.weights is None:
+        return questions.answers
+    return [[answer for answer, weight in given.items() if weight == max(given.values())] for given in questions.weights]
+
+
+def consensus(answers: list[str]) -> str:
+    """The answer most annotators gave, normalised; of equals, the alphabetically first."""
+    counts = Counter(score.normalize(answer) for answer in answers)
+    return min(counts, key=lambda answer: (-counts[answer], answer))

@@ -1,0 +1,274 @@
+"""Images of a split, decoded only when they are needed, and the way from a picture file to a pixel array.
+
+Nothing here keeps or writes pixels: a store holds paths (or rows of a memory-mapped dataset) and opens one image at
+a time.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from tasks.errors import DataError
+
+# What PIL raises on a file that is missing, cut short, of another kind or absurdly large.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+class ImageStore:
+    """All images of a split. `open` and `where` are what a kind of store must give; the rest follows."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def open(self, i: int) -> Image.Image:
+        """Image `i` with its header read and its pixels not yet; any of `BROKEN` may be raised."""
+        raise NotImplementedError
+
+    def where(self, i: int) -> str:
+        """How to name image `i` to the user: its path, or the dataset and row that hold it."""
+        raise NotImplementedError
+
+    def content(self, i: int) -> bytes:
+        """The encoded file of image `i`, as stored."""
+        raise NotImplementedError
+
+    def load(self, i: int) -> Image.Image:
+        """Image `i` as RGB, turned upright.
+
+        Raises:
+            DataError: the file is missing, broken or cut short; the message names it.
+        """
+        try:
+            with self.open(i) as image:
+                return to_rgb(image)
+        except BROKEN as error:
+            raise DataError(f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad") from error
+
+    def size(self, i: int) -> tuple[int, int]:
+        """(width, height) of image `i` as `load` will give it, from its header alone.
+
+        Raises:
+            DataError: as `load`.
+        """
+        if i not in self._sizes:
+            try:
+                with self.open(i) as image:
+                    self._sizes[i] = upright_size(image)
+            except BROKEN as error:
+                message = f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad"
+                raise DataError(message) from error
+        return self._sizes[i]
+
+    def problem(self, i: int, decode: bool = False) -> str | None:
+        """What is wrong with image `i`, seen in its header or, with `decode`, in all of it; None for a sound one."""
+        try:
+            with self.open(i) as image:
+                self._sizes[i] = upright_size(image)
+                if decode:
+                    image.load()
+        except BROKEN as error:
+            return _reason(error)
+        return None
+
+    def problems(self, indices: Sequence[int], decode: bool = False, threads: int = 8) -> dict[int, str]:
+        """Checks the images at `indices` in a pool of threads; gives index -> what is wrong, in the order asked."""
+        with ThreadPoolExecutor(threads) as pool:
+            size = max(1, min(256, len(indices) // threads))
+            pieces = [indices[start : start + size] for start in range(0, len(indices), size)]
+            found = pool.map(lambda piece: [(i, self.problem(i, decode)) for i in piece], pieces)
+            return {int(i): reason for piece in found for i, reason in piece if reason is not None}
+
+
+class FileImages(ImageStore):
+    """Images in files of their own."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__()
+        self.paths = list(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, i: int) -> Image.Image:
+        return Image.open(self.paths[i])
+
+    def where(self, i: int) -> str:
+        return self.paths[i]
+
+    def content(self, i: int) -> bytes:
+        with open(self.paths[i], "rb") as file:
+            return file.read()
+
+
+class EncodedImages(ImageStore):
+    """Images inside a column of a `datasets.Dataset` whose Image feature does not decode: {"bytes", "path"} a row.
+
+    Args:
+        dataset: one with only the image column, memory-mapped.
+        column: its name.
+        rows: the row that holds each image (several questions on one image have one entry).
+        source: how to name the dataset.
+        folder: where relative paths start, for rows that hold a path and no bytes.
+    """
+
+    def __init__(self, dataset: Any, column: str, rows: np.ndarray, source: str, folder: str = ".") -> None:
+        super().__init__()
+        self.dataset, self.column, self.rows, self.source, self.folder = dataset, column, rows, source, folder
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open(self, i: int) -> Image.Image:
+        return Image.open(io.BytesIO(self.content(i)))
+
+    def where(self, i: int) -> str:
+        return f"{self.source}, row {int(self.rows[i]) + 1}"
+
+    def content(self, i: int) -> bytes:
+        import os
+
+        cell = self.dataset[int(self.rows[i])][self.column]
+        if isinstance(cell, bytes):
+            return cell
+        if cell is None or (cell.get("bytes") is None and not cell.get("path")):
+            raise ValueError("holds no image")
+        if cell.get("bytes") is not None:
+            return bytes(cell["bytes"])
+        with open(os.path.join(self.folder, cell["path"]), "rb") as file:
+            return file.read()
+
+
+def _reason(error: BaseException) -> str:
+    """What an exception of PIL or of the system means for the file, in words."""
+    if isinstance(error, FileNotFoundError):
+        return "no such image file"
+    if isinstance(error, PermissionError):
+        return "the image file may not be read (permission denied)"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder, not an image file"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "is not an image file, whatever its name says"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is too large for an image: {error}"
+    detail = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    return f"broken image ({detail})"
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8, from the header alone; 1 where there is none that can be read."""
+    if image.format == "TIFF":  # PIL turns a TIFF by itself while loading, and already gives its turned size
+        return 1
+    try:
+        # Past PngImageFile.getexif, which decodes the whole file to look for a late chunk.
+        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except (*BROKEN, KeyError, TypeError):
+        return 1
+    return value if value in _TURNS else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) once turned upright, without decoding."""
+    width, height = image.size
+    return (height, width) if orientation(image) in _SIDEWAYS else (width, height)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any PIL image as RGB, turned upright; transparency goes over white.
+
+    Sixteen-bit grey (`I;16`) is divided by 257. `I` with values past 255 counts as sixteen bits where they fit, else
+    it is stretched from its least to its greatest value; so is `F` outside 0 to 255, and `F` within 0 to 1 is
+    multiplied by 255.
+    """
+    turn = _TURNS.get(orientation(image))
+    if image.mode == "I" or image.mode == "F" or image.mode.startswith("I;"):
+        image = _from_deep(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        ground.alpha_composite(layer)
+        image = ground
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    rgb = rgb if turn is None else rgb.transpose(turn)
+    rgb.load()
+    return rgb
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Grey of more than eight bits as mode L."""
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if image.mode.startswith("I;") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
+        values = values / 257.0
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        values = values * 255.0
+    elif low < 0 or high > 255:
+        values = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
+    return Image.fromarray(np.rint(values).astype(np.uint8))
+
+
+def target_size(width: int, height: int, *, shortest: int, longest: int, divisor: int) -> tuple[int, int]:
+    """(width, height) that an image is resized to before it goes into ViLT.
+
+    The rule of `ViltImageProcessor`: the shorter side to `shortest`, but the longer to at most `longest`
+    (its own `longest` is int(1333 / 800 * shortest)), both floored to a multiple of `divisor`. Here a side is never
+    less than one `divisor`, where the library's rule gives 0 for extreme shapes.
+    """
+    scale = shortest / min(width, height)
+    if height < width:
+        new_height, new_width = float(shortest), scale * width
+    else:
+        new_height, new_width = scale * height, float(shortest)
+    if max(new_height, new_width) > longest:
+        scale = longest / max(new_height, new_width)
+        new_height, new_width = scale * new_height, scale * new_width
+    sides = (math.floor(side + 0.5) // divisor * divisor for side in (new_width, new_height))
+    new_width, new_height = (max(divisor, side) for side in sides)
+    return int(new_width), int(new_height)
+
+
+def pixels(
+    image: Image.Image,
+    size: tuple[int, int],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resample: int = Image.Resampling.BICUBIC,
+) -> np.ndarray:
+    """An RGB image resized to `size` = (width, height), scaled to 0..1 and normalised: float32 [3, height, width]."""
+    if image.size != tuple(size):
+        image = image.resize((size[0], size[1]), resample)
+    values = np.asarray(image)
+    table = _table(tuple(mean), tuple(std))
+    out = np.empty((3, values.shape[0], values.shape[1]), np.float32)
+    for channel in range(3):
+        np.take(table[channel], values[:, :, channel], out=out[channel], mode="clip")
+    return out
+
+
+@lru_cache(maxsize=16)
+def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """Float of each byte in each channel [3, 256], by the operations and in the precision of the library's processor."""
+    grey = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
+    return (grey[None, :] - np.asarray(mean, np.float32)[:, None]) / np.asarray(std, np.float32)[:, None]

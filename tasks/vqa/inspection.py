@@ -1,0 +1,110 @@
+"""What a data set holds and what is wrong with it, for `tool data inspect vqa`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import DataError
+from tasks.vqa.checks import check_images as check_headers
+from tasks.vqa.checks import check_rows, labelled
+from tasks.vqa.choice import named
+from tasks.vqa.holdout import subset
+from tasks.vqa.images import BROKEN, orientation
+from tasks.vqa.questions import Problems, Questions
+from tasks.vqa.readers import Options, recognise
+
+# Images whose mode and size are looked at, and answers and question types that are listed.
+IMAGE_SAMPLE = 1000
+LISTED = 20
+
+
+def inspect(
+    data: str,
+    options: Options,
+    *,
+    train_split: str | None = None,
+    eval_split: str | None = None,
+    max_samples: int | None = None,
+    check_images: bool = True,
+) -> dict[str, Any]:
+    """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
+
+    Returns:
+        format, name, splits {name: questions, images, ...}, problems (up to ten, with file and row) and problem_count.
+
+    Raises:
+        DataError: the data can't be read at all.
+    """
+    source = recognise(data, options)
+    flags = (("--train-split", train_split), ("--eval-split", eval_split))
+    wanted = [named(source, name, flag) for flag, name in flags if name] or list(source.splits)
+    problems = Problems()
+    splits = {}
+    for name in dict.fromkeys(wanted):
+        questions = source.splits[name](problems)
+        sound = subset(check_rows(questions, problems, labelled(questions)), max_samples, options.seed)
+        if check_images:
+            check_headers(sound, problems, decode=False)
+        splits[name] = describe(sound, options.seed)
+    return {
+        "format": source.format,
+        "name": source.name,
+        "splits": splits,
+        "problems": problems.messages,
+        "problem_count": problems.total,
+    }
+
+
+def describe(questions: Questions, seed: int = 0) -> dict[str, Any]:
+    """Counts of one split; shares in percent, lengths in words."""
+    from tasks.vqa.score import normalize
+
+    answers = Counter(normalize(answer) for given in questions.answers for answer in given)
+    given = Counter(len(given) for given in questions.answers)
+    words = [len(question.split()) for question in questions.question]
+    return {
+        "questions": len(questions),
+        "images": len(np.unique(questions.image)),
+        "unlabelled": given.pop(0, 0),
+        "answers_per_question": {str(count): times for count, times in sorted(given.items())},
+        "distinct_answers": len(answers),
+        "most_frequent_answers": dict(sorted(answers.items(), key=lambda item: (-item[1], item[0]))[:LISTED]),
+        "question_types": _top(questions.question_type),
+        "answer_types": _top(questions.answer_type),
+        "soft_labels_given": questions.weights is not None,
+        "question_words": {f"p{share}": int(np.percentile(words, share)) for share in (0, 50, 95, 100)}
+        if words
+        else {},
+        **_pictures(questions, seed),
+    }
+
+
+def _top(values: list[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))[:LISTED])
+
+
+def _pictures(questions: Questions, seed: int) -> dict[str, Any]:
+    """Modes and sizes of a random sample of the images, from their headers."""
+    used = np.unique(questions.image)
+    chosen = np.random.default_rng(seed).permutation(used)[:IMAGE_SAMPLE]
+    modes: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    turned = 0
+    for i in chosen:
+        try:
+            with questions.images.open(int(i)) as image:
+                modes[image.mode] += 1
+                turned += orientation(image) != 1
+            width, height = questions.images.size(int(i))
+            sizes[f"{width}x{height}"] += 1
+        except (*BROKEN, DataError):
+            continue
+    return {
+        "images_looked_at": len(chosen),
+        "image_modes": dict(modes.most_common()),
+        "image_sizes": dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:10]),
+        "turned_by_exif": turned,
+    }

@@ -1,0 +1,238 @@
+"""From named columns (of a CSV file, JSON lines, a dataset) to `Questions`: which column is what, and in which form."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import ConfigError, DataError
+from tasks.vqa.images import ImageStore
+from tasks.vqa.questions import Problems, Questions
+
+QUESTION = ("question", "question_text", "query")
+IMAGE = (
+    "image",
+    "image_path",
+    "img",
+    "img_path",
+    "file_name",
+    "filename",
+    "file",
+    "path",
+    "image_file",
+    "image_name",
+    "picture",
+)
+ANSWERS = ("answers", "answer", "multiple_choice_answer")
+LABEL_IDS = ("label.ids", "labels.ids", "label_ids")
+LABEL_WEIGHTS = ("label.weights", "labels.weights", "label_weights")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The column that holds each field; None where there is none."""
+
+    image: str
+    question: str
+    answers: str | None
+    label: str | None
+    ids: str | None
+    weights: str | None
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Columns that the user named."""
+
+    image: str | None = None
+    question: str | None = None
+    answer: str | None = None
+
+
+def looks_like(names: Iterable[str]) -> bool:
+    """Whether columns of these names can be questions on images."""
+    names = list(names)
+    return any(name in names for name in QUESTION) and any(name in names for name in (*IMAGE, "image_id"))
+
+
+def layout(names: Iterable[str], overrides: Overrides, source: str) -> Layout:
+    """Finds the columns.
+
+    Raises:
+        ConfigError: an override names a column that is not there.
+        DataError: no question or image column is found.
+    """
+    names = list(names)
+    for flag, name in (("image", overrides.image), ("question", overrides.question), ("answer", overrides.answer)):
+        if name is not None and name not in names:
+            raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
+    image = overrides.image or _first(names, (*IMAGE, "image_id"))
+    question = overrides.question or _first(names, QUESTION)
+    for what, found in (("question", question), ("image", image)):
+        if found is None:
+            raise DataError(f"{source}: no {what} column among {', '.join(names)}; name it with --{what}-column")
+    assert image is not None
+    assert question is not None
+    label = _first(names, ("label", "labels")) if overrides.answer is None else None
+    ids, weights = _first(names, LABEL_IDS), _first(names, LABEL_WEIGHTS)
+    if overrides.answer is not None:
+        ids = weights = None
+    answers = overrides.answer or _first(names, ANSWERS)
+    return Layout(image, question, answers, label if ids is None and answers is None else None, ids, weights)
+
+
+def _first(names: list[str], wanted: Iterable[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
+
+
+def as_answers(value: Any) -> list[str]:
+    """The answers in one cell: a string, a number, a list of either, of {"answer": ...}, or {"answer": [...]}."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return []
+    if isinstance(value, dict):
+        value = value.get("answer")
+        return as_answers(value)
+    if isinstance(value, (list, tuple)):
+        return [answer for part in value for answer in as_answers(part)]
+    text = value if isinstance(value, str) else str(value)
+    return [text] if text.strip() else []
+
+
+def parse_cell(text: str) -> Any:
+    """A cell of a CSV file: a JSON (or Python) list or object where it is one, several answers parted by '|', or the
+    text.
+    """
+    stripped = text.strip()
+    if stripped[:1] in ("[", "{") and stripped[-1:] in ("]", "}"):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                return parse(stripped)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+    return [part.strip() for part in text.split("|")] if "|" in text else text
+
+
+def soft_label(ids: Any, weights: Any) -> tuple[dict[str, float], str | None]:
+    """One row of the guide's layout: {answer: weight}, and what is wrong with it or None."""
+    ids = as_answers(ids)
+    if weights is None:
+        weights = [1.0] * len(ids)
+    weights = list(weights) if isinstance(weights, (list, tuple, np.ndarray)) else [weights]
+    if len(ids) != len(weights):
+        return {}, f"has {len(ids)} answers and {len(weights)} weights"
+    label: dict[str, float] = {}
+    for answer, weight in zip(ids, weights, strict=True):
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            return {}, f"the weight of {answer!r} is {weight!r}, not a number"
+        if not 0.0 <= float(weight) <= 1.0:  # NaN too
+            return {}, f"the weight of {answer!r} is {weight}; weights go from 0 to 1"
+        label[answer] = max(float(weight), label.get(answer, 0.0))
+    return label, None
+
+
+def question_types(questions: list[str]) -> list[str]:
+    """Question types by the rules of `tasks.vqa.score`, for data that give none."""
+    from tasks.vqa.score import question_type
+
+    known: dict[str, str] = {}
+    return [known[text] if text in known else known.setdefault(text, question_type(text)) for text in questions]
+
+
+def answer_types(answers: list[list[str]]) -> list[str]:
+    """The type of each question's most frequent answer; "" where it has none."""
+    from tasks.vqa.score import answer_type
+
+    known: dict[str, str] = {"": ""}
+    types = []
+    for given in answers:
+        top = given[0] if len(given) == 1 else max(given, key=given.count) if given else ""
+        types.append(known[top] if top in known else known.setdefault(top, answer_type(top)))
+    return types
+
+
+def assemble(
+    *,
+    columns: dict[str, list[Any]],
+    found: Layout,
+    image: np.ndarray,
+    images: ImageStore,
+    source: str,
+    rows: list[int],
+    problems: Problems,
+) -> Questions:
+    """Joins read columns and images into `Questions`; rows whose label can't be used are reported and dropped.
+
+    Args:
+        columns: name -> values, all of one length n; answers already as lists of strings or as `as_answers` takes them.
+        image: int64 [n], index into `images`, -1 where the row has none.
+        rows: row number of each in `source`, from 1.
+    """
+    n = len(rows)
+    weights: list[dict[str, float]] | None = None
+    keep = np.ones(n, bool)
+    if found.label is not None and not any(isinstance(cell, dict) for cell in columns[found.label]):
+        found = replace(found, answers=found.label, label=None)
+    if found.ids is not None or found.label is not None:
+        weights, keep = _labels(columns, found, source, rows, problems)
+        answers = [list(label) for label in weights]
+    elif found.answers is not None:
+        answers = [as_answers(value) for value in columns[found.answers]]
+    else:
+        answers = [[] for _ in range(n)]
+    texts = ["" if value is None else str(value).strip() for value in columns[found.question]]
+    result = Questions(
+        question_id=_ids(columns.get("question_id"), rows),
+        question=texts,
+        image=np.asarray(image, np.int64),
+        answers=answers,
+        weights=weights,
+        question_type=_given(columns.get("question_type")) or question_types(texts),
+        answer_type=_given(columns.get("answer_type")) or answer_types(answers),
+        images=images,
+        source=source,
+        rows=rows,
+    )
+    return result if keep.all() else result.select(np.flatnonzero(keep))
+
+
+def _labels(
+    columns: dict[str, list[Any]], found: Layout, source: str, rows: list[int], problems: Problems
+) -> tuple[list[dict[str, float]], np.ndarray]:
+    if found.ids is not None:
+        ids = columns[found.ids]
+        scores = columns[found.weights] if found.weights is not None else [None] * len(ids)
+    else:
+        assert found.label is not None
+        cells = [cell if isinstance(cell, dict) else {} for cell in columns[found.label]]
+        ids, scores = [cell.get("ids") for cell in cells], [cell.get("weights") for cell in cells]
+    labels, keep = [], np.ones(len(rows), bool)
+    for i, (answers, values) in enumerate(zip(ids, scores, strict=True)):
+        label, wrong = soft_label(answers, values)
+        labels.append(label)
+        if wrong is not None:
+            keep[i] = False
+            problems.add(f"{source}, row {rows[i]}", wrong, "label that can't be used")
+    return labels, keep
+
+
+def _ids(values: list[Any] | None, rows: list[int]) -> list[int | str]:
+    """Question ids as given, else the row numbers."""
+    if values is None:
+        return list(rows)
+    return [
+        rows[i] if value is None or value == "" else value if isinstance(value, (int, str)) else str(value)
+        for i, value in enumerate(values)
+    ]
+
+
+def _given(values: list[Any] | None) -> list[str] | None:
+    """A column of strings, or None where it is missing or wholly empty."""
+    if values is None or not any(values):
+        return None
+    return ["" if value is None else str(value) for value in values]

@@ -1,0 +1,272 @@
+"""Datasets of the `datasets` library: a Hub id, or local Parquet, Arrow and save_to_disk folders. Images stay
+encoded and mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import DataError
+from tasks.vqa.images import EncodedImages, ImageStore
+from tasks.vqa.questions import Problems, Questions
+from tasks.vqa.readers.columns import Layout, assemble, layout
+from tasks.vqa.readers.paths import Resolver, canonical, files_below, split_of
+from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
+
+_PLAIN = ("question_id", "question_type", "answer_type", "image_id", "split")
+
+
+def recognise(path: Path, options: Options) -> Source | None:
+    """A save_to_disk folder, a Parquet or Arrow file, or a folder with such files in it or two levels below."""
+    if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
+        return _saved(path, options)
+    files = [path] if path.is_file() else list(files_below(path, 2))
+    for ending in (".parquet", ".arrow"):
+        chosen = [file for file in files if file.suffix.lower() == ending]
+        if chosen:
+            return _shards(path, chosen, ending[1:], options)
+    return None
+
+
+def _saved(path: Path, options: Options) -> Source:
+    from datasets import DatasetDict, load_from_disk
+
+    with _reading(path):
+        saved = load_from_disk(str(path))
+    splits = (
+        {canonical(name): part for name, part in saved.items()} if isinstance(saved, DatasetDict) else {WHOLE: saved}
+    )
+    return _source("dataset saved by `datasets`", path, splits, options)
+
+
+def _shards(path: Path, files: list[Path], kind: str, options: Options) -> Source:
+    """Files grouped by the split that their name, or else their folder's, speaks of; without any, they are one whole."""
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        inside = file.parent != path and path.is_dir()
+        name = split_of(file.stem) or (split_of(file.parent.name) if inside else None) or WHOLE
+        groups.setdefault(name, []).append(file)
+    if len(groups) > 1:
+        groups.pop(WHOLE, None)
+    if list(groups) == [WHOLE]:
+        return _source(f"{kind.capitalize()} dataset", path, {WHOLE: _open(groups[WHOLE], kind, options)}, options)
+
+    def load(name: str) -> Load:
+        return lambda problems: read(_open(groups[name], kind, options), _name(path, name), path, options, problems)
+
+    return Source(f"{kind.capitalize()} dataset", path.name, {name: load(name) for name in groups})
+
+
+def _open(files: list[Path], kind: str, options: Options) -> Any:
+    from datasets import Dataset, concatenate_datasets, load_dataset
+
+    with _reading(files[0]):
+        if kind == "arrow":
+            return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
+        return load_dataset(
+            "parquet", data_files=[str(file) for file in files], split="train", cache_dir=options.cache_dir
+        )
+
+
+def _source(format: str, path: Path, splits: dict[str, Any], options: Options) -> Source:
+    """Splits of opened datasets; a single one without a name is parted by its `split` column where it has one."""
+    if list(splits) == [WHOLE] and "split" in splits[WHOLE].column_names:
+        whole = splits[WHOLE]
+        names = [canonical(str(name)) for name in whole.select_columns(["split"])["split"]]
+        splits = {
+            name: whole.select(np.flatnonzero(np.array(names) == name), keep_in_memory=True)
+            for name in dict.fromkeys(names)
+        }
+
+    def load(name: str) -> Load:
+        return lambda problems: read(splits[name], _name(path, name), path, options, problems)
+
+    return Source(format, path.resolve().name, {name: load(name) for name in splits})
+
+
+def _name(path: Path, split: str) -> str:
+    return str(path) if split == WHOLE or path.is_file() else f"{path} ({split})"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Names the file in whatever `datasets` or Arrow raise on it, and keeps their progress bars off the terminal."""
+    import datasets
+    import pyarrow  # type: ignore[import-untyped]
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    except (
+        pyarrow.ArrowException,
+        datasets.exceptions.DatasetsError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
+        cause = error.__cause__ or error
+        raise DataError(f"{path}: can't be read as a dataset ({' '.join(str(cause).split())})") from error
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Questions:
+    """One split of an opened `datasets.Dataset` as `Questions`.
+
+    Args:
+        source: how to name it in messages.
+        folder: where it lies, for images given as relative paths; None for the Hub.
+    """
+    if not len(dataset):
+        raise DataError(f"{source}: no rows")
+    roles = layout(dataset.column_names, options.columns, source)
+    wanted = {roles.question, roles.answers, roles.label, roles.ids, roles.weights, *_PLAIN} & set(dataset.column_names)
+    wanted.discard(roles.image if _kind(dataset.features[roles.image]) != "path" else None)
+    texts = dataset.select_columns(sorted(name for name in wanted if name)).with_format("arrow")[:]
+    columns = {name: _values(texts.column(name), dataset.features[name]) for name in texts.column_names}
+    image, images = _images(dataset, roles, columns, source, folder, options)
+    rows = list(range(1, len(dataset) + 1))
+    return assemble(
+        columns=columns, found=roles, image=image, images=images, source=source, rows=rows, problems=problems
+    )
+
+
+def _values(column: Any, feature: Any) -> list[Any]:
+    """An Arrow column as Python values; lists of {"answer": ...} as lists of strings, equal strings one object."""
+    import pyarrow as pa
+
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.ChunkedArray):  # no chunk at all
+        return []
+    if hasattr(feature, "names") and pa.types.is_integer(column.type):  # ClassLabel
+        return [None if value is None or value < 0 else feature.names[value] for value in column.to_pylist()]
+    kind = column.type
+    if pa.types.is_struct(kind) and kind.get_field_index("answer") >= 0:  # a `Sequence` of old: a struct of lists
+        return _values(column.field("answer"), None)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        values = column.values
+        if pa.types.is_struct(values.type) and values.type.get_field_index("answer") >= 0:
+            values = values.field("answer")
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            return _lists(column, values)
+    return column.to_pylist()
+
+
+def _lists(column: Any, values: Any) -> list[list[str] | None]:
+    coded = values.dictionary_encode()
+    words = [*coded.dictionary.to_pylist(), None]
+    flat = [words[code] for code in coded.indices.fill_null(len(words) - 1).to_pylist()]
+    starts, valid = column.offsets.to_pylist(), column.is_valid().to_pylist()
+    return [flat[starts[i] : starts[i + 1]] if valid[i] else None for i in range(len(column))]
+
+
+def _kind(feature: Any) -> str:
+    """How a feature holds an image: "image" (an Image feature or its struct), "bytes", "path", or "" for not at all."""
+    if type(feature).__name__ == "Image" or (isinstance(feature, dict) and "bytes" in feature):
+        return "image"
+    kind = getattr(feature, "dtype", "")
+    return "bytes" if kind in ("binary", "large_binary") else "path" if kind in ("string", "large_string") else ""
+
+
+def _images(
+    dataset: Any, roles: Layout, columns: dict[str, list[Any]], source: str, folder: Path | None, options: Options
+) -> tuple[np.ndarray, ImageStore]:
+    """(index of each row's image, the images), one image for all rows that show the same one."""
+    kind = _kind(dataset.features[roles.image])
+    base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
+    if kind == "path":
+        return index_paths(columns[roles.image], Resolver(base, options.image_root))
+    if not kind:
+        raise DataError(
+            f"{source}: the column {roles.image!r} holds neither images nor paths; name another with --image-column"
+        )
+    if type(dataset.features[roles.image]).__name__ == "Image":
+        from datasets import Image
+
+        dataset = dataset.cast_column(roles.image, Image(decode=False))
+    dataset = dataset.select_columns([roles.image])
+    keys = columns["image_id"] if "image_id" in columns and roles.image != "image_id" else None
+    index, rows = _group(list(_identities(dataset, roles.image, keys)))
+    root = Path(options.image_root).expanduser() if options.image_root else base
+    return index, EncodedImages(dataset, roles.image, rows, source, str(root))
+
+
+def _group(keys: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(index of each row among the distinct keys, -1 for None; the first row with each key)."""
+    known: dict[Any, int] = {}
+    first: list[int] = []
+    index = np.full(len(keys), -1, np.int64)
+    for row, key in enumerate(keys):
+        if key is None:
+            continue
+        if key not in known:
+            known[key] = len(first)
+            first.append(row)
+        index[row] = known[key]
+    return index, np.array(first, np.int64)
+
+
+def _identities(dataset: Any, column: str, ids: list[Any] | None) -> Iterator[Any]:
+    """What tells each row's image from others: its image_id, else its path, else a hash of its bytes; None without
+    image.
+
+    Only bytes of equal length are hashed: others differ anyway.
+    """
+    lengths = [length for batch in _batches(dataset, column) for length in _lengths(batch)]
+    if ids is not None:
+        yield from (
+            None if size is None else ("row", row) if key is None else key
+            for row, (key, size) in enumerate(zip(ids, lengths, strict=True))
+        )
+        return
+    from collections import Counter
+
+    shared = Counter(lengths)
+    row = 0
+    for batch in _batches(dataset, column):
+        blobs, paths = _parts(batch)
+        for i in range(len(batch)):
+            length = lengths[row]
+            if length is None:
+                yield None
+            elif length == 0:
+                yield paths[i].as_py()
+            elif shared[length] == 1:
+                yield length
+            else:
+                yield hashlib.blake2b(blobs[i].as_buffer(), digest_size=16).digest()
+            row += 1
+
+
+def _batches(dataset: Any, column: str) -> Iterator[Any]:
+    for table in dataset.with_format("arrow").iter(batch_size=256):
+        yield from table.column(column).chunks
+
+
+def _parts(cells: Any) -> tuple[Any, Any]:
+    """(bytes, paths) of a piece of an image column; plain bytes have no paths."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(cells.type):
+        names: Callable[[str], int] = cells.type.get_field_index
+        blobs, paths = cells.flatten()[names("bytes")], cells.flatten()[names("path")] if names("path") >= 0 else None
+        return blobs, paths if paths is not None else pa.nulls(len(cells), pa.string())
+    return cells, pa.nulls(len(cells), pa.string())
+
+
+def _lengths(cells: Any) -> Iterator[int | None]:
+    """Bytes of each image; 0 where it is a path alone, None where there is neither."""
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+    blobs, paths = _parts(cells)
+    for size, path in zip(pc.binary_length(blobs).to_pylist(), pc.binary_length(paths).to_pylist(), strict=True):
+        yield size if size else 0 if path else None

@@ -1,0 +1,63 @@
+"""What a reader gives: a recognised format and its splits, each read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tasks.vqa.images import FileImages
+from tasks.vqa.questions import Problems, Questions
+from tasks.vqa.readers.columns import Overrides
+from tasks.vqa.readers.paths import Resolver
+
+Load = Callable[[Problems], Questions]
+
+# The name of the one split of data that know none.
+WHOLE = "all"
+
+
+@dataclass
+class Source:
+    """Recognised data.
+
+    Attributes:
+        format: what it was recognised as, for the user.
+        name: how to call it in the run header.
+        splits: split name -> function that reads it, in the order found.
+        unlabelled: splits known to come without answers before they are read.
+    """
+
+    format: str
+    name: str
+    splits: dict[str, Load]
+    unlabelled: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user said about how to read the data."""
+
+    image_root: str | None = None
+    columns: Overrides = field(default_factory=Overrides)
+    revision: str | None = None
+    token: str | None = None
+    cache_dir: str | None = None
+    seed: int = 0
+
+
+def index_paths(paths: list[str | None], resolve: Resolver) -> tuple[np.ndarray, FileImages]:
+    """One entry a distinct file: (int64 [n] index with -1 for no path, the files)."""
+    real: dict[str, int] = {}
+    known: dict[str, int] = {}
+    index = np.full(len(paths), -1, np.int64)
+    for i, path in enumerate(paths):
+        if path is None or not str(path).strip():
+            continue
+        path = str(path)
+        if path not in known:
+            place = path if "://" in path else resolve(path)
+            known[path] = real.setdefault(place, len(real))
+        index[i] = known[path]
+    return index, FileImages(list(real))

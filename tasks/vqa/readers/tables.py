@@ -1,0 +1,195 @@
+"""CSV, TSV, JSON lines and JSON lists with an image path, a question and its answers in each row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import DataError
+from tasks.vqa.questions import Problems, Questions
+from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like, parse_cell
+from tasks.vqa.readers.paths import Resolver, canonical, files_below, read_text, split_of
+from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+Row = tuple[int, dict[str, Any]]
+
+
+def recognise(path: Path, options: Options) -> Source | None:
+    """One such file, or a folder of them: one a split by their names, or a single one."""
+    if path.is_file():
+        if path.suffix.lower() not in ENDINGS:
+            return None
+        files = [path]
+    else:
+        files = [
+            file for file in files_below(path, 1) if file.suffix.lower() in ENDINGS and _has_columns(file, options)
+        ]
+    if not files:
+        return None
+    named = {
+        file: split_of(file.stem) or (split_of(file.parent.name) if file.parent != path else None) for file in files
+    }
+    splits = _by_name(path, named, options) if any(named.values()) else _by_column(files, options)
+    kind = "JSON lines" if files[0].suffix.lower() in (".jsonl", ".ndjson") else files[0].suffix[1:].upper()
+    return Source(format=f"{kind} with image paths", name=path.name, splits=splits)
+
+
+def _load(file: Path, options: Options, split: str | None = None) -> Load:
+    return lambda problems: _read(file, options, problems, split)
+
+
+def _has_columns(file: Path, options: Options) -> bool:
+    """Whether a file found in a folder has the columns of questions on images, or is called as if it had."""
+    try:
+        first = next(_rows(file, Problems(skip=True)), None)
+    except DataError:
+        first = None
+    if first is None:
+        return split_of(file.stem) is not None
+    wanted = {options.columns.image, options.columns.question} - {None}
+    return looks_like(first[1]) or bool(wanted and wanted <= set(first[1]))
+
+
+def _by_name(path: Path, named: dict[Path, str | None], options: Options) -> dict[str, Load]:
+    files: dict[str, Path] = {}
+    for file, name in named.items():
+        if name is not None and name in files:
+            raise DataError(f"{path}: both {files[name]} and {file} are the split {name}; give one of them as --data")
+        if name is not None:
+            files[name] = file
+    return {name: _load(file, options) for name, file in files.items()}
+
+
+def _by_column(files: list[Path], options: Options) -> dict[str, Load]:
+    """One file without a split in its name: parted by its `split` column if it has one."""
+    if len(files) > 1:
+        some = ", ".join(str(file) for file in files[:3])
+        raise DataError(
+            f"{len(files)} files with questions and no split in their names ({some}); give one of them as --data"
+        )
+    (file,) = files
+    names = [row.get("split") for _, row in _rows(file, Problems(skip=True))]
+    found = list(dict.fromkeys(canonical(str(name)) for name in names if name))
+    return {name: _load(file, options, name) for name in found} or {WHOLE: _load(file, options)}
+
+
+def _read(file: Path, options: Options, problems: Problems, split: str | None = None) -> Questions:
+    found = _rows(file, problems)
+    rows = [row for row in found if split is None or canonical(str(row[1].get("split"))) == split]
+    if not rows:
+        problems.raise_if_any()
+        raise DataError(f"{file}: no rows; it needs an image path, a question and an answer in each")
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    columns = {name: [row.get(name) for _, row in rows] for name in names}
+    roles = layout(names, options.columns, str(file))
+    if "question_id" in columns:
+        columns["question_id"] = _whole_numbers(columns["question_id"])
+    image, images = index_paths(columns[roles.image], Resolver(file.parent, options.image_root))
+    return assemble(
+        columns=columns,
+        found=roles,
+        image=image,
+        images=images,
+        source=str(file),
+        rows=[number for number, _ in rows],
+        problems=problems,
+    )
+
+
+def _rows(file: Path, problems: Problems) -> Iterator[Row]:
+    """(row number, cells) of each row. The number is the line of the file where the row starts, from 1."""
+    text = read_text(file)
+    ending = file.suffix.lower()
+    if ending in (".csv", ".tsv"):
+        return _csv_rows(file, text, problems)
+    if ending == ".json" and not _is_json(text.split("\n", 1)[0]):
+        return _json_rows(file, text, problems)
+    return _json_lines(file, text, problems)
+
+
+def _csv_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
+    header_line = text.split("\n", 1)[0]
+    mark = "\t" if "\t" in header_line else ";" if ";" in header_line and "," not in header_line else ","
+    csv.field_size_limit(1 << 24)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        start = reader.line_num + 1
+        for cells in reader:
+            number, start = start, reader.line_num + 1
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                what = f"has {len(cells)} cells under a header of {len(header)}; quote cells that hold {mark!r}"
+                problems.add(f"{file}, row {number}", what, "row that can't be read")
+                continue
+            yield number, {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True)}
+    except csv.Error as error:
+        raise DataError(f"{file}, row {reader.line_num}: not readable as CSV ({error})") from error
+
+
+def _cell(name: str, cell: str) -> Any:
+    """A cell of an answer column taken apart; any other as it stands."""
+    if name in LABEL_WEIGHTS:
+        parts = parse_cell(cell)
+        return [_number(part) for part in (parts if isinstance(parts, list) else [parts] if cell.strip() else [])]
+    if name in ("answers", "label", "labels", *LABEL_IDS) or (name == "answer" and cell[:1] in "[{"):
+        return parse_cell(cell)
+    return cell
+
+
+def _number(part: Any) -> Any:
+    try:
+        return float(part)
+    except (TypeError, ValueError):
+        return part
+
+
+def _json_lines(file: Path, text: str, problems: Problems) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            problems.add(f"{file}, row {number}", f"not valid JSON ({error})", "row that can't be read")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            problems.add(f"{file}, row {number}", "not a JSON object", "row that can't be read")
+
+
+def _json_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{file}: not valid JSON ({error})") from error
+    if not isinstance(rows, list):
+        raise DataError(f"{file}: neither a list of rows, nor JSON lines, nor the official VQA layout")
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            problems.add(f"{file}, row {number}", "not a JSON object", "row that can't be read")
+
+
+def _is_json(line: str) -> bool:
+    """Whether a first line is a JSON object of its own, as in JSON lines."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _whole_numbers(values: list[Any]) -> list[Any]:
+    """Ids read as text become numbers where all of them are."""
+    texts = [value for value in values if isinstance(value, str)]
+    if texts and all(text.isascii() and text.isdigit() for text in texts):
+        return [int(value) if isinstance(value, str) else value for value in values]
+    return values

@@ -1,0 +1,230 @@
+"""The answers a model can give, the soft labels they make, and the best score that they leave within reach."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.errors import DataError
+from tasks.vqa.questions import Questions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# ViLT keeps the answers that are the commonest one of nine training questions or more (3,129 of VQA v2).
+MIN_FREQUENCY = 9
+# From so many training questions on that number stands; below, it falls until so much of them keeps its commonest
+# answer.
+LARGE = 10_000
+COVERAGE = 0.99
+
+
+@dataclass
+class Vocabulary:
+    """Answers in the order of the model's labels.
+
+    Attributes:
+        answers: normalised; by frequency descending, then alphabetically.
+        frequency: of how many training questions each is the commonest answer.
+        min_frequency: the least frequency that was asked of them.
+        coverage: share of the training questions whose commonest answer is among them.
+    """
+
+    answers: list[str]
+    frequency: list[int] = field(default_factory=list)
+    min_frequency: int = 1
+    coverage: float = 1.0
+    index: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.index = {answer: i for i, answer in enumerate(self.answers)}
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+
+@dataclass
+class Targets:
+    """Sparse soft labels: of question i, `ids` and `scores` from `offsets[i]` to `offsets[i + 1]`.
+
+    Attributes:
+        offsets: int64 [n + 1].
+        ids: int32, index into the vocabulary.
+        scores: float32 in 0..1.
+    """
+
+    offsets: np.ndarray
+    ids: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def dense(self, numbers: np.ndarray, num_labels: int) -> Tensor:
+        """Labels of the questions at `numbers`: float32 [len(numbers), num_labels]."""
+        import torch
+
+        labels = np.zeros((len(numbers), num_labels), np.float32)
+        for row, number in enumerate(numbers):
+            part = slice(self.offsets[number], self.offsets[number + 1])
+            labels[row, self.ids[part]] = self.scores[part]
+        return torch.from_numpy(labels)
+
+
+def build_vocabulary(
+    questions: Questions, *, min_frequency: int | None = None, max_answers: int | None = None
+) -> Vocabulary:
+    """The vocabulary of a training split.
+
+    An answer counts once for each question whose commonest answer it is (`multiple_choice_answer` of VQA v2), as in
+    ViLT; of equally common ones, the one given first. Given soft labels count their heaviest answer and keep their
+    spelling: they name classes already.
+
+    Without `min_frequency`: 9 from 10,000 questions on. Below, the largest number up to 9 with which at least 99 %
+    of the questions keep their commonest answer, else 1. Where fewer than two answers reach 9 among many questions,
+    the same rule holds.
+
+    Raises:
+        DataError: fewer than two answers are left.
+    """
+    counts = Counter(_commonest(questions))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    least = min_frequency if min_frequency is not None else _least([count for _, count in ordered])
+    kept = [(answer, count) for answer, count in ordered if count >= least][:max_answers]
+    if len(kept) < 2:
+        raise DataError(
+            f"{questions.source}: {len(kept)} of {len(counts):,} answers left at frequency >= {least} (the commonest "
+            f"has {ordered[0][1] if ordered else 0}); give a smaller --min-answer-frequency or more questions"
+        )
+    total = sum(counts.values())
+    return Vocabulary(
+        answers=[answer for answer, _ in kept],
+        frequency=[count for _, count in kept],
+        min_frequency=least,
+        coverage=sum(count for _, count in kept) / total,
+    )
+
+
+def _least(counts: Sequence[int]) -> int:
+    """The default least frequency for these answers' frequencies, in descending order."""
+    total = sum(counts)
+    if total >= LARGE and len(counts) > 1 and counts[1] >= MIN_FREQUENCY:
+        return MIN_FREQUENCY
+    covered = {least: sum(count for count in counts if count >= least) for least in range(MIN_FREQUENCY, 1, -1)}
+    enough = (
+        least for least, kept in covered.items() if kept >= COVERAGE * total and counts[1:] and counts[1] >= least
+    )
+    return next(enough, 1)
+
+
+def _commonest(questions: Questions) -> Iterator[str]:
+    """Each labelled question's commonest answer, in the form of the vocabulary."""
+    for votes in _votes(questions):
+        if votes:
+            yield max(votes, key=votes.__getitem__)
+
+
+def _votes(questions: Questions) -> Iterator[dict[str, float]]:
+    """Of each question: answer in the form of the vocabulary -> number of annotators, or its given weight."""
+    if questions.weights is not None:
+        yield from questions.weights
+        return
+    from tasks.vqa.score import normalize
+
+    known: dict[str, str] = {}
+    for answers in questions.answers:
+        votes: dict[str, float] = {}
+        for answer in answers:
+            form = known.get(answer)
+            if form is None:
+                form = known[answer] = normalize(answer)
+            votes[form] = votes.get(form, 0) + 1
+        votes.pop("", None)
+        yield votes
+
+
+def soft_score(count: float, annotators: int) -> float:
+    """Label of an answer that `count` of `annotators` gave: min(1, 3 count / annotators).
+
+    Of ten that is 0, .3, .6, .9, 1 for 0, 1, 2, 3, 4 and more, as VQA trains; an answer that a third of the
+    annotators gave is wholly right, so that a single annotator's answer counts 1.
+    """
+    return min(1.0, 3 * count / annotators)
+
+
+def targets(questions: Questions, vocabulary: Vocabulary) -> Targets:
+    """Soft labels for training; given weights are used as given. Answers outside the vocabulary are left out.
+
+    Raises:
+        DataError: no question has an answer in the vocabulary.
+    """
+    check_vocabulary(questions, vocabulary)
+    offsets, ids, scores = [0], [], []
+    for answers, votes in zip(questions.answers, _votes(questions), strict=True):
+        for answer, vote in votes.items():
+            i = vocabulary.index.get(answer)
+            if i is not None:
+                ids.append(i)
+                scores.append(vote if questions.weights is not None else soft_score(vote, len(answers)))
+        offsets.append(len(ids))
+    return Targets(np.array(offsets, np.int64), np.array(ids, np.int32), np.array(scores, np.float32))
+
+
+def ceiling(questions: Questions, vocabulary: Vocabulary) -> float:
+    """The best score, 0..1, that a model with this vocabulary can reach on these questions, by the measure that fits
+    them.
+
+    The mean over labelled questions of the score of the best answer in the vocabulary: the official accuracy where
+    several annotators answered, the given weight, or 1 and 0 for single answers.
+    """
+    from tasks.vqa.evaluation import kind_of
+
+    kind = kind_of(questions)
+    best = [
+        _official(answers, votes, vocabulary) if kind == "official" else _plain(votes, vocabulary, kind == "weighted")
+        for answers, votes in zip(questions.answers, _votes(questions), strict=True)
+        if answers
+    ]
+    return float(np.mean(best)) if best else 0.0
+
+
+def _plain(votes: dict[str, float], vocabulary: Vocabulary, weighted: bool) -> float:
+    return max((vote if weighted else 1.0 for answer, vote in votes.items() if answer in vocabulary.index), default=0.0)
+
+
+def _official(answers: Sequence[str], votes: dict[str, float], vocabulary: Vocabulary) -> float:
+    """The official accuracy of the best answer: of n annotators c gave it, each compared with the n - 1 others."""
+    n = len(answers)
+    if answers.count(answers[0]) == n:  # then the official code compares the raw strings
+        raw = answers[0].replace("\n", " ").replace("\t", " ").strip()
+        counts: Iterable[float] = [n] if raw in vocabulary.index else []
+    else:
+        counts = (vote for answer, vote in votes.items() if answer in vocabulary.index)
+    return max(((c * min(1.0, (c - 1) / 3) + (n - c) * min(1.0, c / 3)) / n for c in counts), default=0.0)
+
+
+def out_of_vocabulary(questions: Questions, vocabulary: Vocabulary) -> int:
+    """How many labelled questions have no answer in the vocabulary."""
+    return sum(bool(votes) and not any(answer in vocabulary.index for answer in votes) for votes in _votes(questions))
+
+
+def check_vocabulary(questions: Questions, vocabulary: Vocabulary) -> None:
+    """
+    Raises:
+        DataError: there are answers, and not one is in the vocabulary.
+    """
+    some: list[str] = []
+    for votes in _votes(questions):
+        if any(answer in vocabulary.index for answer in votes):
+            return
+        some += [answer for answer in votes if answer not in some][: 3 - len(some)]
+    if some:
+        known = ", ".join(repr(answer) for answer in vocabulary.answers[:3])
+        raise DataError(
+            f"{questions.source}: none of its answers ({', '.join(map(repr, some))}, ...) is among the "
+            f"{len(vocabulary):,} that the model can give ({known}, ...); train on such data, or give other data"
+        )
