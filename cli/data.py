@@ -19,9 +19,13 @@ def build(name: str, help: str) -> Any:
         name,
         help,
         {
-            verb: LazyCommand(verb, text, lambda verb=verb, text=text, config=config, run=run: group(  # type: ignore[misc]
-                verb, text, recipe_commands(config, run, present)
-            ))
+            verb: LazyCommand(
+                verb,
+                text,
+                lambda verb=verb, text=text, config=config, run=run: group(  # type: ignore[misc]
+                    verb, text, recipe_commands(config, run, present)
+                ),
+            )
             for verb, (text, config, run) in verbs.items()
         },
     )

@@ -17,12 +17,15 @@ def build(name: str, help: str) -> Any:
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
     @app.callback(
-        invoke_without_command=True, help=f"{help}\n\nWith a recipe: a model on data. With --metric: a file of predictions."
+        invoke_without_command=True,
+        help=f"{help}\n\nWith a recipe: a model on data. With --metric: a file of predictions.",
     )
     def root(
         ctx: typer.Context,
         metric: Annotated[str | None, typer.Option(help="Metric by name, with --predictions and --references.")] = None,
-        predictions: Annotated[Path | None, typer.Option(help="JSON, JSON lines, CSV, Parquet, npy or text file.")] = None,
+        predictions: Annotated[
+            Path | None, typer.Option(help="JSON, JSON lines, CSV, Parquet, npy or text file.")
+        ] = None,
         references: Annotated[Path | None, typer.Option(help="The same for what is right.")] = None,
         model: Annotated[str | None, typer.Option(help="Run folder whose recipe is to be used.")] = None,
         data: Annotated[str | None, typer.Option(help="Data to evaluate that run on.")] = None,
@@ -31,8 +34,14 @@ def build(name: str, help: str) -> Any:
         debug: Annotated[bool, DebugFlag] = False,
     ) -> None:
         if ctx.invoked_subcommand is not None:
-            given = {"--metric": metric, "--predictions": predictions, "--references": references, "--model": model,
-                     "--data": data, "--output": output}
+            given = {
+                "--metric": metric,
+                "--predictions": predictions,
+                "--references": references,
+                "--model": model,
+                "--data": data,
+                "--output": output,
+            }
             misplaced = [flag for flag, value in given.items() if value is not None]
             if misplaced:
                 raise ConfigError(f"{', '.join(misplaced)}: give it after {ctx.invoked_subcommand}")

@@ -45,7 +45,8 @@ class LazyCommand(TyperCommand):
 def lazy_commands(table: Table) -> dict[str, LazyCommand]:
     """The commands of a table `name -> ("module:attribute", help)`, none of them imported yet."""
     return {
-        name: LazyCommand(name, text, functools.partial(load, target, name, text)) for name, (target, text) in table.items()
+        name: LazyCommand(name, text, functools.partial(load, target, name, text))
+        for name, (target, text) in table.items()
     }
 
 

@@ -108,7 +108,9 @@ def _unexpected(error: Exception) -> int:
             print(text, file=sys.stderr)
             return 2
         return _fail(f"{text.rstrip('.')}; see `{where} --help`", getattr(error, "exit_code", 2))
-    return _fail(f"{type(error).__name__}: {' '.join(str(error).split())} (run again with --debug for the traceback)", 1)
+    return _fail(
+        f"{type(error).__name__}: {' '.join(str(error).split())} (run again with --debug for the traceback)", 1
+    )
 
 
 def _fail(message: str, code: int) -> int:

@@ -31,8 +31,12 @@ def recipe_commands(
         recipe = recipes()[name]
         config_class = recipe.part(config_part)
         return recipe_command(
-            name, recipe.help, name, config_class,
-            lambda config: present(recipe.part(run_part)(config)), arguments,
+            name,
+            recipe.help,
+            name,
+            config_class,
+            lambda given: present(recipe.part(run_part)(given)),
+            arguments,
         )
 
     return {
@@ -58,7 +62,7 @@ def recipe_command(
         extra = list(ctx.args)
         for key in arguments:
             flags[key] = list(flags.get(key) or ()) or None
-        config = resolve(config_class, flags, file, _unknown(extra))
+        config: Any = resolve(config_class, flags, file, _unknown(extra))
         if show:
             print(to_yaml(config, recipe), end="")
             return
@@ -69,14 +73,20 @@ def recipe_command(
     parameters += _helpers()
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    settings = {"allow_extra_args": True, "ignore_unknown_options": not arguments, "help_option_names": ["--help", "-h"]}
+    settings = {
+        "allow_extra_args": True,
+        "ignore_unknown_options": not arguments,
+        "help_option_names": ["--help", "-h"],
+    }
     return command(callback, name, help, context_settings=settings)
 
 
 def _parameter(info: OptionInfo, positional: bool) -> inspect.Parameter:
     text = info.metadata["help"]
     if positional:
-        kind: Any = Annotated[list[str] | None, typer.Argument(help=text, metavar=f"[{info.name.upper()}]...", show_default=False)]
+        kind: Any = Annotated[
+            list[str] | None, typer.Argument(help=text, metavar=f"[{info.name.upper()}]...", show_default=False)
+        ]
     elif info.type is bool:
         declared = (info.flag, f"--no-{info.name.replace('_', '-')}")
         kind = Annotated[
@@ -87,7 +97,11 @@ def _parameter(info: OptionInfo, positional: bool) -> inspect.Parameter:
         kind = Annotated[
             str | None,
             typer.Option(
-                info.flag, help=_help(info), rich_help_panel=info.metadata["panel"], metavar=info.metavar, show_default=False
+                info.flag,
+                help=_help(info),
+                rich_help_panel=info.metadata["panel"],
+                metavar=info.metavar,
+                show_default=False,
             ),
         ]
     return inspect.Parameter(info.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
@@ -101,8 +115,12 @@ def _help(info: OptionInfo) -> str:
 def _helpers() -> list[inspect.Parameter]:
     file = Annotated[str | None, typer.Option(help="YAML file with the same names; flags win.", metavar="FILE")]
     show = Annotated[bool, typer.Option("--print-config", help="Print the resolved config as YAML and stop.")]
-    kinds = {"config": (file, None), "print_config": (show, False), "json_output": (Annotated[bool, JsonFlag], False),
-             "debug": (Annotated[bool, DebugFlag], False)}
+    kinds = {
+        "config": (file, None),
+        "print_config": (show, False),
+        "json_output": (Annotated[bool, JsonFlag], False),
+        "debug": (Annotated[bool, DebugFlag], False),
+    }
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in kinds.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +12,13 @@ from cli.lazy import LazyCommand, command, group
 
 Folder = Annotated[str, typer.Option("--output-dir", help="Where run folders are.")]
 Name = Annotated[str, typer.Argument(help="A run folder, or its name under the output folder.", metavar="RUN")]
-Json, Debug = Annotated[bool, JsonFlag], Annotated[bool, DebugFlag]
+Json = Annotated[bool, JsonFlag]
+Debug = Annotated[bool, DebugFlag]
 
 
 def build(name: str, help: str) -> Any:
     """The verbs on runs."""
-    verbs = {
+    verbs: dict[str, tuple[Callable[..., Any], str]] = {
         "list": (list_runs, "All runs, oldest first."),
         "show": (show, "One run: its state, options and figures."),
         "push": (push, "Upload a finished run's model to the Hub."),
@@ -37,8 +39,14 @@ def list_runs(output_dir: Folder = "runs", json_output: Json = False, debug: Deb
 
     found = [(run, run.status()) for run in runs.runs_in(output_dir)]
     rows = [
-        [run.path.name, status.get("recipe", ""), status.get("state", ""), f"{status.get('step', 0)}/{status.get('total_steps', '?')}",
-         duration(status.get("seconds", 0)), status.get("score", "")]
+        [
+            run.path.name,
+            status.get("recipe", ""),
+            status.get("state", ""),
+            f"{status.get('step', 0)}/{status.get('total_steps', '?')}",
+            duration(status.get("seconds", 0)),
+            status.get("score", ""),
+        ]
         for run, status in found
     ]
     if not rows:
@@ -56,7 +64,9 @@ def show(run: Name, output_dir: Folder = "runs", json_output: Json = False, debu
     found = _find(run, output_dir)
     status, config = found.status(), found.config()
     text = yaml.safe_dump({"status": status, "config": config}, sort_keys=False, allow_unicode=True)
-    result({"path": str(found.path), "status": status, "config": config, "environment": found.environment()}, text.rstrip())
+    result(
+        {"path": str(found.path), "status": status, "config": config, "environment": found.environment()}, text.rstrip()
+    )
 
 
 def push(
@@ -74,7 +84,9 @@ def push(
 
     found = _find(run, output_dir)
     if not found.model.is_dir():
-        raise ToolError(f"{found.path} has no model/ yet (it is {found.status().get('state')}); finish it by running its command again")
+        raise ToolError(
+            f"{found.path} has no model/ yet (it is {found.status().get('state')}); finish it by running its command again"
+        )
     url = hub.push(found.model, to, private=private, token=token)
     found.update(pushed=url)
     result({"url": url}, url)
@@ -92,4 +104,3 @@ def _find(run: str, output_dir: str) -> Any:
             return runs.open_run(path)
     known = [found.path.name for found in runs.runs_in(output_dir)]
     raise ConfigError(f"there is no run {run!r}{nearest(run, known) if known else f' under {output_dir}/'}")
-

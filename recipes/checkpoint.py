@@ -87,7 +87,7 @@ def all_in(folder: Path) -> list[Path]:
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint, and a line for each damaged one that was passed over."""
-    notes = []
+    notes: list[str] = []
     for path in reversed(all_in(folder)):
         trouble = problem(path)
         if trouble is None:
@@ -101,7 +101,9 @@ def read_state(path: Path) -> dict[str, Any]:
     return dict(json.loads((path / STATE).read_text(encoding="utf-8")))
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def load(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Restores model and optimizer in place; returns the state and the extra tensors."""
     state = read_state(path)
     load_weights(path, model)

@@ -101,7 +101,9 @@ def options_of(cls: type) -> list[OptionInfo]:
     return found
 
 
-def resolve(cls: type[C], flags: Mapping[str, Any], file: str | Path | None = None, unknown: list[str] | None = None) -> C:
+def resolve(
+    cls: type[C], flags: Mapping[str, Any], file: str | Path | None = None, unknown: list[str] | None = None
+) -> C:
     """Joins flags and the YAML file (a flag wins) into a checked config.
 
     Args:

@@ -30,7 +30,11 @@ class Estimate:
 
     def text(self, price_per_hour: float | None) -> str:
         """The estimate as the run's header says it."""
-        money = f" · {self.seconds / 3600 * price_per_hour:.2f} at {price_per_hour:g} an hour" if price_per_hour is not None else ""
+        money = (
+            f" · {self.seconds / 3600 * price_per_hour:.2f} at {price_per_hour:g} an hour"
+            if price_per_hour is not None
+            else ""
+        )
         return (
             f"{self.steps:,} steps · {duration(self.seconds)} · {size(self.memory_bytes)} memory · "
             f"{size(self.disk_bytes)} disk{money}"
@@ -42,7 +46,12 @@ class Estimate:
 
 
 def probe(
-    work: Work, model: torch.nn.Module, accelerator: Accelerator, options: TrainOptions, steps: int, accumulation: int,
+    work: Work,
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    options: TrainOptions,
+    steps: int,
+    accumulation: int,
     evaluations: int,
 ) -> tuple[Estimate, int]:
     """Tries the heaviest batch, then times typical ones, and leaves model and optimizer as they were.
@@ -83,7 +92,12 @@ def _typical(work: Work, batch_size: int) -> list[np.ndarray]:
 
 
 def _fits(
-    work: Work, model: torch.nn.Module, accelerator: Accelerator, options: TrainOptions, batch: np.ndarray, accumulation: int
+    work: Work,
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    options: TrainOptions,
+    batch: np.ndarray,
+    accumulation: int,
 ) -> bool:
     from recipes.loop import is_out_of_memory
 
@@ -100,7 +114,12 @@ def _fits(
 
 
 def _time(
-    work: Work, model: torch.nn.Module, accelerator: Accelerator, options: TrainOptions, batch: np.ndarray, accumulation: int,
+    work: Work,
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    options: TrainOptions,
+    batch: np.ndarray,
+    accumulation: int,
     pieces: int | None = None,
 ) -> float:
     """Seconds of loading, forward and backward of this process's share of a batch; gradients are dropped."""
@@ -109,7 +128,11 @@ def _time(
     seed_everything(options.seed, 0, accelerator.process_index)
     plain = accelerator.unwrap_model(model, keep_torch_compile=False)
     plain.train()
-    mine = [numbers for numbers in shares(batch, accelerator.num_processes, accumulation)[accelerator.process_index] if len(numbers)]
+    mine = [
+        numbers
+        for numbers in shares(batch, accelerator.num_processes, accumulation)[accelerator.process_index]
+        if len(numbers)
+    ]
     began = time.monotonic()
     for numbers in mine[:pieces]:
         # The unwrapped model: no exchange between processes, so that one that runs out of memory hangs nobody.

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +38,9 @@ class WorkersFailed(ToolError):
 
 def must_launch(config: TrainOptions) -> bool:
     """Whether this process is to start workers rather than be one."""
-    return (config.num_processes > 1 or config.num_machines > 1) and WORKER not in os.environ and "RANK" not in os.environ
+    return (
+        (config.num_processes > 1 or config.num_machines > 1) and WORKER not in os.environ and "RANK" not in os.environ
+    )
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def launch(config: TrainOptions) -> dict[str, Any]:
     """
     host, port = _address(config)
     with tempfile.TemporaryDirectory(prefix="tool-launch-") as folder:
-        logs = [open(Path(folder) / f"{rank}.log", "w+b") for rank in range(config.num_processes)]  # noqa: SIM115
+        logs: list[IO[bytes]] = [open(Path(folder) / f"{rank}.log", "w+b") for rank in range(config.num_processes)]  # noqa: SIM115
         workers = [_start(config, local, host, port, logs[local]) for local in range(config.num_processes)]
         previous = {number: signal.signal(number, lambda got, _: _send(workers, got)) for number in FORWARDED}
         try:
@@ -98,7 +100,13 @@ def _start(config: TrainOptions, local: int, host: str, port: int, log: IO[bytes
     # Worker 0 speaks for all; the words of the others are kept for when one of them fails.
     out = None if local == 0 else log
     return subprocess.Popen(
-        command, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent
+        command,
+        env=environment,
+        stdout=out,
+        stderr=out,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
     )
 
 
@@ -106,16 +114,16 @@ def _executable() -> str:
     beside = Path(sys.executable).with_name("tool")
     found = str(beside) if beside.exists() else shutil.which("tool")
     if found is None:
-        raise ToolError("the command `tool` is not installed in this environment, so workers can't be started: pip install -e .")
+        raise ToolError(
+            "the command `tool` is not installed in this environment, so workers can't be started: pip install -e ."
+        )
     return found
 
 
 def _die_with_parent() -> None:
     """Asks Linux for a SIGTERM when the launcher is killed, so that no worker is left alone on a paid GPU."""
-    try:
+    with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)
-    except (OSError, AttributeError):
-        pass
 
 
 def _wait(workers: list[subprocess.Popen[bytes]]) -> tuple[int, int | None]:

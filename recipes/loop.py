@@ -16,12 +16,12 @@ from recipes.estimate import Estimate, probe
 from recipes.interrupts import Interrupts
 from recipes.optimizers import make_optimizer, make_scheduler
 from recipes.options import TrainOptions
-from recipes.progress import Progress, duration
+from recipes.progress import Progress
 from recipes.runs import Run
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Evaluator, Work
-from tasks.errors import DataError, OutOfMemory, Preempted, ToolError
+from tasks.errors import OutOfMemory, Preempted, ToolError
 
 
 @dataclass
@@ -52,7 +52,9 @@ class Outcome:
 class Loop:
     """Trains `work` in `run` as `options` say; resumes by itself from the run's newest whole checkpoint."""
 
-    def __init__(self, work: Work, options: TrainOptions, run: Run, accelerator: Accelerator, interrupts: Interrupts) -> None:
+    def __init__(
+        self, work: Work, options: TrainOptions, run: Run, accelerator: Accelerator, interrupts: Interrupts
+    ) -> None:
         self.work, self.options, self.run = work, options, run
         self.accelerator, self.interrupts = accelerator, interrupts
         self.main = accelerator.is_main_process
@@ -75,7 +77,9 @@ class Loop:
         self.interrupts.deferred = True
         resumed = self._restore()
         self._say_estimate(resumed)
-        trackers = Trackers(self.options.tracker if self.main else [], self.run.path, self.options.project, self.run.config())
+        trackers = Trackers(
+            self.options.tracker if self.main else [], self.run.path, self.options.project, self.run.config()
+        )
         self._began = time.monotonic() - self.at.seconds
         progress = Progress("", self.total, done=self.at.step, unit=self.work.unit, show=self.main)
         try:
@@ -85,7 +89,8 @@ class Loop:
             self._save()
             self._note("preempted")
             raise Preempted(
-                f"{stop}; checkpoint of step {self.at.step} of {self.total} saved in {self.run.path}: run the same command again"
+                f"{stop}; checkpoint of step {self.at.step} of {self.total} saved in {self.run.path}: "
+                f"run the same command again"
             ) from None
         finally:
             trackers.close()
@@ -159,7 +164,9 @@ class Loop:
 
     def _after_step(self, epoch: int, size: int, meter: Meter, progress: Progress, trackers: Trackers) -> None:
         if meter.due(self.at.step) or self.at.step == self.total:
-            line = meter.line(self.accelerator, self.at.step, self.scheduler, self._seconds(), self.at.step / self.steps_per_epoch)
+            line = meter.line(
+                self.accelerator, self.at.step, self.scheduler, self._seconds(), self.at.step / self.steps_per_epoch
+            )
             if not math.isfinite(line["loss"]):
                 raise ToolError(
                     f"the loss is {line['loss']} at step {self.at.step}; lower --learning-rate, raise --warmup-ratio, or use "
@@ -193,8 +200,14 @@ class Loop:
         self.at.stopped_early = patience is not None and self.at.without_better >= patience
         flat = {key: item for key, item in metrics.items() if isinstance(item, (int, float))}
         self._write(
-            {"kind": "validation", "step": self.at.step, "epoch": self.at.step / self.steps_per_epoch,
-             "seconds": round(self._seconds(), 3), **flat}, trackers,
+            {
+                "kind": "validation",
+                "step": self.at.step,
+                "epoch": self.at.step / self.steps_per_epoch,
+                "seconds": round(self._seconds(), 3),
+                **flat,
+            },
+            trackers,
         )
         progress.line(f"          validation: {self.work.describe(metrics)}{'' if better else ' · not better'}")
         self._save()
@@ -210,7 +223,11 @@ class Loop:
         self.at.seconds = self._seconds()
         self._saved_at = time.monotonic()
         if self.main and self.at.step:
-            state = {**vars(self.at), "scheduler": self.scheduler.state_dict(), "processes": self.accelerator.num_processes}
+            state = {
+                **vars(self.at),
+                "scheduler": self.scheduler.state_dict(),
+                "processes": self.accelerator.num_processes,
+            }
             scaler = self.accelerator.scaler
             if scaler is not None:
                 state["scaler"] = scaler.state_dict()
@@ -261,7 +278,12 @@ class Loop:
 
     def _say_estimate(self, resumed: bool) -> None:
         self.estimate, self.at.accumulation = probe(
-            self.work, self.model, self.accelerator, self.options, self.total - self.at.step, self.at.accumulation,
+            self.work,
+            self.model,
+            self.accelerator,
+            self.options,
+            self.total - self.at.step,
+            self.at.accumulation,
             evaluations=math.ceil((self.total - self.at.step) / (self.options.eval_steps or self.steps_per_epoch)),
         )
         if self.main:
@@ -283,8 +305,13 @@ class Loop:
         if workers is None:
             workers = 4 if self.accelerator.device.type == "cuda" else 0
         return Steps(
-            self.work, start=self.at.step, total=self.total, rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes, accumulation=self.at.accumulation, workers=workers,
+            self.work,
+            start=self.at.step,
+            total=self.total,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            accumulation=self.at.accumulation,
+            workers=workers,
             pin=self.accelerator.device.type == "cuda",
         )
 
@@ -330,10 +357,14 @@ class Meter:
         speed = self.examples / max(1e-9, time.monotonic() - self.since)
         self.shown = {"loss": f"{loss:.4g}", "speed": f"{speed:,.0f}"}
         line = {
-            "kind": "train", "step": step, "epoch": round(epoch, 4), "loss": loss,
+            "kind": "train",
+            "step": step,
+            "epoch": round(epoch, 4),
+            "loss": loss,
             "learning_rate": scheduler.get_last_lr()[0],
             "gradient_norm": None if self.norm is None else float(self.norm.item()),
-            "examples_per_second": round(speed, 2), "seconds": round(seconds, 3),
+            "examples_per_second": round(speed, 2),
+            "seconds": round(seconds, 3),
         }
         self.losses, self.examples, self.since = [], 0, time.monotonic()
         return line
@@ -357,9 +388,12 @@ def evaluate(work: Work, model: torch.nn.Module, accelerator: Accelerator, inter
     was_training = plain.training
     plain.eval()
     evaluator = Evaluator(
-        accelerator.process_index, accelerator.num_processes, accelerator.device,
+        accelerator.process_index,
+        accelerator.num_processes,
+        accelerator.device,
         interrupts.check if accelerator.num_processes == 1 else lambda: None,
-        lambda items: gather_object(items), accelerator.autocast,
+        lambda items: gather_object(items),
+        accelerator.autocast,
     )
     try:
         with torch.inference_mode():
@@ -371,7 +405,8 @@ def evaluate(work: Work, model: torch.nn.Module, accelerator: Accelerator, inter
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Moves the tensors of a batch, without waiting where memory is pinned."""
     return {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
     }
 
 
@@ -385,17 +420,3 @@ def print_line(text: str) -> None:
     import sys
 
     print(text, file=sys.stderr, flush=True)
-
-
-def check_weights(model: torch.nn.Module, name: str) -> None:
-    """Refuses a model whose weights hold NaN or infinity.
-
-    Raises:
-        DataError: naming the first such tensor.
-    """
-    for key, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(f"--model {name}: the weights {key} hold NaN or infinite values; the file is damaged or was saved after a diverged run")
-
-
-__all__ = ["Loop", "Outcome", "check_weights", "duration", "evaluate", "is_out_of_memory"]

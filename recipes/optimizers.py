@@ -22,7 +22,9 @@ def make_optimizer(groups: list[dict[str, Any]], options: TrainOptions, device: 
         try:
             import bitsandbytes
         except (ImportError, RuntimeError) as error:
-            raise ConfigError(f"--optimizer adamw-8bit needs bitsandbytes: pip install 'modeltool[bnb]' ({error})") from None
+            raise ConfigError(
+                f"--optimizer adamw-8bit needs bitsandbytes: pip install 'modeltool[bnb]' ({error})"
+            ) from None
         optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, **settings)
         return optimizer
     fused = device.type in {"cpu", "cuda"}
@@ -89,7 +91,12 @@ def warmup_steps(options: TrainOptions, total: int) -> int:
 
 
 def decay_groups(
-    model: torch.nn.Module, *, learning_rate: float, weight_decay: float, head: tuple[str, ...] = (), head_factor: float = 1.0
+    model: torch.nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    head: tuple[str, ...] = (),
+    head_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups by name and shape: no decay on biases and normalisation; `head_factor` times the rate for the head.
 

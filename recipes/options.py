@@ -21,7 +21,9 @@ MODEL, OPTIMIZATION, EVALUATION, CHECKPOINTS, MACHINE, OUTPUT, HUB = (
 class TrainOptions:
     """Shared by all recipes; a recipe's dataclass inherits it and adds its own. None: the recipe's default."""
 
-    epochs: int | None = option(None, "Passes over the training data.", panel=OPTIMIZATION, minimum=1, shown_default="the recipe's")
+    epochs: int | None = option(
+        None, "Passes over the training data.", panel=OPTIMIZATION, minimum=1, shown_default="the recipe's"
+    )
     max_steps: int | None = option(
         None, "Stop after this many optimizer steps; the schedule ends there too.", panel=OPTIMIZATION, minimum=1
     )
@@ -29,7 +31,10 @@ class TrainOptions:
         None, "Examples an optimizer step, over all processes and micro-batches.", panel=OPTIMIZATION, minimum=1
     )
     gradient_accumulation_steps: int = option(
-        1, "Micro-batches into which each process cuts its share of a batch.", panel=OPTIMIZATION, minimum=1,
+        1,
+        "Micro-batches into which each process cuts its share of a batch.",
+        panel=OPTIMIZATION,
+        minimum=1,
         affects_result=False,
     )
     learning_rate: float | None = option(None, "Peak learning rate.", panel=OPTIMIZATION, above=0)
@@ -37,7 +42,9 @@ class TrainOptions:
         0.01, "Decoupled weight decay; none on biases and LayerNorm.", panel=OPTIMIZATION, minimum=0
     )
     lr_scheduler: str = option(
-        "linear", "Schedule over optimizer steps, after the warm-up.", panel=OPTIMIZATION,
+        "linear",
+        "Schedule over optimizer steps, after the warm-up.",
+        panel=OPTIMIZATION,
         choices=("linear", "cosine", "polynomial", "constant"),
     )
     warmup_ratio: float = option(
@@ -45,19 +52,26 @@ class TrainOptions:
     )
     warmup_steps: int | None = option(None, "The same in steps; goes before the ratio.", panel=OPTIMIZATION, minimum=0)
     optimizer: str | None = option(
-        None, "adamw is fused where the device can; adamw-8bit needs the extra `bnb`; muon takes the encoder's matrices.",
-        panel=OPTIMIZATION, choices=("adamw", "adamw-8bit", "muon"), shown_default="adamw",
+        None,
+        "adamw is fused where the device can; adamw-8bit needs the extra `bnb`; muon takes the encoder's matrices.",
+        panel=OPTIMIZATION,
+        choices=("adamw", "adamw-8bit", "muon"),
+        shown_default="adamw",
     )
     adam_beta1: float = option(0.9, "AdamW's beta 1.", panel=OPTIMIZATION, minimum=0, maximum=0.9999)
     adam_beta2: float = option(0.999, "AdamW's beta 2.", panel=OPTIMIZATION, minimum=0, maximum=0.99999)
     adam_epsilon: float = option(1e-8, "AdamW's epsilon.", panel=OPTIMIZATION, above=0)
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0: never.", panel=OPTIMIZATION, minimum=0)
     mixed_precision: str = option(
-        "auto", "auto: bf16 on a GPU that has it, else float32.", panel=OPTIMIZATION,
+        "auto",
+        "auto: bf16 on a GPU that has it, else float32.",
+        panel=OPTIMIZATION,
         choices=("auto", "no", "fp16", "bf16"),
     )
     gradient_checkpointing: bool = option(
-        False, "Recompute activations in the backward pass: less memory, about a third slower.", panel=OPTIMIZATION,
+        False,
+        "Recompute activations in the backward pass: less memory, about a third slower.",
+        panel=OPTIMIZATION,
         affects_result=False,
     )
     compile: bool = option(False, "torch.compile the model; pays on long GPU runs.", panel=OPTIMIZATION)
@@ -74,18 +88,26 @@ class TrainOptions:
     )
 
     checkpoint_steps: int | None = option(
-        None, "Checkpoint every so many optimizer steps, besides each evaluation.", panel=CHECKPOINTS, minimum=1,
+        None,
+        "Checkpoint every so many optimizer steps, besides each evaluation.",
+        panel=CHECKPOINTS,
+        minimum=1,
         affects_result=False,
     )
     checkpoint_minutes: float = option(
-        10.0, "Checkpoint when so many minutes have passed since the last; 0: only by steps.", panel=CHECKPOINTS,
-        minimum=0, affects_result=False,
+        10.0,
+        "Checkpoint when so many minutes have passed since the last; 0: only by steps.",
+        panel=CHECKPOINTS,
+        minimum=0,
+        affects_result=False,
     )
     keep_checkpoints: int = option(
         1, "How many of the newest to keep, besides the best.", panel=CHECKPOINTS, minimum=1, affects_result=False
     )
     resume: str | None = option(
-        None, "Go on with this run folder; refused where the options would change its result.", panel=CHECKPOINTS,
+        None,
+        "Go on with this run folder; refused where the options would change its result.",
+        panel=CHECKPOINTS,
         affects_result=False,
     )
     fresh: bool = option(
@@ -105,31 +127,47 @@ class TrainOptions:
     )
     cpu: bool = option(False, "Train on the CPU even where there is a GPU.", panel=MACHINE)
     threads: int | None = option(
-        None, "CPU threads a process computes with.", panel=MACHINE, minimum=1, shown_default="all cores",
+        None,
+        "CPU threads a process computes with.",
+        panel=MACHINE,
+        minimum=1,
+        shown_default="all cores",
     )
     num_workers: int | None = option(
-        None, "Worker processes that load and decode, a process.", panel=MACHINE, minimum=0, affects_result=False,
+        None,
+        "Worker processes that load and decode, a process.",
+        panel=MACHINE,
+        minimum=0,
+        affects_result=False,
         shown_default="by device",
     )
 
     output_dir: str = option("runs", "Where run folders are made.", panel=OUTPUT, affects_result=False)
     log_steps: int | None = option(
-        None, "Write a metrics line every so many steps.", panel=OUTPUT, minimum=1, affects_result=False,
+        None,
+        "Write a metrics line every so many steps.",
+        panel=OUTPUT,
+        minimum=1,
+        affects_result=False,
         shown_default="about 200 in a run",
     )
     tracker: list[str] = option(
-        [], "Also log to these; wandb honours WANDB_MODE=offline.", panel=OUTPUT, choices=("wandb", "tensorboard"),
+        [],
+        "Also log to these; wandb honours WANDB_MODE=offline.",
+        panel=OUTPUT,
+        choices=("wandb", "tensorboard"),
         affects_result=False,
     )
     project: str = option("modeltool", "The tracker's project.", panel=OUTPUT, affects_result=False)
     price_per_hour: float | None = option(
-        None, "What the machine costs an hour; the estimate and the status then say money.", panel=OUTPUT, minimum=0,
+        None,
+        "What the machine costs an hour; the estimate and the status then say money.",
+        panel=OUTPUT,
+        minimum=0,
         affects_result=False,
     )
 
-    push_to_hub: str | None = option(
-        None, "Upload model/ to this Hub id when done.", panel=HUB, affects_result=False
-    )
+    push_to_hub: str | None = option(None, "Upload model/ to this Hub id when done.", panel=HUB, affects_result=False)
     private: bool = option(False, "Make the uploaded repository private.", panel=HUB, affects_result=False)
     revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
     token: str | None = option(

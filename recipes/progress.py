@@ -44,7 +44,9 @@ class Progress:
             self._open_bar()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -84,7 +86,9 @@ class Progress:
 
     def _facts(self, facts: dict[str, str]) -> str:
         left = self.left()
-        parts = [f"{name} {value}" if value[:1].isdigit() and name == "loss" else value for name, value in facts.items()]
+        parts = [
+            f"{name} {value}" if value[:1].isdigit() and name == "loss" else value for name, value in facts.items()
+        ]
         return " · ".join([*parts, *([f"{duration(left)} left"] if left is not None else [])])
 
     def _open_bar(self) -> None:
@@ -93,8 +97,12 @@ class Progress:
         from rich.progress import Progress as RichProgress
 
         self._bar = RichProgress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
-            console=Console(stderr=True), transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=Console(stderr=True),
+            transient=True,
         )
         self._bar.start()
         self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, facts="")

@@ -48,7 +48,9 @@ def recipes() -> dict[str, Recipe]:
 
     found = {name: Recipe(name, module, text) for name, (module, text) in RECIPES.items()}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        found.setdefault(entry.name, Recipe(entry.name, entry.value, f"From the package {entry.dist and entry.dist.name}."))
+        found.setdefault(
+            entry.name, Recipe(entry.name, entry.value, f"From the package {entry.dist and entry.dist.name}.")
+        )
     return found
 
 

@@ -116,7 +116,9 @@ def find_unfinished(output_dir: str | Path, recipe: str, config: Any) -> Run | N
 def create(output_dir: str | Path, recipe: str, config: Any, label: str = "") -> Run:
     """Makes a new run folder with its config and environment, and takes it."""
     digest = identity(recipe, config)
-    stem = "-".join(part for part in (recipe, label, datetime.datetime.now().strftime("%Y%m%d-%H%M"), digest[:4]) if part)
+    stem = "-".join(
+        part for part in (recipe, label, datetime.datetime.now().strftime("%Y%m%d-%H%M"), digest[:4]) if part
+    )
     with disk_errors(Path(output_dir)):
         path = _unused(Path(output_dir), stem)
         path.mkdir(parents=True)
@@ -197,7 +199,9 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    gpus = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -257,7 +261,12 @@ def _processor() -> str:
 def _git_revision() -> str | None:
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -58,8 +58,12 @@ class Steps:
     def __iter__(self) -> Iterator[tuple[int, int, list[tuple[Batch, int]]]]:
         """Yields (epoch, examples in the whole batch, micro-batches each with its count of examples)."""
         loader = DataLoader(
-            _Examples(self.work), sampler=_Lazy(self._items), batch_size=None, num_workers=self.workers,
-            pin_memory=self.pin, prefetch_factor=4 if self.workers else None,
+            _Examples(self.work),
+            sampler=_Lazy(self._items),
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.pin,
+            prefetch_factor=4 if self.workers else None,
         )
         loaded = iter(loader)
         for epoch, batch in self._plan():

@@ -19,7 +19,13 @@ class Trackers:
             wandb = _load("wandb", "wandb")
             settings = wandb.Settings(silent=True, console="off")
             self._wandb = wandb.init(
-                project=project, id=run.name, name=run.name, dir=str(run), config=config, resume="allow", settings=settings
+                project=project,
+                id=run.name,
+                name=run.name,
+                dir=str(run),
+                config=config,
+                resume="allow",
+                settings=settings,
             )
         if "tensorboard" in names:
             board = _load("torch.utils.tensorboard", "tensorboard")
@@ -28,7 +34,9 @@ class Trackers:
     def log(self, line: dict[str, Any]) -> None:
         """One metrics line; numbers only."""
         step, kind = int(line["step"]), str(line["kind"])
-        values = {f"{kind}/{key}": value for key, value in line.items() if isinstance(value, (int, float)) and key != "step"}
+        values = {
+            f"{kind}/{key}": value for key, value in line.items() if isinstance(value, (int, float)) and key != "step"
+        }
         if self._wandb is not None:
             self._wandb.log(values, step=step)
         if self._board is not None:

@@ -24,9 +24,13 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise OutOfDisk(f"no space left on the disk while writing {path}; free some or choose another --output-dir") from error
+            raise OutOfDisk(
+                f"no space left on the disk while writing {path}; free some or choose another --output-dir"
+            ) from error
         if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)):
-            raise ToolError(f"can't write {path}: {error.strerror}; choose another folder or mend its permissions") from error
+            raise ToolError(
+                f"can't write {path}: {error.strerror}; choose another folder or mend its permissions"
+            ) from error
         raise
 
 

@@ -29,13 +29,28 @@ TYPES_SHOWN = 20
 FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
 
 TRAINING = (
-    "model", "epochs", "max_steps", "batch_size", "learning_rate", "optimizer", "weight_decay", "lr_scheduler", "warmup_ratio",
-    "warmup_steps", "adam_beta1", "adam_beta2", "max_grad_norm", "mixed_precision", "augment", "head_learning_rate_factor", "dropout",
+    "model",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "weight_decay",
+    "lr_scheduler",
+    "warmup_ratio",
+    "warmup_steps",
+    "adam_beta1",
+    "adam_beta2",
+    "max_grad_norm",
+    "mixed_precision",
+    "augment",
+    "head_learning_rate_factor",
+    "dropout",
     "seed",
 )
 ENVIRONMENT = ("python", "processor", "cores", "memory_gb", "gpus", "versions", "git")
 
-USAGE = '''from PIL import Image
+USAGE = """from PIL import Image
 from transformers import ViltForQuestionAnswering, ViltProcessor
 
 folder = "."  # this folder, or the Hub id
@@ -43,7 +58,7 @@ processor = ViltProcessor.from_pretrained(folder)
 model = ViltForQuestionAnswering.from_pretrained(folder).eval()
 inputs = processor(Image.open("photo.jpg").convert("RGB"), "What colour is it?", return_tensors="pt")
 print(model.config.id2label[model(**inputs).logits.argmax(-1).item()])
-'''
+"""
 
 
 def save_model(model: Any, processor: Any, folder: Path) -> None:
@@ -66,7 +81,12 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         run.path / "predictions.json", parts.eval_questions.question_id, outcome.metrics["predictions"]
     )
     headline = Headline(
-        "accuracy", figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["n"], parts.priors,
+        "accuracy",
+        figures["accuracy"],
+        figures["accuracy_low"],
+        figures["accuracy_high"],
+        figures["n"],
+        parts.priors,
         parts.ceiling,
     )
     card = make_card(config, parts, run, headline)
@@ -78,7 +98,9 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     write_folder(run.model, fill)
     run.update(state="finished", seconds=round(outcome.seconds, 3), step=outcome.steps)
     write_report(
-        run.path, title=f"VQA · {config.model} on {config.data}", headline=headline,
+        run.path,
+        title=f"VQA · {config.model} on {config.data}",
+        headline=headline,
         sections=sections(parts.eval_questions, outcome.metrics, parts.vocabulary.answers),
     )
     return {
@@ -131,10 +153,17 @@ def sections(questions: Questions, metrics: dict[str, Any], answers: list[str]) 
     return [
         Section(
             "Accuracy by kind of question",
-            charts=[_bars("By answer type", metrics["by_answer_type"]), _bars("By question type", metrics["by_question_type"])],
+            charts=[
+                _bars("By answer type", metrics["by_answer_type"]),
+                _bars("By question type", metrics["by_question_type"]),
+            ],
         ),
         Section("Answers that were wrong", tables=[_confusions(questions, metrics)]),
-        Section("Examples", text="Drawn from the evaluation split by the same rule each time.", examples=examples(questions, metrics)),
+        Section(
+            "Examples",
+            text="Drawn from the evaluation split by the same rule each time.",
+            examples=examples(questions, metrics),
+        ),
     ]
 
 
@@ -159,7 +188,9 @@ def _confusions(questions: Questions, metrics: dict[str, Any]) -> Table:
             counts[pair] = counts.get(pair, 0) + 1
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:15]
     return Table(
-        "Most frequent mistakes", ["expected", "answered", "questions"], [[*pair, count] for pair, count in rows],
+        "Most frequent mistakes",
+        ["expected", "answered", "questions"],
+        [[*pair, count] for pair, count in rows],
         note="Questions that score below one half, by what most annotators said." if rows else "There is none.",
     )
 
@@ -205,7 +236,9 @@ def _expected(answers: list[str]) -> str:
         counts[answer] = counts.get(answer, 0) + 1
     if len(answers) == 1:
         return answers[0]
-    return ", ".join(f"{answer} ({count})" for answer, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3])
+    return ", ".join(
+        f"{answer} ({count})" for answer, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3]
+    )
 
 
 def closing_text(parts: Parts, run: Run, outcome: Outcome, estimated: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from recipes.config import option
 from recipes.options import HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
@@ -46,20 +47,30 @@ class Train(TrainOptions, DataOptions):
         0.1, "Share of the images held out where there is no such split.", panel=DATA, above=0, maximum=0.9
     )
     min_answer_frequency: int | None = option(
-        None, "Answers given to fewer questions are left out of the vocabulary.", panel=DATA, minimum=1,
+        None,
+        "Answers given to fewer questions are left out of the vocabulary.",
+        panel=DATA,
+        minimum=1,
         shown_default="9 as in ViLT, less for small sets",
     )
     max_answers: int | None = option(None, "At most so many answers, the most frequent.", panel=DATA, minimum=2)
     max_question_length: int = option(40, "Longer questions are cut to so many word pieces.", panel=DATA, minimum=4)
     augment: list[str] = option(
-        [], f"Changes to training images: {', '.join(AUGMENTATIONS)}. Flips spare questions that name a side.", panel=DATA,
-        choices=AUGMENTATIONS, shown_default="none; tiny: hflip,shift",
+        [],
+        f"Changes to training images: {', '.join(AUGMENTATIONS)}. Flips spare questions that name a side.",
+        panel=DATA,
+        choices=AUGMENTATIONS,
+        shown_default="none; tiny: hflip,shift",
     )
     image_cache_mb: int = option(
         1024, "Memory for resized images, as bytes, a process.", panel=DATA, minimum=0, affects_result=False
     )
     head_learning_rate_factor: float | None = option(
-        None, "The classifier's learning rate over the rest's.", panel=OPTIMIZATION, above=0, shown_default="10 as in ViLT; tiny: 1"
+        None,
+        "The classifier's learning rate over the rest's.",
+        panel=OPTIMIZATION,
+        above=0,
+        shown_default="10 as in ViLT; tiny: 1",
     )
     dropout: float | None = option(
         None, "Dropout in the encoder.", panel=OPTIMIZATION, minimum=0, maximum=0.9, shown_default="the model's"
@@ -76,19 +87,29 @@ class Train(TrainOptions, DataOptions):
 
 # What an option left out becomes, by whether the model starts from nothing.
 FINE_TUNING = {
-    "epochs": 10, "batch_size": 256, "learning_rate": 1e-4, "eval_batch_size": 64, "augment": ["none"], "optimizer": "adamw",
+    "epochs": 10,
+    "batch_size": 256,
+    "learning_rate": 1e-4,
+    "eval_batch_size": 64,
+    "augment": ["none"],
+    "optimizer": "adamw",
     "head_learning_rate_factor": 10.0,
 }
 TINY = {
-    "epochs": 6, "batch_size": 64, "learning_rate": 2e-3, "eval_batch_size": 256, "augment": ["hflip", "shift"],
-    "optimizer": "muon", "head_learning_rate_factor": 1.0,
+    "epochs": 6,
+    "batch_size": 64,
+    "learning_rate": 2e-3,
+    "eval_batch_size": 256,
+    "augment": ["hflip", "shift"],
+    "optimizer": "muon",
+    "head_learning_rate_factor": 1.0,
 }
 
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
     defaults = TINY if config.model == "tiny" else FINE_TUNING
-    open_options = {name: value for name, value in defaults.items() if getattr(config, name) in (None, [])}
+    open_options: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(config, name) in (None, [])}
     return dataclasses.replace(config, **open_options)
 
 
@@ -108,7 +129,10 @@ class Eval(DataOptions):
     num_beams: int = option(5, "Beams, for a generative model.", panel="Generation", minimum=1)
     max_new_tokens: int = option(10, "Longest answer, for a generative model.", panel="Generation", minimum=1)
     prompt: str | None = option(
-        None, "Prompt with {question} in it, for a generative model.", panel="Generation", shown_default="by model family"
+        None,
+        "Prompt with {question} in it, for a generative model.",
+        panel="Generation",
+        shown_default="by model family",
     )
     output: str | None = option(None, "Write the predictions here in the official result format.", panel=OUTPUT)
     output_dir: str = option("runs", "Where run folders are looked for.", panel=OUTPUT)
@@ -125,7 +149,9 @@ class Predict:
     """`tool predict vqa IMAGE QUESTION...`."""
 
     inputs: list[str] = option(
-        [], "An image, a folder of images or a JSON lines file with image and question; then the questions.", panel="Input"
+        [],
+        "An image, a folder of images or a JSON lines file with image and question; then the questions.",
+        panel="Input",
     )
     model: str | None = option(None, MODEL_HELP, panel=MODEL, shown_default="the newest finished vqa run")
     revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
@@ -138,7 +164,10 @@ class Predict:
     num_beams: int = option(5, "Beams, for a generative model.", panel="Generation", minimum=1)
     max_new_tokens: int = option(10, "Longest answer, for a generative model.", panel="Generation", minimum=1)
     prompt: str | None = option(
-        None, "Prompt with {question} in it, for a generative model.", panel="Generation", shown_default="by model family"
+        None,
+        "Prompt with {question} in it, for a generative model.",
+        panel="Generation",
+        shown_default="by model family",
     )
     skip_bad: bool = option(False, "Leave out broken images, and say how many.", panel="Input")
     output_dir: str = option("runs", "Where run folders are looked for.", panel=OUTPUT)

@@ -11,9 +11,9 @@ import torch
 from recipes import runs
 from recipes.loop import print_line
 from recipes.progress import Progress
-from recipes.tables import table
 from recipes.score import write_official_results
 from recipes.session import pick_device, silence
+from recipes.tables import table
 from recipes.vqa.config import Eval
 from recipes.vqa.inference import generate, predict_ids, show_metrics
 from recipes.work import Evaluator
@@ -24,8 +24,18 @@ from tasks.vqa.questions import Questions
 
 # What a run's own data options are called; an evaluation on the same data takes them over where no flag says otherwise.
 DATA_KEYS = (
-    "data", "image_root", "train_split", "eval_split", "max_samples", "max_eval_samples", "eval_fraction", "seed", "image_column",
-    "question_column", "answer_column", "data_revision",
+    "data",
+    "image_root",
+    "train_split",
+    "eval_split",
+    "max_samples",
+    "max_eval_samples",
+    "eval_fraction",
+    "seed",
+    "image_column",
+    "question_column",
+    "answer_column",
+    "data_revision",
 )
 
 
@@ -88,13 +98,22 @@ def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
     processor = pretrained.load_processor(model, config.revision, config.token)
     vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
     batches = VqaBatches(
-        questions, processor.tokenizer, ImageFormat.of(processor), max_length=vilt.config.max_position_embeddings, cache_bytes=0
+        questions,
+        processor.tokenizer,
+        ImageFormat.of(processor),
+        max_length=vilt.config.max_position_embeddings,
+        cache_bytes=0,
     )
     dtype = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[config.mixed_precision]
     with Progress("evaluating", len(questions), unit="questions") as progress, torch.inference_mode():
         evaluator = Evaluator(
-            0, 1, device, lambda: None, lambda items: items,
-            lambda: torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext(), progress.advance,
+            0,
+            1,
+            device,
+            lambda: None,
+            lambda items: items,
+            lambda: torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext(),
+            progress.advance,
         )
         labels, _ = predict_ids(vilt, batches, batches.in_order(config.batch_size), evaluator)
     return [vilt.config.id2label[int(label)] for label in labels]
@@ -102,9 +121,17 @@ def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
 
 def _text(figures: dict[str, Any]) -> str:
     rows = [
-        [kind, name, round(100 * part["accuracy"], 1), round(100 * part["low"], 1), round(100 * part["high"], 1), int(part["n"])]
+        [
+            kind,
+            name,
+            round(100 * part["accuracy"], 1),
+            round(100 * part["low"], 1),
+            round(100 * part["high"], 1),
+            int(part["n"]),
+        ]
         for kind, key in (("answer type", "by_answer_type"), ("question type", "by_question_type"))
         for name, part in list(figures[key].items())[:15]
     ]
-    return f"{show_metrics(figures, figures['priors'])}\n\n{table(['', 'type', 'accuracy %', 'low', 'high', 'n'], rows)}"
-
+    return (
+        f"{show_metrics(figures, figures['priors'])}\n\n{table(['', 'type', 'accuracy %', 'low', 'high', 'n'], rows)}"
+    )

@@ -26,8 +26,11 @@ def predict_scores(model: torch.nn.Module, batches: VqaBatches, plan: list[np.nd
         pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
         with evaluator.autocast():
             logits = model(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=pixels,
-                pixel_mask=batch["pixel_mask"], image_index=batch["image_index"],
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                pixel_values=pixels,
+                pixel_mask=batch["pixel_mask"],
+                image_index=batch["image_index"],
             ).logits
         evaluator.progress(len(numbers))
         yield numbers, logits.float().sigmoid().cpu()
@@ -52,7 +55,10 @@ def generate(config: Eval | Predict, model: str, questions: Questions, done: Cal
     from tasks.vqa.generative import GenerativeVqa
 
     generator = GenerativeVqa.from_pretrained(
-        pretrained.model_folder(model), device=pick_device(config.cpu, config.threads), revision=config.revision, token=config.token
+        pretrained.model_folder(model),
+        device=pick_device(config.cpu, config.threads),
+        revision=config.revision,
+        token=config.token,
     )
     answers: list[str] = []
     for start in range(0, len(questions), config.batch_size):
@@ -60,7 +66,10 @@ def generate(config: Eval | Predict, model: str, questions: Questions, done: Cal
         answers += generator.answer(
             [questions.images.load(int(questions.image[number])) for number in chosen],
             [questions.question[number] for number in chosen],
-            num_beams=config.num_beams, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size, template=config.prompt,
+            num_beams=config.num_beams,
+            max_new_tokens=config.max_new_tokens,
+            batch_size=config.batch_size,
+            template=config.prompt,
         )
         done(len(chosen))
     return answers

@@ -38,7 +38,8 @@ def predict(config: Predict) -> dict[str, Any]:
     else:
         answers = [[{"answer": text}] for text in generate(config, model, questions, lambda count: None)]
     predictions = [
-        {"image": image, "question": question, "answers": given} for (image, question), given in zip(pairs, answers, strict=True)
+        {"image": image, "question": question, "answers": given}
+        for (image, question), given in zip(pairs, answers, strict=True)
     ]
     if config.output:
         write_text(config.output, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in predictions))
@@ -70,9 +71,13 @@ def read_inputs(inputs: list[str]) -> list[tuple[str, str]]:
         else:
             asked.append(text)
     if images and not asked:
-        raise ConfigError(f'no question for {images[0]}; write it behind the image: tool predict vqa {images[0]} "What is it?"')
+        raise ConfigError(
+            f'no question for {images[0]}; write it behind the image: tool predict vqa {images[0]} "What is it?"'
+        )
     if asked and not images:
-        raise ConfigError(f"no image for the question {asked[0]!r}, or no file of that name; give an image, a folder or JSON lines first")
+        raise ConfigError(
+            f"no image for the question {asked[0]!r}, or no file of that name; give an image, a folder or JSON lines first"
+        )
     return pairs + [(image, question) for image in images for question in asked]
 
 
@@ -82,7 +87,11 @@ def check_images(pairs: list[tuple[str, str]], skip_bad: bool) -> list[tuple[str
     found = FileImages(paths).problems(range(len(paths)), decode=skip_bad)
     bad = {paths[number]: reason for number, reason in found.items()}
     if bad and not skip_bad:
-        raise data_errors([f"{path}: {reason}" for path, reason in bad.items()], len(bad), "Mend them, or leave them out with --skip-bad")
+        raise data_errors(
+            [f"{path}: {reason}" for path, reason in bad.items()],
+            len(bad),
+            "Mend them, or leave them out with --skip-bad",
+        )
     if bad:
         print_line(f"skipped   {len(bad)} broken images, first {next(iter(bad))}: {next(iter(bad.values()))}")
     return [pair for pair in pairs if pair[0] not in bad]
@@ -114,7 +123,11 @@ def by_vilt(config: Predict, model: str, questions: Questions) -> list[list[dict
     processor = pretrained.load_processor(model, config.revision, config.token)
     vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
     batches = VqaBatches(
-        questions, processor.tokenizer, ImageFormat.of(processor), max_length=vilt.config.max_position_embeddings, cache_bytes=0
+        questions,
+        processor.tokenizer,
+        ImageFormat.of(processor),
+        max_length=vilt.config.max_position_embeddings,
+        cache_bytes=0,
     )
     top = min(config.top_k, vilt.config.num_labels)
     answers: list[list[dict[str, Any]]] = [[] for _ in range(len(questions))]
@@ -149,6 +162,7 @@ def _json_lines(path: Path) -> list[tuple[str, str]]:
 
 def _line(entry: dict[str, Any]) -> str:
     best = " · ".join(
-        f"{answer['answer']} {answer['score']:.3f}" if "score" in answer else str(answer["answer"]) for answer in entry["answers"]
+        f"{answer['answer']} {answer['score']:.3f}" if "score" in answer else str(answer["answer"])
+        for answer in entry["answers"]
     )
     return f"{entry['image']}  {entry['question']}  {best}"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recipes import hub, runs, trackers
+from recipes import hub, trackers
 from recipes.interrupts import Interrupts
 from recipes.launch import as_process, must_launch
 from recipes.launch import launch as launch_processes
@@ -113,8 +111,12 @@ def prepare(config: Train) -> Parts:
         model,
         processor,
         VqaBatches(
-            splits.train, processor.tokenizer, images, targets=targets(splits.train, vocabulary),
-            augmentation=augmentation, **shared,
+            splits.train,
+            processor.tokenizer,
+            images,
+            targets=targets(splits.train, vocabulary),
+            augmentation=augmentation,
+            **shared,
         ),
         VqaBatches(splits.evaluation, processor.tokenizer, images, **shared),
         evaluation.priors(splits.train, splits.evaluation),
@@ -136,7 +138,9 @@ def build(config: Train, questions: Questions, answers: list[str]) -> tuple[Vilt
             torch.manual_seed(config.seed)
             model, known = pretrained.load_for_training(config.model, answers, config.revision, config.token)
         if known:
-            print_line(f"          {known} of {len(answers)} answers were known to {config.model} and keep what it learnt")
+            print_line(
+                f"          {known} of {len(answers)} answers were known to {config.model} and keep what it learnt"
+            )
     if config.dropout is not None:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -156,8 +160,11 @@ def make_work(config: Train, parts: Parts) -> Work:
     def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
         logits = model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=pixels,
-            pixel_mask=batch["pixel_mask"], image_index=batch["image_index"],
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            pixel_values=pixels,
+            pixel_mask=batch["pixel_mask"],
+            image_index=batch["image_index"],
         ).logits
         # The library's loss: the mean over questions and answers, times the number of answers.
         return F.binary_cross_entropy_with_logits(logits.float(), batch["labels"], reduction="none").sum(1)
@@ -179,8 +186,11 @@ def make_work(config: Train, parts: Parts) -> Work:
         evaluate=evaluate,
         metric="accuracy",
         parameter_groups=lambda model: decay_groups(
-            model, learning_rate=rate, weight_decay=config.weight_decay, head=("classifier",),
-            head_factor=config.head_learning_rate_factor,
+            model,
+            learning_rate=rate,
+            weight_decay=config.weight_decay,
+            head=("classifier",),
+            head_factor=config.head_learning_rate_factor or 1.0,
         ),
         save_model=lambda model, folder: artefacts.save_model(model, parts.processor, folder),
         heaviest=parts.train.heaviest,
@@ -213,10 +223,19 @@ def finish(config: Train, parts: Parts, session: Session, loop: Loop, outcome: O
     if session.accelerator.is_main_process:
         summary = artefacts.write(config, parts, run, outcome)
         estimate = run.status().get("estimate", {})
-        cost = {"cost": round(outcome.seconds / 3600 * config.price_per_hour, 4)} if config.price_per_hour is not None else {}
+        cost = (
+            {"cost": round(outcome.seconds / 3600 * config.price_per_hour, 4)}
+            if config.price_per_hour is not None
+            else {}
+        )
         run.update(
-            state="finished", step=outcome.steps, seconds=round(outcome.seconds, 3), best_step=outcome.best_step,
-            score=f"accuracy {100 * outcome.metrics['accuracy']:.1f} %", metrics=summary["metrics"], **cost,
+            state="finished",
+            step=outcome.steps,
+            seconds=round(outcome.seconds, 3),
+            best_step=outcome.best_step,
+            score=f"accuracy {100 * outcome.metrics['accuracy']:.1f} %",
+            metrics=summary["metrics"],
+            **cost,
         )
         summary["text"] = artefacts.closing_text(parts, run, outcome, estimate.get("seconds"))
         if config.push_to_hub:
@@ -227,5 +246,3 @@ def finish(config: Train, parts: Parts, session: Session, loop: Loop, outcome: O
     session.accelerator.wait_for_everyone()
     session.accelerator.end_training()
     return summary
-
-

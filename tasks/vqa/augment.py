@@ -10,7 +10,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 KINDS = ("hflip", "vflip", "shift", "randaugment")
 # A question or answer with one of these words would be wrong on the mirrored image.
-SIDEWAYS = re.compile(r"\b(left|right|leftmost|rightmost|clockwise|east|west|read|say|says|written|letter|number|word|time)\b", re.I)
+SIDEWAYS = re.compile(
+    r"\b(left|right|leftmost|rightmost|clockwise|east|west|read|say|says|written|letter|number|word|time)\b", re.I
+)
 UPDOWN = re.compile(
     r"\b(up|down|above|below|under|underneath|over|top|bottom|upper|lower|higher|highest|lowest|upside|beneath|on|sky|ground|"
     r"hang|hanging|fall|falling|standing|sitting|lying|north|south|read|say|says|written|letter|number|word|time)\b",
@@ -41,7 +43,9 @@ class Augmentation:
         """For a training split; None where no kind is asked for."""
         if not kinds:
             return None
-        texts = [" ".join([question, *dict.fromkeys(given)]) for question, given in zip(questions, answers, strict=True)]
+        texts = [
+            " ".join([question, *dict.fromkeys(given)]) for question, given in zip(questions, answers, strict=True)
+        ]
         mirror = np.asarray([SIDEWAYS.search(text) is None for text in texts])
         upend = np.asarray([UPDOWN.search(text) is None for text in texts])
         return Augmentation(kinds, seed, mirror, upend)

@@ -75,7 +75,9 @@ class VqaBatches:
         self.augmentation = augmentation
         self.pad = int(tokenizer.pad_token_id)
         distinct = {text: number for number, text in enumerate(dict.fromkeys(questions.question))}
-        ids = tokenizer(list(distinct), truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
+        ids = tokenizer(list(distinct), truncation=True, max_length=max_length, return_attention_mask=False)[
+            "input_ids"
+        ]
         self.text = [np.asarray(row, dtype=np.int64) for row in ids]
         self.text_of = np.asarray([distinct[text] for text in questions.question], dtype=np.int64)
         self.lengths = np.asarray([len(self.text[number]) for number in self.text_of], dtype=np.int64)
@@ -136,7 +138,8 @@ class VqaBatches:
         else:
             changes = self._changes(epoch)
             arrays = [
-                self.augmentation.apply(self._pixels(int(self.questions.image[number])), changes[number]) for number in numbers
+                self.augmentation.apply(self._pixels(int(self.questions.image[number])), changes[number])
+                for number in numbers
             ]
             batch["image_index"] = None
         batch["pixels"], batch["pixel_mask"] = pad_images(arrays)
@@ -190,8 +193,8 @@ def _rising(index: np.ndarray) -> bool:
 
 def resized(picture: Image.Image, size: tuple[int, int], resample: int) -> np.ndarray:
     """An RGB picture at `size` = (width, height), as uint8 [3, h, w]."""
-    if picture.size != tuple(size):
-        picture = picture.resize(tuple(size), resample)
+    if picture.size != size:
+        picture = picture.resize(size, resample)
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.errors import DataError
 from tasks.vqa import checks
 from tasks.vqa.checks import check_classes, check_rows, check_some, labelled
 from tasks.vqa.choice import choose
@@ -159,9 +160,11 @@ def _parts(
     train = check_rows(_read(source, train_name, problems), problems, True)
     if evaluation is not None or "evaluation" not in need:
         return train, evaluation, False
-    if not len(train):
-        problems.raise_if_any()
-    return (*hold_out(check_some(train), fraction, seed), True)
+    try:
+        return (*hold_out(check_some(train), fraction, seed), True)
+    except DataError:
+        problems.raise_if_any()  # then they are why too little is left
+        raise
 
 
 def _read(source: Source, name: str, problems: Problems) -> Questions:

@@ -55,7 +55,7 @@ def summarise(scores: np.ndarray, questions: Questions) -> dict[str, Any]:
         "accuracy_low": overall.low,
         "accuracy_high": overall.high,
         "n": len(questions),
-        "images": int(len(np.unique(questions.image))),
+        "images": len(np.unique(questions.image)),
         "by_answer_type": _by(scores, questions, questions.answer_type),
         "by_question_type": _by(scores, questions, questions.question_type),
     }
@@ -87,7 +87,9 @@ def given_answers(questions: Questions) -> list[list[str]]:
     """Each question's answers; of given weights, the answers that weigh most."""
     if questions.weights is None:
         return questions.answers
-    return [[answer for answer, weight in given.items() if weight == max(given.values())] for given in questions.weights]
+    return [
+        [answer for answer, weight in given.items() if weight == max(given.values())] for given in questions.weights
+    ]
 
 
 def consensus(answers: list[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
@@ -28,7 +28,7 @@ class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
     Masks may be None where nothing is padded, which is faster.
     """
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input_ids: Tensor,
         pixel_values: Tensor,
@@ -82,7 +82,7 @@ class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
         return hidden, torch.cat([text_mask, rest], dim=1)[:, None, None, :]
 
 
-def visual_embed(embeddings: nn.Module, pixel_values: Tensor, pixel_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def visual_embed(embeddings: Any, pixel_values: Tensor, pixel_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Patch embeddings with interpolated positions, the class token first.
 
     Args:
@@ -127,7 +127,9 @@ def interpolation(grid: int, size: int, lengths: Tensor | None, like: Tensor) ->
     if lengths is None:
         at = place[None] * ((grid - 1) / max(1, size - 1) if size > 1 else 0.0)
     else:
-        step = torch.where(lengths > 1, (grid - 1) / (lengths - 1).clamp(min=1), torch.zeros_like(lengths, dtype=torch.float32))
+        step = torch.where(
+            lengths > 1, (grid - 1) / (lengths - 1).clamp(min=1), torch.zeros_like(lengths, dtype=torch.float32)
+        )
         at = (place[None] * step[:, None]).clamp(max=grid - 1)
     nodes = torch.arange(grid, device=like.device, dtype=torch.float32)
     return (1 - (at[..., None] - nodes).abs()).clamp(min=0).to(like.dtype)
@@ -150,13 +152,17 @@ def drop_padding(tokens: Tensor, mask: Tensor, longest: int) -> tuple[Tensor, Te
     return torch.gather(tokens, 1, order[..., None].expand(-1, -1, tokens.shape[2])), torch.gather(mask, 1, order)
 
 
-def encoder_layer(layer: nn.Module, hidden: Tensor, mask: Tensor | None, only_first: bool) -> Tensor:
+def encoder_layer(layer: Any, hidden: Tensor, mask: Tensor | None, only_first: bool) -> Tensor:
     """One `ViltLayer`; with `only_first` the result is that of the first position alone, [batch, 1, hidden]."""
     attention = layer.attention.attention
     normed = layer.layernorm_before(hidden)
     asking = normed[:, :1] if only_first else normed
     context = attend(
-        attention.query(asking), attention.key(normed), attention.value(normed), mask, attention.num_attention_heads,
+        attention.query(asking),
+        attention.key(normed),
+        attention.value(normed),
+        mask,
+        attention.num_attention_heads,
         attention.dropout.p if layer.training else 0.0,
     )
     hidden = layer.attention.output(context, hidden) + (hidden[:, :1] if only_first else hidden)
@@ -170,7 +176,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads
     if query.device.type == "cpu" and query.dtype is torch.bfloat16:
         # The CPU's bfloat16 kernel has a backward pass eight times slower than that of float32.
         with torch.autocast("cpu", enabled=False):
-            context = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, dropout).to(query.dtype)
+            context = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, dropout).to(
+                query.dtype
+            )
     else:
         context = F.scaled_dot_product_attention(query, key, value, mask, dropout)
     return context.transpose(1, 2).flatten(2)

@@ -66,7 +66,10 @@ def load_for_training(
         The model and how many of the answers it knew.
     """
     folder = model_folder(model)
-    labels = {"id2label": dict(enumerate(answers)), "label2id": {answer: number for number, answer in enumerate(answers)}}
+    labels = {
+        "id2label": dict(enumerate(answers)),
+        "label2id": {answer: number for number, answer in enumerate(answers)},
+    }
     with loading(folder, "--model"):
         config = transformers.AutoConfig.from_pretrained(folder, revision=revision or "main", token=token)
     if config.model_type != "vilt":

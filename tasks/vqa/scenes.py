@@ -82,7 +82,7 @@ def make_scene(seed: int, number: int, questions: int) -> Scene:
     things = []
     for cell, colour in zip(rng.permutation(4)[:count], colours, strict=True):
         radius = float(rng.uniform(*RADIUS))
-        x, y = (0.25 + 0.5 * place + float(rng.uniform(-1, 1)) * (0.245 - radius) for place in (cell % 2, cell // 2))
+        x, y = (0.25 + 0.5 * place + float(rng.uniform(-1, 1)) * (0.23 - radius) for place in (cell % 2, cell // 2))
         things.append(Thing(str(rng.choice(SHAPES)), str(colour), x, y, radius))
     red, green, blue = (int(value) for value in rng.integers(*GROUND, size=3))
     return Scene((red, green, blue), things, _ask(things, questions, rng))

@@ -141,7 +141,8 @@ def _votes(questions: Questions) -> Iterator[dict[str, float]]:
         for answer in answers:
             form = known.get(answer)
             if form is None:
-                form = known[answer] = normalize(answer)
+                # An article alone is normalised away, but may be one of the options A, B, C, D.
+                form = known[answer] = normalize(answer) or answer.strip().lower()
             votes[form] = votes.get(form, 0) + 1
         votes.pop("", None)
         yield votes

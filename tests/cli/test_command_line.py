@@ -6,24 +6,48 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "datasets", "accelerate", "diffusers", "matplotlib", "pandas", "evaluate", "onnxruntime")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "diffusers",
+    "matplotlib",
+    "pandas",
+    "evaluate",
+    "onnxruntime",
+)
 
 
 def tool(*args, env=None, cwd=None):
     import os
 
     return subprocess.run(
-        [sys.executable, "-c", "from cli.main import main; main()", *args], capture_output=True, text=True, cwd=cwd,
-        env={**os.environ, "COLUMNS": "100", **(env or {})}, timeout=120, check=False,
+        [sys.executable, "-c", "from cli.main import main; main()", *args],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **(env or {})},
+        timeout=120,
+        check=False,
     )
 
 
 @pytest.mark.parametrize(
     "args",
     [
-        ["--help"], ["--version"], ["train", "--help"], ["train", "vqa", "--help"], ["eval", "--help"], ["eval", "vqa", "--help"],
-        ["predict", "vqa", "--help"], ["data", "inspect", "vqa", "--help"], ["data", "sample", "vqa", "--help"],
-        ["runs", "list", "--help"], ["runs", "show", "--help"], ["runs", "push", "--help"],
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["train", "vqa", "--help"],
+        ["eval", "--help"],
+        ["eval", "vqa", "--help"],
+        ["predict", "vqa", "--help"],
+        ["data", "inspect", "vqa", "--help"],
+        ["data", "sample", "vqa", "--help"],
+        ["runs", "list", "--help"],
+        ["runs", "show", "--help"],
+        ["runs", "push", "--help"],
         ["train", "vqa", "--model", "tiny", "--print-config"],
     ],
 )
@@ -39,7 +63,16 @@ def test_help_and_config_import_nothing_heavy(args):
 
 def test_help_lists_verbs_exit_codes_and_panels():
     text = tool("--help").stdout
-    for word in ("train", "eval", "predict", "data", "runs", "75  preempted", "5   out of disk", "--install-completion"):
+    for word in (
+        "train",
+        "eval",
+        "predict",
+        "data",
+        "runs",
+        "75  preempted",
+        "5   out of disk",
+        "--install-completion",
+    ):
         assert word in text
     text = tool("train", "vqa", "--help").stdout
     for panel in ("Data:", "Model:", "Optimization:", "Evaluation:", "Checkpoints and resume:", "Machine:", "Output:"):
@@ -52,7 +85,11 @@ def test_help_lists_verbs_exit_codes_and_panels():
     [
         (["trian"], 2, "error: No such command 'trian'. Did you mean 'train'?; see `tool --help`"),
         (["train", "vqq"], 2, "error: No such command 'vqq'. Did you mean 'vqa'?; see `tool train --help`"),
-        (["train", "vqa", "--learning-rat", "1"], 2, "error: no such option --learning-rat; did you mean '--learning-rate'?"),
+        (
+            ["train", "vqa", "--learning-rat", "1"],
+            2,
+            "error: no such option --learning-rat; did you mean '--learning-rate'?",
+        ),
         (["train", "vqa", "--epochs", "x"], 2, "error: --epochs: 'x' is not a whole number"),
         (["train", "vqa", "--config", "no.yaml"], 2, "error: --config: there is no file no.yaml"),
         (["train", "vqa", "--fresh", "--resume", "runs/x"], 2, "error: --fresh and --resume exclude each other"),
@@ -71,7 +108,14 @@ def test_an_unknown_metric_names_the_nearest(tmp_path):
     for name in ("p.txt", "r.txt"):
         (tmp_path / name).write_text("a\nb\n")
     done = tool(
-        "eval", "--metric", "vqa_acuracy", "--predictions", "p.txt", "--references", "r.txt", cwd=tmp_path,
+        "eval",
+        "--metric",
+        "vqa_acuracy",
+        "--predictions",
+        "p.txt",
+        "--references",
+        "r.txt",
+        cwd=tmp_path,
         env={"HF_HUB_OFFLINE": "1"},
     )
     assert done.returncode == 2

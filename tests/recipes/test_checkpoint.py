@@ -34,7 +34,10 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path):
         step(model, optimizer, seed)
     path = checkpoint.save(tmp_path, 3, model, optimizer, {"best": 0.5})
     assert sorted(file.name for file in path.iterdir()) == [
-        "complete.json", "model.safetensors", "optimizer.safetensors", "state.json",
+        "complete.json",
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
     ]
     other, other_optimizer = make(seed=9)
     state, extra = checkpoint.load(path, other, other_optimizer)

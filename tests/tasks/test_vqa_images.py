@@ -37,7 +37,9 @@ def test_grey():
     assert to_rgb(Image.new("L", (4, 2), 77)).getpixel((0, 0)) == (77, 77, 77)
 
 
-@pytest.mark.parametrize(("mode", "opaque", "clear"), [("LA", (50, 255), (50, 0)), ("RGBA", (50, 50, 50, 255), (9, 9, 9, 0))])
+@pytest.mark.parametrize(
+    ("mode", "opaque", "clear"), [("LA", (50, 255), (50, 0)), ("RGBA", (50, 50, 50, 255), (9, 9, 9, 0))]
+)
 def test_alpha_goes_over_white(mode, opaque, clear):
     image = Image.new(mode, (2, 1), opaque)
     image.putpixel((1, 0), clear)

@@ -15,21 +15,21 @@ MAX_FOLDERS = 400
 _ENDINGS = (".jpg", ".png", ".jpeg")
 
 
-def locate(ids: list[Any], subtype: str, kind: str, questions: Path, image_root: str | None) -> list[str]:
+def locate(ids: list[Any], subtype: str, kind: str, questions: Path, roots: list[Path]) -> list[str]:
     """The path of each image; for one that is nowhere, the path where it should be.
 
     Args:
         ids: distinct image ids, numbers as a rule.
         subtype: `data_subtype` of the questions JSON ("train2014", "test-dev2015", ...).
         kind: its `data_type` ("mscoco", "abstract_v002", ...).
+        questions: their file, for messages.
+        roots: where to look, the best place first.
 
     Raises:
-        DataError: no folder under --image-root or near the questions holds a single one of the first ids.
+        DataError: no folder under the roots holds a single one of the first ids.
     """
     if not ids:
         return []
-    roots = [Path(image_root).expanduser()] if image_root else []
-    roots += [questions.parent, questions.parent.parent]
     patterns = _patterns(subtype, kind)
     places = _places(ids[:PROBES], roots, subtype, patterns)
     if not places:

@@ -98,7 +98,7 @@ def _name(path: Path, split: str) -> str:
 def _reading(path: Path) -> Iterator[None]:
     """Names the file in whatever `datasets` or Arrow raise on it, and keeps their progress bars off the terminal."""
     import datasets
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
 
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
@@ -265,7 +265,7 @@ def _parts(cells: Any) -> tuple[Any, Any]:
 
 def _lengths(cells: Any) -> Iterator[int | None]:
     """Bytes of each image; 0 where it is a path alone, None where there is neither."""
-    import pyarrow.compute as pc  # type: ignore[import-untyped]
+    import pyarrow.compute as pc
 
     blobs, paths = _parts(cells)
     for size, path in zip(pc.binary_length(blobs).to_pylist(), pc.binary_length(paths).to_pylist(), strict=True):

@@ -55,8 +55,11 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _source(path: Path, chosen: dict[str, Path], annotations: dict[str, Path], options: Options) -> Source:
+    roots = [Path(options.image_root).expanduser()] if options.image_root else []
+    roots += [path.parent, path.parent.parent] if path.is_file() else [path]
+
     def load(file: Path) -> Load:
-        return lambda problems: _read(file, annotations.get(_key(file)), options, problems)
+        return lambda problems: _read(file, annotations.get(_key(file)), roots, problems)
 
     return Source(
         format="official VQA JSON",
@@ -70,7 +73,11 @@ def _one_a_split(path: Path, files: list[Path]) -> dict[str, Path]:
     """Split name -> questions file. Open-ended questions go before the multiple-choice form of the same."""
     chosen: dict[str, Path] = {}
     for file in sorted(files, key=lambda file: ("multiplechoice" in file.name.lower(), str(file))):
-        name = split_of(file.stem) or (split_of(file.parent.name) or WHOLE)
+        name = (
+            split_of(file.stem)
+            or (split_of(file.parent.name) if path.is_dir() and file.parent != path else None)
+            or WHOLE
+        )
         if name not in chosen:
             chosen[name] = file
         elif _key(file) != _key(chosen[name]):
@@ -106,7 +113,7 @@ def _is(file: Path, field: str) -> bool:
     return re.search(rf'"{field}"\s*:\s*\[', start) is not None or file.name.lower().endswith(f"{field}.json")
 
 
-def _read(path: Path, annotated: Path | None, options: Options, problems: Problems) -> Questions:
+def _read(path: Path, annotated: Path | None, roots: list[Path], problems: Problems) -> Questions:
     document = _parse(path, "questions")
     entries: list[dict[str, Any]] = document["questions"]
     good, rows = [], []
@@ -125,7 +132,7 @@ def _read(path: Path, annotated: Path | None, options: Options, problems: Proble
     distinct = list(dict.fromkeys(ids))
     position = {image: i for i, image in enumerate(distinct)}
     subtype, kind = str(document.get("data_subtype") or ""), str(document.get("data_type") or "mscoco")
-    files = locate(distinct, subtype, kind, path, options.image_root)
+    files = locate(distinct, subtype, kind, path, roots)
     return _join(path, good, rows, annotated, np.array([position[image] for image in ids], np.int64), FileImages(files))
 
 

@@ -32,7 +32,8 @@ def recognise(path: Path, options: Options) -> Source | None:
     if not files:
         return None
     named = {
-        file: split_of(file.stem) or (split_of(file.parent.name) if file.parent != path else None) for file in files
+        file: split_of(file.stem) or (split_of(file.parent.name) if path.is_dir() and file.parent != path else None)
+        for file in files
     }
     splits = _by_name(path, named, options) if any(named.values()) else _by_column(files, options)
     kind = "JSON lines" if files[0].suffix.lower() in (".jsonl", ".ndjson") else files[0].suffix[1:].upper()
