@@ -29,7 +29,9 @@ def test_soft_scores_of_ten_annotators(count, score):
     assert soft_score(count, 10) == pytest.approx(score)
 
 
-@pytest.mark.parametrize(("count", "annotators", "score"), [(1, 1, 1), (1, 2, 1), (1, 3, 1), (1, 5, 0.6), (2, 5, 1), (3, 20, 0.45)])
+@pytest.mark.parametrize(
+    ("count", "annotators", "score"), [(1, 1, 1), (1, 2, 1), (1, 3, 1), (1, 5, 0.6), (2, 5, 1), (3, 20, 0.45)]
+)
 def test_soft_scores_of_other_numbers(count, annotators, score):
     assert soft_score(count, annotators) == pytest.approx(score)
 
@@ -65,7 +67,9 @@ def test_order_is_by_frequency_then_spelling():
     assert made.answers == ["q", "r", "p", "s"]
     assert made.frequency == [2, 2, 1, 1]
     assert made.index == {"q": 0, "r": 1, "p": 2, "s": 3}
-    assert made.answers == build_vocabulary(questions([["s"], ["q"], ["p"], ["r"], ["q"], ["r"]]), min_frequency=1).answers
+    assert (
+        made.answers == build_vocabulary(questions([["s"], ["q"], ["p"], ["r"], ["q"], ["r"]]), min_frequency=1).answers
+    )
 
 
 def test_only_the_commonest_answer_of_a_question_counts():
@@ -103,7 +107,9 @@ def test_too_few_answers_left():
 
 def test_ceiling_of_ten_annotators():
     vocabulary = Vocabulary(["red", "blue", "2"])
-    data = questions([ten(red=4, pink=6), ten(blue=3, red=2, pink=5), ten(blue=2, pink=8), ten(red=1, pink=9), ten(pink=9, Pink=1)])
+    data = questions(
+        [ten(red=4, pink=6), ten(blue=3, red=2, pink=5), ten(blue=2, pink=8), ten(red=1, pink=9), ten(pink=9, Pink=1)]
+    )
     assert ceiling(data, vocabulary) == pytest.approx((1 + 0.9 + 0.6 + 0.3 + 0) / 5)
     assert out_of_vocabulary(data, vocabulary) == 1
 
