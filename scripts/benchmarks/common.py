@@ -35,13 +35,14 @@ class BenchmarkFailed(Exception):
 class Options:
     """What the command line asks of every benchmark."""
 
+    data: Path
+    work: Path
+    keep: bool = False
     quick: bool = False
     pairs: int | None = None
-    data: Path = DATA
-    work: Path = Path("bench-work")
-    keep: bool = False
+    steps: int | None = None
+    batch_size: int | None = None
     only: tuple[str, ...] = ()
-    questions: int | None = None
     profile: bool = False
 
 
@@ -201,6 +202,11 @@ def megabytes(count: float) -> str:
     """Bytes in MB, with digits enough to compare."""
     mega = count / 1e6
     return f"{mega:,.0f} MB" if mega >= 100 else f"{mega:.1f} MB" if mega >= 1 else f"{mega:.3f} MB"
+
+
+def verdict(value: float, target: float) -> str:
+    """A target and whether it was met."""
+    return f"target {target:g}: {'met' if value >= target else 'missed'}"
 
 
 def say(text: str = "") -> None:

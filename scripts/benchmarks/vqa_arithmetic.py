@@ -1,6 +1,6 @@
 """Each side's step beside its matrix products alone, measured in one process. Writes one JSON object.
 
-    python -m benchmarks.vqa_arithmetic --inputs FOLDER --batch-size 4 --steps 3 --output FILE [--profile]
+python -m benchmarks.vqa_arithmetic --inputs FOLDER --batch-size 4 --steps 3 --output FILE [--profile]
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks import arithmetic, vqa_checks
 from transformers import ViltForQuestionAnswering
+
+from benchmarks import arithmetic, vqa_checks
 
 
 def guide_step(inputs: Path, batch_size: int, steps: int) -> Callable[[], None]:
@@ -82,7 +83,7 @@ def main() -> None:
     # The guide's first: the tool's tells the allocator to keep memory, for the rest of the process.
     guide = measure(guide_step(options.inputs, options.batch_size, options.steps), options.steps, options.profile)
     ours = measure(our_step(options.inputs, options.batch_size, options.steps), options.steps, options.profile)
-    options.output.write_text(json.dumps({"guide": guide, "ours": ours}), encoding="utf-8")
+    options.output.write_text(json.dumps({"guide": guide, "tool": ours}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks import vqa_peer
 from PIL import Image
 from transformers import DefaultDataCollator, ViltForQuestionAnswering, ViltProcessor
+
+from benchmarks import vqa_peer
 
 SAME_QUESTIONS = 32
 BATCH = 32
@@ -57,7 +58,7 @@ def forward(inputs: Path) -> dict[str, float]:
     with torch.inference_mode():
         guide = ViltForQuestionAnswering.from_pretrained(inputs / "model").eval()(**batch).loss
         ours = work.loss(parts.model.eval(), work.collate(np.arange(count), 0)).mean()
-    return {"questions": count, "guide": float(guide), "ours": float(ours)}
+    return {"questions": count, "guide": float(guide), "tool": float(ours)}
 
 
 def held_out(folder: Path, rows: list[dict[str, Any]]) -> float:
@@ -69,7 +70,9 @@ def held_out(folder: Path, rows: list[dict[str, Any]]) -> float:
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
         images = [Image.open(row["image_id"]) for row in part]
-        inputs = processor(images, [row["question"] for row in part], padding=True, truncation=True, return_tensors="pt")
+        inputs = processor(
+            images, [row["question"] for row in part], padding=True, truncation=True, return_tensors="pt"
+        )
         labels = torch.zeros(len(part), len(numbers))
         for at, row in enumerate(part):
             for answer, weight in zip(row["label"]["ids"], row["label"]["weights"], strict=True):

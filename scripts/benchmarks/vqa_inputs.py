@@ -31,7 +31,7 @@ def from_split(questions: Questions, rows: int) -> list[Row]:
     chosen = questions.select(np.argsort(place[questions.image], kind="stable")[:rows])
     vocabulary = build_vocabulary(chosen, min_frequency=1)
     labels = targets(chosen, vocabulary)
-    found = []
+    found: list[Row] = []
     for number in range(len(chosen)):
         part = slice(labels.offsets[number], labels.offsets[number + 1])
         found.append(
@@ -55,7 +55,7 @@ def from_photos(folder: Path) -> list[Row]:
     lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
     photos = [json.loads(line) for line in lines]
     classes = sorted({photo["class"] for photo in photos})
-    found = []
+    found: list[Row] = []
     for number, photo in enumerate(photos):
         kind = photo["class"]
         other = classes[(classes.index(kind) + 1 + number % (len(classes) - 1)) % len(classes)]
