@@ -5,7 +5,7 @@ encoded and mapped.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -256,11 +256,13 @@ def _parts(cells: Any) -> tuple[Any, Any]:
     """(bytes, paths) of a piece of an image column; plain bytes have no paths."""
     import pyarrow as pa
 
+    blobs, paths = cells, pa.nulls(len(cells), pa.string())
     if pa.types.is_struct(cells.type):
-        names: Callable[[str], int] = cells.type.get_field_index
-        blobs, paths = cells.flatten()[names("bytes")], cells.flatten()[names("path")] if names("path") >= 0 else None
-        return blobs, paths if paths is not None else pa.nulls(len(cells), pa.string())
-    return cells, pa.nulls(len(cells), pa.string())
+        fields = dict(zip([field.name for field in cells.type], cells.flatten(), strict=True))
+        blobs, paths = fields["bytes"], fields.get("path", paths)
+    # A column that is empty throughout has a type of its own, without lengths.
+    blobs = blobs.cast(pa.binary()) if pa.types.is_null(blobs.type) else blobs
+    return blobs, paths.cast(pa.string()) if pa.types.is_null(paths.type) else paths
 
 
 def _lengths(cells: Any) -> Iterator[int | None]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from tasks.errors import DataError, ToolError
-from tasks.vqa.questions import Problems, Questions
 from tasks.vqa.readers.hub import read
 from tasks.vqa.readers.paths import canonical
 from tasks.vqa.readers.source import Load, Options, Source
@@ -25,26 +24,33 @@ def recognise(data: str, options: Options) -> Source:
         ToolError: no network, and not in the cache either.
         DataError: there is no such dataset, or it needs a loading script.
     """
+    info = _ask(data, options)
+    if info is None:
+        cached = _fetch(data, None, info, options)
+
+        def kept(name: str) -> Load:
+            return lambda problems: read(cached[name], f"{data} ({name})", None, options, problems)
+
+        return Source("Hub dataset, from the cache", data, {canonical(name): kept(name) for name in cached})
     from datasets import get_dataset_split_names
 
-    info = _ask(data, options)
-    with _online(info is not None), _explained(data, info):
+    with _explained(data, info):
         names = get_dataset_split_names(data, revision=options.revision, token=options.token)
 
     def load(name: str) -> Load:
-        return lambda problems: _read(data, name, info, options, problems)
+        return lambda problems: read(_fetch(data, name, info, options), f"{data} ({name})", None, options, problems)
 
     return Source("Hub dataset", data, {canonical(name): load(name) for name in names})
 
 
-def _read(data: str, split: str, info: Any, options: Options, problems: Problems) -> Questions:
+def _fetch(data: str, split: str | None, info: Any, options: Options) -> Any:
+    """One split, or all of them, by the library; from its cache alone where the Hub wasn't reached."""
     from datasets import load_dataset
 
     with _online(info is not None), _explained(data, info):
-        dataset = load_dataset(
+        return load_dataset(
             data, split=split, revision=options.revision, token=options.token, cache_dir=options.cache_dir
         )
-    return read(dataset, f"{data} ({split})", None, options, problems)
 
 
 def _ask(data: str, options: Options) -> Any:
