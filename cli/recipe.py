@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -18,24 +19,34 @@ HELPERS = ("config", "print_config", "json_output", "debug", "ctx")
 
 
 def recipe_commands(
-    config_part: str, run_part: str, present: Callable[[Any], None], arguments: tuple[str, ...] = ()
+    config_part: str,
+    run_part: str,
+    present: Callable[[Any], None],
+    arguments: tuple[str, ...] = (),
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, LazyCommand]:
     """A lazy command a recipe, for one verb.
 
     Args:
         config_part, run_part: the names of the verb's config class and function among the recipe's parts.
         present: prints what the function returns.
+        around: a context that is open from before the heavy imports to the end.
     """
 
     def build(name: str) -> Any:
         recipe = recipes()[name]
         config_class = recipe.part(config_part)
+
+        def run(config: Any) -> None:
+            with around():
+                present(recipe.part(run_part)(config))
+
         return recipe_command(
             name,
             recipe.help,
             name,
             config_class,
-            lambda given: present(recipe.part(run_part)(given)),
+            run,
             arguments,
         )
 

@@ -7,11 +7,12 @@ from typing import Any
 from cli.console import result
 from cli.lazy import group
 from cli.recipe import recipe_commands
+from recipes.interrupts import Interrupts
 
 
 def build(name: str, help: str) -> Any:
     """One command a recipe."""
-    return group(name, help, recipe_commands("Train", "train", present))
+    return group(name, help, recipe_commands("Train", "train", present, around=Interrupts))
 
 
 def present(outcome: dict[str, Any]) -> None:

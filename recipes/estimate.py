@@ -81,8 +81,9 @@ def probe(
     # A forward pass takes about a third of forward and backward; the last evaluation is made once more on the best.
     evaluation = per_example / 3 * work.eval_examples / accelerator.num_processes * (evaluations + 1)
     seconds = steps * float(np.mean(times)) + evaluation
+    # On top of what the heaviest batch took come the optimizer's two moments.
     disk = parameters * 3 * (options.keep_checkpoints + 1) + parameters
-    return Estimate(steps, seconds, _memory(accelerator, parameters), disk), accumulation
+    return Estimate(steps, seconds, peak_memory(accelerator.device) + 2 * parameters, disk), accumulation
 
 
 def _typical(work: Work, batch_size: int) -> list[np.ndarray]:
@@ -146,10 +147,10 @@ def _time(
     return elapsed
 
 
-def _memory(accelerator: Accelerator, parameters: int) -> int:
-    """Peak bytes: what the heaviest batch took, and the optimizer's two moments that come on top."""
-    if accelerator.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated()) + 2 * parameters
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has used on the device; on the CPU, of all its memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 2 * parameters
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -13,21 +13,36 @@ from tasks.errors import Preempted
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
+class _Asked:
+    """What was asked of this process, whichever `Interrupts` was open then: a library may swallow the first exception."""
+
+    reason: str | None = None
+    depth: int = 0
+
+
 class Interrupts:
     """Outside `deferred`, a signal raises Preempted where it strikes; inside, it is kept until `check`.
 
-    A second Ctrl-C ends the process at once; what is on disk stays whole, since every write is a rename.
+    May be nested; the command line opens one before the heavy imports. A second Ctrl-C ends the process at once; what is on disk
+    stays whole, since every write is a rename.
     """
 
     def __init__(self, max_hours: float | None = None) -> None:
-        self.requested: str | None = None
         self.deferred = False
         self._previous: dict[int, Any] = {}
         self._deadline = time.monotonic() + max_hours * 3600 if max_hours else None
 
+    @property
+    def requested(self) -> str | None:
+        """The signal that asked for a stop, or None."""
+        return _Asked.reason
+
     def __enter__(self) -> Interrupts:
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
+        _Asked.depth += 1
+        if _Asked.reason:
+            self._raise()
         return self
 
     def __exit__(
@@ -35,20 +50,25 @@ class Interrupts:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        _Asked.depth -= 1
+        if not _Asked.depth:
+            _Asked.reason = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self.requested and number == signal.SIGINT:
+        if _Asked.reason and number == signal.SIGINT:
             os._exit(130)
-        self.requested = self.requested or name
+        _Asked.reason = _Asked.reason or signal.Signals(number).name
         if not self.deferred:
-            raise Preempted(f"stopped by {name} before training began; run the same command again")
+            self._raise()
+
+    def _raise(self) -> None:
+        raise Preempted(f"stopped by {_Asked.reason}; what is on disk is whole: run the same command again")
 
     def stop_asked(self) -> str | None:
         """The signal that asked for a stop, or the time limit, or None."""
-        if self.requested is None and self._deadline is not None and time.monotonic() > self._deadline:
-            self.requested = "--max-hours"
-        return self.requested
+        if _Asked.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+            _Asked.reason = "--max-hours"
+        return _Asked.reason
 
     def check(self) -> None:
         """Raises Preempted where a stop was asked for."""

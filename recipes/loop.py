@@ -67,6 +67,8 @@ class Loop:
         self.plain = accelerator.unwrap_model(self.model, keep_torch_compile=False)
         self.estimate: Estimate | None = None
         self._saved_at = time.monotonic()
+        self._saved_step = (0, 0)
+        self._best_metrics: dict[str, Any] | None = None
 
     def train(self) -> Outcome:
         """Runs to the end and leaves the best weights in the model.
@@ -86,12 +88,13 @@ class Loop:
             with progress:
                 self._steps(progress, trackers)
         except Preempted as stop:
-            self._save()
+            if self._saved_step != (self.at.step, self.at.evaluated):
+                self._save()
             self._note("preempted")
-            raise Preempted(
-                f"{stop}; checkpoint of step {self.at.step} of {self.total} saved in {self.run.path}: "
-                f"run the same command again"
-            ) from None
+            saved = (
+                f"checkpoint of step {self.at.step} of {self.total} saved" if self.at.step else "no step was done yet"
+            )
+            raise Preempted(f"{stop}; {saved} in {self.run.path}: run the same command again") from None
         finally:
             trackers.close()
             self.interrupts.deferred = False
@@ -194,6 +197,7 @@ class Loop:
         better = self.at.best is None or (value > self.at.best if self.work.greater_is_better else value < self.at.best)
         if better:
             self.at.best, self.at.best_step, self.at.without_better = value, self.at.step, 0
+            self._best_metrics = metrics
         else:
             self.at.without_better += 1
         patience = self.options.early_stopping_patience
@@ -221,7 +225,7 @@ class Loop:
 
     def _save(self) -> None:
         self.at.seconds = self._seconds()
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), (self.at.step, self.at.evaluated)
         if self.main and self.at.step:
             state = {
                 **vars(self.at),
@@ -253,6 +257,7 @@ class Loop:
             self.accelerator.scaler.load_state_dict(scaler)
         processes = state.pop("processes")
         self.at = Position(**state)
+        self._saved_step = (self.at.step, self.at.evaluated)
         if self.main:
             self.run.cut_metrics(self.at.step)
             print_line(f"resuming  {self.run.path} at step {self.at.step} of {self.total}")
@@ -296,7 +301,8 @@ class Loop:
         seconds = self._seconds()
         if self.at.best_step and self.at.best_step != self.at.step:
             checkpoint.load_weights(self.run.checkpoints / checkpoint.name_of(self.at.best_step), self.plain)
-        metrics = evaluate(self.work, self.model, self.accelerator, self.interrupts)
+        # After a resume the best evaluation may have been another process's.
+        metrics = self._best_metrics or evaluate(self.work, self.model, self.accelerator, self.interrupts)
         notes = [f"stopped early at step {self.at.step}"] if self.at.stopped_early else []
         return Outcome(metrics, self.at.step, seconds, self.at.best_step, notes)
 

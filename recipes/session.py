@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 from recipes import runs
 from recipes.interrupts import Interrupts
 from recipes.options import TrainOptions
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, Preempted
 
 LIBRARIES = ("transformers", "datasets", "accelerate", "huggingface_hub", "torch", "py.warnings", "evaluate", "PIL")
 
@@ -46,6 +47,17 @@ def start(recipe: str, config: TrainOptions, interrupts: Interrupts, label: str 
     run = run or runs.Run(runs.Path(path[0]))
     log_to(run, accelerator.is_main_process)
     return Session(run, accelerator)
+
+
+@contextlib.contextmanager
+def noting_the_end(session: Session) -> Iterator[None]:
+    """Writes into status.json how the run ended, whatever ended it but SIGKILL."""
+    try:
+        yield
+    except BaseException as error:
+        if session.accelerator.is_main_process and session.run.status().get("state") != "finished":
+            session.run.update(state="preempted" if isinstance(error, Preempted) else "failed", error=str(error))
+        raise
 
 
 def pick_run(recipe: str, config: TrainOptions, label: str) -> runs.Run:

@@ -111,7 +111,9 @@ def remove_tree(path: Path) -> None:
 
 
 def _swap(aside: Path, path: Path) -> None:
-    if path.exists():
+    if path.exists() and _exchange(aside, path):
+        remove_tree(aside)
+    elif path.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
         os.rename(path, old / "was")
         os.rename(aside, path)
@@ -119,6 +121,19 @@ def _swap(aside: Path, path: Path) -> None:
     else:
         os.rename(aside, path)
     _sync(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names in one step where the system can (Linux's renameat2), so that `other` is there at every moment."""
+    import ctypes
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    done = renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange)
+    return bool(done == 0)
 
 
 def _sync(path: str | Path) -> None:

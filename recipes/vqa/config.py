@@ -109,7 +109,9 @@ TINY = {
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
     defaults = TINY if config.model == "tiny" else FINE_TUNING
-    open_options: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(config, name) in (None, [])}
+    open_options: dict[str, Any] = {
+        name: value for name, value in defaults.items() if getattr(config, name) in (None, [])
+    }
     return dataclasses.replace(config, **open_options)
 
 

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from recipes import hub, trackers
+from recipes.estimate import peak_memory
 from recipes.interrupts import Interrupts
 from recipes.launch import as_process, must_launch
 from recipes.launch import launch as launch_processes
 from recipes.loop import Loop, Outcome, print_line
 from recipes.optimizers import decay_groups
-from recipes.session import Session, start
+from recipes.session import Session, noting_the_end, start
 from recipes.vqa import artefacts
 from recipes.vqa.config import Train, with_defaults
 from recipes.vqa.inference import predict_ids, show_metrics
@@ -69,10 +70,10 @@ def train(config: Train) -> dict[str, Any]:
             hub.check(config.push_to_hub, config.token)
         parts = prepare(config)
         session = start(RECIPE, config, interrupts, label="")
-        say_header(config, parts, session)
-        loop = Loop(make_work(config, parts), config, session.run, session.accelerator, interrupts)
-        outcome = loop.train()
-        return finish(config, parts, session, loop, outcome)
+        with noting_the_end(session):
+            say_header(config, parts, session)
+            loop = Loop(make_work(config, parts), config, session.run, session.accelerator, interrupts)
+            return finish(config, parts, session, loop.train())
 
 
 def prepare(config: Train) -> Parts:
@@ -216,7 +217,7 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
         print_line(f"skipped   {line}")
 
 
-def finish(config: Train, parts: Parts, session: Session, loop: Loop, outcome: Outcome) -> dict[str, Any]:
+def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
     """Writes model, predictions, card and report; uploads where asked; closes the run."""
     run = session.run
     summary: dict[str, Any] = {}
@@ -235,6 +236,7 @@ def finish(config: Train, parts: Parts, session: Session, loop: Loop, outcome: O
             best_step=outcome.best_step,
             score=f"accuracy {100 * outcome.metrics['accuracy']:.1f} %",
             metrics=summary["metrics"],
+            measured={"seconds": round(outcome.seconds, 3), "memory_bytes": peak_memory(session.accelerator.device)},
             **cost,
         )
         summary["text"] = artefacts.closing_text(parts, run, outcome, estimate.get("seconds"))

@@ -160,8 +160,8 @@ def bench_size(size: Size, options: Options) -> dict[str, Any]:
         "arithmetic": arithmetic,
         "ratios": ratios(pairs),
     }
-    vqa_report.summary(size, pairs, found)
     agree(size, pairs, checks)
+    vqa_report.summary(size, pairs, found)
     return found
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 # How hard it is. More shapes an image, smaller ones or closer colours make it harder; so do more relations.
 OBJECTS_SHARE = {1: 0.5, 2: 0.35, 3: 0.15}
-RADIUS = (0.19, 0.215)  # of the image's side; a cell is 0.5 wide, and the rest of it is jitter
+RADIUS = (0.205, 0.225)  # of the image's side; a cell is 0.5 wide, and the rest of it is jitter
 KINDS_SHARE = {"colour": 0.24, "shape": 0.2, "count": 0.16, "side": 0.1, "relation": 0.1, "presence": 0.2}
 COLOURS = {
     "red": (220, 30, 30),
@@ -82,7 +82,7 @@ def make_scene(seed: int, number: int, questions: int) -> Scene:
     things = []
     for cell, colour in zip(rng.permutation(4)[:count], colours, strict=True):
         radius = float(rng.uniform(*RADIUS))
-        x, y = (0.25 + 0.5 * place + float(rng.uniform(-1, 1)) * (0.23 - radius) for place in (cell % 2, cell // 2))
+        x, y = (0.25 + 0.5 * place + float(rng.uniform(-1, 1)) * (0.235 - radius) for place in (cell % 2, cell // 2))
         things.append(Thing(str(rng.choice(SHAPES)), str(colour), x, y, radius))
     red, green, blue = (int(value) for value in rng.integers(*GROUND, size=3))
     return Scene((red, green, blue), things, _ask(things, questions, rng))

@@ -25,6 +25,7 @@ HIDDEN, LAYERS, HEADS, INTERMEDIATE = 128, 4, 4, 512
 MAX_TEXT = 40
 # Wider than BERT's 0.02, which is meant for 768 channels.
 INITIALIZER_RANGE = 0.05
+POSITION_SCALE = 0.6
 
 
 def build_tokenizer(questions: Iterable[str], max_words: int = MAX_WORDS) -> transformers.PreTrainedTokenizerBase:
@@ -123,7 +124,7 @@ def build_model(
         with torch.no_grad():
             embeddings.cls_token.normal_(std=INITIALIZER_RANGE)
             embeddings.position_embeddings.normal_(std=INITIALIZER_RANGE)
-            embeddings.position_embeddings[0, 1:] = 0.2 * position_table(IMAGE_SIZE // PATCH_SIZE, HIDDEN)
+            embeddings.position_embeddings[0, 1:] = POSITION_SCALE * position_table(IMAGE_SIZE // PATCH_SIZE, HIDDEN)
             if patches is not None and len(patches):
                 projection = embeddings.patch_embeddings.projection
                 weight, bias = whitened(patches, HIDDEN)

@@ -18,8 +18,18 @@ ANSWERS = ["circle", "no", "yes"]
 def configured(**changes):
     torch.manual_seed(0)
     config = transformers.ViltConfig(
-        vocab_size=60, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, image_size=64, patch_size=16,
-        max_position_embeddings=40, num_labels=3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2,
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=64,
+        patch_size=16,
+        max_position_embeddings=40,
+        num_labels=3,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.2,
         **changes,
     )
     slow = transformers.ViltForQuestionAnswering(config)
@@ -67,7 +77,9 @@ def test_logits_loss_and_gradients_equal_the_librarys(sizes, lengths):
     expected.loss.backward()
     got.loss.backward()
     for (name, one), other in zip(slow.named_parameters(), fast.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, atol=1e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            other.grad, one.grad, atol=1e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_masks_left_out_mean_nothing_is_padded():
@@ -85,10 +97,14 @@ def test_an_image_shared_by_questions_is_embedded_once_with_the_same_result():
     index = torch.tensor([0, 1, 1, 0, 1])
     torch.manual_seed(0)
     expected = slow(
-        input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=inputs["pixel_values"][index],
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        pixel_values=inputs["pixel_values"][index],
         pixel_mask=inputs["pixel_mask"][index],
     ).logits
-    got = fast(input_ids=ids, pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"], image_index=index).logits
+    got = fast(
+        input_ids=ids, pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"], image_index=index
+    ).logits
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
@@ -132,7 +148,9 @@ def test_our_pixels_are_the_processors_pixels():
     for width, height in ((64, 64), (100, 70), (33, 90), (640, 480)):
         picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         expected = processor.image_processor(picture, return_tensors="pt")["pixel_values"]
-        size = target_size(width, height, shortest=settings.shortest, longest=settings.longest, divisor=settings.divisor)
+        size = target_size(
+            width, height, shortest=settings.shortest, longest=settings.longest, divisor=settings.divisor
+        )
         pixels, mask = pad_images([resized(picture, size, settings.resample)])
         assert mask is None
         got = normalise(pixels, list(settings.mean), list(settings.std), settings.factor)
