@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
@@ -77,6 +79,7 @@ def recipe_command(
         if show:
             print(to_yaml(config, recipe), end="")
             return
+        hide_secrets(config)
         run(config)
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
@@ -90,6 +93,19 @@ def recipe_command(
         "help_option_names": ["--help", "-h"],
     }
     return command(callback, name, help, context_settings=settings)
+
+
+def hide_secrets(config: Any) -> None:
+    """Takes a token out of the command line that trackers record and workers repeat; HF_TOKEN carries it on."""
+    if getattr(config, "token", None) is None:
+        return
+    os.environ["HF_TOKEN"] = config.token
+    kept, skip = [], False
+    for part in sys.argv:
+        if not skip and part != "--token" and not part.startswith("--token="):
+            kept.append(part)
+        skip = part == "--token"
+    sys.argv[:] = kept
 
 
 def _parameter(info: OptionInfo, positional: bool) -> inspect.Parameter:

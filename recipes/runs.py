@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.config import as_dict, read_yaml, result_options, to_yaml
+from recipes.config import read_yaml, result_options, to_yaml
 from tasks.errors import ConfigError, ToolError
 from tasks.files import disk_errors, write_json, write_text
 
@@ -212,29 +213,8 @@ def environment() -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "versions": versions,
         "git": _git_revision(),
-        "command": masked_command(sys.argv),
+        "command": shlex.join(["tool", *sys.argv[1:]]),
     }
-
-
-def masked_command(argv: list[str]) -> str:
-    """The command line with the value of --token replaced."""
-    import shlex
-
-    shown, hide = [], False
-    for part in ["tool", *argv[1:]]:
-        if hide:
-            part, hide = "********", False
-        elif part == "--token":
-            hide = True
-        elif part.startswith("--token="):
-            part = "--token=********"
-        shown.append(part)
-    return shlex.join(shown)
-
-
-def describe(config: Any) -> dict[str, Any]:
-    """The config for reports and trackers: plain values, secrets masked."""
-    return as_dict(config)
 
 
 def _now() -> str:

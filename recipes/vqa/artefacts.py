@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 24
 TYPES_SHOWN = 20
-FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
+FIGURES = ("loss", "accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
 
 TRAINING = (
     "model",

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from recipes.config import option
-from recipes.options import HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
+from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 from tasks.errors import ConfigError
 
 DATA = "Data"
@@ -71,6 +71,12 @@ class Train(TrainOptions, DataOptions):
         panel=OPTIMIZATION,
         above=0,
         shown_default="10 as in ViLT; tiny: 1",
+    )
+    metric_for_best: str = option(
+        "accuracy",
+        "The evaluation figure by which the best model is kept.",
+        panel=EVALUATION,
+        choices=("accuracy", "loss"),
     )
     dropout: float | None = option(
         None, "Dropout in the encoder.", panel=OPTIMIZATION, minimum=0, maximum=0.9, shown_default="the model's"

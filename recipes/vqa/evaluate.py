@@ -115,8 +115,8 @@ def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
             lambda: torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext(),
             progress.advance,
         )
-        labels, _ = predict_ids(vilt, batches, batches.in_order(config.batch_size), evaluator)
-    return [vilt.config.id2label[int(label)] for label in labels]
+        found = predict_ids(vilt, batches, batches.in_order(config.batch_size), evaluator)
+    return [vilt.config.id2label[int(label)] for label in found.label]
 
 
 def _text(figures: dict[str, Any]) -> str:

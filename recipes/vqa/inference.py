@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from recipes.loop import to_device
 from recipes.session import pick_device
@@ -18,8 +20,8 @@ from tasks.vqa.model import normalise
 from tasks.vqa.questions import Questions
 
 
-def predict_scores(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarray], evaluator: Evaluator) -> Any:
-    """Yields (question numbers [b], sigmoid scores float32 [b, labels]) for this process's share of the plan."""
+def predict_logits(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarray], evaluator: Evaluator) -> Any:
+    """Yields (question numbers [b], logits float32 [b, labels], labels or None) for this process's share of the plan."""
     images = batches.images
     for numbers in evaluator.mine(plan):
         batch = to_device(batches.collate(numbers), evaluator.device)
@@ -33,21 +35,31 @@ def predict_scores(model: torch.nn.Module, batches: VqaBatches, plan: list[np.nd
                 image_index=batch["image_index"],
             ).logits
         evaluator.progress(len(numbers))
-        yield numbers, logits.float().sigmoid().cpu()
+        yield numbers, logits.float(), batch.get("labels")
 
 
-def predict_ids(
-    model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarray], evaluator: Evaluator
-) -> tuple[np.ndarray, np.ndarray]:
-    """The best label of each question int64 [n] and its score float64 [n]; every process has all of them."""
+@dataclass
+class Predicted:
+    """The best label of each question int64 [n], its sigmoid score float64 [n], and its loss float64 [n] where labels were given."""
+
+    label: np.ndarray
+    confidence: np.ndarray
+    loss: np.ndarray
+
+
+def predict_ids(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarray], evaluator: Evaluator) -> Predicted:
+    """What the model answers; every process has all of it."""
     mine: list[Any] = []
-    for numbers, scores in predict_scores(model, batches, plan, evaluator):
-        best, label = scores.max(1)
-        mine += zip(numbers.tolist(), label.tolist(), best.tolist(), strict=True)
-    labels, confidence = np.zeros(len(batches), dtype=np.int64), np.zeros(len(batches))
-    for number, label, best in evaluator.gather(mine):
-        labels[number], confidence[number] = label, best
-    return labels, confidence
+    for numbers, logits, labels in predict_logits(model, batches, plan, evaluator):
+        best, label = logits.sigmoid().max(1)
+        loss = torch.zeros_like(best)
+        if labels is not None:
+            loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(1)
+        mine += zip(numbers.tolist(), label.tolist(), best.tolist(), loss.tolist(), strict=True)
+    found = Predicted(np.zeros(len(batches), dtype=np.int64), np.zeros(len(batches)), np.zeros(len(batches)))
+    for number, label, best, loss in evaluator.gather(mine):
+        found.label[number], found.confidence[number], found.loss[number] = label, best, loss
+    return found
 
 
 def generate(config: Eval | Predict, model: str, questions: Questions, done: Callable[[int], None]) -> list[str]:

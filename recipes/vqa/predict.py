@@ -14,7 +14,7 @@ from recipes.loop import print_line
 from recipes.session import pick_device, silence
 from recipes.vqa.config import Predict, require_inputs
 from recipes.vqa.evaluate import choose_model
-from recipes.vqa.inference import generate, predict_scores
+from recipes.vqa.inference import generate, predict_logits
 from recipes.work import Evaluator
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import write_text
@@ -133,8 +133,8 @@ def by_vilt(config: Predict, model: str, questions: Questions) -> list[list[dict
     answers: list[list[dict[str, Any]]] = [[] for _ in range(len(questions))]
     evaluator = Evaluator(0, 1, device, lambda: None, lambda items: items, contextlib.nullcontext)
     with torch.inference_mode():
-        for numbers, scores in predict_scores(vilt, batches, batches.in_order(config.batch_size), evaluator):
-            best, labels = scores.topk(top)
+        for numbers, logits, _ in predict_logits(vilt, batches, batches.in_order(config.batch_size), evaluator):
+            best, labels = logits.sigmoid().topk(top)
             for at, number in enumerate(numbers):
                 answers[number] = [
                     {"score": float(score), "answer": vilt.config.id2label[int(label)]}

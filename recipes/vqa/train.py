@@ -119,7 +119,13 @@ def prepare(config: Train) -> Parts:
             augmentation=augmentation,
             **shared,
         ),
-        VqaBatches(splits.evaluation, processor.tokenizer, images, **shared),
+        VqaBatches(
+            splits.evaluation,
+            processor.tokenizer,
+            images,
+            targets=targets(splits.evaluation, vocabulary),
+            **shared,
+        ),
         evaluation.priors(splits.train, splits.evaluation),
         ceiling(splits.evaluation, vocabulary),
     )
@@ -134,10 +140,10 @@ def build(config: Train, questions: Questions, answers: list[str]) -> tuple[Vilt
         processor = tiny.build_processor(tokenizer)
         model = tiny.build_model(tokenizer, answers, config.seed, tiny.patch_sample(questions, processor, config.seed))
     else:
-        processor = pretrained.load_processor(config.model, config.revision, config.token)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model, known = pretrained.load_for_training(config.model, answers, config.revision, config.token)
+        processor = pretrained.load_processor(config.model, config.revision, config.token)
         if known:
             print_line(
                 f"          {known} of {len(answers)} answers were known to {config.model} and keep what it learnt"
@@ -171,11 +177,12 @@ def make_work(config: Train, parts: Parts) -> Work:
         return F.binary_cross_entropy_with_logits(logits.float(), batch["labels"], reduction="none").sum(1)
 
     def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
-        ids, scores = predict_ids(model, parts.evaluation, eval_batches, evaluator)
-        answers = [parts.vocabulary.answers[number] for number in ids]
+        found = predict_ids(model, parts.evaluation, eval_batches, evaluator)
+        answers = [parts.vocabulary.answers[number] for number in found.label]
         accuracy = evaluation.accuracy(answers, parts.eval_questions)
         summary = evaluation.summarise(accuracy, parts.eval_questions)
-        return {**summary, "predictions": answers, "confidence": scores, "scores": accuracy}
+        loss = float(found.loss.mean())
+        return {**summary, "loss": loss, "predictions": answers, "confidence": found.confidence, "scores": accuracy}
 
     if config.gradient_checkpointing:
         parts.model.gradient_checkpointing_enable()
@@ -185,7 +192,8 @@ def make_work(config: Train, parts: Parts) -> Work:
         collate=parts.train.collate,
         loss=loss,
         evaluate=evaluate,
-        metric="accuracy",
+        metric=config.metric_for_best,
+        greater_is_better=config.metric_for_best != "loss",
         parameter_groups=lambda model: decay_groups(
             model,
             learning_rate=rate,

@@ -62,20 +62,14 @@ class Size:
 
 SIZES = (
     Size(
-        "tiny",
-        "0.9 M parameters, 64 px, patches of 8",
-        "vqa/easy-vqa/easy_vqa/data",
-        64,
-        150,
-        40,
-        3,
-        256,
-        1e-3,
-        0.1,
-        1.5,
+        name="tiny", title="0.9 M parameters, 64 px, patches of 8", data="vqa/easy-vqa/easy_vqa/data", batch_size=64, steps=150,
+        quick_steps=40, pairs=3, held_out=256, learning_rate=1e-3, tolerance=0.15, target=1.5,
     ),
-    Size("b32", "ViLT-B/32's size, 384 px", "controlnet/dreambooth-512", 4, 12, 6, 2, 32, 5e-5, 0.25, 1.15),
-)
+    Size(
+        name="b32", title="ViLT-B/32's size, 384 px", data="controlnet/dreambooth-512", batch_size=4, steps=30, quick_steps=6,
+        pairs=2, held_out=32, learning_rate=5e-5, tolerance=0.25, target=1.15,
+    ),
+)  # fmt: skip
 
 
 @dataclass

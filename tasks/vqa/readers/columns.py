@@ -92,7 +92,10 @@ def _first(names: list[str], wanted: Iterable[str]) -> str | None:
 
 
 def as_answers(value: Any) -> list[str]:
-    """The answers in one cell: a string, a number, a list of either, of {"answer": ...}, or {"answer": [...]}."""
+    """The answers in one cell: a string, a number, a list of either, of {"answer": ...}, or {"answer": [...]}.
+
+    A list may be written out as text, as A-OKVQA does.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
     if isinstance(value, dict):
@@ -101,6 +104,9 @@ def as_answers(value: Any) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [answer for part in value for answer in as_answers(part)]
     text = value if isinstance(value, str) else str(value)
+    if text[:1] == "[" and text[-1:] == "]":
+        parsed = parse_cell(text)
+        return as_answers(parsed) if isinstance(parsed, list) else [text]
     return [text] if text.strip() else []
 
 

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# A short run on a GPU: does training work there, how fast, how much memory. Prints what belongs into docs/gpu.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if ! command -v nvidia-smi >/dev/null; then
+    echo "no NVIDIA GPU here: nvidia-smi is missing" >&2
+    exit 1
+fi
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+tool=${TOOL:-.venv/bin/tool}
+date -u +%Y-%m-%d
+nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
+for precision in no bf16; do
+    "$tool" train vqa --model tiny --data sample --epochs 2 --mixed-precision "$precision" --output-dir "$out/$precision" --json >"$out/$precision.json"
+    echo "vqa tiny, $precision:"
+    cat "$out/$precision.json"
+    cat "$out/$precision"/*/status.json
+done
