@@ -73,6 +73,7 @@ def push(
     run: Name,
     to: Annotated[str, typer.Option("--to", help="Hub id, as user/name.")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to, made if it isn't there.")] = None,
     token: Annotated[str | None, typer.Option(help="Hub token; better in HF_TOKEN.")] = None,
     output_dir: Folder = "runs",
     json_output: Json = False,
@@ -87,7 +88,7 @@ def push(
         raise ToolError(
             f"{found.path} has no model/ yet (it is {found.status().get('state')}); finish it by running its command again"
         )
-    url = hub.push(found.model, to, private=private, token=token)
+    url = hub.push(found.model, to, private=private, token=token, revision=revision, run=found.path)
     found.update(pushed=url)
     result({"url": url}, url)
 

@@ -15,6 +15,23 @@ MODEL_HELP = "Hub id, local folder, run folder, or `tiny` (random weights, under
 DATA_HELP = "Hub id, a file or folder (VQA v2 JSON, Parquet, CSV, JSON lines, easy-VQA), or `sample`."
 
 
+# Options that `load_splits` knows by the same name.
+LOADING = (
+    "image_root",
+    "train_split",
+    "eval_split",
+    "max_samples",
+    "max_eval_samples",
+    "eval_fraction",
+    "seed",
+    "skip_bad",
+    "token",
+    "image_column",
+    "question_column",
+    "answer_column",
+)
+
+
 @dataclasses.dataclass
 class DataOptions:
     """Where questions and images come from; shared by all verbs of the recipe."""
@@ -32,6 +49,11 @@ class DataOptions:
     answer_column: str | None = option(None, "Column with the answer or answers.", panel=DATA)
     data_revision: str | None = option(None, "Branch, tag or commit of a Hub data set.", panel=DATA)
     skip_bad: bool = option(False, "Leave out broken rows and images, and say how many.", panel=DATA)
+
+    def load_arguments(self) -> dict[str, Any]:
+        """The arguments of `tasks.vqa.data.load_splits` that these options stand for."""
+        given = {name: getattr(self, name) for name in LOADING if hasattr(self, name)}
+        return {**given, "revision": self.data_revision}
 
 
 @dataclasses.dataclass
@@ -103,7 +125,7 @@ FINE_TUNING = {
 }
 TINY = {
     "epochs": 6,
-    "batch_size": 64,
+    "batch_size": 32,
     "learning_rate": 2e-3,
     "eval_batch_size": 256,
     "augment": ["hflip", "shift"],

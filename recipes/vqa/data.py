@@ -16,21 +16,7 @@ def inspect(config: Data) -> dict[str, Any]:
     from tasks.vqa.data import inspect as look
 
     silence()
-    found = look(
-        config.data,
-        image_root=config.image_root,
-        train_split=config.train_split,
-        eval_split=config.eval_split,
-        max_samples=config.max_samples,
-        max_eval_samples=config.max_eval_samples,
-        seed=config.seed,
-        skip_bad=config.skip_bad,
-        revision=config.data_revision,
-        token=config.token,
-        image_column=config.image_column,
-        question_column=config.question_column,
-        answer_column=config.answer_column,
-    )
+    found = look(config.data, **config.load_arguments())
     return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip()}
 
 

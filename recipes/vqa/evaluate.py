@@ -14,29 +14,13 @@ from recipes.progress import Progress
 from recipes.score import write_official_results
 from recipes.session import pick_device, silence
 from recipes.tables import table
-from recipes.vqa.config import Eval
+from recipes.vqa.config import LOADING, Eval
 from recipes.vqa.inference import generate, predict_ids, show_metrics
 from recipes.work import Evaluator
 from tasks.vqa import evaluation, pretrained
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Splits, load_splits
 from tasks.vqa.questions import Questions
-
-# What a run's own data options are called; an evaluation on the same data takes them over where no flag says otherwise.
-DATA_KEYS = (
-    "data",
-    "image_root",
-    "train_split",
-    "eval_split",
-    "max_samples",
-    "max_eval_samples",
-    "eval_fraction",
-    "seed",
-    "image_column",
-    "question_column",
-    "answer_column",
-    "data_revision",
-)
 
 
 def evaluate(config: Eval) -> dict[str, Any]:
@@ -79,17 +63,16 @@ def choose_model(model: str | None, output_dir: str) -> tuple[str, runs.Run | No
 
 def read_data(config: Eval, run: runs.Run | None) -> Splits:
     """The evaluation split: of the data given, else the very one that the run was measured on."""
-    arguments: dict[str, Any] = {key: getattr(config, key) for key in DATA_KEYS if hasattr(config, key)}
-    same = run is not None and (config.data is None or config.data == run.config().get("data"))
-    if run is not None and same:
-        was = run.config()
-        arguments = {key: was.get(key) if arguments.get(key) is None else arguments[key] for key in DATA_KEYS}
-    arguments = {key: value for key, value in arguments.items() if value is not None}
-    arguments["revision"] = arguments.pop("data_revision", None)
+    arguments = config.load_arguments()
+    was = run.config() if run is not None else {}
+    same = bool(was) and config.data in (None, was.get("data"))
+    if same:
+        # The run's own splits, hold-out and columns, but for what a flag says otherwise.
+        then = {**{name: was.get(name) for name in LOADING}, "revision": was.get("data_revision")}
+        arguments = {**then, **{name: value for name, value in arguments.items() if value not in (None, False)}}
+    arguments = {name: value for name, value in arguments.items() if value is not None}
     need = ("train", "evaluation") if same else ("evaluation",)
-    return load_splits(
-        arguments.pop("data", None) or "sample", skip_bad=config.skip_bad, token=config.token, need=need, **arguments
-    )
+    return load_splits(config.data or was.get("data") or "sample", need=need, **arguments)
 
 
 def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:

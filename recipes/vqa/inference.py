@@ -75,8 +75,11 @@ def generate(config: Eval | Predict, model: str, questions: Questions, done: Cal
     answers: list[str] = []
     for start in range(0, len(questions), config.batch_size):
         chosen = range(start, min(start + config.batch_size, len(questions)))
+        images = {
+            int(image): questions.images.load(int(image)) for image in questions.image[chosen.start : chosen.stop]
+        }
         answers += generator.answer(
-            [questions.images.load(int(questions.image[number])) for number in chosen],
+            [images[int(questions.image[number])] for number in chosen],
             [questions.question[number] for number in chosen],
             num_beams=config.num_beams,
             max_new_tokens=config.max_new_tokens,

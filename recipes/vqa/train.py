@@ -78,22 +78,7 @@ def train(config: Train) -> dict[str, Any]:
 
 def prepare(config: Train) -> Parts:
     """Reads and checks the data, builds labels, processor and model."""
-    splits = load_splits(
-        config.data,
-        image_root=config.image_root,
-        train_split=config.train_split,
-        eval_split=config.eval_split,
-        max_samples=config.max_samples,
-        max_eval_samples=config.max_eval_samples,
-        eval_fraction=config.eval_fraction,
-        seed=config.seed,
-        skip_bad=config.skip_bad,
-        revision=config.data_revision,
-        token=config.token,
-        image_column=config.image_column,
-        question_column=config.question_column,
-        answer_column=config.answer_column,
-    )
+    splits = load_splits(config.data, **config.load_arguments())
     assert splits.train is not None
     assert splits.evaluation is not None
     vocabulary = build_vocabulary(

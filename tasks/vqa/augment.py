@@ -35,7 +35,7 @@ class Augmentation:
     seed: int
     mirror: np.ndarray = field(repr=False)
     upend: np.ndarray = field(repr=False)
-    shift: float = 0.125
+    shift: float = 0.0625
     randaugment: tuple[int, int] = (2, 9)
 
     @staticmethod

@@ -20,7 +20,7 @@ from tasks.vqa.readers.source import Load, Options, Source
 from tasks.vqa.scenes import Asked, Scene, draw, make_scene
 
 # How much there is. Four fifths of the images are for training.
-IMAGES = 2500
+IMAGES = 3000
 QUESTIONS_PER_IMAGE = 5
 SIZE = 64
 TRAIN_SHARE = 0.8

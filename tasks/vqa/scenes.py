@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 
 # How hard it is. More shapes an image, smaller ones or closer colours make it harder; so do more relations.
 OBJECTS_SHARE = {1: 0.5, 2: 0.35, 3: 0.15}
-RADIUS = (0.205, 0.225)  # of the image's side; a cell is 0.5 wide, and the rest of it is jitter
-KINDS_SHARE = {"colour": 0.24, "shape": 0.2, "count": 0.16, "side": 0.1, "relation": 0.1, "presence": 0.2}
+RADIUS = (0.21, 0.222)  # of the image's side; a cell is 0.5 wide, and the rest of it is jitter
+KINDS_SHARE = {"colour": 0.24, "shape": 0.24, "count": 0.16, "side": 0.08, "relation": 0.05, "presence": 0.23}
 COLOURS = {
     "red": (220, 30, 30),
     "green": (20, 150, 50),
