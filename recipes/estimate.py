@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from recipes.memory import OUT_OF_MEMORY, is_out_of_memory, peak_memory, to_device
 from recipes.options import TrainOptions
 from recipes.progress import duration, size
 from recipes.steps import seed_everything, shares
@@ -68,8 +69,6 @@ def probe(
         if not bool(accelerator.reduce(flag, reduction="sum").item()):
             break
         if accumulation * accelerator.num_processes >= batch_size:
-            from recipes.loop import OUT_OF_MEMORY
-
             raise OutOfMemory(OUT_OF_MEMORY)
         accumulation *= 2
     typical = _typical(work, batch_size)
@@ -100,8 +99,6 @@ def _fits(
     batch: np.ndarray,
     accumulation: int,
 ) -> bool:
-    from recipes.loop import is_out_of_memory
-
     try:
         _time(work, model, accelerator, options, batch, accumulation, pieces=1)
     except RuntimeError as error:
@@ -124,8 +121,6 @@ def _time(
     pieces: int | None = None,
 ) -> float:
     """Seconds of loading, forward and backward of this process's share of a batch; gradients are dropped."""
-    from recipes.loop import to_device
-
     seed_everything(options.seed, 0, accelerator.process_index)
     plain = accelerator.unwrap_model(model, keep_torch_compile=False)
     plain.train()
@@ -145,12 +140,3 @@ def _time(
     elapsed = time.monotonic() - began
     plain.zero_grad(set_to_none=True)
     return elapsed
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most bytes that this process has used on the device; on the CPU, of all its memory."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

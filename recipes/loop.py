@@ -14,9 +14,11 @@ from accelerate.utils import gather_object
 from recipes import checkpoint
 from recipes.estimate import Estimate, probe
 from recipes.interrupts import Interrupts
+from recipes.memory import OUT_OF_MEMORY, is_out_of_memory, to_device
+from recipes.meter import Meter
 from recipes.optimizers import make_optimizer, make_scheduler
 from recipes.options import TrainOptions
-from recipes.progress import Progress
+from recipes.progress import Progress, print_line
 from recipes.runs import Run
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
@@ -337,57 +339,6 @@ class Loop:
             self.run.update(state=state, step=self.at.step, total_steps=self.total, seconds=seconds, **cost)
 
 
-class Meter:
-    """Loss and speed between two log lines."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self.losses: list[torch.Tensor] = []
-        self.norm: torch.Tensor | None = None
-        self.examples, self.since = 0, time.monotonic()
-        self.shown: dict[str, str] = {}
-
-    def add(self, loss: torch.Tensor, norm: torch.Tensor | None, size: int) -> None:
-        """One optimizer step; nothing here waits for the device."""
-        self.losses.append(loss)
-        self.norm = norm
-        self.examples += size
-
-    def due(self, step: int) -> bool:
-        """Whether a log line is due after this step."""
-        return step % self.every == 0
-
-    def line(self, accelerator: Accelerator, step: int, scheduler: Any, seconds: float, epoch: float) -> dict[str, Any]:
-        """The metrics line since the last; sums over processes."""
-        loss = float(accelerator.reduce(torch.stack(self.losses).mean(), reduction="sum").item())
-        speed = self.examples / max(1e-9, time.monotonic() - self.since)
-        self.shown = {"loss": f"{loss:.4g}", "speed": f"{speed:,.0f}"}
-        line = {
-            "kind": "train",
-            "step": step,
-            "epoch": round(epoch, 4),
-            "loss": loss,
-            "learning_rate": scheduler.get_last_lr()[0],
-            "gradient_norm": None if self.norm is None else float(self.norm.item()),
-            "examples_per_second": round(speed, 2),
-            "seconds": round(seconds, 3),
-        }
-        self.losses, self.examples, self.since = [], 0, time.monotonic()
-        return line
-
-    def facts(self, unit: str) -> dict[str, str]:
-        """What the progress line says."""
-        if not self.shown:
-            return {}
-        return {"loss": self.shown["loss"], "speed": f"{self.shown['speed']} {unit}/s"}
-
-
-OUT_OF_MEMORY = (
-    "out of memory with one example at a time; try --gradient-checkpointing, then --optimizer adamw-8bit, then "
-    "--mixed-precision bf16, or a smaller model or input size"
-)
-
-
 def evaluate(work: Work, model: torch.nn.Module, accelerator: Accelerator, interrupts: Interrupts) -> dict[str, Any]:
     """Runs the recipe's evaluation over all processes, in inference mode."""
     plain = accelerator.unwrap_model(model, keep_torch_compile=False)
@@ -406,23 +357,3 @@ def evaluate(work: Work, model: torch.nn.Module, accelerator: Accelerator, inter
             return work.evaluate(plain, evaluator)
     finally:
         plain.train(was_training)
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Moves the tensors of a batch, without waiting where memory is pinned."""
-    return {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for key, value in batch.items()
-    }
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a type for it; the CPU allocator only a RuntimeError that names itself."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def print_line(text: str) -> None:
-    """A line for the reader, on stderr."""
-    import sys
-
-    print(text, file=sys.stderr, flush=True)

@@ -29,6 +29,11 @@ def size(count: float) -> str:
     raise AssertionError
 
 
+def print_line(text: str) -> None:
+    """A line for the reader, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class Progress:
     """Counts from `done` to `total`; only the main process shows anything."""
 

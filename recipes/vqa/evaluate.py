@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from recipes import runs
-from recipes.loop import print_line
-from recipes.progress import Progress
+from recipes.progress import Progress, print_line
 from recipes.score import write_official_results
 from recipes.session import pick_device, silence
 from recipes.tables import table

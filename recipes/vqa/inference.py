@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recipes.loop import to_device
+from recipes.memory import to_device
 from recipes.session import pick_device
 from recipes.vqa.config import Eval, Predict
 from recipes.work import Evaluator

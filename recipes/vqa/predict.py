@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.loop import print_line
+from recipes.progress import print_line
 from recipes.session import pick_device, silence
 from recipes.vqa.config import Predict, require_inputs
 from recipes.vqa.evaluate import choose_model

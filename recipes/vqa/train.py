@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from recipes import hub, trackers
-from recipes.estimate import peak_memory
 from recipes.interrupts import Interrupts
 from recipes.launch import as_process, must_launch
 from recipes.launch import launch as launch_processes
-from recipes.loop import Loop, Outcome, print_line
+from recipes.loop import Loop, Outcome
+from recipes.memory import peak_memory
 from recipes.optimizers import decay_groups
+from recipes.progress import print_line
 from recipes.session import Session, noting_the_end, start
 from recipes.vqa import artefacts
 from recipes.vqa.config import Train, with_defaults

@@ -1,0 +1,54 @@
+"""Loss and speed between two lines of metrics.jsonl."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+
+class Meter:
+    """Loss and speed between two log lines."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.losses: list[torch.Tensor] = []
+        self.norm: torch.Tensor | None = None
+        self.examples, self.since = 0, time.monotonic()
+        self.shown: dict[str, str] = {}
+
+    def add(self, loss: torch.Tensor, norm: torch.Tensor | None, size: int) -> None:
+        """One optimizer step; nothing here waits for the device."""
+        self.losses.append(loss)
+        self.norm = norm
+        self.examples += size
+
+    def due(self, step: int) -> bool:
+        """Whether a log line is due after this step."""
+        return step % self.every == 0
+
+    def line(self, accelerator: Accelerator, step: int, scheduler: Any, seconds: float, epoch: float) -> dict[str, Any]:
+        """The metrics line since the last; sums over processes."""
+        loss = float(accelerator.reduce(torch.stack(self.losses).mean(), reduction="sum").item())
+        speed = self.examples / max(1e-9, time.monotonic() - self.since)
+        self.shown = {"loss": f"{loss:.4g}", "speed": f"{speed:,.0f}"}
+        line = {
+            "kind": "train",
+            "step": step,
+            "epoch": round(epoch, 4),
+            "loss": loss,
+            "learning_rate": scheduler.get_last_lr()[0],
+            "gradient_norm": None if self.norm is None else float(self.norm.item()),
+            "examples_per_second": round(speed, 2),
+            "seconds": round(seconds, 3),
+        }
+        self.losses, self.examples, self.since = [], 0, time.monotonic()
+        return line
+
+    def facts(self, unit: str) -> dict[str, str]:
+        """What the progress line says."""
+        if not self.shown:
+            return {}
+        return {"loss": self.shown["loss"], "speed": f"{self.shown['speed']} {unit}/s"}
