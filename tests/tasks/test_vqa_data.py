@@ -325,10 +325,11 @@ def test_tsv_json_list_and_answer_forms(tmp_path):
         {"file_name": "1.png", "question": "b?", "answers": {"answer": ["y", "y"]}},
         {"file_name": "1.png", "question": "c?", "answers": 3},
     ]
+    entries.append({"file_name": "1.png", "question": "d?", "answers": "['x', 'z']"})
     (tmp_path / "b.json").write_text(json.dumps(entries))
     train = load_splits(str(tmp_path / "b.json"), need=("train",)).train
-    assert train.answers == [["x", "y"], ["y", "y"], ["3"]]
-    assert train.image.tolist() == [0, 1, 1]
+    assert train.answers == [["x", "y"], ["y", "y"], ["3"], ["x", "z"]]
+    assert train.image.tolist() == [0, 1, 1, 1]
 
 
 def test_paths_beside_the_file_then_under_image_root(tmp_path):
