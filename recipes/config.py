@@ -92,12 +92,17 @@ class OptionInfo:
 def options_of(cls: type) -> list[OptionInfo]:
     """The options of a config dataclass, in the order of their declaration."""
     hints = typing.get_type_hints(cls)
+    # A recipe may fill in by itself what an option left out becomes, and says so in `shown_defaults`.
+    shown = getattr(cls, "shown_defaults", {})
     found = []
     for field in dataclasses.fields(cls):
         kind, optional = _plain_type(hints[field.name])
         factory = field.default_factory
         default = factory() if factory is not dataclasses.MISSING else field.default
-        found.append(OptionInfo(field.name, kind, optional, default, field.metadata))
+        metadata = dict(field.metadata)
+        if field.name in shown:
+            metadata["shown_default"] = shown[field.name]
+        found.append(OptionInfo(field.name, kind, optional, default, metadata))
     return found
 
 

@@ -21,9 +21,7 @@ MODEL, OPTIMIZATION, EVALUATION, CHECKPOINTS, MACHINE, OUTPUT, HUB = (
 class TrainOptions:
     """Shared by all recipes; a recipe's dataclass inherits it and adds its own. None: the recipe's default."""
 
-    epochs: int | None = option(
-        None, "Passes over the training data.", panel=OPTIMIZATION, minimum=1, shown_default="the recipe's"
-    )
+    epochs: int | None = option(None, "Passes over the training data.", panel=OPTIMIZATION, minimum=1)
     max_steps: int | None = option(
         None, "Stop after this many optimizer steps; the schedule ends there too.", panel=OPTIMIZATION, minimum=1
     )
@@ -56,7 +54,6 @@ class TrainOptions:
         "adamw is fused where the device can; adamw-8bit needs the extra `bnb`; muon takes the encoder's matrices.",
         panel=OPTIMIZATION,
         choices=("adamw", "adamw-8bit", "muon"),
-        shown_default="adamw",
     )
     adam_beta1: float = option(0.9, "AdamW's beta 1.", panel=OPTIMIZATION, minimum=0, maximum=0.9999)
     adam_beta2: float = option(0.999, "AdamW's beta 2.", panel=OPTIMIZATION, minimum=0, maximum=0.99999)

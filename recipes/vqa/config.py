@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.config import option
 from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
@@ -56,9 +56,38 @@ class DataOptions:
         return {**given, "revision": self.data_revision}
 
 
+# What an option left out becomes, by whether the model starts from nothing.
+FINE_TUNING: dict[str, Any] = {
+    "epochs": 10,
+    "batch_size": 256,
+    "learning_rate": 1e-4,
+    "eval_batch_size": 64,
+    "augment": ["none"],
+    "optimizer": "adamw",
+    "head_learning_rate_factor": 10.0,
+}
+TINY: dict[str, Any] = {
+    "epochs": 6,
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "eval_batch_size": 256,
+    "augment": ["hflip", "shift"],
+    "optimizer": "muon",
+    "head_learning_rate_factor": 1.0,
+}
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 @dataclasses.dataclass
 class Train(TrainOptions, DataOptions):
     """`tool train vqa`."""
+
+    shown_defaults: ClassVar[dict[str, str]] = {
+        name: f"{_shown(value)}; tiny: {_shown(TINY[name])}" for name, value in FINE_TUNING.items()
+    }
 
     model: str = option("dandelin/vilt-b32-mlm", MODEL_HELP, panel=MODEL)
     train_split: str | None = option(None, "Split to train on.", panel=DATA, shown_default="train")
@@ -82,7 +111,6 @@ class Train(TrainOptions, DataOptions):
         f"Changes to training images: {', '.join(AUGMENTATIONS)}. Flips spare questions that name a side.",
         panel=DATA,
         choices=AUGMENTATIONS,
-        shown_default="none; tiny: hflip,shift",
     )
     image_cache_mb: int = option(
         1024, "Memory for resized images, as bytes, a process.", panel=DATA, minimum=0, affects_result=False
@@ -92,7 +120,6 @@ class Train(TrainOptions, DataOptions):
         "The classifier's learning rate over the rest's.",
         panel=OPTIMIZATION,
         above=0,
-        shown_default="10 as in ViLT; tiny: 1",
     )
     metric_for_best: str = option(
         "accuracy",
@@ -111,27 +138,6 @@ class Train(TrainOptions, DataOptions):
         if "none" in self.augment and len(self.augment) > 1:
             found.append("--augment: none excludes the others")
         return found
-
-
-# What an option left out becomes, by whether the model starts from nothing.
-FINE_TUNING = {
-    "epochs": 10,
-    "batch_size": 256,
-    "learning_rate": 1e-4,
-    "eval_batch_size": 64,
-    "augment": ["none"],
-    "optimizer": "adamw",
-    "head_learning_rate_factor": 10.0,
-}
-TINY = {
-    "epochs": 6,
-    "batch_size": 32,
-    "learning_rate": 2e-3,
-    "eval_batch_size": 256,
-    "augment": ["hflip", "shift"],
-    "optimizer": "muon",
-    "head_learning_rate_factor": 1.0,
-}
 
 
 def with_defaults(config: Train) -> Train:
