@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 # The radius varies so little that the three shapes' areas don't overlap, which is what a small model tells them by first.
 OBJECTS_SHARE = {1: 0.5, 2: 0.35, 3: 0.15}
 RADIUS = (0.21, 0.222)  # of the image's side; a cell is 0.5 wide, and the rest of it is jitter
-KINDS_SHARE = {"colour": 0.24, "shape": 0.24, "count": 0.16, "side": 0.08, "relation": 0.05, "presence": 0.23}
+KINDS_SHARE = {"colour": 0.24, "shape": 0.25, "count": 0.16, "side": 0.06, "relation": 0.04, "presence": 0.25}
 COLOURS = {
     "red": (220, 30, 30),
     "green": (20, 150, 50),
