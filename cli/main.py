@@ -108,6 +108,10 @@ def _unexpected(error: Exception) -> int:
             print(text, file=sys.stderr)
             return 2
         return _fail(f"{text.rstrip('.')}; see `{where} --help`", getattr(error, "exit_code", 2))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _fail(f"no space left on the disk ({error.filename or 'a temporary file'}); free some and run again", 5)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _fail("out of memory; use a smaller batch, model or input, or --gradient-checkpointing", 4)
     return _fail(
         f"{type(error).__name__}: {' '.join(str(error).split())} (run again with --debug for the traceback)", 1
     )

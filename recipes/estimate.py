@@ -53,9 +53,14 @@ def probe(
     options: TrainOptions,
     steps: int,
     accumulation: int,
+    *,
+    optimizer: torch.optim.Optimizer | None,
     evaluations: int,
 ) -> tuple[Estimate, int]:
     """Tries the heaviest batch, then times typical ones, and leaves model and optimizer as they were.
+
+    Args:
+        optimizer: one that has not taken a step yet, whose step is timed too; None where it has a state to keep.
 
     Returns:
         The estimate and the number of micro-batches that fitted into memory on every process.
@@ -77,12 +82,33 @@ def probe(
     for name, value in model.named_buffers():
         value.copy_(buffers[name])
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    # A forward pass takes about a third of forward and backward; the last evaluation is made once more on the best.
-    evaluation = per_example / 3 * work.eval_examples / accelerator.num_processes * (evaluations + 1)
-    seconds = steps * float(np.mean(times)) + evaluation
-    # On top of what the heaviest batch took come the optimizer's two moments.
+    # A forward pass takes about a third of forward and backward.
+    evaluation = per_example / 3 * work.eval_examples / accelerator.num_processes * evaluations
+    step = float(np.mean(times)) + (_time_optimizer(model, optimizer) if optimizer is not None else 0.0)
+    seconds = steps * step + evaluation
+    # Where the optimizer took no step here, its two moments come on top of what the heaviest batch took.
+    moments = 2 * parameters if optimizer is None else 0
     disk = parameters * 3 * (options.keep_checkpoints + 1) + parameters
-    return Estimate(steps, seconds, peak_memory(accelerator.device) + 2 * parameters, disk), accumulation
+    return Estimate(steps, seconds, peak_memory(accelerator.device) + moments, disk), accumulation
+
+
+def _time_optimizer(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
+    """Seconds of a step at learning rate 0, which moves no weight; the state it makes is thrown away."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = torch.zeros_like(group["lr"]) if isinstance(group["lr"], torch.Tensor) else 0.0
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    elapsed = []
+    for _ in range(2):  # the first makes the state
+        began = time.monotonic()
+        optimizer.step()
+        elapsed.append(time.monotonic() - began)
+    optimizer.state.clear()
+    model.zero_grad(set_to_none=True)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    return elapsed[-1]
 
 
 def _typical(work: Work, batch_size: int) -> list[np.ndarray]:

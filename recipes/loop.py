@@ -180,8 +180,10 @@ class Loop:
             self._write(line, trackers)
         progress.advance(1, **meter.facts(self.work.unit))
         if self._due_for_evaluation():
+            began = time.monotonic()
             self._evaluate(progress, trackers)
             self.model.train()
+            meter.pause(time.monotonic() - began)
         elif self._due_for_checkpoint():
             self._save()
 
@@ -204,7 +206,7 @@ class Loop:
             self.at.without_better += 1
         patience = self.options.early_stopping_patience
         self.at.stopped_early = patience is not None and self.at.without_better >= patience
-        flat = {key: item for key, item in metrics.items() if isinstance(item, (int, float))}
+        flat = {key: item for key, item in metrics.items() if isinstance(item, float) or key == "n"}
         self._write(
             {
                 "kind": "validation",
@@ -291,6 +293,7 @@ class Loop:
             self.options,
             self.total - self.at.step,
             self.at.accumulation,
+            optimizer=None if resumed else self.optimizer.optimizer,
             evaluations=math.ceil((self.total - self.at.step) / (self.options.eval_steps or self.steps_per_epoch)),
         )
         if self.main:

@@ -25,6 +25,10 @@ class Meter:
         self.norm = norm
         self.examples += size
 
+    def pause(self, seconds: float) -> None:
+        """Time that went into something else than training steps doesn't count as speed."""
+        self.since += seconds
+
     def due(self, step: int) -> bool:
         """Whether a log line is due after this step."""
         return step % self.every == 0
