@@ -17,4 +17,5 @@ def build(name: str, help: str) -> Any:
 
 def present(outcome: dict[str, Any]) -> None:
     """The run, its model and its score, on stdout."""
-    result(outcome, str(outcome.get("text", "")))
+    if outcome:  # several processes: the first of them has printed it
+        result(outcome, str(outcome.get("text", "")))

@@ -198,10 +198,11 @@ def as_dict(config: Any, *, masked: bool = True) -> dict[str, Any]:
 
 
 def to_yaml(config: Any, recipe: str) -> str:
-    """The config as the YAML that `--config` reads; a masked secret is left out so that reading it back asks anew."""
+    """The config as the YAML that `--config` reads, without its secrets."""
     import yaml
 
-    values = {key: value for key, value in as_dict(config).items() if value != MASK}
+    secret = {info.name for info in options_of(type(config)) if info.metadata["secret"]}
+    values = {key: value for key, value in as_dict(config).items() if key not in secret}
     return yaml.safe_dump({"recipe": recipe, **values}, sort_keys=False, allow_unicode=True)
 
 

@@ -140,7 +140,7 @@ def test_debug_shows_the_traceback():
 
 
 def test_completion_script_and_completed_names():
-    done = tool("--show-completion", env={"SHELL": "/bin/bash", "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": ""})
+    done = tool("--show-completion", "bash", env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
     assert "_TOOL_COMPLETE" in done.stdout
     done = tool(env={"_TOOL_COMPLETE": "complete_bash", "COMP_WORDS": "tool train vqa --learn", "COMP_CWORD": "3"})
     assert done.stdout.split() == ["--learning-rate"]

@@ -73,7 +73,7 @@ def test_one_class(table):
 def test_a_text_file_called_jpg_with_file_and_row(table):
     place = table([*GOOD, ("fake.jpg", "what is it?", "no")])
     (place / "fake.jpg").write_text("not a picture")
-    refused(tool(*TRAIN, cwd=place), 3, "data.csv, row 5", "fake.jpg", "is not an image file", "--skip-bad")
+    refused(tool(*TRAIN, cwd=place), 3, "data.csv, row 6", "fake.jpg", "is not an image file", "--skip-bad")
 
 
 def test_a_missing_image_and_skip_bad(table):
@@ -92,7 +92,7 @@ def test_all_of_many_broken_images_are_listed_up_to_ten(table):
 
 
 def test_a_question_without_image(table):
-    refused(tool(*TRAIN, cwd=table([*GOOD, ("", "what is it?", "no")])), 3, "data.csv, row 5")
+    refused(tool(*TRAIN, cwd=table([*GOOD, ("", "what is it?", "no")])), 3, "data.csv, row 6")
 
 
 def test_duplicate_question_ids(tmp_path):

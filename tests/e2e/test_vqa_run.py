@@ -28,6 +28,8 @@ SMALL = [
     "60",
     "--epochs",
     "2",
+    "--batch-size",
+    "64",
     "--threads",
     "1",
 ]
