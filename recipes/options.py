@@ -101,6 +101,13 @@ class TrainOptions:
     keep_checkpoints: int = option(
         1, "How many of the newest to keep, besides the best.", panel=CHECKPOINTS, minimum=1, affects_result=False
     )
+    max_hours: float | None = option(
+        None,
+        "Save a checkpoint and end with code 75 after so many hours.",
+        panel=CHECKPOINTS,
+        above=0,
+        affects_result=False,
+    )
     resume: str | None = option(
         None,
         "Go on with this run folder; refused where the options would change its result.",

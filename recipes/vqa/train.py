@@ -65,7 +65,7 @@ def train(config: Train) -> dict[str, Any]:
     config = with_defaults(config)
     if must_launch(config):
         return launch_processes(config)
-    with Interrupts() as interrupts, as_process(config):
+    with Interrupts(config.max_hours) as interrupts, as_process(config):
         trackers.check(config.tracker)
         if config.push_to_hub:
             hub.check(config.push_to_hub, config.token)

@@ -145,6 +145,16 @@ def test_preempted_and_run_again_gives_the_very_same_weights(tmp_path, stop_at, 
     assert len(losses(again)) == 28
 
 
+def test_the_time_limit_ends_with_a_checkpoint(tmp_path):
+    config = options(tmp_path)
+    run = runs.create(config.output_dir, "test", config)
+    task = work()
+    with pytest.raises(Preempted, match=r"stopped by --max-hours"), Interrupts(max_hours=1e-9) as interrupts:
+        Loop(task, config, run, Accelerator(cpu=True), interrupts).train()
+    _, outcome, _ = train(config, work(), run)
+    assert outcome.steps == 28
+
+
 def test_resume_takes_the_older_checkpoint_where_the_newest_is_torn(tmp_path, capsys):
     _, _, expected = train(options(tmp_path / "whole"), work(dropout=0.3))
     config = options(tmp_path / "cut", checkpoint_steps=3, keep_checkpoints=3)
