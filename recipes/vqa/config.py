@@ -150,16 +150,13 @@ def with_defaults(config: Train) -> Train:
 
 
 @dataclasses.dataclass
-class Eval(DataOptions):
-    """`tool eval vqa`."""
+class UseOptions:
+    """Which model is used, and how; shared by the verbs that use a trained or generative one."""
 
     model: str | None = option(None, MODEL_HELP, panel=MODEL, shown_default="the newest finished vqa run")
     revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
     token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
-    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
-    eval_split: str | None = option(None, "Split to evaluate on.", panel=DATA, shown_default="as in training")
     batch_size: int = option(64, "Questions a forward pass.", panel=MACHINE, minimum=1)
-    mixed_precision: str = option("no", "Compute in half precision.", panel=MACHINE, choices=("no", "fp16", "bf16"))
     cpu: bool = option(False, "Use the CPU even where there is a GPU.", panel=MACHINE)
     threads: int | None = option(None, "CPU threads.", panel=MACHINE, minimum=1, shown_default="all cores")
     num_beams: int = option(5, "Beams, for a generative model.", panel="Generation", minimum=1)
@@ -170,7 +167,6 @@ class Eval(DataOptions):
         panel="Generation",
         shown_default="by model family",
     )
-    output: str | None = option(None, "Write the predictions here in the official result format.", panel=OUTPUT)
     output_dir: str = option("runs", "Where run folders are looked for.", panel=OUTPUT)
 
     def problems(self) -> list[str]:
@@ -181,7 +177,17 @@ class Eval(DataOptions):
 
 
 @dataclasses.dataclass
-class Predict:
+class Eval(UseOptions, DataOptions):
+    """`tool eval vqa`."""
+
+    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
+    eval_split: str | None = option(None, "Split to evaluate on.", panel=DATA, shown_default="as in training")
+    mixed_precision: str = option("no", "Compute in half precision.", panel=MACHINE, choices=("no", "fp16", "bf16"))
+    output: str | None = option(None, "Write the predictions here in the official result format.", panel=OUTPUT)
+
+
+@dataclasses.dataclass
+class Predict(UseOptions):
     """`tool predict vqa IMAGE QUESTION...`."""
 
     inputs: list[str] = option(
@@ -189,30 +195,9 @@ class Predict:
         "An image, a folder of images or a JSON lines file with image and question; then the questions.",
         panel="Input",
     )
-    model: str | None = option(None, MODEL_HELP, panel=MODEL, shown_default="the newest finished vqa run")
-    revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
     top_k: int = option(5, "Answers to give for each question, at most as many as there are.", panel=OUTPUT, minimum=1)
     output: str | None = option(None, "Write JSON lines here instead of stdout.", panel=OUTPUT)
-    batch_size: int = option(64, "Questions a forward pass.", panel=MACHINE, minimum=1)
-    cpu: bool = option(False, "Use the CPU even where there is a GPU.", panel=MACHINE)
-    threads: int | None = option(None, "CPU threads.", panel=MACHINE, minimum=1, shown_default="all cores")
-    num_beams: int = option(5, "Beams, for a generative model.", panel="Generation", minimum=1)
-    max_new_tokens: int = option(10, "Longest answer, for a generative model.", panel="Generation", minimum=1)
-    prompt: str | None = option(
-        None,
-        "Prompt with {question} in it, for a generative model.",
-        panel="Generation",
-        shown_default="by model family",
-    )
     skip_bad: bool = option(False, "Leave out broken images, and say how many.", panel="Input")
-    output_dir: str = option("runs", "Where run folders are looked for.", panel=OUTPUT)
-
-    def problems(self) -> list[str]:
-        """Cross-checks; a line each."""
-        if self.prompt is not None and "{question}" not in self.prompt:
-            return ["--prompt: must hold {question}"]
-        return []
 
 
 @dataclasses.dataclass

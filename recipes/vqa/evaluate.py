@@ -11,13 +11,12 @@ import torch
 from recipes import runs
 from recipes.progress import Progress, print_line
 from recipes.score import write_official_results
-from recipes.session import pick_device, silence
+from recipes.session import silence
 from recipes.tables import table
 from recipes.vqa.config import LOADING, Eval
-from recipes.vqa.inference import generate, predict_ids, show_metrics
+from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics
 from recipes.work import Evaluator
 from tasks.vqa import evaluation, pretrained
-from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Splits, load_splits
 from tasks.vqa.questions import Questions
 
@@ -76,16 +75,7 @@ def read_data(config: Eval, run: runs.Run | None) -> Splits:
 
 def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
     """The best answer of a fine-tuned ViLT to each question."""
-    device = pick_device(config.cpu, config.threads)
-    processor = pretrained.load_processor(model, config.revision, config.token)
-    vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
-    batches = VqaBatches(
-        questions,
-        processor.tokenizer,
-        ImageFormat.of(processor),
-        max_length=vilt.config.max_position_embeddings,
-        cache_bytes=0,
-    )
+    vilt, batches, device = open_vilt(config, model, questions)
     dtype = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[config.mixed_precision]
     with Progress("evaluating", len(questions), unit="questions") as progress, torch.inference_mode():
         evaluator = Evaluator(

@@ -12,30 +12,45 @@ import torch.nn.functional as F
 
 from recipes.memory import to_device
 from recipes.session import pick_device
-from recipes.vqa.config import Eval, Predict
-from recipes.work import Evaluator
+from recipes.vqa.config import UseOptions
+from recipes.work import Batch, Evaluator
 from tasks.vqa import pretrained
-from tasks.vqa.batches import VqaBatches
+from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.model import normalise
 from tasks.vqa.questions import Questions
 
 
+def forward(model: torch.nn.Module, batch: Batch, images: ImageFormat) -> torch.Tensor:
+    """Logits float32 [b, labels] of a batch as `VqaBatches` collates it, on the model's device."""
+    pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
+    logits: torch.Tensor = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        pixel_values=pixels,
+        pixel_mask=batch["pixel_mask"],
+        image_index=batch["image_index"],
+    ).logits
+    return logits.float()
+
+
+def open_vilt(config: UseOptions, model: str, questions: Questions) -> tuple[Any, VqaBatches, torch.device]:
+    """A fine-tuned ViLT on its device, and the questions as its batches."""
+    device = pick_device(config.cpu, config.threads)
+    vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
+    processor = pretrained.load_processor(model, config.revision, config.token)
+    longest = vilt.config.max_position_embeddings
+    batches = VqaBatches(questions, processor.tokenizer, ImageFormat.of(processor), max_length=longest, cache_bytes=0)
+    return vilt, batches, device
+
+
 def predict_logits(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarray], evaluator: Evaluator) -> Any:
     """Yields (question numbers [b], logits float32 [b, labels], labels or None) for this process's share of the plan."""
-    images = batches.images
     for numbers in evaluator.mine(plan):
         batch = to_device(batches.collate(numbers), evaluator.device)
-        pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
         with evaluator.autocast():
-            logits = model(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                pixel_values=pixels,
-                pixel_mask=batch["pixel_mask"],
-                image_index=batch["image_index"],
-            ).logits
+            logits = forward(model, batch, batches.images)
         evaluator.progress(len(numbers))
-        yield numbers, logits.float(), batch.get("labels")
+        yield numbers, logits, batch.get("labels")
 
 
 @dataclass
@@ -62,7 +77,7 @@ def predict_ids(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarr
     return found
 
 
-def generate(config: Eval | Predict, model: str, questions: Questions, done: Callable[[int], None]) -> list[str]:
+def generate(config: UseOptions, model: str, questions: Questions, done: Callable[[int], None]) -> list[str]:
     """Zero-shot answers of a generative model; `done` hears of each batch."""
     from tasks.vqa.generative import GenerativeVqa
 

@@ -11,15 +11,14 @@ import numpy as np
 import torch
 
 from recipes.progress import print_line
-from recipes.session import pick_device, silence
+from recipes.session import silence
 from recipes.vqa.config import Predict, require_inputs
 from recipes.vqa.evaluate import choose_model
-from recipes.vqa.inference import generate, predict_logits
+from recipes.vqa.inference import generate, open_vilt, predict_logits
 from recipes.work import Evaluator
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import write_text
 from tasks.vqa import pretrained
-from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.images import FileImages
 from tasks.vqa.questions import Questions
 
@@ -119,16 +118,7 @@ def by_vilt(config: Predict, model: str, questions: Questions) -> list[list[dict
     """`[{"score", "answer"}]` for each question: sigmoid scores, best first, at most as many as the model has answers."""
     if not len(questions):
         return []
-    device = pick_device(config.cpu, config.threads)
-    processor = pretrained.load_processor(model, config.revision, config.token)
-    vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
-    batches = VqaBatches(
-        questions,
-        processor.tokenizer,
-        ImageFormat.of(processor),
-        max_length=vilt.config.max_position_embeddings,
-        cache_bytes=0,
-    )
+    vilt, batches, device = open_vilt(config, model, questions)
     top = min(config.top_k, vilt.config.num_labels)
     answers: list[list[dict[str, Any]]] = [[] for _ in range(len(questions))]
     evaluator = Evaluator(0, 1, device, lambda: None, lambda items: items, contextlib.nullcontext)

@@ -19,13 +19,13 @@ from recipes.progress import print_line
 from recipes.session import Session, noting_the_end, start
 from recipes.vqa import artefacts
 from recipes.vqa.config import Train, with_defaults
-from recipes.vqa.inference import predict_ids, show_metrics
+from recipes.vqa.inference import forward, predict_ids, show_metrics
 from recipes.work import Batch, Evaluator, Work
 from tasks.vqa import evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Splits, load_splits
-from tasks.vqa.model import ViltForQuestionAnswering, normalise
+from tasks.vqa.model import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
 from tasks.vqa.vocabulary import Vocabulary, build_vocabulary, ceiling, targets
 
@@ -151,16 +151,9 @@ def make_work(config: Train, parts: Parts) -> Work:
     eval_batches = parts.evaluation.in_order(config.eval_batch_size)
 
     def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
-        logits = model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            pixel_values=pixels,
-            pixel_mask=batch["pixel_mask"],
-            image_index=batch["image_index"],
-        ).logits
+        logits = forward(model, batch, images)
         # The library's loss: the mean over questions and answers, times the number of answers.
-        return F.binary_cross_entropy_with_logits(logits.float(), batch["labels"], reduction="none").sum(1)
+        return F.binary_cross_entropy_with_logits(logits, batch["labels"], reduction="none").sum(1)
 
     def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
         found = predict_ids(model, parts.evaluation, eval_batches, evaluator)
