@@ -126,11 +126,11 @@ def _time(left: Operand, right: Operand, count: int, repeats: int) -> float:
     return best
 
 
-def median_seconds(step: Callable[[], Any], repeats: int) -> float:
-    """Of a step's repeats, after one that isn't counted."""
+def median_seconds(step: Callable[[], Any], repeats: int, seconds: float = 6.0) -> float:
+    """Of a step's repeats, at least so many and for at least so long, after one that isn't counted."""
     step()
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < repeats or sum(times) < seconds:
         began = time.perf_counter()
         step()
         times.append(time.perf_counter() - began)

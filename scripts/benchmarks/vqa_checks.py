@@ -1,8 +1,9 @@
-"""Do both sides of the VQA benchmark compute the same? Prints one JSON object.
+"""Do both sides of the VQA benchmark compute the same? Writes one JSON object.
 
-    python -m benchmarks.vqa_checks --inputs FOLDER [--trained FOLDER...]
+    python -m benchmarks.vqa_checks --inputs FOLDER --batch-size 64 --learning-rate 1e-3 --output FILE [--trained FOLDER...]
 
 - forward: the loss of the same first 32 training questions under the same weights, by the guide's way and by the tool's.
+- same_order: the losses of the first training steps, by both, on the same questions in the same order.
 - held_out: the loss of each trained model over the held-out questions, both by transformers' own class and processor.
 """
 
@@ -21,20 +22,40 @@ from transformers import DefaultDataCollator, ViltForQuestionAnswering, ViltProc
 from benchmarks import vqa_peer
 
 SAME_QUESTIONS = 32
+SAME_STEPS = 6
 BATCH = 32
+
+
+def our_config(inputs: Path, batch_size: int, **more: Any) -> Any:
+    """The options with which `tool train vqa` does what the guide's side does."""
+    from recipes.vqa.config import Train
+
+    chosen: dict[str, Any] = {
+        "model": str(inputs / "model"),
+        "data": str(inputs / "data"),
+        "batch_size": batch_size,
+        "epochs": 1,
+        "min_answer_frequency": 1,
+        "optimizer": "adamw",
+        "weight_decay": 0.0,
+        "warmup_ratio": 0.0,
+        "adam_beta2": 0.999,
+        "head_learning_rate_factor": 1.0,
+        "augment": ["none"],
+        "mixed_precision": "no",
+        "checkpoint_minutes": 0.0,
+        "log_steps": 1,
+        "cpu": True,
+    }
+    return Train(**{**chosen, **more})
 
 
 def our_parts(inputs: Path, batch_size: int) -> tuple[Any, Any]:
     """What `tool train vqa` makes of these inputs: its parts, and what its loop is given."""
-    from recipes.vqa.config import Train, with_defaults
+    from recipes.vqa.config import with_defaults
     from recipes.vqa.train import make_work, prepare
 
-    config = with_defaults(
-        Train(
-            model=str(inputs / "model"), data=str(inputs / "data"), batch_size=batch_size, augment=["none"],
-            min_answer_frequency=1, optimizer="adamw", mixed_precision="no", learning_rate=1e-4,
-        )
-    )  # fmt: skip
+    config = with_defaults(our_config(inputs, batch_size))
     parts = prepare(config)
     return parts, make_work(config, parts)
 
@@ -59,6 +80,30 @@ def forward(inputs: Path) -> dict[str, float]:
         guide = ViltForQuestionAnswering.from_pretrained(inputs / "model").eval()(**batch).loss
         ours = work.loss(parts.model.eval(), work.collate(np.arange(count), 0)).mean()
     return {"questions": count, "guide": float(guide), "tool": float(ours)}
+
+
+def same_order(inputs: Path, batch_size: int, learning_rate: float, folder: Path) -> dict[str, list[float]]:
+    """The loss of each of the first steps where both train on the file's questions in the file's order, each by its own loop."""
+    from recipes.vqa.train import train
+    from tasks.vqa.batches import VqaBatches
+
+    rows = len((inputs / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines())
+    steps = min(SAME_STEPS, rows // batch_size)
+    trainer = vqa_peer.make_trainer(
+        str(inputs / "data" / "train.jsonl"), str(inputs / "model"), output_dir=str(folder / "guide"), max_steps=steps,
+        per_device_train_batch_size=batch_size, learning_rate=learning_rate, logging_steps=1, train_sampling_strategy="sequential",
+    )  # fmt: skip
+    trainer.train()
+
+    def in_order(self: VqaBatches, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        return [np.arange(start, min(start + batch_size, len(self))) for start in range(0, len(self), batch_size)]
+
+    VqaBatches.plan = in_order  # type: ignore[method-assign]
+    train(our_config(inputs, batch_size, learning_rate=learning_rate, max_steps=steps, output_dir=str(folder / "tool")))
+    (metrics,) = (folder / "tool").glob("*/metrics.jsonl")
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    ours = [line["loss"] for line in lines if line["kind"] == "train"]
+    return {"guide": vqa_peer.losses_of(trainer), "tool": ours}
 
 
 def held_out(folder: Path, rows: list[dict[str, Any]]) -> float:
@@ -86,12 +131,18 @@ def main() -> None:
     """Prints what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=Path, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--learning-rate", type=float, required=True)
     parser.add_argument("--trained", type=Path, nargs="*", default=[])
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     lines = (options.inputs / "data" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    found = {"forward": forward(options.inputs), "held_out": [held_out(folder, rows) for folder in options.trained]}
+    found = {
+        "forward": forward(options.inputs),
+        "held_out": [held_out(folder, rows) for folder in options.trained],
+        "same_order": same_order(options.inputs, options.batch_size, options.learning_rate, options.output.parent),
+    }
     options.output.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -74,42 +74,64 @@ def preprocessor(processor: Any, labels: int) -> Callable[[dict[str, Any]], Any]
     return preprocess
 
 
-def main() -> None:
-    """Trains and writes times, losses and the model."""
-    options = parse()
-    dataset, label2id = read(options.data)
-    processor = ViltProcessor.from_pretrained(options.model)
+def make_trainer(data: str, folder: str, **arguments: Any) -> Trainer:
+    """The Trainer over the processed questions; `arguments` go to its TrainingArguments.
+
+    Args:
+        data: JSON lines of question, image_id (a path), label.ids and label.weights.
+        folder: model and processor.
+    """
+    dataset, label2id = read(data)
+    processor = ViltProcessor.from_pretrained(folder)
     # Repair: only columns that are still there can be removed.
     processed = dataset.map(preprocessor(processor, len(label2id)), batched=True, remove_columns=dataset.column_names)
     model = ViltForQuestionAnswering.from_pretrained(
-        options.model,
+        folder,
         num_labels=len(label2id),
         id2label={number: answer for answer, number in label2id.items()},
         label2id=label2id,
     )
-    arguments = TrainingArguments(
-        output_dir=options.output,
-        per_device_train_batch_size=options.batch_size,
-        num_train_epochs=1,
-        save_strategy="no",
-        logging_steps=options.logging_steps,
-        learning_rate=options.learning_rate,
-        remove_unused_columns=False,
-        use_cpu=True,
-        report_to="none",
-    )
-    clock = Clock()
-    trainer = Trainer(
+    return Trainer(
         model=model,
-        args=arguments,
+        args=TrainingArguments(
+            num_train_epochs=1,
+            save_strategy="no",
+            remove_unused_columns=False,
+            use_cpu=True,
+            report_to="none",
+            **arguments,
+        ),
         data_collator=DefaultDataCollator(),
         train_dataset=processed,
         processing_class=processor,
-        callbacks=[clock],
     )
+
+
+def losses_of(trainer: Trainer) -> list[float]:
+    """The training losses that it has logged."""
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+def main() -> None:
+    """Trains and writes times, losses and the model."""
+    options = parse()
+    trainer = make_trainer(
+        options.data,
+        options.model,
+        output_dir=options.output,
+        per_device_train_batch_size=options.batch_size,
+        logging_steps=options.logging_steps,
+        learning_rate=options.learning_rate,
+    )
+    clock = Clock()
+    trainer.add_callback(clock)
     trainer.train()
-    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    report = {"ends": clock.ends, "questions": len(processed), "epoch": trainer.state.epoch, "losses": losses}
+    report = {
+        "ends": clock.ends,
+        "questions": len(trainer.train_dataset),
+        "epoch": trainer.state.epoch,
+        "losses": losses_of(trainer),
+    }
     Path(options.report).write_text(json.dumps(report), encoding="utf-8")
     trainer.save_model(options.output)
 

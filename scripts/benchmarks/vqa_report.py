@@ -63,6 +63,9 @@ def agreement(pairs: list[dict[str, Side]], checks: dict[str, Any]) -> None:
     say(
         f"  the same {forward['questions']} questions and weights: loss {forward['guide']:.6f} and {forward['tool']:.6f}"
     )
+    pairs_of_losses = list(zip(*checks["same_order"].values(), strict=True))
+    apart = max(abs(one - other) for one, other in pairs_of_losses)
+    say(f"  the same order for {len(pairs_of_losses)} training steps: losses at most {apart:.1e} apart")
     say(
         f"  training loss of the last third of the steps: {last['guide'].losses[-1]:.4f} and {last['tool'].losses[-1]:.4f}"
     )

@@ -113,10 +113,17 @@ def test_disagreement_is_told(module):
     rows = size.steps * size.batch_size
     guide = vqa.Side(10.0, 0.1, size.steps, rows, 1.0, 1000, 1000, 1000, [3.0, 2.0, 1.0])
     ours = vqa.Side(5.0, 0.1, size.steps, rows - 1, 1.0, 10, 1000, 1000, [3.0, 2.0, 1.5])
-    checks = {"held_out": [1.0, 1.01], "forward": {"questions": 32, "guide": 1.0, "tool": 1.001}}
-    with pytest.raises(vqa.BenchmarkFailed, match=r"tool: 9599 questions.*training loss.*the same 32 questions"):
+    order = {"guide": [3.0, 2.0], "tool": [3.0, 2.01]}
+    checks = {"held_out": [1.0, 1.01], "forward": {"questions": 32, "guide": 1.0, "tool": 1.001}, "same_order": order}
+    with pytest.raises(
+        vqa.BenchmarkFailed, match=r"tool: 9599 questions.*training loss.*loss of step 2.*the same 32 questions"
+    ):
         vqa.agree(size, [{"guide": guide, "tool": ours}], checks)
-    same = {**checks, "forward": {"questions": 32, "guide": 1.0, "tool": 1.00001}}
+    same = {
+        "held_out": [1.0, 1.01],
+        "forward": {"questions": 32, "guide": 1.0, "tool": 1.00001},
+        "same_order": {"guide": [3.0, 2.0], "tool": [3.0, 2.0001]},
+    }
     vqa.agree(size, [{"guide": guide, "tool": guide}], same)
 
 
