@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,8 @@ def main() -> int:
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    # So that a stopped run ends its child and leaves no temporary folder.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     found = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         options = make_options(arguments, Path(temporary))

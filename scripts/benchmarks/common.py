@@ -101,15 +101,20 @@ def run(command: Sequence[str | Path], folder: Path, *, watch: Callable[[], bool
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
-            resident, alone = tree_memory(process.pid)
-            peak, private = max(peak, resident), max(private, alone)
-            if seen is None and watch():
-                seen = time.time()
-            time.sleep(POLL_SECONDS)
+        try:
+            while True:
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if pid:
+                    break
+                resident, alone = tree_memory(process.pid)
+                peak, private = max(peak, resident), max(private, alone)
+                if seen is None and watch():
+                    seen = time.time()
+                time.sleep(POLL_SECONDS)
+        except BaseException:  # stopped: the child must not go on alone
+            process.kill()
+            process.wait()
+            raise
         ended = time.time()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

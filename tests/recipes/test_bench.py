@@ -139,3 +139,18 @@ def test_the_command_prints_and_writes_its_figures(tmp_path):
     found = json.loads((tmp_path / "figures.json").read_text())["vqa"]["tiny"]
     assert found["arithmetic"]["guide"]["gflop"] > found["arithmetic"]["tool"]["gflop"] > 0
     assert len(found["ratios"]["questions_per_second"]) == 1
+
+
+def test_a_stopped_run_ends_its_child(module, tmp_path):
+    common = module("common")
+    code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    folder = tmp_path / "run"
+
+    def stop() -> bool:
+        if (folder / "pid").exists() and (folder / "pid").read_text():
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        common.run([sys.executable, "-c", code], folder, watch=stop)
+    assert not common.psutil.pid_exists(int((folder / "pid").read_text()))
