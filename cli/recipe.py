@@ -96,15 +96,15 @@ def recipe_command(
 
 
 def hide_secrets(config: Any) -> None:
-    """Takes a token out of the command line that trackers record and workers repeat; HF_TOKEN carries it on."""
-    if getattr(config, "token", None) is None:
-        return
-    os.environ["HF_TOKEN"] = config.token
+    """Takes secrets out of the command line that trackers record and workers repeat; HF_TOKEN carries the token on."""
+    if getattr(config, "token", None) is not None:
+        os.environ["HF_TOKEN"] = config.token
+    flags = [info.flag for info in options_of(type(config)) if info.metadata["secret"]]
     kept, skip = [], False
     for part in sys.argv:
-        if not skip and part != "--token" and not part.startswith("--token="):
+        if not skip and part not in flags and not part.startswith(tuple(f"{flag}=" for flag in flags)):
             kept.append(part)
-        skip = part == "--token"
+        skip = part in flags
     sys.argv[:] = kept
 
 

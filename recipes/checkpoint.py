@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tasks.errors import ConfigError
 from tasks.files import remove_tree, sha256, sync_tree, write_folder, write_json
 
 MARKER = "complete.json"
-MODEL, OPTIMIZER, EXTRA, STATE = "model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json"
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
 def name_of(step: int) -> str:
@@ -21,31 +26,60 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def save(
-    folder: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
-    extra: dict[str, torch.Tensor] | None = None,
-) -> Path:
-    """Writes the checkpoint of a step and returns its folder.
+@dataclass
+class Content:
+    """What a checkpoint holds, on the CPU.
 
-    Args:
+    Attributes:
+        weights: the model's parameters and persistent buffers by name; a tied one once.
+        optimizer: the optimizer's tensors as `flatten` names them; `scalars` are its other values.
         state: JSON values: step, schedule, best metric, ...
-        extra: further tensors (averaged weights, a gradient scaler).
+    """
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    scalars: dict[str, Any]
+    state: dict[str, Any]
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors."""
+        return count_bytes(self.weights) + count_bytes(self.optimizer)
+
+
+def content(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Content:
+    """What to save of a run, without copying: the tensors are the living ones."""
+    tensors, scalars = flatten(optimizer)
+    return Content(weights(model), tensors, scalars, state)
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state by name; of tied tensors the first name alone."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if isinstance(value, torch.Tensor) and id(value) not in seen:
+            seen.add(id(value))
+            found[name] = value.detach()
+    return found
+
+
+def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
+    """Writes the checkpoint of a step at once and returns its folder; errors as `write`."""
+    return write(folder, step, content(model, optimizer, state))
+
+
+def write(folder: Path, step: int, saved: Content) -> Path:
+    """Writes a checkpoint's content and returns its folder.
 
     Raises:
         OutOfDisk: nothing of it is left, older checkpoints are untouched.
     """
 
     def fill(aside: Path) -> None:
-        save_model(model, str(aside / MODEL))
-        tensors, scalars = flatten(optimizer)
-        save_file(tensors, str(aside / OPTIMIZER))
-        if extra:
-            save_file(extra, str(aside / EXTRA))
-        write_json(aside / STATE, {**state, "step": step, "optimizer": scalars})
+        save_tensors(aside / MODEL, saved.weights)
+        save_tensors(aside / OPTIMIZER, saved.optimizer)
+        write_json(aside / STATE, {**saved.state, "step": step, "optimizer": saved.scalars})
         sync_tree(aside)
         files = sorted(path for path in aside.iterdir() if path.is_file())
         write_json(aside / MARKER, {path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in files})
@@ -53,6 +87,17 @@ def save(
     path = folder / name_of(step)
     write_folder(path, fill)
     return path
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """A safetensors file; the library's own error for a full disk becomes the system's."""
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path))
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def problem(path: Path) -> str | None:
@@ -101,20 +146,52 @@ def read_state(path: Path) -> dict[str, Any]:
     return dict(json.loads((path / STATE).read_text(encoding="utf-8")))
 
 
-def load(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Restores model and optimizer in place; returns the state and the extra tensors."""
+def read(path: Path) -> Content:
+    """A checkpoint's content."""
     state = read_state(path)
-    load_weights(path, model)
-    unflatten(optimizer, load_file(str(path / OPTIMIZER)), state.pop("optimizer"))
-    extra = load_file(str(path / EXTRA)) if (path / EXTRA).exists() else {}
-    return state, extra
+    scalars = state.pop("optimizer")
+    return Content(load_file(str(path / MODEL)), load_file(str(path / OPTIMIZER)), scalars, state)
+
+
+def restore(saved: Content, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts a checkpoint's content into model and optimizer.
+
+    Raises:
+        ConfigError: it is of another model.
+    """
+    set_weights(model, saved.weights)
+    unflatten(optimizer, saved.optimizer, saved.scalars)
+
+
+def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restores model and optimizer in place; returns the state."""
+    saved = read(path)
+    restore(saved, model, optimizer)
+    return saved.state
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Restores the model's weights alone, strictly."""
-    load_model(model, str(path / MODEL), strict=True)
+    set_weights(model, load_file(str(path / MODEL)))
+
+
+@torch.no_grad()
+def set_weights(model: nn.Module, saved: dict[str, torch.Tensor]) -> None:
+    """Copies weights into the model, name by name.
+
+    Raises:
+        ConfigError: names or shapes are another model's.
+    """
+    living = weights(model)
+    wrong = sorted(set(living) ^ set(saved)) or [
+        name for name, value in living.items() if value.shape != saved[name].shape
+    ]
+    if wrong:
+        raise ConfigError(
+            f"the checkpoint is of another model: {wrong[0]} and {len(wrong) - 1} more don't fit; start anew with --fresh"
+        )
+    for name, value in living.items():
+        value.copy_(saved[name])
 
 
 def flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -125,7 +202,7 @@ def flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], 
     for index, entries in state["state"].items():
         for name, value in entries.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value.detach().contiguous().clone()
+                tensors[f"{index}.{name}"] = value.detach()
             else:
                 values[f"{index}.{name}"] = value
     return tensors, {"values": values, "param_groups": state["param_groups"]}
@@ -140,10 +217,15 @@ def unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
     optimizer.load_state_dict({"state": entries, "param_groups": scalars["param_groups"]})
 
 
-def prune(folder: Path, keep: int, also: set[int]) -> None:
-    """Removes all but the newest `keep` checkpoints and those of the steps in `also`; and leftovers of killed writes."""
+def prune(folder: Path, keep: int, also: set[int], newest: int | None = None) -> None:
+    """Removes all but the newest `keep` checkpoints and those of the steps in `also`; and leftovers of killed writes.
+
+    Args:
+        newest: the step just saved; checkpoints of later steps are of a past that the run went back from, and go too.
+    """
     paths = all_in(folder)
-    kept = {path.name for path in paths[-keep:]} | {name_of(step) for step in also}
+    current = [path for path in paths if newest is None or path.name <= name_of(newest)]
+    kept = {path.name for path in current[-keep:]} | {name_of(step) for step in also}
     for path in paths:
         if path.name not in kept:
             # Renamed first: a half-removed folder must never look like a checkpoint.
@@ -152,3 +234,8 @@ def prune(folder: Path, keep: int, also: set[int]) -> None:
             remove_tree(doomed)
     for leftover in sorted(folder.glob(".step-*")):
         remove_tree(leftover)
+
+
+def count_bytes(tensors: dict[str, torch.Tensor]) -> int:
+    """The bytes of some tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -23,6 +23,7 @@ def option(
     *,
     panel: str = "Options",
     choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
@@ -37,6 +38,7 @@ def option(
         help: one line for --help and the docs.
         panel: the group it stands under in --help.
         choices: the only values allowed.
+        words: texts allowed in the place of a number.
         minimum, maximum: inclusive bounds; `above`: an exclusive lower bound.
         secret: masked wherever the config is shown or written.
         affects_result: False for what may change on resume (logging, output, rhythm of checkpoints).
@@ -46,6 +48,7 @@ def option(
         "help": help,
         "panel": panel,
         "choices": choices,
+        "words": words,
         "minimum": minimum,
         "maximum": maximum,
         "above": above,
@@ -76,7 +79,8 @@ class OptionInfo:
     def metavar(self) -> str:
         if self.metadata["choices"]:
             return "|".join(self.metadata["choices"])
-        return {int: "N", float: "X", str: "TEXT", list: "A,B"}.get(self.type, "TEXT")
+        plain = {int: "N", float: "X", str: "TEXT", list: "A,B"}.get(self.type, "TEXT")
+        return "|".join([plain, *self.metadata["words"]])
 
     @property
     def default_text(self) -> str:
@@ -178,6 +182,8 @@ def convert(info: OptionInfo, value: Any) -> Any:
         if info.optional:
             return None
         raise ValueError("needs a value")
+    if isinstance(value, str) and value.lower() in info.metadata["words"]:
+        return value.lower()
     converted = _CONVERT[info.type](value)
     choices = info.metadata["choices"]
     for item in converted if isinstance(converted, list) else [converted]:
@@ -208,10 +214,11 @@ def to_yaml(config: Any, recipe: str) -> str:
 
 def result_options(config: Any) -> dict[str, Any]:
     """The options that a run's result depends on: what must be equal to go on with it."""
+    may_grow = config.may_grow() if hasattr(config, "may_grow") else set()
     return {
         info.name: getattr(config, info.name)
         for info in options_of(type(config))
-        if info.metadata["affects_result"] and not info.metadata["secret"]
+        if info.metadata["affects_result"] and not info.metadata["secret"] and info.name not in may_grow
     }
 
 

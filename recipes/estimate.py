@@ -1,168 +1,295 @@
-"""Time, memory and disk, known before the first step: a few steps are tried without taking them."""
+"""Time, memory, disk and money, known before the first step: a few steps are tried without taking them."""
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from recipes.memory import OUT_OF_MEMORY, is_out_of_memory, peak_memory, to_device
+from recipes import checkpoint
+from recipes.memory import (
+    OPTIMIZER_OUT_OF_MEMORY,
+    OUT_OF_MEMORY,
+    begin_peak,
+    is_out_of_memory,
+    recent_peak,
+    room,
+    to_device,
+    used_memory,
+)
 from recipes.options import TrainOptions
 from recipes.progress import duration, size
 from recipes.steps import seed_everything, shares
-from recipes.work import Work
-from tasks.errors import OutOfMemory
+from recipes.work import Batch, Work
+from tasks.errors import OutOfDisk, OutOfMemory
+from tasks.files import folder_bytes, free_bytes
 
 PROBES = 3
+# What the end of a run takes beside the loop: the best weights loaded again, the report with its pictures.
+END_SECONDS, END_BYTES = 4.0, 60_000_000
+# The report, the model card, predictions and logs.
+OUTPUT_BYTES = 8_000_000
+# Bytes a second that a checkpoint takes from training on a CPU: copied, hashed and written beside it.
+SAVE_RATE = 1.0e9
+# Host memory is kept free to this share: what is left is never all ours.
+HOST_SHARE = 0.9
 
 
 @dataclass
 class Estimate:
-    """What the rest of a run will take."""
+    """What a run will take: seconds and steps from here on, bytes at their highest."""
 
     steps: int
     seconds: float
     memory_bytes: int
     disk_bytes: int
+    checkpoint_bytes: int = 0
+    model_bytes: int = 0
+    batch_size: int = 0
+    micro_batch_size: int = 0
 
     def text(self, price_per_hour: float | None) -> str:
         """The estimate as the run's header says it."""
-        money = (
-            f" · {self.seconds / 3600 * price_per_hour:.2f} at {price_per_hour:g} an hour"
-            if price_per_hour is not None
-            else ""
-        )
+        cost = self.cost(price_per_hour)
+        money = f" · {cost:.2f} at {price_per_hour:g} an hour" if cost is not None else ""
         return (
             f"{self.steps:,} steps · {duration(self.seconds)} · {size(self.memory_bytes)} memory · "
             f"{size(self.disk_bytes)} disk{money}"
         )
+
+    def cost(self, price_per_hour: float | None) -> float | None:
+        """Money for the time, in the price's currency."""
+        return None if price_per_hour is None else self.seconds / 3600 * price_per_hour
 
     def as_dict(self) -> dict[str, Any]:
         """For status.json."""
         return asdict(self)
 
 
-def probe(
-    work: Work,
-    model: torch.nn.Module,
-    accelerator: Accelerator,
-    options: TrainOptions,
-    steps: int,
-    accumulation: int,
-    *,
-    optimizer: torch.optim.Optimizer | None,
-    evaluations: int,
-) -> tuple[Estimate, int]:
-    """Tries the heaviest batch, then times typical ones, and leaves model and optimizer as they were.
+class Probe:
+    """Tries batches with gradients and the optimizer's state in place, as in training, and leaves all as it was.
 
     Args:
-        optimizer: one that has not taken a step yet, whose step is timed too; None where it has a state to keep.
-
-    Returns:
-        The estimate and the number of micro-batches that fitted into memory on every process.
+        model: as the accelerator prepared it.
+        optimizer: the plain one.
+        fresh: it has taken no step yet, so that its state may be made and thrown away.
     """
-    batch_size = int(options.batch_size or 1)
-    buffers = {name: value.detach().clone() for name, value in model.named_buffers()}
-    heaviest = work.heaviest(batch_size)
-    while True:
-        failed = not _fits(work, model, accelerator, options, heaviest, accumulation)
-        flag = torch.tensor(int(failed), device=accelerator.device)
-        if not bool(accelerator.reduce(flag, reduction="sum").item()):
-            break
-        if accumulation * accelerator.num_processes >= batch_size:
+
+    def __init__(
+        self,
+        work: Work,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        accelerator: Accelerator,
+        options: TrainOptions,
+        *,
+        fresh: bool,
+    ) -> None:
+        self.work, self.options, self.accelerator, self.optimizer, self.fresh = (
+            work,
+            options,
+            accelerator,
+            optimizer,
+            fresh,
+        )
+        self.device = accelerator.device
+        # The unwrapped model: no exchange between processes, so that one that runs out of memory hangs nobody.
+        self.model = accelerator.unwrap_model(model, keep_torch_compile=False)
+        self.optimizer_seconds = 0.0
+        self.state_bytes = 0
+        self.peak = 0
+
+    def __enter__(self) -> Probe:
+        self._buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        begin_peak(self.device)
+        try:
+            self._step_of_nothing()
+        except (RuntimeError, MemoryError) as error:
+            self.__exit__(None, None, None)
+            if is_out_of_memory(error):
+                raise OutOfMemory(OPTIMIZER_OUT_OF_MEMORY) from None
+            raise
+        tensors, _ = checkpoint.flatten(self.optimizer)
+        self.state_bytes = checkpoint.count_bytes(tensors)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.fresh:
+            self.optimizer.state.clear()
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate
+        self.model.zero_grad(set_to_none=True)
+        for name, value in self.model.named_buffers():
+            value.copy_(self._buffers[name])
+
+    def accumulation(self, batch_size: int, accumulation: int) -> int:
+        """Into how many micro-batches a process must cut its share so that the heaviest batch fits, on every process.
+
+        Raises:
+            OutOfMemory: not even one example does.
+        """
+        heaviest = self.work.heaviest(batch_size)
+        while not self._all_fit(heaviest, accumulation):
+            if accumulation * self.accelerator.num_processes >= len(heaviest):
+                raise OutOfMemory(OUT_OF_MEMORY)
+            accumulation *= 2
+        return accumulation
+
+    def largest_batch(self, examples: int) -> int:
+        """The most examples an optimizer step whose heaviest batch fits at once, over all processes.
+
+        Doubled until it doesn't fit, then narrowed to an eighth.
+        """
+        world = self.accelerator.num_processes
+        limit = max(1, examples // world)
+        good, step, growing = 0, 1, True
+        while good < limit and step >= max(1, 0 if growing else good // 8):
+            tried = min(limit, good + step)
+            if self._all_fit(self.work.heaviest(tried * world), 1):
+                good = tried
+                step = good if growing else step // 2
+            else:
+                growing, step = False, step // 2
+        if not good:
             raise OutOfMemory(OUT_OF_MEMORY)
-        accumulation *= 2
-    typical = _typical(work, batch_size)
-    times = [_time(work, model, accelerator, options, batch, accumulation) for batch in typical]
-    per_example = float(np.sum(times)) / max(1, sum(len(batch) for batch in typical))
-    for name, value in model.named_buffers():
-        value.copy_(buffers[name])
-    parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    # A forward pass takes about a third of forward and backward.
-    evaluation = per_example / 3 * work.eval_examples / accelerator.num_processes * evaluations
-    step = float(np.mean(times)) + (_time_optimizer(model, optimizer) if optimizer is not None else 0.0)
-    seconds = steps * step + evaluation
-    # Where the optimizer took no step here, its two moments come on top of what the heaviest batch took.
-    moments = 2 * parameters if optimizer is None else 0
-    disk = parameters * 3 * (options.keep_checkpoints + 1) + parameters
-    return Estimate(steps, seconds, peak_memory(accelerator.device) + moments, disk), accumulation
+        return good * world
 
+    def estimate(
+        self, batch_size: int, accumulation: int, steps: int, evaluations: int, seconds_so_far: float
+    ) -> Estimate:
+        """Times typical batches; says what `steps` more of them and `evaluations` take."""
+        typical = _typical(self.work, batch_size)
+        times = [self._time(batch, accumulation) for batch in typical]
+        per_example = float(np.sum(times)) / max(1, sum(len(batch) for batch in typical))
+        # A forward pass takes about a third of forward and backward.
+        evaluation = per_example / 3 * self.work.eval_examples
+        weights = checkpoint.count_bytes(checkpoint.weights(self.model))
+        whole = weights + self.state_bytes
+        saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
+        step = float(np.mean(times)) + self.optimizer_seconds
+        seconds = seconds_so_far + steps * step + evaluations * (evaluation + saving) + END_SECONDS
+        on_disk = (self.options.keep_checkpoints + 2) * whole
+        memory = self._note_peak()
+        if self.device.type == "cpu":
+            memory += whole + END_BYTES + self.work.host_bytes()
+        return Estimate(
+            steps,
+            seconds,
+            memory,
+            on_disk + weights + OUTPUT_BYTES,
+            checkpoint_bytes=whole,
+            model_bytes=weights,
+            batch_size=batch_size,
+            micro_batch_size=math.ceil(batch_size / accumulation / self.accelerator.num_processes),
+        )
 
-def _time_optimizer(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
-    """Seconds of a step at learning rate 0, which moves no weight; the state it makes is thrown away."""
-    rates = [group["lr"] for group in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        group["lr"] = torch.zeros_like(group["lr"]) if isinstance(group["lr"], torch.Tensor) else 0.0
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-    elapsed = []
-    for _ in range(2):  # the first makes the state
+    def _step_of_nothing(self) -> None:
+        """Makes gradients and, where it is fresh, the optimizer's state; times its step at learning rate 0, which moves no weight."""
+        for parameter in self.model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        if not self.fresh:
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] = torch.zeros_like(group["lr"]) if isinstance(group["lr"], torch.Tensor) else 0.0
+        for _ in range(2):  # the first makes the state
+            began = time.monotonic()
+            self.optimizer.step()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            self.optimizer_seconds = time.monotonic() - began
+
+    def _all_fit(self, batch: np.ndarray, accumulation: int) -> bool:
+        fits = self._fits(self._mine(batch, accumulation)[0])
+        failed = torch.tensor(int(not fits), device=self.device)
+        return not bool(self.accelerator.reduce(failed, reduction="sum").item())
+
+    def _fits(self, numbers: np.ndarray) -> bool:
+        """Whether one micro-batch of this process goes through forward and backward."""
+        try:
+            if self.device.type == "cpu" and not self._has_room(numbers):
+                return False
+            self._pass(numbers, len(numbers))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.model.zero_grad(set_to_none=False)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return False
+        finally:
+            self._note_peak()
+        return True
+
+    def _has_room(self, numbers: np.ndarray) -> bool:
+        """Whether the host can hold it, by the rise of an eighth: Linux kills a process that takes too much, without an error."""
+        piece = numbers[: max(1, len(numbers) // 8)]
+        if len(piece) == len(numbers):
+            return True
+        self._note_peak()
+        begin_peak(self.device)
+        before = used_memory(self.device)
+        self._pass(piece, len(piece))
+        rise = max(0, recent_peak(self.device) - before)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device) / here
+
+    def _pass(self, numbers: np.ndarray, count: int) -> None:
+        batch: Batch = to_device(self.work.collate(numbers, 0), self.device)
+        with self.accelerator.autocast():
+            losses = self.work.loss(self.model, batch)
+        (losses.float().sum() / count).backward()
+
+    def _time(self, batch: np.ndarray, accumulation: int) -> float:
+        """Seconds of loading, forward and backward of this process's share of a batch."""
+        seed_everything(self.options.seed, 0, self.accelerator.process_index)
+        self.model.train()
         began = time.monotonic()
-        optimizer.step()
-        elapsed.append(time.monotonic() - began)
-    optimizer.state.clear()
-    model.zero_grad(set_to_none=True)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    return elapsed[-1]
+        for numbers in self._mine(batch, accumulation):
+            self._pass(numbers, len(batch))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic() - began
+
+    def _mine(self, batch: np.ndarray, accumulation: int) -> list[np.ndarray]:
+        mine = shares(batch, self.accelerator.num_processes, accumulation)[self.accelerator.process_index]
+        return [numbers for numbers in mine if len(numbers)] or [batch[:1]]
+
+    def _note_peak(self) -> int:
+        self.peak = max(self.peak, recent_peak(self.device))
+        return self.peak
 
 
 def _typical(work: Work, batch_size: int) -> list[np.ndarray]:
-    plan = work.plan(0)
+    plan = work.plan(batch_size, 0)
     full = [batch for batch in plan if len(batch) == min(batch_size, max(map(len, plan)))]
     return [full[index] for index in np.linspace(0, len(full) - 1, min(PROBES, len(full))).round().astype(int)]
 
 
-def _fits(
-    work: Work,
-    model: torch.nn.Module,
-    accelerator: Accelerator,
-    options: TrainOptions,
-    batch: np.ndarray,
-    accumulation: int,
-) -> bool:
-    try:
-        _time(work, model, accelerator, options, batch, accumulation, pieces=1)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        model.zero_grad(set_to_none=True)
-        if accelerator.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return False
-    return True
+def check_disk(estimate: Estimate, run: Path, keep: int) -> None:
+    """Counts what the run will write against what is free.
 
-
-def _time(
-    work: Work,
-    model: torch.nn.Module,
-    accelerator: Accelerator,
-    options: TrainOptions,
-    batch: np.ndarray,
-    accumulation: int,
-    pieces: int | None = None,
-) -> float:
-    """Seconds of loading, forward and backward of this process's share of a batch; gradients are dropped."""
-    seed_everything(options.seed, 0, accelerator.process_index)
-    plain = accelerator.unwrap_model(model, keep_torch_compile=False)
-    plain.train()
-    mine = [
-        numbers
-        for numbers in shares(batch, accelerator.num_processes, accumulation)[accelerator.process_index]
-        if len(numbers)
-    ]
-    began = time.monotonic()
-    for numbers in mine[:pieces]:
-        # The unwrapped model: no exchange between processes, so that one that runs out of memory hangs nobody.
-        with accelerator.autocast():
-            losses = work.loss(plain, to_device(work.collate(numbers, 0), accelerator.device))
-        (losses.float().sum() / len(batch)).backward()
-    if accelerator.device.type == "cuda":
-        torch.cuda.synchronize()
-    elapsed = time.monotonic() - began
-    plain.zero_grad(set_to_none=True)
-    return elapsed
+    Raises:
+        OutOfDisk: with the sum.
+    """
+    written = folder_bytes(run) if run.exists() else 0
+    free = free_bytes(run)
+    if estimate.disk_bytes <= free + written:
+        return
+    already = f", {size(written)} of it written already" if written else ""
+    raise OutOfDisk(
+        f"the run needs {size(estimate.disk_bytes)}{already}: {keep + 2} checkpoints of {size(estimate.checkpoint_bytes)} (the newest "
+        f"{keep}, the best, and one being written), model {size(estimate.model_bytes)}, report and logs {size(OUTPUT_BYTES)}; "
+        f"{run.parent} has {size(free)} free. Free some (tool runs prune), choose another --output-dir, or go on regardless with "
+        f"--no-check-disk"
+    )

@@ -18,6 +18,7 @@ class _Asked:
 
     reason: str | None = None
     depth: int = 0
+    opened: float = 0.0
 
 
 class Interrupts:
@@ -25,12 +26,21 @@ class Interrupts:
 
     May be nested; the command line opens one before the heavy imports. A second Ctrl-C ends the process at once; what is on disk
     stays whole, since every write is a rename.
+
+    Args:
+        max_hours: from the opening of the outermost on; `reserve` seconds (for the last checkpoint) end it earlier.
     """
 
     def __init__(self, max_hours: float | None = None) -> None:
         self.deferred = False
+        self.reserve = 0.0
         self._previous: dict[int, Any] = {}
-        self._deadline = time.monotonic() + max_hours * 3600 if max_hours else None
+        self._limit = max_hours * 3600 if max_hours else None
+
+    @property
+    def opened(self) -> float:
+        """When the outermost was opened (`time.monotonic`): about when the process began."""
+        return _Asked.opened
 
     @property
     def requested(self) -> str | None:
@@ -40,6 +50,8 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
+        if not _Asked.depth:
+            _Asked.opened = time.monotonic()
         _Asked.depth += 1
         if _Asked.reason:
             self._raise()
@@ -66,7 +78,8 @@ class Interrupts:
 
     def stop_asked(self) -> str | None:
         """The signal that asked for a stop, or the time limit, or None."""
-        if _Asked.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+        elapsed = time.monotonic() - _Asked.opened + self.reserve
+        if _Asked.reason is None and self._limit is not None and elapsed > self._limit:
             _Asked.reason = "--max-hours"
         return _Asked.reason
 

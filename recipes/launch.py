@@ -20,12 +20,43 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from recipes import accelerate_file
 from recipes.options import TrainOptions
 from tasks.errors import ToolError
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS, SAVING_SECONDS = 5.0, 120.0
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 WORKER = "TOOL_WORKER"
+
+
+ACCUMULATION = "TOOL_ACCUMULATION"
+# Between workers and launcher only; the command never ends with these.
+SMALLER_PIECES, PEER_LOST = 171, 172
+
+
+class SmallerPieces(ToolError):
+    """A process ran out of memory in a step; all begin anew from the last checkpoint, with so many micro-batches."""
+
+    def __init__(self, accumulation: int, step: int) -> None:
+        launched = WORKER in os.environ
+        super().__init__(
+            f"out of memory in step {step + 1}; "
+            + (
+                f"all processes go on from the last checkpoint in {accumulation} pieces"
+                if launched
+                else f"run again with --gradient-accumulation-steps {accumulation}: it goes on from the last checkpoint"
+            )
+        )
+        self.accumulation = accumulation
+        self.exit_code = SMALLER_PIECES if launched else 4
+
+
+class PeerLost(ToolError):
+    """Another process of the run has ended, and this one can't go on alone."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of the run has ended; its own message says why")
+        self.exit_code = PEER_LOST if WORKER in os.environ else 1
 
 
 class WorkersFailed(ToolError):
@@ -46,14 +77,31 @@ def must_launch(config: TrainOptions) -> bool:
 @contextmanager
 def as_process(config: TrainOptions) -> Iterator[None]:
     """Within it this process is one of the run's; the process group is taken down at the end, also after an error."""
+    if "RANK" not in os.environ:
+        yield
+        return
+    import torch.distributed as dist
+
     try:
         yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST):
+            raise PeerLost from error
+        raise
     finally:
-        if "RANK" in os.environ:
-            import torch.distributed as dist
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
 
-            if dist.is_available() and dist.is_initialized():
-                dist.destroy_process_group()
+
+# How gloo and NCCL say that the other end is gone.
+_LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "NCCL error",
+    "ncclRemoteError",
+    "Broken pipe",
+)
 
 
 def launch(config: TrainOptions) -> dict[str, Any]:
@@ -65,28 +113,55 @@ def launch(config: TrainOptions) -> dict[str, Any]:
     Raises:
         WorkersFailed: with the exit code of the worker that failed first.
     """
+    pieces = config.gradient_accumulation_steps
+    while True:
+        code, message = _run(config, pieces)
+        if code == SMALLER_PIECES and config.num_machines == 1:
+            pieces *= 2
+            continue
+        if code:
+            raise WorkersFailed(message, {SMALLER_PIECES: 4, PEER_LOST: 1}.get(code, code))
+        return {}
+
+
+def _run(config: TrainOptions, pieces: int) -> tuple[int, str]:
+    """The workers, once: (exit code, what to say of it)."""
     host, port = _address(config)
     with tempfile.TemporaryDirectory(prefix="tool-launch-") as folder:
         logs: list[IO[bytes]] = [open(Path(folder) / f"{rank}.log", "w+b") for rank in range(config.num_processes)]  # noqa: SIM115
-        workers = [_start(config, local, host, port, logs[local]) for local in range(config.num_processes)]
-        previous = {number: signal.signal(number, lambda got, _: _send(workers, got)) for number in FORWARDED}
+        workers: list[subprocess.Popen[bytes]] = []
+        asked: list[int] = []
+
+        def pass_on(number: int, frame: Any) -> None:
+            asked.append(number)
+            _send(workers, number)
+
+        previous = {number: signal.signal(number, pass_on) for number in FORWARDED}
+        code: int | None = None
         try:
-            code, failed = _wait(workers)
+            for local in range(config.num_processes):
+                if not asked:
+                    workers.append(_start(config, local, host, port, pieces, logs[local]))
+            code, failed = _wait(workers, asked)
         finally:
+            _stop(workers, saving=code == 75)
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            _stop(workers)
-        if code:
-            raise WorkersFailed(_message(code, failed, logs), code)
-    return {}
+            said = _message(code, failed, logs) if code else ""
+            for log in logs:
+                log.close()
+        return (code if code >= 0 else 1), said
 
 
-def _start(config: TrainOptions, local: int, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    config: TrainOptions, local: int, host: str, port: int, pieces: int, log: IO[bytes]
+) -> subprocess.Popen[bytes]:
     world = config.num_processes * config.num_machines
     rank = config.machine_rank * config.num_processes + local
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.num_processes)
     environment = {
         **os.environ,
+        **accelerate_file.settings(config),
         "RANK": str(rank),
         "LOCAL_RANK": str(local),
         "WORLD_SIZE": str(world),
@@ -94,6 +169,7 @@ def _start(config: TrainOptions, local: int, host: str, port: int, log: IO[bytes
         "MASTER_ADDR": host,
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": str(threads),
+        ACCUMULATION: str(pieces),
         WORKER: "1",
     }
     command = [_executable(), *sys.argv[1:]]
@@ -126,26 +202,46 @@ def _die_with_parent() -> None:
         ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)
 
 
-def _wait(workers: list[subprocess.Popen[bytes]]) -> tuple[int, int | None]:
-    """Until all ended well, or one ended otherwise: (exit code, which)."""
-    while True:
-        for local, worker in enumerate(workers):
-            code = worker.poll()
-            if code:
-                return (code if code > 0 else 1), local
+def _wait(workers: list[subprocess.Popen[bytes]], asked: list[int]) -> tuple[int, int]:
+    """Until all ended well, or one ended otherwise: (exit code, minus the signal that killed it, which).
+
+    Where one dies, the others soon fail for want of it; the first cause counts, not who was noticed first. A worker that a passed-on
+    signal strikes before it can listen had nothing to save yet.
+    """
+    if asked and not workers:
+        return 75, 0
+    while all(worker.poll() in (None, 0) for worker in workers):
         if all(worker.poll() == 0 for worker in workers):
-            return 0, None
-        time.sleep(0.1)
+            return 0, 0
+        time.sleep(0.05)
+    time.sleep(0.5)
+    ended = {local: code for local, worker in enumerate(workers) if (code := worker.poll())}
+
+    def blame(local: int) -> tuple[bool, bool, int]:
+        return ended[local] == PEER_LOST, ended[local] == 75, local
+
+    for local, code in ended.items():
+        if -code in asked:
+            ended[local] = 75
+    first = min(ended, key=blame)
+    return ended[first], first
 
 
-def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
-    """Ends what still runs: asked first, then killed. After a preemption the others are about to end by themselves."""
-    deadline = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < deadline and any(worker.poll() is None for worker in workers):
-        if time.monotonic() > deadline - GRACE_SECONDS + 2:
+def _stop(workers: list[subprocess.Popen[bytes]], *, saving: bool) -> None:
+    """Ends what still runs: asked, then killed.
+
+    After a preemption the others are about to end by themselves, the first perhaps writing its checkpoint; after a failure they wait
+    for one that is no more.
+    """
+    began = asked = time.monotonic()
+    while any(worker.poll() is None for worker in workers):
+        late = time.monotonic() - began
+        if late > (SAVING_SECONDS if saving else GRACE_SECONDS):
+            break
+        if late > (2.0 if saving else 0.0) and time.monotonic() >= asked:
             _send(workers, signal.SIGTERM)
-            time.sleep(0.5)
-        time.sleep(0.1)
+            asked = time.monotonic() + 2.0
+        time.sleep(0.05)
     for worker in workers:
         if worker.poll() is None:
             worker.kill()
@@ -158,15 +254,22 @@ def _send(workers: list[subprocess.Popen[bytes]], number: int) -> None:
             worker.send_signal(number)
 
 
-def _message(code: int, failed: int | None, logs: list[IO[bytes]]) -> str:
+def _message(code: int, failed: int, logs: list[IO[bytes]]) -> str:
     """What the user is told: worker 0 has said its own error already."""
     if code == 75:
         return "preempted on all processes; run the same command again"
-    if failed:
-        logs[failed].seek(0)
-        lines = logs[failed].read().decode(errors="replace").strip().splitlines()
-        return f"process {failed} failed: {lines[-1].removeprefix('error: ') if lines else f'exit code {code}'}"
-    return f"process 0 failed with exit code {code}; the others were stopped"
+    logs[failed].seek(0)
+    lines = logs[failed].read().decode(errors="replace").strip().splitlines()
+    said = [line for line in lines if line.startswith("error: ")] or lines
+    if failed and said:
+        return f"process {failed} failed: {said[-1].removeprefix('error: ')}"
+    return f"process {failed} failed ({_ending(code)}); the others were stopped"
+
+
+def _ending(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL; the system does that to what takes too much memory"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _address(config: TrainOptions) -> tuple[str, int]:

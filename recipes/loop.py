@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from recipes import checkpoint
-from recipes.estimate import Estimate, probe
+from recipes import checkpoint, together
+from recipes.estimate import Estimate, Probe, check_disk
 from recipes.interrupts import Interrupts
-from recipes.memory import OUT_OF_MEMORY, is_out_of_memory, to_device
+from recipes.launch import ACCUMULATION, SmallerPieces
+from recipes.memory import (
+    EVALUATION_OUT_OF_MEMORY,
+    OPTIMIZER_OUT_OF_MEMORY,
+    OUT_OF_MEMORY,
+    is_out_of_memory,
+    peak_memory,
+    to_device,
+)
 from recipes.meter import Meter
 from recipes.optimizers import make_optimizer, make_scheduler
-from recipes.options import TrainOptions
+from recipes.options import AUTO, TrainOptions
 from recipes.progress import Progress, print_line
-from recipes.runs import Run
+from recipes.runs import Run, conditions
+from recipes.saver import Saver
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Evaluator, Work
-from tasks.errors import OutOfMemory, Preempted, ToolError
+from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError
 
 
 @dataclass
@@ -38,38 +49,53 @@ class Position:
     seconds: float = 0.0
     stopped_early: bool = False
     accumulation: int = 1
+    batch_size: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass
 class Outcome:
-    """What training ends with."""
+    """What training ends with: at `ended` (`time.monotonic`), after `seconds` in all processes that took part one after the other."""
 
     metrics: dict[str, Any]
     steps: int
     seconds: float
     best_step: int
     notes: list[str] = field(default_factory=list)
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    ended: float = field(default_factory=time.monotonic)
 
 
 class Loop:
-    """Trains `work` in `run` as `options` say; resumes by itself from the run's newest whole checkpoint."""
+    """Trains `work` in `run` as `options` say; goes on by itself from the run's newest whole checkpoint.
+
+    Args:
+        start_from: a checkpoint to go on from instead of the newest.
+    """
 
     def __init__(
-        self, work: Work, options: TrainOptions, run: Run, accelerator: Accelerator, interrupts: Interrupts
+        self,
+        work: Work,
+        options: TrainOptions,
+        run: Run,
+        accelerator: Accelerator,
+        interrupts: Interrupts,
+        start_from: Path | None = None,
     ) -> None:
         self.work, self.options, self.run = work, options, run
-        self.accelerator, self.interrupts = accelerator, interrupts
+        self.accelerator, self.interrupts, self.start_from = accelerator, interrupts, start_from
         self.main = accelerator.is_main_process
         self.at = Position(accumulation=options.gradient_accumulation_steps)
-        self.steps_per_epoch = len(work.plan(0))
-        self.total = options.max_steps or self.steps_per_epoch * (options.epochs or 1)
         optimizer = make_optimizer(work.parameter_groups(work.model), options, accelerator.device)
-        self.scheduler = make_scheduler(optimizer, options, self.total)
         self.model, self.optimizer = accelerator.prepare(work.model, optimizer)
         self.plain = accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        self.estimate: Estimate | None = None
+        self.saver = Saver(run.checkpoints, options.keep_checkpoints, self._saved)
+        self._began = interrupts.opened
+        self._eval_batch_size = int(options.eval_batch_size or 1)
         self._saved_at = time.monotonic()
         self._saved_step = (0, 0)
+        self._save_due = False
         self._best_metrics: dict[str, Any] | None = None
 
     def train(self) -> Outcome:
@@ -78,29 +104,81 @@ class Loop:
         Raises:
             Preempted: asked to stop; the checkpoint is saved.
         """
-        self.interrupts.deferred = True
         resumed = self._restore()
-        self._say_estimate(resumed)
+        estimate = self._prepare(fresh=not resumed)
+        self._announce(estimate, resumed)
         trackers = Trackers(
             self.options.tracker if self.main else [], self.run.path, self.options.project, self.run.config()
         )
-        self._began = time.monotonic() - self.at.seconds
         progress = Progress("", self.total, done=self.at.step, unit=self.work.unit, show=self.main)
+        self.interrupts.deferred = True
         try:
             with progress:
                 self._steps(progress, trackers)
+            self.saver.wait()
         except Preempted as stop:
-            if self._saved_step != (self.at.step, self.at.evaluated):
-                self._save()
+            self._save(wait=True)
             self._note("preempted")
             saved = (
                 f"checkpoint of step {self.at.step} of {self.total} saved" if self.at.step else "no step was done yet"
             )
             raise Preempted(f"{stop}; {saved} in {self.run.path}: run the same command again") from None
         finally:
+            self.saver.close()
             trackers.close()
             self.interrupts.deferred = False
         return self._finish()
+
+    def dry_run(self) -> Estimate:
+        """What the whole run will take; takes no step and writes nothing."""
+        return self._prepare(fresh=True)
+
+    # -- before the first step ---------------------------------------------------------------------------------------
+
+    def _prepare(self, *, fresh: bool) -> Estimate:
+        """Settles batch size, pieces, number of steps and schedule, by trying; says what is to come."""
+        with Probe(
+            self.work, self.model, self.optimizer.optimizer, self.accelerator, self.options, fresh=fresh
+        ) as probe:
+            if not self.at.batch_size:
+                asked = self.options.batch_size
+                self.at.batch_size = probe.largest_batch(self.work.examples) if asked == AUTO else int(asked or 1)
+            self.at.accumulation = probe.accumulation(self.at.batch_size, self.at.accumulation)
+            self.steps_per_epoch = len(self.work.plan(self.at.batch_size, 0))
+            self.total = self.options.max_steps or self.steps_per_epoch * (self.options.epochs or 1)
+            if self.total < self.at.step:
+                raise ConfigError(
+                    f"--epochs: {self.run.path} is at step {self.at.step} already, past the {self.total} asked for"
+                )
+            left = self.total - self.at.step
+            every = self.options.eval_steps or self.steps_per_epoch
+            so_far = time.monotonic() - self._began
+            return probe.estimate(self.at.batch_size, self.at.accumulation, left, math.ceil(left / every), so_far)
+
+    def _announce(self, estimate: Estimate, resumed: bool) -> None:
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.scheduler = make_scheduler(self.optimizer, self.options, self.total)
+        if resumed:
+            self.scheduler.load_state_dict(self._schedule)
+            # A new schedule begins by setting the rates of step 0.
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+        if not self.main:
+            return
+        if self.options.batch_size == AUTO:
+            print_line(f"batch     {self.at.batch_size} {self.work.unit} a step are the most that fit")
+        if self.at.accumulation > self.options.gradient_accumulation_steps:
+            print_line(
+                f"memory    a batch of {self.at.batch_size} doesn't fit at once: {self.at.accumulation} pieces, the same result"
+            )
+        print_line(f"estimate  {estimate.text(self.options.price_per_hour)}")
+        if self.options.check_disk:
+            check_disk(estimate, self.run.path, self.options.keep_checkpoints)
+        print_line(f"run       {self.run.path}       interrupted? run the same command again")
+        if not resumed:
+            cost = estimate.cost(self.options.price_per_hour)
+            money = {} if cost is None else {"cost": round(cost, 4)}
+            self.run.update(total_steps=self.total, estimate={**estimate.as_dict(), **money})
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
@@ -125,14 +203,22 @@ class Loop:
         loss = torch.zeros((), device=self.accelerator.device)
         try:
             for number, (batch, count) in enumerate(micro_batches):
+                if self.accelerator.num_processes == 1:
+                    self.interrupts.check()  # a large batch on a slow device takes long; half a step is dropped
                 loss += self._backward(batch, count, size, last=number == len(micro_batches) - 1)
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or self.accelerator.num_processes > 1:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             self._halve(size)
             return False
         norm = self._clip()
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                # Some weights may have moved: the last checkpoint is what counts.
+                raise OutOfMemory(OPTIMIZER_OUT_OF_MEMORY) from None
+            raise
         self.optimizer.zero_grad()
         self.scheduler.step()
         self.at.step += 1
@@ -163,6 +249,9 @@ class Loop:
         self.optimizer.zero_grad()
         if self.at.accumulation * self.accelerator.num_processes >= size:
             raise OutOfMemory(OUT_OF_MEMORY)
+        if self.accelerator.num_processes > 1:
+            # The others wait for this one's gradients: all begin anew from the last checkpoint.
+            raise SmallerPieces(2 * self.at.accumulation, self.at.step)
         self.at.accumulation *= 2
         if self.accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -179,6 +268,7 @@ class Loop:
                 )
             self._write(line, trackers)
         progress.advance(1, **meter.facts(self.work.unit))
+        self.saver.poll()
         if self._due_for_evaluation():
             began = time.monotonic()
             self._evaluate(progress, trackers)
@@ -195,7 +285,7 @@ class Loop:
         return step > 0 and step != self.at.evaluated and (step % every == 0 or step == self.total)
 
     def _evaluate(self, progress: Progress, trackers: Trackers) -> None:
-        metrics = evaluate(self.work, self.model, self.accelerator, self.interrupts)
+        metrics = self._evaluation()
         self.at.evaluated = self.at.step
         value = float(metrics[self.work.metric])
         better = self.at.best is None or (value > self.at.best if self.work.greater_is_better else value < self.at.best)
@@ -221,95 +311,161 @@ class Loop:
         self._save()
 
     def _due_for_checkpoint(self) -> bool:
-        every, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
-        if every and self.at.step % every == 0:
-            return True
-        late = minutes > 0 and time.monotonic() - self._saved_at > minutes * 60
-        return self._agree(late) if minutes > 0 and self.accelerator.num_processes > 1 else late
+        every = self.options.checkpoint_steps
+        return bool(every and self.at.step % every == 0) or self._save_due
 
-    def _save(self) -> None:
-        self.at.seconds = self._seconds()
-        self._saved_at, self._saved_step = time.monotonic(), (self.at.step, self.at.evaluated)
-        if self.main and self.at.step:
+    def _save(self, *, wait: bool = False) -> None:
+        """Begins a checkpoint of where the run stands, unless there is one; `wait`: until it is on the disk, on all processes."""
+        if self.main and self.at.step and self._saved_step != (self.at.step, self.at.evaluated):
+            self.at.seconds = self._seconds()
+            self.at.memory_bytes = self._peak_memory()
             state = {
                 **vars(self.at),
                 "scheduler": self.scheduler.state_dict(),
-                "processes": self.accelerator.num_processes,
+                "conditions": conditions(self.accelerator.num_processes),
+                "data": self.work.data,
             }
             scaler = self.accelerator.scaler
             if scaler is not None:
                 state["scaler"] = scaler.state_dict()
-            checkpoint.save(self.run.checkpoints, self.at.step, self.plain, self.optimizer.optimizer, state)
             also = {self.at.best_step} if self.at.best_step else set()
-            checkpoint.prune(self.run.checkpoints, self.options.keep_checkpoints, also)
-            self._note("running")
-        self.accelerator.wait_for_everyone()
+            self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
+        self._saved_at, self._saved_step, self._save_due = (
+            time.monotonic(),
+            (self.at.step, self.at.evaluated),
+            False,
+        )
+        if wait:
+            self.saver.wait()
+            self.accelerator.wait_for_everyone()
+
+    def _saved(self, step: int) -> None:
+        """A checkpoint is safe; the last one must fit into --max-hours too."""
+        self.interrupts.reserve = 2 * self.saver.seconds
+        if self.main:
+            self._note("running", step)
 
     def _restore(self) -> bool:
-        path, notes = checkpoint.newest_whole(self.run.checkpoints)
-        if self.main:
-            for note in notes:
-                print_line(note)
-        if path is None:
+        """Takes up the newest whole checkpoint; False where there is none."""
+        saved = together.share(self.accelerator, self._read() if self.main else None)
+        if saved is None:
             if self.main:
                 self.run.cut_metrics(0)
+            pieces = int(os.environ.get(ACCUMULATION, "1"))
+            self.at.accumulation = max(self.at.accumulation, pieces)
             return False
-        state, _ = checkpoint.load(path, self.plain, self.optimizer.optimizer)
-        self.scheduler.load_state_dict(state.pop("scheduler"))
-        scaler = state.pop("scaler", None)
-        if scaler is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(scaler)
-        processes = state.pop("processes")
-        self.at = Position(**state)
+        state = saved.state
+        if state.get("data", self.work.data) != self.work.data:
+            raise ConfigError(
+                f"--data: {self.run.path} began with other data than is there now; give it back, or start anew with --fresh"
+            )
+        checkpoint.restore(saved, self.plain, self.optimizer.optimizer)
+        self._schedule = state["scheduler"]
+        if "scaler" in state and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        known = {item.name for item in fields(Position)}
+        self.at = Position(**{name: value for name, value in state.items() if name in known})
+        self.at.accumulation = max(
+            self.at.accumulation, self.options.gradient_accumulation_steps, int(os.environ.get(ACCUMULATION, "1"))
+        )
+        self._began -= self.at.seconds
         self._saved_step = (self.at.step, self.at.evaluated)
         if self.main:
             self.run.cut_metrics(self.at.step)
-            print_line(f"resuming  {self.run.path} at step {self.at.step} of {self.total}")
-            if processes != self.accelerator.num_processes:
+            print_line(f"resuming  {self.run.path} at step {self.at.step}")
+            before, now = state.get("conditions", {}), conditions(self.accelerator.num_processes)
+            changed = [
+                f"{name} {before[name]} before, {now[name]} now" for name in before if before[name] != now.get(name)
+            ]
+            if changed:
                 print_line(
-                    f"          it ran on {processes} processes before: the batches stay the same, the sums differ in rounding "
-                    f"and dropout draws anew"
+                    f"          no longer exact to the bit ({'; '.join(changed)}): the batches stay the same, sums differ in rounding"
+                    f"{', dropout draws anew' if before.get('processes') != now['processes'] else ''}"
                 )
         return True
 
-    def _stop_if_asked(self) -> None:
-        if self.accelerator.num_processes == 1:
-            self.interrupts.check()
-        elif self._agree(self.interrupts.stop_asked() is not None):
-            raise Preempted(f"stopped by {self.interrupts.requested or 'another process'}")
+    def _read(self) -> checkpoint.Content | None:
+        if self.start_from is not None:
+            trouble = checkpoint.problem(self.start_from)
+            if trouble:
+                raise ConfigError(
+                    f"--resume: {self.start_from} is not whole ({trouble}); give {self.run.path} for the newest"
+                )
+            return checkpoint.read(self.start_from)
+        path, notes = checkpoint.newest_whole(self.run.checkpoints)
+        for note in notes:
+            print_line(note)
+        return None if path is None else checkpoint.read(path)
 
-    def _agree(self, mine: bool) -> bool:
-        """Whether any process says yes."""
-        flag = torch.tensor(int(mine), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+    def _stop_if_asked(self) -> None:
+        """All processes agree on whether to stop, and on whether a checkpoint is due by the clock."""
+        minutes = self.options.checkpoint_minutes
+        late = minutes > 0 and time.monotonic() - self._saved_at > minutes * 60
+        stop, self._save_due = together.any_of(self.accelerator, self.interrupts.stop_asked() is not None, late)
+        if stop:
+            raise Preempted(f"stopped by {self.interrupts.requested or 'another process'}")
 
     # -- the ends ----------------------------------------------------------------------------------------------------
 
-    def _say_estimate(self, resumed: bool) -> None:
-        self.estimate, self.at.accumulation = probe(
-            self.work,
-            self.model,
-            self.accelerator,
-            self.options,
-            self.total - self.at.step,
-            self.at.accumulation,
-            optimizer=None if resumed else self.optimizer.optimizer,
-            evaluations=math.ceil((self.total - self.at.step) / (self.options.eval_steps or self.steps_per_epoch)),
-        )
-        if self.main:
-            print_line(f"estimate  {self.estimate.text(self.options.price_per_hour)}")
-            print_line(f"run       {self.run.path}       interrupted? run the same command again")
-            if not resumed:
-                self.run.update(total_steps=self.total, estimate=self.estimate.as_dict())
-
     def _finish(self) -> Outcome:
-        seconds = self._seconds()
-        if self.at.best_step and self.at.best_step != self.at.step:
-            checkpoint.load_weights(self.run.checkpoints / checkpoint.name_of(self.at.best_step), self.plain)
-        # After a resume the best evaluation may have been another process's.
-        metrics = self._best_metrics or evaluate(self.work, self.model, self.accelerator, self.interrupts)
         notes = [f"stopped early at step {self.at.step}"] if self.at.stopped_early else []
-        return Outcome(metrics, self.at.step, seconds, self.at.best_step, notes)
+        if self.at.best_step and self.at.best_step != self.at.step:
+            notes += self._take_best()
+        # After a resume the best evaluation may have been another process's.
+        metrics = self._best_metrics or self._evaluation()
+        return Outcome(
+            metrics,
+            self.at.step,
+            self._seconds(),
+            self.at.best_step,
+            notes,
+            self._peak_memory(),
+            self.saver.peak_bytes,
+        )
+
+    def _take_best(self) -> list[str]:
+        """Loads the best weights; where their checkpoint was damaged since, those of the end stay, and it is said."""
+        path = self.run.checkpoints / checkpoint.name_of(self.at.best_step)
+        trouble = checkpoint.problem(path) if self.main else None
+        best = together.share(self.accelerator, checkpoint.read(path) if self.main and not trouble else None)
+        if best is not None:
+            checkpoint.set_weights(self.plain, best.weights)
+            return []
+        lost = f"the best checkpoint, {path}, is not whole ({trouble}): the model is that of step {self.at.step}"
+        self.at.best_step, self._best_metrics = self.at.step, None
+        return [lost]
+
+    def _evaluation(self) -> dict[str, Any]:
+        """The recipe's evaluation over all processes, in inference mode; in smaller batches where memory runs out."""
+        was_training = self.plain.training
+        self.plain.eval()
+        try:
+            while True:
+                try:
+                    with torch.inference_mode():
+                        return self.work.evaluate(self.plain, self._evaluator())
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    if self._eval_batch_size == 1 or self.accelerator.num_processes > 1:
+                        raise OutOfMemory(EVALUATION_OUT_OF_MEMORY) from None
+                    self._eval_batch_size //= 2
+                    print_line(
+                        f"memory    evaluation didn't fit: {self._eval_batch_size} {self.work.unit} at once from here on"
+                    )
+        finally:
+            self.plain.train(was_training)
+
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            self.accelerator.device,
+            self._eval_batch_size,
+            self._stop_if_asked,
+            lambda items: gather_object(items),
+            self.accelerator.autocast,
+        )
 
     def _loader(self) -> Steps:
         workers = self.options.num_workers
@@ -317,6 +473,7 @@ class Loop:
             workers = 4 if self.accelerator.device.type == "cuda" else 0
         return Steps(
             self.work,
+            batch_size=self.at.batch_size,
             start=self.at.step,
             total=self.total,
             rank=self.accelerator.process_index,
@@ -334,29 +491,13 @@ class Loop:
             self.run.log(line)
             trackers.log(line)
 
-    def _note(self, state: str) -> None:
+    def _peak_memory(self) -> int:
+        return max(self.at.memory_bytes, peak_memory(self.accelerator.device))
+
+    def _note(self, state: str, step: int | None = None) -> None:
         if self.main:
             seconds = round(self._seconds(), 3)
             price = self.options.price_per_hour
             cost = {"cost": round(seconds / 3600 * price, 4)} if price is not None else {}
-            self.run.update(state=state, step=self.at.step, total_steps=self.total, seconds=seconds, **cost)
-
-
-def evaluate(work: Work, model: torch.nn.Module, accelerator: Accelerator, interrupts: Interrupts) -> dict[str, Any]:
-    """Runs the recipe's evaluation over all processes, in inference mode."""
-    plain = accelerator.unwrap_model(model, keep_torch_compile=False)
-    was_training = plain.training
-    plain.eval()
-    evaluator = Evaluator(
-        accelerator.process_index,
-        accelerator.num_processes,
-        accelerator.device,
-        interrupts.check if accelerator.num_processes == 1 else lambda: None,
-        lambda items: gather_object(items),
-        accelerator.autocast,
-    )
-    try:
-        with torch.inference_mode():
-            return work.evaluate(plain, evaluator)
-    finally:
-        plain.train(was_training)
+            done = self.at.step if step is None else step
+            self.run.update(state=state, step=done, total_steps=self.total, seconds=seconds, **cost)

@@ -1,6 +1,10 @@
-"""Device memory: moving batches there, and knowing when it is full."""
+"""Memory: how much there is, how much was used, moving batches, and knowing when it is full."""
 
 from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -10,6 +14,12 @@ OUT_OF_MEMORY = (
     "out of memory with one example at a time; try --gradient-checkpointing, then --optimizer adamw-8bit, then "
     "--mixed-precision bf16, or a smaller model or input size"
 )
+OPTIMIZER_OUT_OF_MEMORY = (
+    "out of memory in the optimizer's state; try --optimizer adamw-8bit (a quarter of AdamW's), or a smaller model"
+)
+EVALUATION_OUT_OF_MEMORY = "out of memory in the evaluation; lower --eval-batch-size"
+# How the CPU's libraries say it: torch's allocator, oneDNN, the C++ runtime, the system.
+_WORDS = ("DefaultCPUAllocator", "bad_alloc", "could not create a memory", "Cannot allocate memory", "out of memory")
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -20,15 +30,90 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     }
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a type for it; the CPU allocator only a RuntimeError that names itself."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a type for it; on the CPU it is a RuntimeError that names itself, or Python's own."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
 
 def peak_memory(device: torch.device) -> int:
     """The most bytes that this process has used on the device; on the CPU, of all its memory."""
+    return max(_Peak.earlier.get(device.type, 0), _peak(device))
+
+
+def recent_peak(device: torch.device) -> int:
+    """The same since the last `begin_peak`."""
+    return _peak(device)
+
+
+def begin_peak(device: torch.device) -> None:
+    """Lets `recent_peak` count from here on, where the system can."""
+    _Peak.earlier[device.type] = peak_memory(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+class _Peak:
+    earlier: ClassVar[dict[str, int]] = {}
+
+
+def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated())
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes in use now."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated())
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def room(device: torch.device) -> int:
+    """Bytes that this process can still take: of the GPU, or of the machine, the container and its own limit."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info()
+        return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+    import psutil
+
+    found = [psutil.virtual_memory().available, _room_of_group(), _room_of_address_space()]
+    return max(0, min(bytes_ for bytes_ in found if bytes_ is not None))
+
+
+def _room_of_group() -> int | None:
+    """What the container's limit leaves (cgroup 2, then 1); cached files don't count, they give way. None without a limit."""
+    for folder, limit, used, cached in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        root = Path(folder)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            stat = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+            return int((root / limit).read_text()) - int((root / used).read_text()) + int(stat[cached])
+    return None
+
+
+def _room_of_address_space() -> int | None:
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    size = _status("VmSize")
+    return None if limit == resource.RLIM_INFINITY or size is None else limit - size
+
+
+def _status(name: str) -> int | None:
+    """A line of /proc/self/status in bytes; None where there is no such file."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None

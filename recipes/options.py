@@ -17,6 +17,9 @@ MODEL, OPTIMIZATION, EVALUATION, CHECKPOINTS, MACHINE, OUTPUT, HUB = (
 )
 
 
+AUTO = "auto"
+
+
 @dataclasses.dataclass
 class TrainOptions:
     """Shared by all recipes; a recipe's dataclass inherits it and adds its own. None: the recipe's default."""
@@ -25,8 +28,12 @@ class TrainOptions:
     max_steps: int | None = option(
         None, "Stop after this many optimizer steps; the schedule ends there too.", panel=OPTIMIZATION, minimum=1
     )
-    batch_size: int | None = option(
-        None, "Examples an optimizer step, over all processes and micro-batches.", panel=OPTIMIZATION, minimum=1
+    batch_size: int | str | None = option(
+        None,
+        "Examples an optimizer step, over all processes and micro-batches; auto: the most that fit at once.",
+        panel=OPTIMIZATION,
+        minimum=1,
+        words=(AUTO,),
     )
     gradient_accumulation_steps: int = option(
         1,
@@ -110,12 +117,19 @@ class TrainOptions:
     )
     resume: str | None = option(
         None,
-        "Go on with this run folder; refused where the options would change its result.",
+        "Go on with this run folder or checkpoint; refused where the options would change its result.",
         panel=CHECKPOINTS,
         affects_result=False,
     )
     fresh: bool = option(
         False, "Start anew even where the same command left an unfinished run.", panel=CHECKPOINTS, affects_result=False
+    )
+
+    check_disk: bool = option(
+        True,
+        "Count what will be written against what is free, before the start.",
+        panel=CHECKPOINTS,
+        affects_result=False,
     )
 
     num_processes: int = option(
@@ -171,12 +185,31 @@ class TrainOptions:
         affects_result=False,
     )
 
+    dry_run: bool = option(
+        False,
+        "Try a few steps, say time, memory, disk and money for the whole run, and stop.",
+        panel=OUTPUT,
+        affects_result=False,
+    )
+    on_exit: str | None = option(
+        None,
+        "Shell command to run at the end, however it ends; TOOL_STATUS, TOOL_EXIT_CODE, TOOL_RUN, ... say how.",
+        panel=OUTPUT,
+        secret=True,
+        affects_result=False,
+    )
+
     push_to_hub: str | None = option(None, "Upload model/ to this Hub id when done.", panel=HUB, affects_result=False)
     private: bool = option(False, "Make the uploaded repository private.", panel=HUB, affects_result=False)
     revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
     token: str | None = option(
         None, "Hub token; better in HF_TOKEN or by `hf auth login`.", panel=HUB, secret=True, affects_result=False
     )
+
+    def may_grow(self) -> set[str]:
+        """Options that a resume may change although the result depends on them: the length, where the schedule doesn't."""
+        steady = self.lr_scheduler == "constant" and (self.warmup_steps is not None or self.warmup_ratio == 0)
+        return {"epochs", "max_steps"} if steady else set()
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""

@@ -114,6 +114,15 @@ def find_unfinished(output_dir: str | Path, recipe: str, config: Any) -> Run | N
     return None
 
 
+def newest_of(output_dir: str | Path, recipe: str, config: Any) -> Run | None:
+    """The run that was written last by the same command, in whatever state; a resumed one counts too."""
+    if config.resume:
+        return open_to_resume(config.resume)[0]
+    wanted = identity(recipe, config)
+    found = [run for run in runs_in(output_dir) if run.status().get("identity") == wanted]
+    return max(found, key=lambda run: str(run.status().get("updated", "")), default=None)
+
+
 def create(output_dir: str | Path, recipe: str, config: Any, label: str = "") -> Run:
     """Makes a new run folder with its config and environment, and takes it."""
     digest = identity(recipe, config)
@@ -143,6 +152,23 @@ def open_run(path: str | Path) -> Run:
     return run
 
 
+def open_to_resume(path: str | Path) -> tuple[Run, Path | None]:
+    """The run at a folder given by the user, or of a checkpoint given; the latter as well, then.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    given = Path(path)
+    if given.parent.name == "checkpoints" and (given.parent.parent / "status.json").exists():
+        if not given.is_dir():
+            there = ", ".join(sorted(step.name for step in given.parent.glob("step-*"))) or "none"
+            raise ConfigError(f"--resume: there is no checkpoint {given}; there are: {there}")
+        return Run(given.parent.parent), given
+    if not given.exists():
+        raise ConfigError(f"--resume: there is no {given}; see `tool runs list`")
+    return open_run(given), None
+
+
 def check_resumable(run: Run, recipe: str, config: Any) -> None:
     """Refuses a resume whose options would change the result, naming the differences."""
     was = run.config()
@@ -160,6 +186,13 @@ def check_resumable(run: Run, recipe: str, config: Any) -> None:
         )
     if not run.acquire():
         raise ToolError(f"--resume: {run.path} is being written by a living process; wait for it or stop it")
+
+
+def take_up(run: Run, recipe: str, config: Any) -> Run:
+    """Notes that a run goes on, with the options of now: those that don't change the result may be others."""
+    run.update(state="running", resumed=int(run.status().get("resumed", 0)) + 1)
+    write_text(run.path / "config.yaml", to_yaml(config, recipe))
+    return run
 
 
 def runs_in(output_dir: str | Path) -> Iterator[Run]:
@@ -185,6 +218,19 @@ def newest_finished(output_dir: str | Path, fitting: tuple[str, ...]) -> Run:
         f"--model: there is no finished {' or '.join(fitting)} run under {output_dir}/; give --model with a run folder, "
         f"a model folder or a Hub id, or train one first: tool train {fitting[0]} --model tiny --data sample"
     )
+
+
+def conditions(processes: int) -> dict[str, Any]:
+    """What a run's arithmetic depends on beside its options: on the same it goes on to the bit."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return {
+        "processes": processes,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if gpu else _processor(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def environment() -> dict[str, Any]:

@@ -1,52 +1,63 @@
-"""What every training run begins with: the device, the processes, the run folder, and where the libraries' words go."""
+"""What every training run begins and ends with: the processes, the run folder, the libraries' words, the figures at the end."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
-import warnings
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from recipes import runs
+from recipes import hub, runs
+from recipes.device import make_accelerator, silence
+from recipes.estimate import Estimate
 from recipes.interrupts import Interrupts
+from recipes.loop import Loop, Outcome
+from recipes.memory import peak_memory
 from recipes.options import TrainOptions
-from tasks.errors import ConfigError, Preempted
+from recipes.progress import duration, size
+from recipes.tables import table
+from recipes.work import Work
+from tasks.errors import Preempted, ToolError
+from tasks.files import folder_bytes, free_bytes
 
 LIBRARIES = ("transformers", "datasets", "accelerate", "huggingface_hub", "torch", "py.warnings", "evaluate", "PIL")
 
 
 @dataclass
 class Session:
-    """A run on its device."""
+    """A run on its device; `checkpoint` where --resume names one."""
 
     run: runs.Run
     accelerator: Accelerator
+    checkpoint: Path | None = None
 
 
 def start(recipe: str, config: TrainOptions, interrupts: Interrupts, label: str = "") -> Session:
-    """Sets up the device and finds the unfinished run of the same command, or makes a new one.
+    """Sets up the device and finds the unfinished run of the same command, or makes a new one; a dry run makes none.
 
     Raises:
         ConfigError: fp16 without a GPU; a --resume that doesn't fit.
     """
     silence()
     accelerator = make_accelerator(config)
+    if config.dry_run:
+        return Session(runs.Run(Path(config.output_dir) / "dry-run"), accelerator)
     path: list[Any] = [None]
     run: runs.Run | None = None
+    checkpoint: Path | None = None
     if accelerator.is_main_process:
-        run = pick_run(recipe, config, label)
+        run, checkpoint = pick_run(recipe, config, label)
         path = [str(run.path)]
     broadcast_object_list(path)
-    run = run or runs.Run(runs.Path(path[0]))
+    run = run or runs.Run(Path(path[0]))
     log_to(run, accelerator.is_main_process)
-    return Session(run, accelerator)
+    return Session(run, accelerator, checkpoint)
 
 
 @contextlib.contextmanager
@@ -55,69 +66,101 @@ def noting_the_end(session: Session) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if session.accelerator.is_main_process and session.run.status().get("state") != "finished":
-            session.run.update(state="preempted" if isinstance(error, Preempted) else "failed", error=str(error))
+        run = session.run
+        if session.accelerator.is_main_process and run.path.exists() and run.status().get("state") != "finished":
+            with contextlib.suppress(ToolError):  # the disk may be what it failed for
+                run.update(state="preempted" if isinstance(error, Preempted) else "failed", error=str(error))
         raise
 
 
-def pick_run(recipe: str, config: TrainOptions, label: str) -> runs.Run:
-    """The run that --resume names, else the unfinished one of the same command, else a new one."""
+def pick_run(recipe: str, config: TrainOptions, label: str) -> tuple[runs.Run, Path | None]:
+    """The run that --resume names, else the unfinished one of the same command, else a new one; and the checkpoint named."""
     if config.resume:
-        run = runs.open_run(config.resume)
+        run, checkpoint = runs.open_to_resume(config.resume)
         runs.check_resumable(run, recipe, config)
-        run.update(state="running")
-        return run
+        return runs.take_up(run, recipe, config), checkpoint
     found = None if config.fresh else runs.find_unfinished(config.output_dir, recipe, config)
     if found is not None:
-        found.update(state="running")
-        return found
-    return runs.create(config.output_dir, recipe, config, label)
+        return runs.take_up(found, recipe, config), None
+    return runs.create(config.output_dir, recipe, config, label), None
 
 
-def make_accelerator(config: TrainOptions) -> Accelerator:
-    """Accelerate on the best device, in the precision asked for."""
-    use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if use_cpu:
-        keep_memory()
-    precision = config.mixed_precision
-    if precision == "auto":
-        precision = "bf16" if not use_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    if precision == "fp16" and use_cpu:
-        raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
-    if torch.cuda.is_available() and not use_cpu:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    return Accelerator(mixed_precision=precision, cpu=use_cpu)
+def train(work: Work, config: TrainOptions, session: Session, interrupts: Interrupts) -> Outcome | Estimate:
+    """The loop over `work`: to its end, or with --dry-run only what it will take."""
+    loop = Loop(work, config, session.run, session.accelerator, interrupts, session.checkpoint)
+    return loop.dry_run() if config.dry_run else loop.train()
 
 
-def pick_device(cpu: bool, threads: int | None) -> torch.device:
-    """The device for inference."""
-    if threads:
-        torch.set_num_threads(threads)
-    if torch.cuda.is_available() and not cpu:
-        return torch.device("cuda")
-    if torch.backends.mps.is_available() and not cpu:
-        return torch.device("mps")
-    keep_memory()
-    return torch.device("cpu")
+def say_estimate(estimate: Estimate, config: TrainOptions, session: Session) -> dict[str, Any]:
+    """What --dry-run prints; nothing on the other processes."""
+    if not session.accelerator.is_main_process:
+        return {}
+    free = free_bytes(session.run.path)
+    cost = estimate.cost(config.price_per_hour)
+    rows = [
+        [
+            "steps",
+            f"{estimate.steps:,}, each of {estimate.batch_size} examples, {estimate.micro_batch_size} at once a process",
+        ],
+        ["time", duration(estimate.seconds)],
+        ["memory", f"{size(estimate.memory_bytes)} a process at most"],
+        ["disk", f"{size(estimate.disk_bytes)} at most, {size(free)} free in {config.output_dir}"],
+        ["checkpoint", size(estimate.checkpoint_bytes)],
+        *([["cost", f"{cost:.2f} at {config.price_per_hour:g} an hour"]] if cost is not None else []),
+    ]
+    text = table(["a whole run", "estimate"], rows)
+    if estimate.disk_bytes > free:
+        text += f"\nthe disk is too small: the run would end with code 5; free {size(estimate.disk_bytes - free)} first"
+    money = {} if cost is None else {"cost": round(cost, 4)}
+    return {**estimate.as_dict(), **money, "free_bytes": free, "text": text}
 
 
-def keep_memory() -> None:
-    """Tells glibc to keep freed memory: a step frees and asks again for the same large buffers, and mapping them anew each
-    time costs a fifth of a small model's step. Other C libraries go without."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        m_mmap_max, m_trim_threshold, m_top_pad = -4, -1, -2
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
-        libc.mallopt(m_top_pad, 64 << 20)
+def close(
+    config: TrainOptions, session: Session, outcome: Outcome, write: Callable[[], dict[str, Any]], score: str
+) -> dict[str, Any]:
+    """Ends a run: the recipe's artefacts by `write`, what was measured beside the estimate, the upload.
+
+    Returns:
+        The recipe's summary, with `seconds` and `estimated_seconds`; nothing on the other processes.
+    """
+    run, summary = session.run, {}
+    if session.accelerator.is_main_process:
+        summary = write()
+        estimate = run.status().get("estimate", {})
+        seconds = round(outcome.seconds + time.monotonic() - outcome.ended, 3)
+        price = config.price_per_hour
+        cost = {"cost": round(seconds / 3600 * price, 4)} if price is not None else {}
+        measured = {
+            "seconds": seconds,
+            "memory_bytes": max(outcome.memory_bytes, peak_memory(session.accelerator.device)),
+            "disk_bytes": max(outcome.disk_bytes, folder_bytes(run.path)),
+            **cost,
+        }
+        run.update(
+            state="finished",
+            step=outcome.steps,
+            seconds=seconds,
+            best_step=outcome.best_step,
+            score=score,
+            metrics=summary["metrics"],
+            measured=measured,
+            **cost,
+        )
+        summary |= {"steps": outcome.steps, "seconds": seconds, "estimated_seconds": estimate.get("seconds")}
+        if config.push_to_hub:
+            url = hub.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
+            run.update(pushed=url)
+            summary["url"] = url
+    session.accelerator.wait_for_everyone()
+    session.accelerator.end_training()
+    return summary
 
 
 def log_to(run: runs.Run, main: bool) -> None:
     """Sends the libraries' log lines and warnings to the run's log.txt."""
     if not main:
         return
+    logging.raiseExceptions = False  # a full disk is told by what matters, not by a log line
     handler = logging.FileHandler(run.path / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.captureWarnings(True)
@@ -126,13 +169,3 @@ def log_to(run: runs.Run, main: bool) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(logging.WARNING)
-
-
-def silence() -> None:
-    """No progress bars of the libraries beside ours; for commands without a run their warnings go nowhere."""
-    import datasets
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore")

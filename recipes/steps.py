@@ -47,13 +47,23 @@ class Steps:
     """Iterates over the optimizer steps from `start` on, each a list of this process's micro-batches."""
 
     def __init__(
-        self, work: Work, *, start: int, total: int, rank: int, world: int, accumulation: int, workers: int, pin: bool
+        self,
+        work: Work,
+        *,
+        batch_size: int,
+        start: int,
+        total: int,
+        rank: int,
+        world: int,
+        accumulation: int,
+        workers: int,
+        pin: bool,
     ) -> None:
         self.work, self.start, self.total = work, start, total
         self.rank, self.world, self.accumulation = rank, world, accumulation
         self.workers, self.pin = workers, pin
         # The loader runs ahead of the loop, so two epochs' plans are in use at once.
-        self._batches = functools.lru_cache(maxsize=2)(work.plan)
+        self._batches = functools.lru_cache(maxsize=2)(functools.partial(work.plan, batch_size))
 
     def __iter__(self) -> Iterator[tuple[int, int, list[tuple[Batch, int]]]]:
         """Yields (epoch, examples in the whole batch, micro-batches each with its count of examples)."""

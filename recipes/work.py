@@ -16,21 +16,26 @@ Batch = dict[str, Any]
 
 @dataclass
 class Evaluator:
-    """What an evaluation may ask of the loop: its share of the work, safe points, and the others' results."""
+    """What an evaluation may ask of the loop: its share of the work, safe points, and the others' results.
+
+    `batch_size` is how many examples to take at once; where memory runs out, the loop evaluates again with fewer.
+    """
 
     rank: int
     world: int
     device: torch.device
+    batch_size: int
     check: Callable[[], None]
     gather: Callable[[list[Any]], list[Any]]
     autocast: Callable[[], Any]
     progress: Callable[[int], None] = field(default=lambda count: None)
 
     def mine(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Every `world`-th item, from this process's rank on; asks for a stop before each."""
+        """Every `world`-th item, from this process's rank on; all processes ask together for a stop before each round."""
         for number, item in enumerate(batches):
-            if number % self.world == self.rank:
+            if number % self.world == 0:
                 self.check()
+            if number % self.world == self.rank:
                 yield item
 
 
@@ -40,19 +45,22 @@ class Work:
 
     Attributes:
         model: the network, on the CPU, in float32.
-        plan: epoch -> the epoch's batches, each an int64 array of example numbers. The same count in each epoch, a
-            function of the seed and the epoch alone.
+        plan: (batch size, epoch) -> the epoch's batches, each an int64 array of example numbers. The same count in each epoch, a
+            function of the seed, the batch size and the epoch alone.
         collate: (example numbers [b], epoch) -> CPU tensors. Augmentation is a function of seed, epoch and example.
         loss: (model, batch) -> a loss for each example, float32 [b].
         evaluate: (model, Evaluator) -> metrics; every process returns the same.
         metric: the name in those metrics that says which model is best.
         parameter_groups: the optimizer's groups; each may carry `lr` and `weight_decay`.
         save_model: (model, folder) writes what `from_pretrained` loads.
-        heaviest: example numbers of the largest batch, tried before the first step.
+        heaviest: batch size -> example numbers of the batch that takes the most memory, tried before the first step.
+        examples: how many there are to train on.
+        data: a digest of the data; a run goes on only with the data that it began with.
+        host_bytes: -> what caches will yet take of the host's memory.
     """
 
     model: nn.Module
-    plan: Callable[[int], list[np.ndarray]]
+    plan: Callable[[int, int], list[np.ndarray]]
     collate: Callable[[np.ndarray, int], Batch]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     evaluate: Callable[[nn.Module, Evaluator], dict[str, Any]]
@@ -60,7 +68,10 @@ class Work:
     parameter_groups: Callable[[nn.Module], list[dict[str, Any]]]
     save_model: Callable[[nn.Module, Path], None]
     heaviest: Callable[[int], np.ndarray]
+    examples: int
     greater_is_better: bool = True
     unit: str = "examples"
     eval_examples: int = 0
+    data: str = ""
+    host_bytes: Callable[[], int] = field(default=lambda: 0)
     describe: Callable[[dict[str, Any]], str] = field(default=lambda metrics: "")

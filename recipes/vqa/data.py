@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipes.session import silence
+from recipes.device import silence
 from recipes.vqa.config import Data, Sample
 
 

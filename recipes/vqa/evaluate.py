@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from recipes import runs
+from recipes.device import silence
 from recipes.progress import Progress, print_line
 from recipes.score import write_official_results
-from recipes.session import silence
 from recipes.tables import table
 from recipes.vqa.config import LOADING, Eval
 from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics
@@ -82,12 +82,13 @@ def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
             0,
             1,
             device,
+            config.batch_size,
             lambda: None,
             lambda items: items,
             lambda: torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext(),
             progress.advance,
         )
-        found = predict_ids(vilt, batches, batches.in_order(config.batch_size), evaluator)
+        found = predict_ids(vilt, batches, batches.in_order(evaluator.batch_size), evaluator)
     return [vilt.config.id2label[int(label)] for label in found.label]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from recipes.device import pick_device
 from recipes.memory import to_device
-from recipes.session import pick_device
 from recipes.vqa.config import UseOptions
 from recipes.work import Batch, Evaluator
 from tasks.vqa import pretrained

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.device import silence
 from recipes.progress import print_line
-from recipes.session import silence
 from recipes.vqa.config import Predict, require_inputs
 from recipes.vqa.evaluate import choose_model
 from recipes.vqa.inference import generate, open_vilt, predict_logits
@@ -121,7 +121,7 @@ def by_vilt(config: Predict, model: str, questions: Questions) -> list[list[dict
     vilt, batches, device = open_vilt(config, model, questions)
     top = min(config.top_k, vilt.config.num_labels)
     answers: list[list[dict[str, Any]]] = [[] for _ in range(len(questions))]
-    evaluator = Evaluator(0, 1, device, lambda: None, lambda items: items, contextlib.nullcontext)
+    evaluator = Evaluator(0, 1, device, config.batch_size, lambda: None, lambda items: items, contextlib.nullcontext)
     with torch.inference_mode():
         for numbers, logits, _ in predict_logits(vilt, batches, batches.in_order(config.batch_size), evaluator):
             best, labels = logits.sigmoid().topk(top)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recipes import hub, trackers
+from recipes import accelerate_file, hub, on_exit, trackers
+from recipes.estimate import Estimate
 from recipes.interrupts import Interrupts
 from recipes.launch import as_process, must_launch
 from recipes.launch import launch as launch_processes
-from recipes.loop import Loop, Outcome
-from recipes.memory import peak_memory
+from recipes.loop import Outcome
 from recipes.optimizers import decay_groups
 from recipes.progress import print_line
-from recipes.session import Session, noting_the_end, start
+from recipes.session import Session, close, noting_the_end, say_estimate, start
+from recipes.session import train as session_train
 from recipes.vqa import artefacts
 from recipes.vqa.config import Train, with_defaults
 from recipes.vqa.inference import forward, predict_ids, show_metrics
@@ -62,9 +65,13 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    config = with_defaults(config)
-    if must_launch(config):
-        return launch_processes(config)
+    config = accelerate_file.apply(with_defaults(config))
+    with on_exit.running(RECIPE, config):
+        return launch_processes(config) if must_launch(config) else run(config)
+
+
+def run(config: Train) -> dict[str, Any]:
+    """The same as one process of the run."""
     with Interrupts(config.max_hours) as interrupts, as_process(config):
         trackers.check(config.tracker)
         if config.push_to_hub:
@@ -73,8 +80,10 @@ def train(config: Train) -> dict[str, Any]:
         session = start(RECIPE, config, interrupts, label="")
         with noting_the_end(session):
             say_header(config, parts, session)
-            loop = Loop(make_work(config, parts), config, session.run, session.accelerator, interrupts)
-            return finish(config, parts, session, loop.train())
+            ended = session_train(make_work(config, parts), config, session, interrupts)
+            if isinstance(ended, Estimate):
+                return say_estimate(ended, config, session)
+            return finish(config, parts, session, ended)
 
 
 def prepare(config: Train) -> Parts:
@@ -144,11 +153,8 @@ def build(config: Train, questions: Questions, answers: list[str]) -> tuple[Vilt
 
 def make_work(config: Train, parts: Parts) -> Work:
     """What the loop needs to know of this task."""
-    assert config.batch_size is not None
-    assert config.eval_batch_size is not None
     assert config.learning_rate is not None
-    images, batch_size, rate = parts.train.images, config.batch_size, config.learning_rate
-    eval_batches = parts.evaluation.in_order(config.eval_batch_size)
+    images, rate = parts.train.images, config.learning_rate
 
     def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         logits = forward(model, batch, images)
@@ -156,7 +162,7 @@ def make_work(config: Train, parts: Parts) -> Work:
         return F.binary_cross_entropy_with_logits(logits, batch["labels"], reduction="none").sum(1)
 
     def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
-        found = predict_ids(model, parts.evaluation, eval_batches, evaluator)
+        found = predict_ids(model, parts.evaluation, parts.evaluation.in_order(evaluator.batch_size), evaluator)
         answers = [parts.vocabulary.answers[number] for number in found.label]
         accuracy = evaluation.accuracy(answers, parts.eval_questions)
         summary = evaluation.summarise(accuracy, parts.eval_questions)
@@ -167,7 +173,7 @@ def make_work(config: Train, parts: Parts) -> Work:
         parts.model.gradient_checkpointing_enable()
     return Work(
         model=parts.model,
-        plan=lambda epoch: parts.train.plan(batch_size, config.seed, epoch),
+        plan=lambda size, epoch: parts.train.plan(size, config.seed, epoch),
         collate=parts.train.collate,
         loss=loss,
         evaluate=evaluate,
@@ -182,10 +188,24 @@ def make_work(config: Train, parts: Parts) -> Work:
         ),
         save_model=lambda model, folder: artefacts.save_model(model, parts.processor, folder),
         heaviest=parts.train.heaviest,
+        examples=len(parts.train_questions),
+        data=digest(parts.splits),
+        host_bytes=lambda: parts.train.cache_growth() + parts.evaluation.cache_growth(),
         unit="questions",
         eval_examples=len(parts.eval_questions),
         describe=lambda metrics: show_metrics(metrics, parts.priors),
     )
+
+
+def digest(splits: Splits) -> str:
+    """Of the questions, their answers and which image each is about, in order."""
+    found = hashlib.sha256()
+    for questions in (splits.train, splits.evaluation):
+        assert questions is not None
+        for text, answers in zip(questions.question, evaluation.given_answers(questions), strict=True):
+            found.update(repr((text, answers)).encode())
+        found.update(np.ascontiguousarray(questions.image).tobytes())
+    return found.hexdigest()
 
 
 def say_header(config: Train, parts: Parts, session: Session) -> None:
@@ -206,32 +226,9 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
 
 def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
     """Writes model, predictions, card and report; uploads where asked; closes the run."""
-    run = session.run
-    summary: dict[str, Any] = {}
-    if session.accelerator.is_main_process:
-        summary = artefacts.write(config, parts, run, outcome)
-        estimate = run.status().get("estimate", {})
-        cost = (
-            {"cost": round(outcome.seconds / 3600 * config.price_per_hour, 4)}
-            if config.price_per_hour is not None
-            else {}
-        )
-        run.update(
-            state="finished",
-            step=outcome.steps,
-            seconds=round(outcome.seconds, 3),
-            best_step=outcome.best_step,
-            score=f"accuracy {100 * outcome.metrics['accuracy']:.1f} %",
-            metrics=summary["metrics"],
-            measured={"seconds": round(outcome.seconds, 3), "memory_bytes": peak_memory(session.accelerator.device)},
-            **cost,
-        )
-        summary["text"] = artefacts.closing_text(parts, run, outcome, estimate.get("seconds"))
-        if config.push_to_hub:
-            url = hub.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
-            run.update(pushed=url)
-            summary["url"] = url
-            summary["text"] += f"\nuploaded  {url}"
-    session.accelerator.wait_for_everyone()
-    session.accelerator.end_training()
+    score = f"accuracy {100 * outcome.metrics['accuracy']:.1f} %"
+    write = lambda: artefacts.write(config, parts, session.run, outcome)  # noqa: E731
+    summary = close(config, session, outcome, write, score)
+    if summary:
+        summary["text"] = artefacts.closing_text(parts, session.run, outcome, summary)
     return summary

@@ -29,12 +29,12 @@ def guide_step(inputs: Path, batch_size: int, steps: int) -> Callable[[], None]:
 
 def our_step(inputs: Path, batch_size: int, steps: int) -> Callable[[], None]:
     """A step as the tool takes it; its batches are made anew from its cache of images each time, as in training."""
-    from recipes.session import keep_memory
+    from recipes.device import keep_memory
 
     keep_memory()
     parts, work = vqa_checks.our_parts(inputs, batch_size)
     parts.model.train()
-    plan = itertools.cycle(work.plan(0)[:steps])
+    plan = itertools.cycle(work.plan(batch_size, 0)[:steps])
     optimizer = torch.optim.AdamW(parts.model.parameters(), lr=1e-5, fused=True)
     return training_step(parts.model, lambda: work.loss(parts.model, work.collate(next(plan), 0)).mean(), optimizer)
 

@@ -177,6 +177,13 @@ class VqaBatches:
             self._cache[image] = array
         return array
 
+    def cache_growth(self) -> int:
+        """Bytes that the cache of resized images will yet take."""
+        waiting = np.setdiff1d(self.questions.image, np.fromiter(self._cache, dtype=np.int64))
+        _, first = np.unique(self.questions.image, return_index=True)
+        size = {int(self.questions.image[at]): 3 * int(self.sizes[at].prod()) for at in first}
+        return min(self._room, sum(size[int(image)] for image in waiting))
+
     def _changes(self, epoch: int) -> np.ndarray:
         assert self.augmentation is not None
         return _changes(self.augmentation, len(self), epoch)

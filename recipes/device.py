@@ -1,0 +1,63 @@
+"""The device to compute on, and quiet libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import warnings
+
+import torch
+from accelerate import Accelerator
+
+from recipes.options import TrainOptions
+from tasks.errors import ConfigError
+
+
+def make_accelerator(config: TrainOptions) -> Accelerator:
+    """Accelerate on the best device, in the precision asked for."""
+    use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if use_cpu:
+        keep_memory()
+    precision = config.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if not use_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    if precision == "fp16" and use_cpu:
+        raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
+    if torch.cuda.is_available() and not use_cpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return Accelerator(mixed_precision=precision, cpu=use_cpu)
+
+
+def pick_device(cpu: bool, threads: int | None) -> torch.device:
+    """The device for inference."""
+    if threads:
+        torch.set_num_threads(threads)
+    if torch.cuda.is_available() and not cpu:
+        return torch.device("cuda")
+    if torch.backends.mps.is_available() and not cpu:
+        return torch.device("mps")
+    keep_memory()
+    return torch.device("cpu")
+
+
+def keep_memory() -> None:
+    """Tells glibc to keep freed memory: a step frees and asks again for the same large buffers, and mapping them anew each
+    time costs a fifth of a small model's step. Other C libraries go without."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        m_mmap_max, m_trim_threshold, m_top_pad = -4, -1, -2
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_top_pad, 64 << 20)
+
+
+def silence() -> None:
+    """No progress bars of the libraries beside ours; for commands without a run their warnings go nowhere."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore")

@@ -1,0 +1,66 @@
+"""`--on-exit CMD`: a shell command at the end of a run, however it ends, with the status in its environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from recipes import runs
+from recipes.launch import WORKER
+from recipes.options import TrainOptions
+from recipes.progress import print_line
+from tasks.errors import ToolError
+
+LIMIT_SECONDS = 300
+
+
+@contextmanager
+def running(recipe: str, config: TrainOptions) -> Iterator[None]:
+    """Runs --on-exit when its body ends, after the last word to the disk; workers leave it to their launcher.
+
+    The command gets TOOL_STATUS (finished, preempted, failed), TOOL_EXIT_CODE, TOOL_ERROR, TOOL_RUN, TOOL_STEP, TOOL_TOTAL_STEPS,
+    TOOL_SECONDS, TOOL_SCORE and TOOL_COST; what isn't known is empty. Its own failure is said and changes nothing.
+    """
+    if not config.on_exit or WORKER in os.environ:
+        yield
+        return
+    try:
+        yield
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, ToolError) else 1
+        _run(config.on_exit, recipe, config, code, str(error))
+        raise
+    _run(config.on_exit, recipe, config, 0, "")
+
+
+def _run(command: str, recipe: str, config: TrainOptions, code: int, error: str) -> None:
+    run = runs.newest_of(config.output_dir, recipe, config)
+    status: dict[str, Any] = run.status() if run is not None else {}
+    state = {0: "finished", 75: "preempted"}.get(code, "failed")
+    values = {
+        "STATUS": state,
+        "EXIT_CODE": code,
+        "ERROR": error,
+        "RUN": run.path.absolute() if run is not None else "",
+        "STEP": status.get("step", ""),
+        "TOTAL_STEPS": status.get("total_steps", ""),
+        "SECONDS": status.get("seconds", ""),
+        "SCORE": status.get("score", ""),
+        "COST": status.get("cost", ""),
+    }
+    environment = {**os.environ, **{f"TOOL_{name}": str(value) for name, value in values.items()}}
+    sys.stdout.flush()
+    try:
+        # Its words go to stderr: stdout is the result's.
+        done = subprocess.run(
+            command, shell=True, env=environment, stdout=sys.stderr, timeout=LIMIT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        print_line(f"--on-exit: stopped after {LIMIT_SECONDS} s")
+        return
+    if done.returncode:
+        print_line(f"--on-exit: ended with code {done.returncode}")

@@ -1,0 +1,57 @@
+"""What the processes of a run tell each other; nothing where there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from recipes.checkpoint import Content
+
+
+def any_of(accelerator: Accelerator, *mine: bool) -> list[bool]:
+    """For each question, whether any process says yes."""
+    if accelerator.num_processes == 1:
+        return list(mine)
+    flags = torch.tensor([int(flag) for flag in mine], device=accelerator.device)
+    return [bool(flag) for flag in accelerator.reduce(flags, reduction="sum").tolist()]
+
+
+def share(accelerator: Accelerator, content: Content | None) -> Content | None:
+    """A checkpoint that the main process has read, on all: the other machines need not see its disk."""
+    if accelerator.num_processes == 1:
+        return content
+    outline: list[Any] = [
+        None
+        if content is None
+        else (_shapes(content.weights), _shapes(content.optimizer), content.scalars, content.state)
+    ]
+    broadcast_object_list(outline)
+    if outline[0] is None:
+        return None
+    weights, optimizer, scalars, state = outline[0]
+    return Content(
+        _send(accelerator, weights, content.weights if content else {}),
+        _send(accelerator, optimizer, content.optimizer if content else {}),
+        scalars,
+        state,
+    )
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+
+def _send(
+    accelerator: Accelerator, shapes: dict[str, tuple[torch.Size, torch.dtype]], mine: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    found = {}
+    for name, (shape, dtype) in shapes.items():
+        tensor = mine[name] if mine else torch.empty(shape, dtype=dtype)
+        moved = tensor.to(accelerator.device).contiguous()
+        dist.broadcast(moved, 0)
+        found[name] = moved.cpu()
+    return found
