@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from recipes.muon import Muon
 from recipes.options import TrainOptions
 from tasks.errors import ConfigError
 
@@ -34,7 +35,7 @@ def make_optimizer(groups: list[dict[str, Any]], options: TrainOptions, device: 
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """torch's Muon for the groups marked `matrices`, AdamW for the rest, as one optimizer with one state.
+    """Muon for the groups marked `matrices`, AdamW for the rest, as one optimizer with one state.
 
     Muon's step is scaled to AdamW's size (`match_rms_adamw`, Liu et al. 2025), so that one learning rate serves both.
     """
@@ -45,7 +46,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         rest = [{**group} for group in groups if not group.get("matrices")]
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **decay))
+            self.parts.append(Muon(matrices, adjust_lr_fn="match_rms_adamw", **decay))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, fused=fused, **settings))
         super().__init__([group for part in self.parts for group in part.param_groups], {})
