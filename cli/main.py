@@ -19,7 +19,8 @@ VERBS = {
     "eval": ("cli.evaluate:build", "Say how good a model or a file of predictions is."),
     "predict": ("cli.predict:build", "Answer for new input."),
     "data": ("cli.data:build", "Look at a data set, or write a sample of one."),
-    "runs": ("cli.runs:build", "List, show and push finished runs."),
+    "runs": ("cli.runs:build", "List, show, compare, report on, prune and push runs."),
+    "doctor": ("cli.doctor:build", "Say what on this machine would stop a run, and how to mend it."),
 }
 
 HELP = """Train, quantize and evaluate models: one command from real data to a measured model.

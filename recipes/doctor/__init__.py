@@ -1,0 +1,113 @@
+"""What on this machine would stop a run, and how to mend it: small checks, each with a verdict of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from recipes.doctor import disk, gpu, machine, network, packages
+from recipes.doctor.cgroup import cpu_quota
+from recipes.doctor.findings import Finding, warn, worst
+from recipes.doctor.gpu import GpuFacts
+from recipes.doctor.probes import LIMIT_SECONDS, Probes, Unanswered
+from tasks.hub import one_line
+
+__all__ = ["Finding", "examine", "worst"]
+
+Check = Callable[[], Finding | list[Finding]]
+
+# These may hang for long: a dead network disk, a network that swallows what is sent.
+APART = {"disk", "hub"}
+
+
+def examine(output_dir: str = "runs", *, offline: bool = False, debug: bool = False) -> list[Finding]:
+    """Runs every check; leaves nothing behind.
+
+    Args:
+        output_dir: where run folders are to be made.
+        offline: ask nothing of the network.
+        debug: show the traceback of a check that fails itself.
+
+    Returns:
+        The findings in the order of the checks. One that fails itself, or takes too long, is a warning.
+    """
+    with _probes() as (torch, others):
+        running = [_Running(name, check, debug) for name, check in _checks(output_dir, offline, torch, others)]
+        return [finding for each in running for finding in each.findings()]
+
+
+def _checks(output_dir: str, offline: bool, torch: Probes, others: Probes) -> Iterator[tuple[str, Check]]:
+    def facts() -> GpuFacts:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        try:
+            return GpuFacts.of(torch.answer("torch"), visible)
+        except Unanswered as error:
+            return GpuFacts(error=str(error), late=error.late, visible=visible)
+
+    def cpus() -> Finding:
+        allowed = machine.allowed_cpus()
+        return machine.cpus(os.cpu_count() or 1, allowed, cpu_quota(), facts().threads or allowed)
+
+    yield "python", packages.python
+    yield "packages", packages.packages
+    yield "torch", lambda: gpu.torch_fits(facts())
+    yield "bf16", lambda: gpu.half_precision(facts(), gpu.cpu_flags())
+    yield "gpu memory", lambda: gpu.gpu_memory(facts())
+    yield "memory", lambda: machine.memory(machine.look_at_memory())
+    yield "cpu", cpus
+    yield "disk", partial(disk.disks, output_dir, offline)
+    yield "shared memory", lambda: machine.shared_memory(facts().usable)
+    yield "open files", machine.open_files
+    yield "processes", machine.local_ports
+    yield "hub", partial(network.hub_and_token, offline)
+    yield "extras", lambda: packages.extras(others.answer, facts().present)
+    yield "encoding", machine.encoding
+    yield "clock", machine.clock
+
+
+@contextmanager
+def _probes() -> Iterator[tuple[Probes, Probes]]:
+    started: list[Probes] = []
+    try:
+        for names in (["torch"], packages.probed()):
+            started.append(Probes(names))
+        yield started[0], started[1]
+    finally:
+        for each in started:
+            each.end()
+
+
+class _Running:
+    """A check: one of those `APART` begins at once on a thread of its own, which is left behind where it hangs."""
+
+    def __init__(self, name: str, check: Check, debug: bool) -> None:
+        self.name, self.check, self.debug = name, check, debug
+        self._found: list[Finding] | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True) if name in APART else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def findings(self) -> list[Finding]:
+        """What came of it."""
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join(LIMIT_SECONDS)
+        return self._found if self._found is not None else [self._failed(f"it took over {LIMIT_SECONDS:.0f} s")]
+
+    def _run(self) -> None:
+        try:
+            found = self.check()
+            self._found = [found] if isinstance(found, Finding) else found
+        except Exception as error:  # whatever is wrong with the machine, the other checks have their say
+            if self.debug:
+                traceback.print_exc(file=sys.stderr)
+            self._found = [self._failed(one_line(f"{type(error).__name__}: {error}".rstrip(": ")))]
+
+    def _failed(self, why: str) -> Finding:
+        return warn(self.name, f"could not be checked: {why}", "tool doctor --debug says more")
