@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recipes import scores
 from recipes.config import as_dict
 from recipes.loop import Outcome
 from recipes.progress import duration
@@ -80,6 +81,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     write_official_results(
         run.path / "predictions.json", parts.eval_questions.question_id, outcome.metrics["predictions"]
     )
+    scores.write(run.path, per_question(config, parts.eval_questions, outcome.metrics["scores"]))
     headline = Headline(
         "accuracy",
         figures["accuracy"],
@@ -112,6 +114,32 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         "seconds": round(outcome.seconds, 3),
         "notes": outcome.notes,
     }
+
+
+def per_question(config: Train, questions: Questions, accuracy: np.ndarray) -> scores.Scores:
+    """What each question scored, for comparing runs. A question is known by its text, answers and picture's name."""
+    # The sample's pictures are another set with each seed, under the same names.
+    origin = f"sample {config.seed}" if config.data == "sample" else ""
+    answers = questions.weights if questions.weights is not None else questions.answers
+    names = {int(i): Path(questions.images.where(int(i))).name for i in np.unique(questions.image)}
+    return scores.Scores(
+        metric="accuracy",
+        greater_is_better=True,
+        data={
+            "name": config.data,
+            "revision": config.data_revision,
+            "split": config.eval_split,
+            "questions": len(questions),
+            "images": len(names),
+        },
+        ids=list(questions.question_id),
+        scores=[float(score) for score in accuracy],
+        groups=[int(i) for i in questions.image],
+        contents=[
+            scores.digest(origin, text, given, names[int(image)])
+            for text, given, image in zip(questions.question, answers, questions.image, strict=True)
+        ],
+    )
 
 
 def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card:
@@ -241,10 +269,11 @@ def _expected(answers: list[str]) -> str:
     )
 
 
-def closing_text(parts: Parts, run: Run, outcome: Outcome, estimated: float | None) -> str:
+def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
     """The result on stdout: score, time against the estimate, three answers, and where things are."""
     metrics = outcome.metrics
-    took = duration(outcome.seconds) + (f" (estimated {duration(estimated)})" if estimated else "")
+    estimated = summary["estimated_seconds"]
+    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
     baselines = " · ".join(f"{name} {100 * value:.1f}" for name, value in parts.priors.items())
     lines = [
         f"done      accuracy {100 * metrics['accuracy']:.1f} % ({100 * metrics['accuracy_low']:.1f} to "
@@ -256,5 +285,7 @@ def closing_text(parts: Parts, run: Run, outcome: Outcome, estimated: float | No
         expected = evaluation.consensus(evaluation.given_answers(questions)[number])
         lines.append(f"answer    {questions.question[number]} {metrics['predictions'][number]} (expected {expected})")
     lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
+    if "url" in summary:
+        lines.append(f"uploaded  {summary['url']}")
     lines.append('next      tool predict vqa photo.jpg "What colour is it?"')
     return "\n".join(lines)

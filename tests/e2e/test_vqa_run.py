@@ -84,6 +84,7 @@ def test_a_run_leaves_exactly_its_files(place, trained):
         "model",
         "predictions.json",
         "report.html",
+        "scores.json",
         "status.json",
     ]
     assert sorted(path.name for path in (run / "model").iterdir()) == [
