@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 Cell = str | float | int | None
 Verdict = Literal["right", "partly", "wrong"]
 Unit = str
-"""`percent`: a fraction from 0 to 1, shown times 100. Anything else is written after the figure, `""` is none."""
+"""`percent`: a fraction from 0 to 1, shown times 100; `points`: already times 100, as differences of percentages are.
+Anything else is written after the figure, `""` is none."""
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Line:
     """One line of a `LineChart`; `low` and `high` make a band around it. Values that aren't finite break the line.
 
     `look`: `main` is the accent colour, `faint` a thin one behind it, `plain` the colour of text, `dashed` a reference.
+    `series` gives a line among equals its own colour: the page's first, second, ... from 0.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Line:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     look: Literal["main", "faint", "plain", "dashed"] = "main"
+    series: int | None = None
 
 
 @dataclass

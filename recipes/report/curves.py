@@ -102,7 +102,7 @@ def _ends(part: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _loss(record: Record) -> LineChart:
     import numpy as np
 
-    x, y, marks = _points(record.training, "loss")
+    x, y, marks = points(record.training, "loss")
     lines, note = [], ""
     if len(x) >= 10:
         width = max(3, len(x) // 25 | 1)
@@ -110,7 +110,7 @@ def _loss(record: Record) -> LineChart:
         note = f"Smoothed: centred mean over {width} logged values."
     elif len(x):
         lines = [Line("training", *thinned(x, y))]
-    validated, values, _ = _points(record.validation, "loss")
+    validated, values, _ = points(record.validation, "loss")
     if len(validated):
         lines.append(Line("validation", *thinned(validated, values), look="plain"))
     if marks:
@@ -122,7 +122,7 @@ def _loss(record: Record) -> LineChart:
 
 
 def _validation(entries: list[dict[str, Any]], name: str, unit: str) -> LineChart:
-    x, y, marks = _points(entries, name)
+    x, y, marks = points(entries, name)
     bounds = [
         [finite(entry.get(f"{name}_{end}")) for entry in entries if entry.get(name) is not None]
         for end in ("low", "high")
@@ -138,7 +138,7 @@ def _validation(entries: list[dict[str, Any]], name: str, unit: str) -> LineChar
 def _plain(
     entries: list[dict[str, Any]], key: str, title: str, smooth: bool = False, from_zero: bool = False
 ) -> LineChart:
-    x, y, marks = _points(entries, key)
+    x, y, marks = points(entries, key)
     lines = [Line(title, *thinned(x, y))]
     if smooth and len(x) >= 10:
         width = max(3, len(x) // 25 | 1)
@@ -146,7 +146,7 @@ def _plain(
     return LineChart(title, lines, "step", from_zero=from_zero, marks=_few(marks))
 
 
-def _points(entries: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray, list[float]]:
+def points(entries: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Steps (n,) and values (n,) of the entries that have the key, NaN where not finite, and the steps of those.
 
     A null is a value that was not measured, so no point at all.

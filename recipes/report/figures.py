@@ -31,6 +31,8 @@ def figure(value: Any, unit: Unit = "", bare: bool = False) -> str:
         return ""
     if unit == "percent":
         return _signed(f"{100 * number:.1f}") + ("" if bare else " %")
+    if unit == "points":
+        return _signed(f"{number:.1f}") + ("" if bare else " points")
     # Four digits even where they are zeros: figures that stand beside each other show the same care.
     text = plain(value) if isinstance(value, int) or abs(number) >= 1000 else _signed(f"{number:#.4g}".rstrip("."))
     return text + (f" {unit}" if unit and not bare else "")
@@ -60,6 +62,20 @@ def difference(value: float, reference: float, unit: Unit) -> str:
     return f"{size} {'above' if gap >= 0 else 'below'}"
 
 
+def signed(value: Any, unit: Unit, bare: bool = False) -> str:
+    """A difference with its sign, as `+3.9 points` of a percentage or `−0.0310`; an unknown one is empty."""
+    number = finite(value)
+    if math.isnan(number):
+        return ""
+    shown = f"{100 * number:.1f}" if unit == "percent" else f"{number:#.3g}".rstrip(".")
+    if float(shown) == 0:
+        shown = shown.lstrip("-")
+    elif number > 0:
+        shown = f"+{shown}"
+    after = " points" if unit == "percent" else f" {unit}" if unit else ""
+    return _signed(shown) + ("" if bare else after)
+
+
 def duration(seconds: Any) -> str:
     """Seconds as `41 s`, `2 min 10 s` or `3 h 05 min`; empty where unknown."""
     number = finite(seconds)
@@ -70,6 +86,12 @@ def size(count: Any) -> str:
     """Bytes as `24.0 MB` (powers of ten); empty where unknown."""
     number = finite(count)
     return "" if math.isnan(number) or number < 0 else progress.size(number)
+
+
+def money(value: Any) -> str:
+    """An amount in the price's currency; empty where unknown."""
+    number = finite(value)
+    return "" if math.isnan(number) else f"{number:,.2f}"
 
 
 def column(cells: Sequence[Cell]) -> tuple[list[str], bool]:

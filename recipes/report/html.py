@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.report.content import BarChart, Example, Headline, LineChart, Section, Table
 from recipes.report.curves import curves, validation_table
+from recipes.report.facts import facts
 from recipes.report.figures import (
     column,
     difference,
-    duration,
     figure,
     finite,
     flatten,
     interval,
-    is_number,
     one_line,
     plain,
-    size,
     value_text,
 )
 from recipes.report.folder import Record, read_run
 from recipes.report.images import Thumbnail, thumbnail
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markupsafe import Markup
     from PIL.Image import Image
 
@@ -43,8 +42,18 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _MARKS = {"right": "Right", "partly": "Partly right", "wrong": "Wrong"}
 
 
-def write_report(run: Path, *, title: str, headline: Headline | None, sections: list[Section]) -> Path:
-    """Writes `report.html` into a run folder from its own files and what the recipe adds.
+def write_report(
+    run: Path,
+    *,
+    title: str,
+    headline: Headline | None,
+    sections: list[Section],
+    state: str | None = None,
+    target: Path | None = None,
+) -> Path:
+    """Writes `report.html` into a run folder, or `target`, from the run's own files and what the recipe adds.
+
+    `state` is shown instead of the one in status.json, which a killed run couldn't change.
 
     The same input gives the same bytes. What the limits of this module cut is said in its place and at the end.
 
@@ -54,9 +63,54 @@ def write_report(run: Path, *, title: str, headline: Headline | None, sections: 
     from tasks.files import write_text
 
     page = _Page(read_run(run))
-    target = run / "report.html"
+    if state is not None:
+        page.record.status["state"] = state
+    target = target or run / "report.html"
     write_text(target, page.render(run.absolute().name, title, headline, sections))
     return target
+
+
+def write_sections(
+    target: Path, title: str, runs: Sequence[tuple[str, str, str, str]], sections: list[Section]
+) -> Path:
+    """Writes a page on several runs; each run is (label, name, state, what it is).
+
+    Raises:
+        OutOfDisk: no room for the file; an older one stays.
+    """
+    from recipes.report.plots import SERIES
+    from tasks.files import write_text
+
+    page = _Page(Record())
+    parts = [page.part(section) for section in sections]
+    named = [(*(one_line(text, 200) for text in run), f"series-{number % SERIES}") for number, run in enumerate(runs)]
+    write_text(
+        target,
+        _template("compare.html.j2").render(
+            css=_css(), title=title, name="", runs=named, parts=parts, left_out=page.left_out
+        ),
+    )
+    return target
+
+
+def _template(name: str) -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(name)
+
+
+def _css() -> Markup:
+    from markupsafe import Markup
+
+    return Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))
 
 
 @dataclass
@@ -107,22 +161,11 @@ class _Page:
 
     def render(self, name: str, title: str, headline: Headline | None, sections: list[Section]) -> str:
         """The whole page."""
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
-
         drawn, cut = curves(self.record, headline)
         validations = validation_table(self.record, headline)
-        environment = Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
         self.left_out += cut
-        return environment.get_template("report.html.j2").render(
-            css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        return _template("report.html.j2").render(
+            css=_css(),
             name=name,
             title=one_line(title, 200),
             state=one_line(self.record.status.get("state", "state unknown"), 40),
@@ -131,7 +174,7 @@ class _Page:
             headline=self._headline(headline) if headline is not None else None,
             curves=[self._figure(chart) for chart in drawn],
             validations=self._grid(validations) if validations else None,
-            parts=[self._part(section) for section in sections],
+            parts=[self.part(section) for section in sections],
             config=self._pairs(self.record.config),
             environment=self._pairs(self.record.environment),
             problems=self.record.problems,
@@ -160,7 +203,8 @@ class _Page:
             "svg": self._markup(headline_svg(headline, self._name())) if not math.isnan(value) else "",
         }
 
-    def _part(self, section: Section) -> _Part:
+    def part(self, section: Section) -> _Part:
+        """A section as the template shows it."""
         shown = section.charts[:MAX_CHARTS]
         if len(section.charts) > len(shown):
             self.left_out.append(
@@ -232,43 +276,6 @@ class _Page:
         from markupsafe import Markup
 
         return Markup(svg)
-
-
-def facts(record: Record) -> list[tuple[str, str, str]]:
-    """What stands at the head: recipe, model, data, steps, time, cost; each as (name, it, its estimate)."""
-    status, config = record.status, record.config
-    given = status.get("estimate")
-    estimate: dict[str, Any] = given if isinstance(given, dict) else {}
-    steps = [plain(status[key]) for key in ("step", "total_steps") if is_number(status.get(key))]
-    pairs = [
-        ("recipe", status.get("recipe") or config.get("recipe"), ""),
-        ("model", config.get("model"), ""),
-        ("data", config.get("data"), ""),
-        ("started", _moment(status.get("started")), ""),
-        ("steps", " of ".join(steps), ""),
-        ("time", duration(status.get("seconds")), duration(estimate.get("seconds"))),
-        ("cost", _money(status.get("cost")), _money(_estimated_cost(estimate, config))),
-        ("memory", "", size(estimate.get("memory_bytes"))),
-        ("disk", "", size(estimate.get("disk_bytes"))),
-    ]
-    told = [(name, "" if value is None else value_text(value), guess) for name, value, guess in pairs]
-    return [(name, one_line(value, MAX_CELL), guess) for name, value, guess in told if value or guess]
-
-
-def _money(value: Any) -> str:
-    return f"{value:,.2f}" if is_number(value) else ""
-
-
-def _estimated_cost(estimate: dict[str, Any], config: dict[str, Any]) -> float | None:
-    seconds, price = estimate.get("seconds"), config.get("price_per_hour")
-    return seconds / 3600 * price if is_number(seconds) and is_number(price) else None
-
-
-def _moment(value: Any) -> str:
-    """An ISO time to the minute, with its zone where it is UTC."""
-    text = str(value or "")
-    zone = " UTC" if text.endswith(("+00:00", "Z")) else ""
-    return text[:16].replace("T", " ") + zone if len(text) >= 16 and text[10] == "T" else text
 
 
 def _images(example: Example) -> Sequence[Image]:

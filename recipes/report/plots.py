@@ -25,10 +25,14 @@ WIDTH = 460
 LINE_HEIGHT = 230
 ROW_HEIGHT = 24
 MAX_BARS = 40
+# Colours for lines among equals; further lines take them again, broken.
+SERIES = 8
 
 # matplotlib draws in these stand-ins; the page's custom properties take their places, so both colour schemes work.
 _INK, _MUTED, _RULE, _ACCENT, _PAPER = "#010203", "#010204", "#010205", "#010206", "#010207"
 _PROPERTIES = {_INK: "ink", _MUTED: "muted", _RULE: "rule", _ACCENT: "accent", _PAPER: "paper"}
+_SERIES = {f"#0102{8 + number:02x}": f"series-{number}" for number in range(SERIES)}
+_PROPERTIES |= _SERIES
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -55,6 +59,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "plain": {"color": _INK, "linewidth": 1.3, "zorder": 4},
     "dashed": {"color": _MUTED, "linewidth": 1.3, "linestyle": (0, (4, 3)), "zorder": 3},
 }
+_BROKEN: list[Any] = ["-", (0, (5, 2)), (0, (1.5, 1.5))]
 _BLOCKS = re.compile(r"\A.*?(?=<svg)|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _NAMESPACES = re.compile(r'\s(?:xmlns(?::\w+)?|version|width|height)="[^"]*"')
 
@@ -71,8 +76,15 @@ def line_svg(chart: LineChart, name: str) -> str:
         axes.grid(axis="y", color=_RULE, linewidth=0.6)
         axes.set_axisbelow(True)
         if len(chart.lines) + bool(len(chart.marks)) > 1:
+            # A legend fills column by column: letters stand in one row as long as they fit.
+            short = all(len(line.name) <= 2 for line in chart.lines)
             axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, handlelength=1.4, columnspacing=1.2
+                loc="lower left",
+                bbox_to_anchor=(0, 1),
+                ncols=8 if short else 4,
+                borderaxespad=0.2,
+                handlelength=1.4,
+                columnspacing=1.2,
             )
 
     return _svg(draw, LINE_HEIGHT, name, chart.title)
@@ -125,9 +137,12 @@ def _draw_line(axes: Axes, line: Line) -> None:
     marker: dict[str, Any] = (
         {"marker": "o", "markersize": 3.2} if known <= 40 and line.look in ("main", "plain") else {}
     )
-    axes.plot(line.x, line.y, label=one_line(line.name, 32), **_LOOKS[line.look], **marker)
+    look = _LOOKS[line.look]
+    if line.series is not None:
+        look = {**look, "color": list(_SERIES)[line.series % SERIES], "linestyle": _BROKEN[line.series // SERIES % 3]}
+    axes.plot(line.x, line.y, label=one_line(line.name, 32), **look, **marker)
     if line.low is not None and line.high is not None:
-        axes.fill_between(line.x, line.low, line.high, color=_ACCENT, alpha=0.18, linewidth=0)
+        axes.fill_between(line.x, line.low, line.high, color=look["color"], alpha=0.18, linewidth=0)
 
 
 def _draw_marks(axes: Axes, marks: Sequence[float]) -> None:
@@ -260,4 +275,4 @@ def _tag(tag: str, name: str) -> str:
     tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
     tag = re.sub(r'\bid="', f'id="{name}-', tag)
     tag = tag.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
-    return re.sub(r"#01020[3-7]\b", lambda colour: f"var(--{_PROPERTIES[colour[0]]})", tag)
+    return re.sub(r"#01020[3-9a-f]\b", lambda colour: f"var(--{_PROPERTIES[colour[0]]})", tag)
