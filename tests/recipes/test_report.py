@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import run_folders
 import yaml
 from PIL import Image
 
-from recipes.report import html
+from recipes.compare import compare
+from recipes.report import comparison, html
 from recipes.report.content import BarChart, Example, Headline, Line, LineChart, Section, Table
 from recipes.report.curves import MAX_POINTS, smoothed, thinned
 from recipes.report.figures import column, duration, figure
 from recipes.report.folder import read_run
 from recipes.report.html import write_report
 from recipes.report.images import MAX_SIDE, thumbnail
+from recipes.runs import Run
 
 HEADLINE = Headline("accuracy", 0.946, 0.93, 0.961, 800, {"majority": 0.373, "question prior": 0.52}, 0.987)
 NASTY = "<script>alert('$x$')</script> & \"two\"\nlines ]]>"
@@ -315,6 +318,69 @@ def test_thinning_keeps_spikes_and_order() -> None:
     assert len(x) <= MAX_POINTS
     assert x == sorted(x)
     assert {9.0, -9.0} <= set(kept)
+
+
+def compared(folder: Path, names: list[str]) -> str:
+    """The page on runs of these names, each with a seed and a model of its own."""
+    runs = []
+    for seed, name in enumerate(names):
+        run = run_folders.make_run(
+            folder, name, options={"seed": seed, "model": NASTY}, status=run_folders.measured(0.5), lines=metrics()
+        )
+        run_folders.write_scores(run, [1.0] * 30 + [0.0] * (30 + seed))
+        runs.append(Run(run))
+    return comparison.write_page(compare(runs), folder / "compare.html").read_text(encoding="utf-8")
+
+
+def test_a_page_on_several_runs_shows_them_over_one_axis_and_fetches_nothing(tmp_path: Path) -> None:
+    text = compared(tmp_path, ["vqa-1-<script>alert(1)", "vqa-2-ab"])
+    page = Page(text)
+    for expected in (
+        "2 runs compared", "vqa-1-<script>alert(1)", "vqa-2-ab", "50.0 % (40.0 to 60.0)", "Training loss, smoothed",
+        "Validation loss", "Validation accuracy", "seed", "finished", "Against A", "equal",
+        "other evaluation data: 60 and 61 examples, 60 in common",
+    ):  # fmt: skip
+        assert expected in page.text or expected in text, expected
+    assert not page.open
+    assert page.tags.count("svg") == 2 + 1 + 3
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 6
+    inside = re.findall(r"#(c\d+-\w+)", " ".join(page.fetched))
+    assert len(inside) == len(page.fetched)
+    assert set(inside) <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert not {"script", "link", "iframe", "object", "base", "img"} & set(page.tags)
+    assert not re.search(r"https?://|@import", text)
+    for number in (0, 1):
+        assert text.count(f"stroke: var(--series-{number})") >= 3
+    assert "var(--series-2)" not in text.split("</style>", 1)[1]
+
+
+def test_a_page_on_many_runs_gives_each_a_line_of_its_own(tmp_path: Path) -> None:
+    text = compared(tmp_path, [f"run-{number:02d}" for number in range(10)]).split("</style>", 1)[1]
+    assert "var(--series-7)" in text
+    assert "#01020" not in text
+    # The ninth takes the first colour again, broken.
+    assert re.search(r"stroke: var\(--series-0\)[^\"]*stroke-dasharray|stroke-dasharray[^\"]*var\(--series-0\)", text)
+    assert len(re.findall(r"<li><span class=\"swatch", text)) == 10
+
+
+def test_a_state_is_shown_that_the_run_could_not_write(tmp_path: Path) -> None:
+    run = make_run(tmp_path, metrics())
+    target = tmp_path / "elsewhere" / "page.html"
+    path = write_report(run, title="t", headline=None, sections=[], state="interrupted", target=target)
+    assert path == target
+    assert not (run / "report.html").exists()
+    text = Page(target.read_text(encoding="utf-8")).text
+    assert "interrupted" in text
+    assert "finished" not in text
+
+
+def test_measured_memory_stands_over_its_estimate(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps({**status, "measured": {"seconds": 141.2, "memory_bytes": 2.5e9}}))
+    assert "memory 2.5 GB estimated 1.1 GB" in Page(written(run)).text
 
 
 def test_columns_are_aligned_on_their_figures() -> None:
