@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[str, typer.Option("--output-dir", help="Where run folders are.")]
 Name = Annotated[str, typer.Argument(help="A run folder, or its name under the output folder.", metavar="RUN")]
-Names = Annotated[
-    list[str], typer.Argument(help="Run folders, or their names under the output folder.", metavar="RUN...")
-]
+Names = Annotated[list[str], typer.Argument(help="Run folders, or their names under the output folder.", metavar="RUN")]
 Json = Annotated[bool, JsonFlag]
 Debug = Annotated[bool, DebugFlag]
 
@@ -141,7 +139,7 @@ def push(
 def prune(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these; left out: all.", metavar="[RUN]...", show_default=False),
+        typer.Argument(help="Only these; left out: all.", metavar="RUN", show_default=False),
     ] = None,
     older_than: Annotated[
         float | None, typer.Option(min=0, help="Only runs that wrote nothing for so many days.", metavar="DAYS")
