@@ -497,3 +497,50 @@ def test_a_stop_in_the_middle_of_a_trackers_call_is_no_fault_of_the_tracker(run,
     with pytest.raises(Preempted):
         trackers.log(train(1))
     trackers.close()
+
+
+# -- through the command ----------------------------------------------------------------------------------------------
+
+
+def finished_after(command, place, stops):
+    """Runs the command, stopped by these signals one after the other, until it is through: the exit codes and all it said."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    codes, said = [], ""
+    for number in [*stops, None]:
+        process = subprocess.Popen(
+            command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if number is not None:
+            before = last_checkpoint(place)
+            while last_checkpoint(place) == before and process.poll() is None:
+                time.sleep(0.02)
+            process.send_signal(number)
+        said += process.communicate(timeout=200)[0]
+        codes.append(process.returncode)
+    return codes, said
+
+
+def last_checkpoint(place):
+    return max((path.parent.name for path in place.glob("runs/*/checkpoints/step-*/complete.json")), default="")
+
+
+@pytest.mark.slow
+def test_the_command_killed_and_preempted_leaves_one_run(tmp_path):
+    command = [TOOL, "train", "vqa", "--model", "tiny", "--data", "sample", "--threads", "1", "--log-steps", "1"]
+    command += ["--max-samples", "300", "--max-eval-samples", "20", "--max-steps", "30", "--checkpoint-steps", "5"]
+    command += ["--batch-size", "8", "--eval-steps", "10", "--tracker", "wandb,tensorboard"]
+    codes, said = finished_after(command, tmp_path, [signal.SIGKILL, signal.SIGTERM])
+    assert codes == [-signal.SIGKILL, 75, 0], said
+    run = Run(only((tmp_path / "runs").iterdir()))
+    steps = [line["step"] for line in run.read_metrics() if line["kind"] == "train"]
+    assert steps == list(range(1, 31))
+    folder = only(offline_folders(run.path))
+    assert run_ids(folder) == {run.path.name}
+    assert plain(rows(folder)) == expected_rows(run.path)
+    only((run.path / "tensorboard").iterdir())
+    found = board(run)
+    assert [step for step, _ in found["train/loss"]] == steps
+    assert [step for step, _ in found["validation/accuracy"]] == [10, 20, 30]
+    assert "wandb:" not in said.replace(
+        f"          wandb: kept offline; to send it: wandb sync runs/{run.path.name}", ""
+    )
