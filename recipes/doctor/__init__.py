@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 
 from recipes.doctor import disk, gpu, machine, network, packages
@@ -36,16 +36,16 @@ def examine(output_dir: str = "runs", *, offline: bool = False, debug: bool = Fa
     Returns:
         The findings in the order of the checks. One that fails itself, or takes too long, is a warning.
     """
-    with _probes() as (torch, others):
-        running = [_Running(name, check, debug) for name, check in _checks(output_dir, offline, torch, others)]
+    with contextlib.closing(Probes(["torch", *packages.probed()])) as probes:
+        running = [_Running(name, check, debug) for name, check in _checks(output_dir, offline, probes)]
         return [finding for each in running for finding in each.findings()]
 
 
-def _checks(output_dir: str, offline: bool, torch: Probes, others: Probes) -> Iterator[tuple[str, Check]]:
+def _checks(output_dir: str, offline: bool, probes: Probes) -> Iterator[tuple[str, Check]]:
     def facts() -> GpuFacts:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         try:
-            return GpuFacts.of(torch.answer("torch"), visible)
+            return GpuFacts.of(probes.answer("torch"), visible)
         except Unanswered as error:
             return GpuFacts(error=str(error), late=error.late, visible=visible)
 
@@ -65,21 +65,9 @@ def _checks(output_dir: str, offline: bool, torch: Probes, others: Probes) -> It
     yield "open files", machine.open_files
     yield "processes", machine.local_ports
     yield "hub", partial(network.hub_and_token, offline)
-    yield "extras", lambda: packages.extras(others.answer, facts().present)
+    yield "extras", lambda: packages.extras(probes.answer, facts().present)
     yield "encoding", machine.encoding
     yield "clock", machine.clock
-
-
-@contextmanager
-def _probes() -> Iterator[tuple[Probes, Probes]]:
-    started: list[Probes] = []
-    try:
-        for names in (["torch"], packages.probed()):
-            started.append(Probes(names))
-        yield started[0], started[1]
-    finally:
-        for each in started:
-            each.end()
 
 
 class _Running:

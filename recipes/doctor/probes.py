@@ -1,4 +1,4 @@
-"""Starts `probe.py` in processes of their own: a library that hangs or crashes there doesn't take the report with it."""
+"""Starts `probe.py` in a process of its own: a library that hangs or crashes there doesn't take the report with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,19 @@ class Unanswered(Exception):
 
 
 class Probes:
-    """One process for some probes, in their order; it begins at once and is asked later."""
+    """A process that makes some probes in their order; it begins at once and is asked later."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
         self._deadline = time.monotonic() + LIMIT_SECONDS
-        self._lock = threading.Lock()
         self._answers: dict[str, dict[str, Any]] | None = None
         self._ended, self._late = "", False
         # -P: like the installed command, no folder of the user's shadows a library.
         command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), *names]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace"
+        )
 
     def answer(self, name: str) -> dict[str, Any]:
         """What the probe found.
@@ -44,15 +44,14 @@ class Probes:
         Raises:
             Unanswered: the process ended before, or did not end in time.
         """
-        with self._lock:
-            if self._answers is None:
-                self._answers = self._wait()
+        if self._answers is None:
+            self._answers = self._wait()
         if name in self._answers:
             return self._answers[name]
         at = next(each for each in self.names if each not in self._answers)
         raise Unanswered(f"importing {at} {self._ended}", self._late)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Ends the process where it still runs."""
         if self._process.poll() is None:
             self._process.kill()

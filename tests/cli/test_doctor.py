@@ -659,7 +659,7 @@ def probe(tmp_path, monkeypatch, code):
     asked = probes.Probes(["wandb", "tensorboard"])
     with pytest.raises(probes.Unanswered) as caught:
         asked.answer("wandb")
-    asked.end()
+    asked.close()
     return caught.value
 
 
