@@ -27,6 +27,7 @@ SETTINGS = {
     "disable_job_creation": True,
     "label_disable": True,
     "save_code": False,
+    "symlink": False,
     "host": "",
     "program": "tool",
     "x_disable_meta": True,
