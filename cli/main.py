@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cli.console import State
 from cli.lazy import lazy_commands
-from tasks.errors import ToolError
+from tasks.errors import ToolError, is_out_of_memory
 
 VERBS = {
     "train": ("cli.train:build", "Train a model on your data and evaluate it."),
@@ -112,7 +112,7 @@ def _unexpected(error: Exception) -> int:
         return _fail(f"{text.rstrip('.')}; see `{where} --help`", getattr(error, "exit_code", 2))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _fail(f"no space left on the disk ({error.filename or 'a temporary file'}); free some and run again", 5)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return _fail("out of memory; use a smaller batch, model or input, or --gradient-checkpointing", 4)
     return _fail(
         f"{type(error).__name__}: {' '.join(str(error).split())} (run again with --debug for the traceback)", 1

@@ -9,6 +9,7 @@ import warnings
 import torch
 from accelerate import Accelerator
 
+from recipes.memory import address_space_limited
 from recipes.options import TrainOptions
 from tasks.errors import ConfigError
 
@@ -22,7 +23,11 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
         keep_memory()
     precision = config.mixed_precision
     if precision == "auto":
-        precision = "bf16" if not use_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+        precision = (
+            "bf16"
+            if not use_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "no"
+        )
     if precision == "fp16" and use_cpu:
         raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
     if torch.cuda.is_available() and not use_cpu:
@@ -47,7 +52,11 @@ def keep_memory() -> None:
     time costs a fifth of a small model's step. Other C libraries go without."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        m_mmap_max, m_trim_threshold, m_top_pad = -4, -1, -2
+        m_mmap_max, m_trim_threshold, m_top_pad, m_arena_max = -4, -1, -2, -8
+        if address_space_limited():
+            # What is kept would be missing elsewhere, as would the 64 MB that each thread's arena sets aside.
+            libc.mallopt(m_arena_max, 2)
+            return
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
         libc.mallopt(m_top_pad, 64 << 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,8 @@ from recipes.memory import (
     OPTIMIZER_OUT_OF_MEMORY,
     OUT_OF_MEMORY,
     begin_peak,
-    is_out_of_memory,
     recent_peak,
+    release,
     room,
     to_device,
     used_memory,
@@ -28,8 +29,9 @@ from recipes.memory import (
 from recipes.options import TrainOptions
 from recipes.progress import duration, size
 from recipes.steps import seed_everything, shares
+from recipes.together import any_of
 from recipes.work import Batch, Work
-from tasks.errors import OutOfDisk, OutOfMemory
+from tasks.errors import OutOfDisk, OutOfMemory, is_out_of_memory
 from tasks.files import folder_bytes, free_bytes
 
 PROBES = 3
@@ -106,6 +108,8 @@ class Probe:
         self.optimizer_seconds = 0.0
         self.state_bytes = 0
         self.peak = 0
+        self.seconds: list[float] = []
+        self.timed = 0
 
     def __enter__(self) -> Probe:
         self._buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
@@ -136,11 +140,13 @@ class Probe:
     def accumulation(self, batch_size: int, accumulation: int) -> int:
         """Into how many micro-batches a process must cut its share so that the heaviest batch fits, on every process.
 
+        Times typical batches, too, once that one fits.
+
         Raises:
             OutOfMemory: not even one example does.
         """
         heaviest = self.work.heaviest(batch_size)
-        while not self._all_fit(heaviest, accumulation):
+        while not (self._all_fit(heaviest, accumulation) and self._all_timed(batch_size, accumulation)):
             if accumulation * self.accelerator.num_processes >= len(heaviest):
                 raise OutOfMemory(OUT_OF_MEMORY)
             accumulation *= 2
@@ -168,16 +174,14 @@ class Probe:
     def estimate(
         self, batch_size: int, accumulation: int, steps: int, evaluations: int, seconds_so_far: float
     ) -> Estimate:
-        """Times typical batches; says what `steps` more of them and `evaluations` take."""
-        typical = _typical(self.work, batch_size)
-        times = [self._time(batch, accumulation) for batch in typical]
-        per_example = float(np.sum(times)) / max(1, sum(len(batch) for batch in typical))
+        """What `steps` more and `evaluations` take, from the batches timed."""
+        per_example = sum(self.seconds) / max(1, self.timed)
         # A forward pass takes about a third of forward and backward.
         evaluation = per_example / 3 * self.work.eval_examples
         weights = checkpoint.count_bytes(checkpoint.weights(self.model))
         whole = weights + self.state_bytes
         saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
-        step = float(np.mean(times)) + self.optimizer_seconds
+        step = float(np.mean(self.seconds)) + self.optimizer_seconds
         seconds = seconds_so_far + steps * step + evaluations * (evaluation + saving) + END_SECONDS
         on_disk = (self.options.keep_checkpoints + 2) * whole
         memory = self._note_peak()
@@ -210,26 +214,43 @@ class Probe:
             self.optimizer_seconds = time.monotonic() - began
 
     def _all_fit(self, batch: np.ndarray, accumulation: int) -> bool:
-        fits = self._fits(self._mine(batch, accumulation)[0])
-        failed = torch.tensor(int(not fits), device=self.device)
-        return not bool(self.accelerator.reduce(failed, reduction="sum").item())
+        """Whether the first micro-batch goes through forward and backward, on every process."""
+        numbers = self._mine(batch, accumulation)[0]
 
-    def _fits(self, numbers: np.ndarray) -> bool:
-        """Whether one micro-batch of this process goes through forward and backward."""
-        try:
+        def attempt() -> bool:
             if self.device.type == "cpu" and not self._has_room(numbers):
                 return False
             self._pass(numbers, len(numbers))
+            return True
+
+        return self._everywhere(attempt)
+
+    def _all_timed(self, batch_size: int, accumulation: int) -> bool:
+        typical = _typical(self.work, batch_size)
+
+        def attempt() -> bool:
+            self.seconds = [self._time(batch, accumulation) for batch in typical]
+            self.timed = sum(len(batch) for batch in typical)
+            return True
+
+        return self._everywhere(attempt)
+
+    def _everywhere(self, attempt: Callable[[], bool]) -> bool:
+        """Whether an attempt succeeds within memory on every process."""
+        return not any_of(self.accelerator, not self._fits(attempt))[0]
+
+    def _fits(self, attempt: Callable[[], bool]) -> bool:
+        try:
+            return attempt()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self.model.zero_grad(set_to_none=False)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            return False
         finally:
             self._note_peak()
-        return True
+        # Outside the handler: the error holds on to what the pass had made.
+        self.model.zero_grad(set_to_none=False)
+        release(self.device)
+        return False
 
     def _has_room(self, numbers: np.ndarray) -> bool:
         """Whether the host can hold it, by the rise of an eighth: Linux kills a process that takes too much, without an error."""
@@ -242,7 +263,7 @@ class Probe:
         self._pass(piece, len(piece))
         rise = max(0, recent_peak(self.device) - before)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device) / here
+        return rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device, here)
 
     def _pass(self, numbers: np.ndarray, count: int) -> None:
         batch: Batch = to_device(self.work.collate(numbers, 0), self.device)

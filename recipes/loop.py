@@ -21,8 +21,8 @@ from recipes.memory import (
     EVALUATION_OUT_OF_MEMORY,
     OPTIMIZER_OUT_OF_MEMORY,
     OUT_OF_MEMORY,
-    is_out_of_memory,
     peak_memory,
+    release,
     to_device,
 )
 from recipes.meter import Meter
@@ -34,7 +34,7 @@ from recipes.saver import Saver
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Evaluator, Work
-from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError
+from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 
 
 @dataclass
@@ -201,6 +201,7 @@ class Loop:
         """One optimizer step. False where it didn't fit into memory and the micro-batches were halved."""
         seed_everything(self.options.seed, self.at.step, self.accelerator.process_index)
         loss = torch.zeros((), device=self.accelerator.device)
+        fits = True
         try:
             for number, (batch, count) in enumerate(micro_batches):
                 if self.accelerator.num_processes == 1:
@@ -209,6 +210,8 @@ class Loop:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            fits = False
+        if not fits:  # outside the handler: the error holds on to what the step had made
             self._halve(size)
             return False
         norm = self._clip()
@@ -253,8 +256,7 @@ class Loop:
             # The others wait for this one's gradients: all begin anew from the last checkpoint.
             raise SmallerPieces(2 * self.at.accumulation, self.at.step)
         self.at.accumulation *= 2
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release(self.accelerator.device)
 
     def _after_step(self, epoch: int, size: int, meter: Meter, progress: Progress, trackers: Trackers) -> None:
         if meter.due(self.at.step) or self.at.step == self.total:
@@ -413,6 +415,8 @@ class Loop:
             notes += self._take_best()
         # After a resume the best evaluation may have been another process's.
         metrics = self._best_metrics or self._evaluation()
+        self.model.zero_grad(set_to_none=True)
+        release(self.accelerator.device)  # the report is drawn in what is left
         return Outcome(
             metrics,
             self.at.step,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,8 +20,6 @@ OPTIMIZER_OUT_OF_MEMORY = (
     "out of memory in the optimizer's state; try --optimizer adamw-8bit (a quarter of AdamW's), or a smaller model"
 )
 EVALUATION_OUT_OF_MEMORY = "out of memory in the evaluation; lower --eval-batch-size"
-# How the CPU's libraries say it: torch's allocator, oneDNN, the C++ runtime, the system.
-_WORDS = ("DefaultCPUAllocator", "bad_alloc", "could not create a memory", "Cannot allocate memory", "out of memory")
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -28,13 +28,6 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a type for it; on the CPU it is a RuntimeError that names itself, or Python's own."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -78,15 +71,27 @@ def used_memory(device: torch.device) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def room(device: torch.device) -> int:
-    """Bytes that this process can still take: of the GPU, or of the machine, the container and its own limit."""
+def release(device: torch.device) -> None:
+    """Gives back what the allocator keeps of freed memory, so that a smaller piece finds room."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def room(device: torch.device, sharers: int = 1) -> int:
+    """Bytes that this process can still take: of the GPU; or of the machine and container, with `sharers`, and of its own limit."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info()
         return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
     import psutil
 
-    found = [psutil.virtual_memory().available, _room_of_group(), _room_of_address_space()]
-    return max(0, min(bytes_ for bytes_ in found if bytes_ is not None))
+    shared = [psutil.virtual_memory().available, _room_of_group()]
+    found = [count // sharers for count in shared if count is not None]
+    own = _room_of_address_space()
+    return max(0, min([*found, own] if own is not None else found))
 
 
 def _room_of_group() -> int | None:
@@ -102,12 +107,18 @@ def _room_of_group() -> int | None:
     return None
 
 
+def address_space_limited() -> bool:
+    """Whether the shell or the batch system limits it (`ulimit -v`)."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
 def _room_of_address_space() -> int | None:
     import resource
 
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     size = _status("VmSize")
-    return None if limit == resource.RLIM_INFINITY or size is None else limit - size
+    return resource.getrlimit(resource.RLIMIT_AS)[0] - size if address_space_limited() and size is not None else None
 
 
 def _status(name: str) -> int | None:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from recipes import checkpoint
-from recipes.memory import is_out_of_memory, room
+from recipes.memory import room
+from tasks.errors import is_out_of_memory
 from tasks.files import folder_bytes
 
 

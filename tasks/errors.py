@@ -31,6 +31,25 @@ class OutOfMemory(ToolError):
     exit_code = 4
 
 
+# How torch's allocator, oneDNN, the C++ runtime and the loader of libraries say that memory is full.
+_FULL = (
+    "DefaultCPUAllocator",
+    "bad_alloc",
+    "could not create a memory",
+    "could not create a primitive",
+    "Cannot allocate memory",
+    "out of memory",
+    "failed to map segment",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library's error says so: CUDA and Python have a type for it, the CPU's libraries only words."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, (RuntimeError, ImportError)) and any(word in str(error) for word in _FULL)
+
+
 class OutOfDisk(ToolError):
     """Too little room, seen before the start or at the moment of writing."""
 
