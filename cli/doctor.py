@@ -42,11 +42,9 @@ def doctor(
 
 def _text(findings: list[Finding]) -> str:
     """Mends stand below the table, each on a line of its own, so that they can be copied whole."""
-    from rich.markup import escape
-
     from recipes.tables import table
 
-    rows = [[finding.verdict, finding.name, escape(finding.found)] for finding in findings]
+    rows = [[finding.verdict, finding.name, finding.found] for finding in findings]
     mends = [
         f"{finding.verdict}  {finding.name}: {finding.mend}"
         for verdict in ("stop", "warn")

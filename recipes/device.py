@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import warnings
 
 import torch
 from accelerate import Accelerator
 
+from recipes import cgroup
 from recipes.memory import address_space_limited
 from recipes.options import TrainOptions
 from tasks.errors import ConfigError
@@ -17,8 +19,7 @@ from tasks.errors import ConfigError
 def make_accelerator(config: TrainOptions) -> Accelerator:
     """Accelerate on the best device, in the precision asked for."""
     use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
     if use_cpu:
         keep_memory()
     precision = config.mixed_precision
@@ -35,10 +36,17 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
     return Accelerator(mixed_precision=precision, cpu=use_cpu)
 
 
-def pick_device(cpu: bool, threads: int | None) -> torch.device:
-    """The device for inference."""
+def set_threads(threads: int | None) -> None:
+    """As many threads as asked for, else no more than the container's share of the processors lets run at once."""
     if threads:
         torch.set_num_threads(threads)
+    elif "OMP_NUM_THREADS" not in os.environ and cgroup.usable_cpus() < torch.get_num_threads():
+        torch.set_num_threads(cgroup.usable_cpus())
+
+
+def pick_device(cpu: bool, threads: int | None) -> torch.device:
+    """The device for inference."""
+    set_threads(threads)
     if torch.cuda.is_available() and not cpu:
         return torch.device("cuda")
     if torch.backends.mps.is_available() and not cpu:

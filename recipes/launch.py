@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from recipes import accelerate_file
+from recipes import accelerate_file, cgroup
 from recipes.options import TrainOptions
 from tasks.errors import ToolError
 
@@ -158,7 +158,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     world = config.num_processes * config.num_machines
     rank = config.machine_rank * config.num_processes + local
-    threads = config.threads or max(1, (os.cpu_count() or 1) // config.num_processes)
+    threads = config.threads or max(1, cgroup.usable_cpus() // config.num_processes)
     environment = {
         **os.environ,
         **accelerate_file.settings(config),

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 
+from recipes import cgroup
 from recipes.work import Batch
 
 OUT_OF_MEMORY = (
@@ -88,23 +89,11 @@ def room(device: torch.device, sharers: int = 1) -> int:
         return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
     import psutil
 
-    shared = [psutil.virtual_memory().available, _room_of_group()]
-    found = [count // sharers for count in shared if count is not None]
+    group = cgroup.memory_limit()
+    shared = [psutil.virtual_memory().available, *([group.room] if group is not None else [])]
+    found = [count // sharers for count in shared]
     own = _room_of_address_space()
     return max(0, min([*found, own] if own is not None else found))
-
-
-def _room_of_group() -> int | None:
-    """What the container's limit leaves (cgroup 2, then 1); cached files don't count, they give way. None without a limit."""
-    for folder, limit, used, cached in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        root = Path(folder)
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            stat = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
-            return int((root / limit).read_text()) - int((root / used).read_text()) + int(stat[cached])
-    return None
 
 
 def address_space_limited() -> bool:

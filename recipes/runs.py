@@ -11,6 +11,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,13 +90,16 @@ class Run:
     def acquire(self) -> bool:
         """Takes the run for this process; False where a living process has it."""
         handle = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - held until the process ends
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            return False
-        self.lock = handle
-        return True
+        for _ in range(3):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(0.05)  # who only looks whether a run is alive has it for a moment
+            else:
+                self.lock = handle
+                return True
+        handle.close()
+        return False
 
 
 def identity(recipe: str, config: Any) -> str:
@@ -183,6 +187,10 @@ def check_resumable(run: Run, recipe: str, config: Any) -> None:
         raise ConfigError(
             f"--resume: {run.path} was started with other options ({'; '.join(differing)}); "
             f"give the same, or start a new run without --resume"
+        )
+    if run.status().get("state") == "finished" and not any(run.checkpoints.glob("step-*")):
+        raise ConfigError(
+            f"--resume: {run.path} is finished and its checkpoints were pruned; train on from {run.model} by --model"
         )
     if not run.acquire():
         raise ToolError(f"--resume: {run.path} is being written by a living process; wait for it or stop it")

@@ -115,6 +115,20 @@ def say_estimate(estimate: Estimate, config: TrainOptions, session: Session) -> 
     return {**estimate.as_dict(), **money, "free_bytes": free, "text": text}
 
 
+def measured(config: TrainOptions, session: Session, outcome: Outcome) -> dict[str, Any]:
+    """What the run took until now, for status.json, in the estimate's terms."""
+    seconds = round(outcome.seconds + time.monotonic() - outcome.ended, 3)
+    price = config.price_per_hour
+    cost = {"cost": round(seconds / 3600 * price, 4)} if price is not None else {}
+    taken = {
+        "seconds": seconds,
+        "memory_bytes": max(outcome.memory_bytes, peak_memory(session.accelerator.device)),
+        "disk_bytes": max(outcome.disk_bytes, folder_bytes(session.run.path)),
+        **cost,
+    }
+    return {"seconds": seconds, "measured": taken, **cost}
+
+
 def close(
     config: TrainOptions, session: Session, outcome: Outcome, write: Callable[[], dict[str, Any]], score: str
 ) -> dict[str, Any]:
@@ -125,28 +139,18 @@ def close(
     """
     run, summary = session.run, {}
     if session.accelerator.is_main_process:
+        # The report shows it; the run is finished only when that is written too.
+        run.update(step=outcome.steps, best_step=outcome.best_step, score=score, **measured(config, session, outcome))
         summary = write()
+        found = measured(config, session, outcome)
+        run.update(state="finished", metrics=summary["metrics"], **found)
         estimate = run.status().get("estimate", {})
-        seconds = round(outcome.seconds + time.monotonic() - outcome.ended, 3)
-        price = config.price_per_hour
-        cost = {"cost": round(seconds / 3600 * price, 4)} if price is not None else {}
-        measured = {
-            "seconds": seconds,
-            "memory_bytes": max(outcome.memory_bytes, peak_memory(session.accelerator.device)),
-            "disk_bytes": max(outcome.disk_bytes, folder_bytes(run.path)),
-            **cost,
+        summary |= {
+            "steps": outcome.steps,
+            "seconds": found["seconds"],
+            "estimated_seconds": estimate.get("seconds"),
+            "notes": outcome.notes,
         }
-        run.update(
-            state="finished",
-            step=outcome.steps,
-            seconds=seconds,
-            best_step=outcome.best_step,
-            score=score,
-            metrics=summary["metrics"],
-            measured=measured,
-            **cost,
-        )
-        summary |= {"steps": outcome.steps, "seconds": seconds, "estimated_seconds": estimate.get("seconds")}
         if config.push_to_hub:
             url = hub.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
             run.update(pushed=url)

@@ -21,7 +21,7 @@ def table(columns: list[str], rows: list[list[Any]]) -> str:
         grid.add_row(*["" if cell is None else _cell(cell) for cell in row])
     out = StringIO()
     width = None if sys.stdout.isatty() else 160
-    console = Console(file=out, width=width, force_terminal=sys.stdout.isatty(), highlight=False)
+    console = Console(file=out, width=width, force_terminal=sys.stdout.isatty(), highlight=False, markup=False)
     console.print(grid)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))
 

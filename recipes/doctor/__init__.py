@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from recipes.cgroup import cpu_quota
 from recipes.doctor import disk, gpu, machine, network, packages
-from recipes.doctor.cgroup import cpu_quota
 from recipes.doctor.findings import Finding, warn, worst
 from recipes.doctor.gpu import GpuFacts
 from recipes.doctor.probes import LIMIT_SECONDS, Probes, Unanswered

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from recipes.doctor import cgroup
+from recipes import cgroup
 from recipes.doctor.findings import Finding, ok, stop, warn
 from recipes.progress import size
 

@@ -98,9 +98,9 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         write_card(folder, card)
 
     write_folder(run.model, fill)
-    run.update(state="finished", seconds=round(outcome.seconds, 3), step=outcome.steps)
     write_report(
         run.path,
+        state="finished",
         title=f"VQA · {config.model} on {config.data}",
         headline=headline,
         sections=sections(parts.eval_questions, outcome.metrics, parts.vocabulary.answers),
@@ -110,9 +110,6 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         "model": str(run.model),
         "report": str(run.path / "report.html"),
         "metrics": {key: value for key, value in figures.items() if not key.startswith("by_")},
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 3),
-        "notes": outcome.notes,
     }
 
 

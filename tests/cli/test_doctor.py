@@ -13,7 +13,8 @@ import pytest
 from huggingface_hub import constants
 from packaging.version import Version
 
-from recipes.doctor import cgroup, disk, gpu, machine, network, packages, probes, wheels
+from recipes import cgroup
+from recipes.doctor import disk, gpu, machine, network, packages, probes, wheels
 from recipes.doctor.gpu import Gpu, GpuFacts
 from recipes.doctor.probe import holders
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,13 @@ def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
         if quota.isdigit() and period.isdigit() and int(quota) and int(period):  # not "max", "-1" or "None"
             found.append(int(quota) / int(period))
     return min(found, default=None)
+
+
+def usable_cpus() -> int:
+    """How many threads this process can have at work at once."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return max(1, allowed if quota is None else min(allowed, math.floor(quota)))
 
 
 def _folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
