@@ -20,7 +20,7 @@ from typing import Any
 from recipes import wandb_tools
 from recipes.progress import print_line
 from recipes.runs import Run
-from tasks.errors import ConfigError, Preempted
+from tasks.errors import ConfigError, Preempted, ToolError
 from tasks.files import disk_errors, remove_tree, sync_tree
 
 Line = dict[str, Any]
@@ -172,9 +172,9 @@ class _Wandb:
     def _init(self, log: Path, given: dict[str, Any], *, resuming: bool) -> Any:
         settings = wandb_tools.settings(self._wandb)
         try:
-            with wandb_tools.drawing_into(log):
+            with disk_errors(log.parent / "wandb"), wandb_tools.drawing_into(log):
                 return self._wandb.init(**given, resume="allow", settings=settings)
-        except Preempted:
+        except ToolError:
             raise
         except Exception as error:
             why = wandb_tools.brief(error)
