@@ -21,6 +21,7 @@ from benchmarks.common import DATA, BenchmarkFailed, Options, say
 # name -> (module with a function `bench(Options) -> dict`, what it compares)
 BENCHMARKS = {
     "vqa": ("benchmarks.vqa", "tool train vqa against the transformers guide to visual question answering"),
+    "checkpoint": ("benchmarks.checkpoint", "what a checkpoint a minute costs, beside Accelerator.save_state"),
 }
 
 
