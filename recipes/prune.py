@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -14,10 +13,8 @@ from typing import Any
 from recipes import overview
 from recipes.runs import UNFINISHED, Run
 from tasks.errors import ToolError
-from tasks.files import disk_errors, folder_bytes, remove_tree
+from tasks.files import LEFTOVER, disk_errors, folder_bytes, remove_tree
 
-# What files and folders are called while they are written or removed; one that is still there was left by a killed process.
-LEFTOVER = re.compile(r"\..+\.(part|old)")
 HELD = "a living process has it"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ from typing import Any
 
 from recipes.config import read_yaml, result_options, to_yaml
 from tasks.errors import ConfigError, ToolError
-from tasks.files import disk_errors, write_json, write_text
+from tasks.files import LEFTOVER, disk_errors, remove_leftovers, write_json, write_text
 
 UNFINISHED = {"running", "preempted", "failed"}
 
@@ -133,13 +134,11 @@ def create(output_dir: str | Path, recipe: str, config: Any, label: str = "") ->
     stem = "-".join(
         part for part in (recipe, label, datetime.datetime.now().strftime("%Y%m%d-%H%M"), digest[:4]) if part
     )
+    facts = environment()
     with disk_errors(Path(output_dir)):
-        path = _unused(Path(output_dir), stem)
-        path.mkdir(parents=True)
-    run = Run(path)
-    run.acquire()
-    write_text(path / "config.yaml", to_yaml(config, recipe))
-    write_json(path / "environment.json", environment())
+        run = _take_folder(Path(output_dir), stem, f"{recipe}-*-{digest[:4]}*")
+    write_text(run.path / "config.yaml", to_yaml(config, recipe))
+    write_json(run.path / "environment.json", facts)
     run.update(recipe=recipe, state="running", identity=digest, started=_now(), step=0, seconds=0.0)
     return run
 
@@ -198,6 +197,8 @@ def check_resumable(run: Run, recipe: str, config: Any) -> None:
 
 def take_up(run: Run, recipe: str, config: Any) -> Run:
     """Notes that a run goes on, with the options of now: those that don't change the result may be others."""
+    remove_leftovers(run.path)
+    remove_leftovers(run.checkpoints)
     run.update(state="running", resumed=int(run.status().get("resumed", 0)) + 1)
     write_text(run.path / "config.yaml", to_yaml(config, recipe))
     return run
@@ -275,11 +276,23 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
-def _unused(folder: Path, stem: str) -> Path:
-    path, number = folder / stem, 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}", number + 1
-    return path
+def _take_folder(folder: Path, stem: str, like: str) -> Run:
+    """A new folder, taken for this process; or one that the same command had only begun to fill when it was killed."""
+    begun = (path for path in sorted(folder.glob(like)) if _only_begun(path))
+    new = (folder / (f"{stem}-{number}" if number > 1 else stem) for number in itertools.count(1))
+    for path in itertools.chain(begun, (path for path in new if not path.exists())):
+        path.mkdir(parents=True, exist_ok=True)
+        run = Run(path)
+        # Another process may have been quicker, or even be done.
+        if run.acquire() and not run.status():
+            remove_leftovers(path)
+            return run
+    raise AssertionError("numbers have no end")
+
+
+def _only_begun(path: Path) -> bool:
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
+    return all(name in (".lock", "config.yaml", "environment.json") or LEFTOVER.fullmatch(name) for name in names)
 
 
 def _processor() -> str:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from typing import IO, Any
 
 from tasks.errors import OutOfDisk, ToolError
 
+# What files and folders are called while they are written or removed; one that is still there was left by a killed process.
+LEFTOVER = re.compile(r"\..+\.(part|old)")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -128,6 +131,15 @@ def remove_tree(path: Path) -> None:
     import shutil
 
     shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left half-written in a folder (not below it); nobody may be writing there."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if LEFTOVER.fullmatch(path.name) and path.is_dir():
+            remove_tree(path)
+        elif LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _swap(aside: Path, path: Path) -> None:
