@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -73,20 +74,31 @@ def place(tmp_path):
         file = tmp_path / "bin" / name
         file.write_text(text.format(python=sys.executable, place=str(tmp_path)))
         file.chmod(0o755)
-    return tmp_path
+    yield tmp_path
+    for process in STARTED:  # a test that failed may leave some
+        if process.poll() is None:
+            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                one.kill()
+    STARTED.clear()
 
 
-def start(place, script, *arguments, codes, **environment):
+STARTED = []
+
+
+def start(place, script, *arguments, codes, how=(), **environment):
     (place / "codes").write_text(codes)
     path = f"{place / 'bin'}:{os.environ['PATH']}"
-    return subprocess.Popen(
+    process = subprocess.Popen(
         ["bash", str(SCRIPTS / script), *arguments],
         cwd=place,
         env={**os.environ, "PATH": path, "SPOT_PAUSE": "0", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **dict(how),
     )
+    STARTED.append(process)
+    return process
 
 
 def ended(process):
@@ -150,18 +162,10 @@ def test_a_signal_to_the_spot_loop_reaches_the_command_once_and_ends_both(place,
 
 def test_ctrl_c_on_the_terminal_reaches_the_command_once(place):
     """The terminal sends SIGINT to all of its foreground group; a second one would end the tool without a checkpoint."""
-    (place / "codes").write_text("wait 0")
-    path = f"{place / 'bin'}:{os.environ['PATH']}"
-    process = subprocess.Popen(
-        ["bash", str(SCRIPTS / "spot.sh"), "tool"],
-        cwd=place,
-        env={**os.environ, "PATH": path},
-        start_new_session=True,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start(place, "spot.sh", "tool", codes="wait 0", how={"start_new_session": True})
     when(lambda: waiting(place))
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(30) == 75
+    assert ended(process)[0] == 75
     assert signals(place) == ["SIGINT"]
 
 
