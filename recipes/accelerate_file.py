@@ -38,7 +38,7 @@ def apply(config: C) -> C:
 
 
 def settings(config: TrainOptions) -> dict[str, str]:
-    """The environment that `accelerate launch` would give its workers for FSDP and the like."""
+    """The environment that `accelerate launch` would give its workers: which GPUs, torch's compiler."""
     if not config.accelerate_config:
         return {}
     from accelerate.utils.launch import prepare_multi_gpu_env
@@ -47,7 +47,7 @@ def settings(config: TrainOptions) -> dict[str, str]:
     args.main_process_port = 0
     made = prepare_multi_gpu_env(args)
     # Threads, ranks and addresses are the launcher's; the precision has been taken into the options.
-    ours = ("FSDP_", "ACCELERATE_", "TORCH_", "CUDA_VISIBLE_DEVICES")
+    ours = ("ACCELERATE_", "TORCH_", "CUDA_VISIBLE_DEVICES")
     return {
         name: value
         for name, value in made.items()
@@ -61,10 +61,10 @@ def _read(file: str) -> Any:
             f"--accelerate-config: there is no file {file}; `accelerate config --config_file {file}` writes one"
         )
     kind = str(read_yaml(file).get("distributed_type", "NO")).upper()
-    if kind in ("DEEPSPEED", "MEGATRON_LM", "TP"):
+    if kind not in ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU"):
         raise ConfigError(
-            f"--accelerate-config: {file} asks for {kind}, which is not offered: its engine owns the steps, so neither exact resume "
-            f"nor smaller pieces would hold; FSDP (fsdp_version: 2) shards the same and keeps both"
+            f"--accelerate-config: {file} asks for {kind}, which is not offered yet: checkpoints of a model in shards are not "
+            f"written; take distributed_type MULTI_GPU, with --gradient-checkpointing and --optimizer adamw-8bit where memory is short"
         )
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 

@@ -236,6 +236,11 @@ def prune(folder: Path, keep: int, also: set[int], newest: int | None = None) ->
         remove_tree(leftover)
 
 
+def go_back(folder: Path, step: int) -> None:
+    """Drops the checkpoints of steps after `step`: the run goes another way from there."""
+    prune(folder, len(all_in(folder)), set(), step)
+
+
 def count_bytes(tensors: dict[str, torch.Tensor]) -> int:
     """The bytes of some tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -303,7 +303,7 @@ def check_disk(estimate: Estimate, run: Path, keep: int) -> None:
     Raises:
         OutOfDisk: with the sum.
     """
-    written = folder_bytes(run) if run.exists() else 0
+    written = folder_bytes(run / "checkpoints")
     free = free_bytes(run)
     if estimate.disk_bytes <= free + written:
         return

@@ -393,7 +393,10 @@ class Loop:
                 raise ConfigError(
                     f"--resume: {self.start_from} is not whole ({trouble}); give {self.run.path} for the newest"
                 )
-            return checkpoint.read(self.start_from)
+            found = checkpoint.read(self.start_from)
+            checkpoint.go_back(self.run.checkpoints, int(found.state["step"]))
+            self.run.update(went_back_to=self.start_from.name)
+            return found
         path, notes = checkpoint.newest_whole(self.run.checkpoints)
         for note in notes:
             print_line(note)

@@ -141,7 +141,10 @@ class TrainOptions:
         None, "HOST:PORT of machine 0, with several machines.", panel=MACHINE, affects_result=False
     )
     accelerate_config: str | None = option(
-        None, "An `accelerate config` file, for FSDP or DeepSpeed.", panel=MACHINE, affects_result=False
+        None,
+        "What `accelerate config` wrote: processes, machines, precision, GPUs.",
+        panel=MACHINE,
+        affects_result=False,
     )
     cpu: bool = option(False, "Train on the CPU even where there is a GPU.", panel=MACHINE)
     threads: int | None = option(

@@ -163,10 +163,13 @@ def open_to_resume(path: str | Path) -> tuple[Run, Path | None]:
     """
     given = Path(path)
     if given.parent.name == "checkpoints" and (given.parent.parent / "status.json").exists():
+        run = Run(given.parent.parent)
+        if run.status().get("went_back_to") == given.name:
+            return run, None  # the same command run again: on from the newest since
         if not given.is_dir():
             there = ", ".join(sorted(step.name for step in given.parent.glob("step-*"))) or "none"
             raise ConfigError(f"--resume: there is no checkpoint {given}; there are: {there}")
-        return Run(given.parent.parent), given
+        return run, given
     if not given.exists():
         raise ConfigError(f"--resume: there is no {given}; see `tool runs list`")
     return open_run(given), None

@@ -48,6 +48,10 @@ def tool(*args, env=None, cwd=None):
         ["runs", "list", "--help"],
         ["runs", "show", "--help"],
         ["runs", "push", "--help"],
+        ["runs", "compare", "--help"],
+        ["runs", "report", "--help"],
+        ["runs", "prune", "--help"],
+        ["doctor", "--help"],
         ["train", "vqa", "--model", "tiny", "--print-config"],
     ],
 )

@@ -3,17 +3,20 @@
 import dataclasses
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from recipes import checkpoint, runs
 from recipes.interrupts import Interrupts
 from recipes.loop import Loop
 from recipes.optimizers import decay_groups
 from recipes.options import TrainOptions
+from recipes.session import pick_run
 from recipes.steps import shares
 from recipes.work import Work
 from tasks.errors import Preempted, ToolError
@@ -260,3 +263,181 @@ def test_a_resume_that_would_change_the_result_is_refused_with_the_difference(tm
     with pytest.raises(ToolError, match=r"learning-rate: 0\.01 there, 0\.02 here"):
         runs.check_resumable(run, "test", dataclasses.replace(config, learning_rate=0.02))
     runs.check_resumable(run, "test", dataclasses.replace(config, log_steps=5))
+
+
+def test_a_run_that_goes_back_to_a_checkpoint_drops_the_later_ones_and_ends_the_same(tmp_path):
+    _, _, expected = train(options(tmp_path / "whole"), work(dropout=0.3))
+    config = options(tmp_path / "cut", checkpoint_steps=3, keep_checkpoints=9)
+    run = runs.create(config.output_dir, "test", config)
+    with pytest.raises(Preempted):
+        train(config, work(dropout=0.3, stopper=Stopper(25)), run)
+    older = checkpoint.all_in(run.checkpoints)[1]
+    run.lock.close()
+    config = dataclasses.replace(config, resume=str(older))
+    again, start_from = pick_run("test", config, "")
+    assert start_from == older
+    task = work(dropout=0.3)
+    with Interrupts() as interrupts:
+        loop = Loop(task, config, again, Accelerator(cpu=True), interrupts, start_from)
+        loop._restore()
+        assert checkpoint.all_in(run.checkpoints)[-1] == older
+        loop.start_from = None
+        loop.train()
+    assert same(task.model, expected)
+    again.lock.close()
+    assert pick_run("test", config, "")[1] is None  # run again after a stop, it goes on from the newest
+
+
+def test_more_epochs_go_on_where_the_schedule_does_not_depend_on_them(tmp_path):
+    steady = {"lr_scheduler": "constant", "warmup_steps": 2}
+    _, _, expected = train(options(tmp_path / "whole", epochs=4, **steady), work(dropout=0.3))
+    config = options(tmp_path / "cut", epochs=2, **steady)
+    run, _, _ = train(config, work(dropout=0.3))
+    run.lock.close()
+    longer = dataclasses.replace(config, epochs=4, resume=str(run.path))
+    runs.check_resumable(run, "test", longer)
+    run, outcome, model = train(longer, work(dropout=0.3), run)
+    assert outcome.steps == 28
+    assert outcome.best_step == 28
+    assert same(model, expected)
+    shorter = dataclasses.replace(longer, epochs=1)
+    with pytest.raises(ToolError, match="is at step 28 already, past the 7 asked for"):
+        train(shorter, work(dropout=0.3), run)
+    run.lock.close()
+    other = options(tmp_path / "other", epochs=4)  # a schedule that ends with the run
+    begun = runs.create(other.output_dir, "test", other)
+    with pytest.raises(ToolError, match="epochs: 4 there, 5 here"):
+        runs.check_resumable(begun, "test", dataclasses.replace(other, epochs=5))
+
+
+def test_other_data_are_refused(tmp_path):
+    config = options(tmp_path, checkpoint_steps=3)
+    run = runs.create(config.output_dir, "test", config)
+    with pytest.raises(Preempted):
+        train(config, work(stopper=Stopper(20)), run)
+    other = work()
+    other.data = "another digest"
+    with pytest.raises(ToolError, match="began with other data") as caught:
+        train(config, other, run)
+    assert caught.value.exit_code == 2
+
+
+def test_a_damaged_best_checkpoint_is_not_loaded(tmp_path):
+    task = work()
+    values = iter([1.0, 2.0, 3.0])
+    task.evaluate = lambda model, evaluator: {"error": next(values, 4.0), "n": 1}
+    config = options(tmp_path, epochs=3)
+    run = runs.create(config.output_dir, "test", config)
+    kept = Loop._take_best
+
+    def damaged(self):
+        (run.checkpoints / "step-00000007" / "model.safetensors").write_bytes(b"torn")
+        return kept(self)
+
+    Loop._take_best = damaged
+    try:
+        _, outcome, _ = train(config, task, run)
+    finally:
+        Loop._take_best = kept
+    assert outcome.best_step == 21
+    assert outcome.metrics["error"] == 4.0  # measured anew: the model is that of the end
+    assert "is not whole (model.safetensors has 4 of" in outcome.notes[0]
+
+
+@pytest.mark.parametrize("limit", [1, 5, 24, 37])
+def test_the_largest_batch_that_fits_is_found_and_kept_by_a_resume(tmp_path, limit):
+    def hungry(task):
+        plain = task.loss
+
+        def loss(model, batch):
+            if len(batch["x"]) > limit:
+                raise torch.OutOfMemoryError("as the allocator would")
+            return plain(model, batch)
+
+        task.loss = loss
+        return task
+
+    config = options(tmp_path, batch_size="auto", checkpoint_steps=1)
+    run = runs.create(config.output_dir, "test", config)
+    task = hungry(work())
+    plain = task.evaluate
+
+    def stopped(model, evaluator):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plain(model, evaluator)
+
+    task.evaluate = stopped
+    with pytest.raises(Preempted):
+        train(config, task, run)
+    found = run.status()["estimate"]["batch_size"]
+    assert limit - max(1, limit // 8) < found <= limit
+    newest, _ = checkpoint.newest_whole(run.checkpoints)
+    run, outcome, _ = train(config, work(), run)  # with room for more, it stays what it was
+    assert outcome.steps == 4 * -(-N // found)
+    assert newest is not None
+
+
+def test_an_evaluation_that_does_not_fit_is_taken_in_smaller_batches(tmp_path, capsys):
+    _, expected, _ = train(options(tmp_path / "a", epochs=1), work())
+    task = work()
+    plain = task.evaluate
+
+    def hungry(model, evaluator):
+        if evaluator.batch_size > 2:
+            raise torch.OutOfMemoryError("as the allocator would")
+        return plain(model, evaluator)
+
+    task.evaluate = hungry
+    _, outcome, _ = train(options(tmp_path / "b", epochs=1), task)
+    assert outcome.metrics["error"] == pytest.approx(expected.metrics["error"], abs=1e-6)
+    assert "evaluation didn't fit: 2 examples at once" in capsys.readouterr().err
+
+
+def test_a_dry_run_changes_and_writes_nothing(tmp_path):
+    task, untouched = work(dropout=0.3), work(dropout=0.3).model
+    config = options(tmp_path, price_per_hour=3600.0)
+    with Interrupts() as interrupts:
+        run = runs.Run(tmp_path / "none")
+        loop = Loop(task, config, run, Accelerator(cpu=True), interrupts)
+        estimate = loop.dry_run()
+    assert same(task.model, untouched)
+    assert not loop.optimizer.optimizer.state
+    assert list(tmp_path.iterdir()) == []
+    assert (estimate.steps, estimate.batch_size, estimate.micro_batch_size) == (28, 8, 8)
+    weights = sum(parameter.numel() * 4 for parameter in untouched.parameters())
+    assert estimate.model_bytes == weights
+    assert 3 * weights <= estimate.checkpoint_bytes <= 3 * weights + 64
+    assert estimate.cost(config.price_per_hour) == pytest.approx(estimate.seconds)
+
+
+def test_too_small_a_disk_is_exit_5_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("recipes.estimate.free_bytes", lambda path: 1000)
+    with pytest.raises(
+        ToolError, match=r"the run needs 8\.0 MB: 3 checkpoints of .* has 1\.0 kB free\. Free some"
+    ) as caught:
+        train(options(tmp_path), work())
+    assert caught.value.exit_code == 5
+    _, outcome, _ = train(options(tmp_path / "b", check_disk=False), work())
+    assert outcome.steps == 28
+
+
+def test_a_disk_that_fills_later_is_exit_5_and_the_last_checkpoint_loads(tmp_path, monkeypatch):
+    _, _, expected = train(options(tmp_path / "whole"), work(dropout=0.3))
+    config = options(tmp_path / "cut", checkpoint_steps=3)
+    run = runs.create(config.output_dir, "test", config)
+    plain, writes = checkpoint.save_file, []
+
+    def full(tensors, path):
+        writes.append(path)
+        if len(writes) > 4:
+            Path(path).write_bytes(b"half")
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        plain(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(ToolError, match="no space left on the disk while writing") as caught:
+        train(config, work(dropout=0.3), run)
+    assert caught.value.exit_code == 5
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000006"]
+    monkeypatch.setattr(checkpoint, "save_file", plain)
+    assert same(train(config, work(dropout=0.3), run)[2], expected)
