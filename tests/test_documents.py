@@ -49,7 +49,7 @@ def test_every_flag_in_the_documents_exists():
         "--show-completion",
     }
     known |= {"--metric", "--predictions", "--references", "--output", "--to", "--private", "--output-dir"}
-    known |= {"--older-than", "--unfinished", "--runs", "--yes", "--offline"}
+    known |= {"--older-than", "--unfinished", "--runs", "--yes", "--offline", "--env"}
     for recipe in recipes().values():
         for part in ("Train", "Eval", "Predict", "Data", "Sample"):
             known |= {info.flag for info in options_of(recipe.part(part))}

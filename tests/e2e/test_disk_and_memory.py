@@ -132,10 +132,10 @@ def test_too_small_a_disk_is_told_before_the_first_step(tmp_path, disk):
     folder, _ = disk
     done = tool(*SMALL, "--output-dir", folder, cwd=tmp_path, code=5)
     last = done.stderr.splitlines()[-1]
-    # Three checkpoints of 7.6 MB, the model of 3.6 MB, 8 MB for the rest; about 21 MB are free.
+    # Three checkpoints of 7.6 MB, the model of 3.6 MB, 8 MB for the rest; the disk has 21 MB.
     assert re.match(
         r"error: the run needs 34\.\d MB: 3 checkpoints of 7\.\d MB \(.*\), model 3\.\d MB, report and logs 8\.0 MB; "
-        rf"{re.escape(str(folder))} has 20\.\d MB free\. .*tool runs prune.*--output-dir.*--no-check-disk",
+        rf"{re.escape(str(folder))} has 2[01]\.\d MB free\. .*tool runs prune.*--output-dir.*--no-check-disk",
         last,
     ), done.stderr
     (run,) = folder.iterdir()
