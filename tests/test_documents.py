@@ -52,7 +52,9 @@ def test_every_flag_in_the_documents_exists():
     known |= {"--older-than", "--unfinished", "--runs", "--yes", "--offline", "--env"}
     for recipe in recipes().values():
         for part in ("Train", "Eval", "Predict", "Data", "Sample"):
-            known |= {info.flag for info in options_of(recipe.part(part))}
+            infos = options_of(recipe.part(part))
+            known |= {info.flag for info in infos}
+            known |= {f"--no-{info.flag[2:]}" for info in infos if info.type is bool}
     known |= {"--only", "--pairs", "--quick"}  # of scripts/bench.py
     checked = 0
     for page in PAGES:
