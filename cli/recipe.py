@@ -115,10 +115,10 @@ def _parameter(info: OptionInfo, positional: bool) -> inspect.Parameter:
             list[str] | None, typer.Argument(help=text, metavar=f"[{info.name.upper()}]...", show_default=False)
         ]
     elif info.type is bool:
-        declared = (info.flag, f"--no-{info.name.replace('_', '-')}")
+        declared = f"{info.flag}/--no-{info.name.replace('_', '-')}"
         kind = Annotated[
             bool | None,
-            typer.Option(*declared, help=_help(info), rich_help_panel=info.metadata["panel"], show_default=False),
+            typer.Option(declared, help=_help(info), rich_help_panel=info.metadata["panel"], show_default=False),
         ]
     else:
         kind = Annotated[
