@@ -145,6 +145,12 @@ def test_too_small_a_disk_is_told_before_the_first_step(tmp_path, disk):
     assert leftovers(run) == []
 
 
+def test_the_check_of_the_disk_can_be_left_out(tmp_path):
+    for flags, value in (([], True), (["--check-disk"], True), (["--no-check-disk"], False)):
+        done = tool(*SMALL, *flags, "--print-config", cwd=tmp_path)
+        assert yaml.safe_load(done.stdout)["check_disk"] is value
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["4m", "9m", "20m"])
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tmp_path, disk, finished, size):
