@@ -303,7 +303,8 @@ def test_other_data_are_refused(tmp_path):
     rows = ["image,question,answer"]
     for number in range(60):
         name = list(colours)[number % 3]
-        Image.new("RGB", (40, 40), colours[name]).save(tmp_path / f"{number}.png")
+        image = Image.effect_noise((40, 40), 10 + number).convert("RGB")  # no two are alike: those would stay together
+        Image.blend(image, Image.new("RGB", image.size, colours[name]), 0.7).save(tmp_path / f"{number}.png")
         rows.append(f"{number}.png,what colour is it?,{name}")
     data = tmp_path / "data.csv"
     data.write_text("\n".join(rows) + "\n")
