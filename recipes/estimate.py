@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from recipes import checkpoint
 from recipes.memory import (
@@ -30,13 +31,13 @@ from recipes.options import TrainOptions
 from recipes.progress import duration, size
 from recipes.steps import seed_everything, shares
 from recipes.together import any_of
-from recipes.work import Batch, Work
+from recipes.work import Batch, Evaluator, Work
 from tasks.errors import OutOfDisk, OutOfMemory, is_out_of_memory
 from tasks.files import folder_bytes, free_bytes
 
-PROBES = 3
+PROBES, EVALUATED = 3, 2
 # What the end of a run takes beside the loop: the best weights loaded again, the report with its pictures.
-END_SECONDS, END_BYTES = 4.0, 60_000_000
+END_SECONDS = 4.0
 # The report, the model card, predictions and logs.
 OUTPUT_BYTES = 8_000_000
 # Bytes a second that a checkpoint takes from training on a CPU: copied, hashed and written beside it.
@@ -76,6 +77,10 @@ class Estimate:
         return asdict(self)
 
 
+class _Enough(Exception):
+    """So many rounds of evaluation tell what one takes."""
+
+
 class Probe:
     """Tries batches with gradients and the optimizer's state in place, as in training, and leaves all as it was.
 
@@ -108,8 +113,7 @@ class Probe:
         self.optimizer_seconds = 0.0
         self.state_bytes = 0
         self.peak = 0
-        self.seconds: list[float] = []
-        self.timed = 0
+        self.step_seconds = self.fill_seconds = self.per_evaluated = 0.0
 
     def __enter__(self) -> Probe:
         self._buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
@@ -175,18 +179,17 @@ class Probe:
         self, batch_size: int, accumulation: int, steps: int, evaluations: int, seconds_so_far: float
     ) -> Estimate:
         """What `steps` more and `evaluations` take, from the batches timed."""
-        per_example = sum(self.seconds) / max(1, self.timed)
-        # A forward pass takes about a third of forward and backward.
-        evaluation = per_example / 3 * self.work.eval_examples
+        self._try_evaluation()
+        evaluation = self.per_evaluated * self.work.eval_examples
         weights = checkpoint.count_bytes(checkpoint.weights(self.model))
         whole = weights + self.state_bytes
         saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
-        step = float(np.mean(self.seconds)) + self.optimizer_seconds
-        seconds = seconds_so_far + steps * step + evaluations * (evaluation + saving) + END_SECONDS
+        step = self.step_seconds + self.optimizer_seconds
+        seconds = seconds_so_far + steps * step + self.fill_seconds + evaluations * (evaluation + saving) + END_SECONDS
         on_disk = (self.options.keep_checkpoints + 2) * whole
         memory = self._note_peak()
         if self.device.type == "cpu":
-            memory += whole + END_BYTES + self.work.host_bytes()
+            memory += whole + self.work.host_bytes()
         return Estimate(
             steps,
             seconds,
@@ -229,11 +232,53 @@ class Probe:
         typical = _typical(self.work, batch_size)
 
         def attempt() -> bool:
-            self.seconds = [self._time(batch, accumulation) for batch in typical]
-            self.timed = sum(len(batch) for batch in typical)
+            waiting = self.work.host_bytes()
+            passes, first, again = np.transpose([self._time(batch, accumulation) for batch in typical])
+            filled = waiting - self.work.host_bytes()
+            # What loading a batch for the first time takes longer is paid once for each byte that is cached, or else always.
+            self.step_seconds = float(np.mean(passes) + np.mean(again if filled else first))
+            self.fill_seconds = float(np.sum(first - again)) * waiting / filled if filled else 0.0
             return True
 
         return self._everywhere(attempt)
+
+    def _try_evaluation(self) -> None:
+        """A few batches of it, once to fill caches and once for the time; what doesn't fit is cut when it comes to that."""
+        for _ in range(2):
+            rounds = examples = 0
+
+            def check() -> None:
+                nonlocal rounds
+                rounds += 1
+                if rounds > EVALUATED:
+                    raise _Enough
+
+            def count(done: int) -> None:
+                nonlocal examples
+                examples += done
+
+            rank, world = self.accelerator.process_index, self.accelerator.num_processes
+            size = int(self.options.eval_batch_size or 1)
+            evaluator = Evaluator(
+                rank, world, self.device, size, check, gather_object, self.accelerator.autocast, count
+            )
+            self.model.eval()
+            began = time.monotonic()
+            try:
+                with torch.inference_mode():
+                    self.work.evaluate(self.model, evaluator)
+            except _Enough:
+                pass
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                release(self.device)
+            if examples:
+                # The others take their share meanwhile.
+                self.per_evaluated = (time.monotonic() - began) / examples / world
+            else:  # one that tells of no progress; a forward pass takes about a third of forward and backward
+                self.per_evaluated = self.step_seconds / 3 / max(1, int(self.options.eval_batch_size or 1))
+        self._note_peak()
 
     def _everywhere(self, attempt: Callable[[], bool]) -> bool:
         """Whether an attempt succeeds within memory on every process."""
@@ -266,21 +311,31 @@ class Probe:
         return rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device, here)
 
     def _pass(self, numbers: np.ndarray, count: int) -> None:
-        batch: Batch = to_device(self.work.collate(numbers, 0), self.device)
+        self._through(self.work.collate(numbers, 0), count)
+
+    def _through(self, loaded: Batch, count: int) -> None:
+        batch = to_device(loaded, self.device)
         with self.accelerator.autocast():
             losses = self.work.loss(self.model, batch)
         (losses.float().sum() / count).backward()
 
-    def _time(self, batch: np.ndarray, accumulation: int) -> float:
-        """Seconds of loading, forward and backward of this process's share of a batch."""
+    def _time(self, batch: np.ndarray, accumulation: int) -> tuple[float, float, float]:
+        """Seconds that this process's share of a batch takes: forward and backward, loading, loading again."""
         seed_everything(self.options.seed, 0, self.accelerator.process_index)
         self.model.train()
-        began = time.monotonic()
+        passes = first = again = 0.0
         for numbers in self._mine(batch, accumulation):
-            self._pass(numbers, len(batch))
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.monotonic() - began
+            times = [time.monotonic()]
+            for _ in range(2):
+                loaded = self.work.collate(numbers, 0)
+                times.append(time.monotonic())
+            self._through(loaded, len(batch))
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.monotonic())
+            loading, reloading, passing = np.diff(times)
+            first, again, passes = first + loading, again + reloading, passes + passing
+        return passes, first, again
 
     def _mine(self, batch: np.ndarray, accumulation: int) -> list[np.ndarray]:
         mine = shares(batch, self.accelerator.num_processes, accumulation)[self.accelerator.process_index]

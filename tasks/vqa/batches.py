@@ -109,8 +109,11 @@ class VqaBatches:
         return [batches[number] for number in shuffled]
 
     def in_order(self, batch_size: int) -> list[np.ndarray]:
-        """Batches for evaluation: by image shape, text length and image, so that padding is least and images are shared."""
-        return self._cut(np.arange(len(self)), batch_size)
+        """Batches for evaluation: by image shape, text length and image, so that padding is least and images are shared.
+
+        The heaviest come first: what doesn't fit is known at once.
+        """
+        return self._cut(np.arange(len(self)), batch_size)[::-1]
 
     def heaviest(self, batch_size: int) -> np.ndarray:
         """The questions with the most tokens: the batch that takes the most memory."""
