@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cli.console import result
 from cli.lazy import group
 from cli.recipe import recipe_commands
-from recipes.interrupts import Interrupts
+from recipes.interrupts import SIGNALS, Interrupts
 
 
 def build(name: str, help: str) -> Any:
     """One command a recipe."""
-    return group(name, help, recipe_commands("Train", "train", present, around=Interrupts))
+    return group(name, help, recipe_commands("Train", "train", present, around=interruptible))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Signals stop the run in an orderly way; once it has ended, one more must not change the exit code."""
+    try:
+        with Interrupts():
+            yield
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def present(outcome: dict[str, Any]) -> None:

@@ -246,6 +246,7 @@ class Probe:
         """A few batches of it, once to fill caches and once for the time; what doesn't fit is cut when it comes to that."""
         for _ in range(2):
             rounds = examples = 0
+            whole = False
 
             def check() -> None:
                 nonlocal rounds
@@ -267,6 +268,7 @@ class Probe:
             try:
                 with torch.inference_mode():
                     self.work.evaluate(self.model, evaluator)
+                whole = True
             except _Enough:
                 pass
             except (RuntimeError, MemoryError) as error:
@@ -276,8 +278,12 @@ class Probe:
             if examples:
                 # The others take their share meanwhile.
                 self.per_evaluated = (time.monotonic() - began) / examples / world
+            elif whole:
+                self.per_evaluated = (time.monotonic() - began) / max(1, self.work.eval_examples)
             else:  # one that tells of no progress; a forward pass takes about a third of forward and backward
-                self.per_evaluated = self.step_seconds / 3 / max(1, int(self.options.eval_batch_size or 1))
+                self.per_evaluated = self.step_seconds / 3 / max(1, size)
+            if whole and time.monotonic() - began > 1.0:
+                break  # one that asks for no stop is not run twice
         self._note_peak()
 
     def _everywhere(self, attempt: Callable[[], bool]) -> bool:

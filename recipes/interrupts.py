@@ -19,6 +19,12 @@ class _Asked:
     reason: str | None = None
     depth: int = 0
     opened: float = 0.0
+    settled: bool = False
+
+
+def settle() -> None:
+    """From here on signals change nothing: the run is finished, and code 75 would make a caller train it once more."""
+    _Asked.settled = True
 
 
 class Interrupts:
@@ -64,9 +70,11 @@ class Interrupts:
             signal.signal(number, handler)
         _Asked.depth -= 1
         if not _Asked.depth:
-            _Asked.reason = None
+            _Asked.reason, _Asked.settled = None, False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if _Asked.settled:
+            return
         if _Asked.reason and number == signal.SIGINT:
             os._exit(130)
         _Asked.reason = _Asked.reason or signal.Signals(number).name

@@ -121,6 +121,7 @@ def launch(config: TrainOptions) -> dict[str, Any]:
             continue
         if code:
             raise WorkersFailed(message, {SMALLER_PIECES: 4, PEER_LOST: 1}.get(code, code))
+        settle()
         return {}
 
 

@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 from recipes import hub, runs
 from recipes.device import make_accelerator, silence
 from recipes.estimate import Estimate
-from recipes.interrupts import Interrupts
+from recipes.interrupts import Interrupts, settle
 from recipes.loop import Loop, Outcome
 from recipes.memory import peak_memory
 from recipes.options import TrainOptions
@@ -143,6 +143,8 @@ def close(
         run.update(step=outcome.steps, best_step=outcome.best_step, score=score, **measured(config, session, outcome))
         summary = write()
         found = measured(config, session, outcome)
+        if not config.push_to_hub:
+            settle()
         run.update(state="finished", metrics=summary["metrics"], **found)
         estimate = run.status().get("estimate", {})
         summary |= {
@@ -152,7 +154,14 @@ def close(
             "notes": outcome.notes,
         }
         if config.push_to_hub:
-            url = hub.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
+            try:
+                url = hub.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
+            except Preempted as stop:  # not with its code: the same command would train anew
+                raise ToolError(
+                    f"{str(stop).partition(';')[0]} while uploading; the run is finished: "
+                    f"tool runs push {run.path} --to {config.push_to_hub}"
+                ) from None
+            settle()
             run.update(pushed=url)
             summary["url"] = url
     session.accelerator.wait_for_everyone()
