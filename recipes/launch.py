@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from recipes import accelerate_file, cgroup
+from recipes.interrupts import settle
 from recipes.options import TrainOptions
 from tasks.errors import ToolError
 
