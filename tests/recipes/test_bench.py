@@ -154,3 +154,9 @@ def test_a_stopped_run_ends_its_child(module, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         common.run([sys.executable, "-c", code], folder, watch=stop)
     assert not common.psutil.pid_exists(int((folder / "pid").read_text()))
+
+
+def test_the_cost_of_checkpoints_is_a_share_of_a_minute(module):
+    checkpoint = module("checkpoint")
+    with_, without = {"seconds": 153.0, "saved": [40, 80]}, {"seconds": 150.0, "saved": []}
+    assert checkpoint._cost(with_, without) == pytest.approx(1.5 / 60)
