@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tasks.errors import ConfigError
-from tasks.files import remove_tree, sha256, sync_tree, write_folder, write_json
+from tasks.files import remove_tree, sha256, sync_tree, umask, write_folder, write_json
 
 MARKER = "complete.json"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -98,6 +98,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         if found is None:
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+    os.chmod(path, 0o666 & ~umask())  # the library makes it for its owner alone
 
 
 def problem(path: Path) -> str | None:

@@ -12,6 +12,8 @@ from tasks.errors import Preempted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
+_NAMES = {signal.Signals(number).name for number in SIGNALS}
+
 
 class _Asked:
     """What was asked of this process, whichever `Interrupts` was open then: a library may swallow the first exception."""
@@ -75,9 +77,10 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if _Asked.settled:
             return
-        if _Asked.reason and number == signal.SIGINT:
+        if _Asked.reason in _NAMES and number == signal.SIGINT:
             os._exit(130)
-        _Asked.reason = _Asked.reason or signal.Signals(number).name
+        if _Asked.reason not in _NAMES:  # --max-hours may have asked before
+            _Asked.reason = signal.Signals(number).name
         if not self.deferred:
             self._raise()
 

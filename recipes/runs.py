@@ -22,6 +22,8 @@ from recipes.config import read_yaml, result_options, to_yaml
 from tasks.errors import ConfigError, ToolError
 from tasks.files import LEFTOVER, disk_errors, remove_leftovers, write_json, write_text
 
+# So long is waited for a run of the same command that a living process holds, before another is begun.
+HELD_SECONDS = 15.0
 UNFINISHED = {"running", "preempted", "failed"}
 
 
@@ -112,11 +114,19 @@ def identity(recipe: str, config: Any) -> str:
 def find_unfinished(output_dir: str | Path, recipe: str, config: Any) -> Run | None:
     """The newest unfinished run that the same command started and no living process holds."""
     wanted = identity(recipe, config)
-    for run in reversed(list(runs_in(output_dir))):
-        status = run.status()
-        if status.get("identity") == wanted and status.get("state") in UNFINISHED and run.acquire():
-            return run
-    return None
+    deadline = time.monotonic() + HELD_SECONDS
+    while True:
+        held = False
+        for run in reversed(list(runs_in(output_dir))):
+            status = run.status()
+            if status.get("identity") == wanted and status.get("state") in UNFINISHED:
+                if run.acquire():
+                    return run
+                held = True
+        # A launcher that was killed may have left a process that still saves.
+        if not held or time.monotonic() > deadline:
+            return None
+        time.sleep(0.5)
 
 
 def newest_of(output_dir: str | Path, recipe: str, config: Any) -> Run | None:

@@ -54,7 +54,7 @@ def writing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
+            os.chmod(name, 0o666 & ~umask())
             os.replace(name, path)
         except BaseException:
             if os.path.exists(name):
@@ -83,7 +83,7 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         try:
-            os.chmod(aside, 0o777 & ~_umask())
+            os.chmod(aside, 0o777 & ~umask())
             fill(aside)
             sync_tree(aside)
             _swap(aside, path)
@@ -176,7 +176,8 @@ def _sync(path: str | Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """This process's, which says who may read what it writes."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -239,7 +240,8 @@ def test_shares_hold_each_example_once(world, accumulation, size):
     assert sorted(np.concatenate([piece for rank in cut for piece in rank])) == list(batch)
 
 
-def test_the_same_command_finds_its_unfinished_run_and_no_other(tmp_path):
+def test_the_same_command_finds_its_unfinished_run_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "HELD_SECONDS", 0.0)
     config = options(tmp_path)
     run = runs.create(config.output_dir, "test", config)
     assert runs.find_unfinished(config.output_dir, "test", config) is None  # this process holds it
@@ -443,3 +445,12 @@ def test_a_disk_that_fills_later_is_exit_5_and_the_last_checkpoint_loads(tmp_pat
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000006"]
     monkeypatch.setattr(checkpoint, "save_file", plain)
     assert same(train(config, work(dropout=0.3), run)[2], expected)
+
+
+def test_a_run_that_a_process_is_about_to_let_go_is_waited_for(tmp_path):
+    config = options(tmp_path)
+    run = runs.create(config.output_dir, "test", config)
+    threading.Timer(0.7, run.lock.close).start()
+    found = runs.find_unfinished(config.output_dir, "test", config)
+    assert found is not None
+    assert found.path == run.path
