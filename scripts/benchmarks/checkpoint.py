@@ -23,7 +23,7 @@ from benchmarks.common import (
 SIDE = Path(__file__).with_name("checkpoint_side.py")
 WAYS = ("none", "tool", "accelerate")
 EVERY_SECONDS = 60.0
-RUN_SECONDS = 150.0
+RUN_SECONDS = 135.0
 TARGET = 0.05
 
 
