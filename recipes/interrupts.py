@@ -10,6 +10,8 @@ from typing import Any
 
 from tasks.errors import Preempted
 
+# So long an import may take to end after a signal.
+IMPORT_SECONDS = 6.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 _NAMES = {signal.Signals(number).name for number in SIGNALS}
@@ -21,6 +23,7 @@ class _Asked:
     reason: str | None = None
     depth: int = 0
     opened: float = 0.0
+    since: float = 0.0
     settled: bool = False
 
 
@@ -58,6 +61,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
+        self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._look_again)
         if not _Asked.depth:
             _Asked.opened = time.monotonic()
         _Asked.depth += 1
@@ -68,6 +72,8 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if _Asked.depth == 1:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         _Asked.depth -= 1
@@ -81,8 +87,21 @@ class Interrupts:
             os._exit(130)
         if _Asked.reason not in _NAMES:  # --max-hours may have asked before
             _Asked.reason = signal.Signals(number).name
-        if not self.deferred:
+            _Asked.since = time.monotonic()
+        self._look_again(number, frame)
+
+    def _look_again(self, number: int, frame: FrameType | None) -> None:
+        """Raises where it is safe. Within an import it isn't: the C++ of a half-made module would end the process by abort."""
+        if self.deferred or _Asked.settled or not _Asked.reason:
+            return
+        if not _importing(frame):
             self._raise()
+        if time.monotonic() - _Asked.since > IMPORT_SECONDS:
+            os.write(
+                2, f"error: stopped by {_Asked.reason} before anything began: run the same command again\n".encode()
+            )
+            os._exit(Preempted.exit_code)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
 
     def _raise(self) -> None:
         raise Preempted(f"stopped by {_Asked.reason}; what is on disk is whole: run the same command again")
@@ -99,3 +118,11 @@ class Interrupts:
         reason = self.stop_asked()
         if reason:
             raise Preempted(f"stopped by {reason}")
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,58 @@
+"""A signal is answered where it is safe, and never lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from recipes.interrupts import Interrupts, settle
+from tasks.errors import Preempted
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_within_an_import_waits_for_its_end(tmp_path, monkeypatch, number):
+    name = f"asks_{int(number)}"
+    (tmp_path / f"{name}.py").write_text(
+        f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(0.3)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Preempted, match=f"stopped by {number.name}"), Interrupts():  # noqa: PT012 - where it strikes is open
+        module = __import__(name)
+        assert module.whole
+        time.sleep(1.0)
+        pytest.fail("never answered")
+    assert sys.modules[name].whole
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_elsewhere_it_strikes_at_once():
+    with pytest.raises(Preempted), Interrupts():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+
+
+def test_an_import_that_does_not_end_is_left_with_75(tmp_path):
+    (tmp_path / "endless.py").write_text("import os, time\nos.kill(os.getpid(), 15)\ntime.sleep(60)\n")
+    code = "import recipes.interrupts as i\ni.IMPORT_SECONDS = 0.3\nwith i.Interrupts():\n    import endless\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 75
+    assert done.stderr == "error: stopped by SIGTERM before anything began: run the same command again\n"
+
+
+def test_deferred_it_is_kept_for_the_next_check_and_settled_it_is_nothing():
+    with Interrupts() as interrupts:
+        interrupts.deferred = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        with pytest.raises(Preempted):
+            interrupts.check()
+    with Interrupts():
+        settle()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
