@@ -59,14 +59,14 @@ class Interrupts:
         return _Asked.reason
 
     def __enter__(self) -> Interrupts:
+        if _Asked.reason:  # asked of an outer one, and swallowed since, or still waiting for an import's end
+            self._raise()
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._look_again)
         if not _Asked.depth:
             _Asked.opened = time.monotonic()
         _Asked.depth += 1
-        if _Asked.reason:
-            self._raise()
         return self
 
     def __exit__(
@@ -104,6 +104,7 @@ class Interrupts:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
 
     def _raise(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         raise Preempted(f"stopped by {_Asked.reason}; what is on disk is whole: run the same command again")
 
     def stop_asked(self) -> str | None:

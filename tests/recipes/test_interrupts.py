@@ -56,3 +56,16 @@ def test_deferred_it_is_kept_for_the_next_check_and_settled_it_is_nothing():
         settle()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.1)
+
+
+def test_one_opened_while_an_import_is_waited_for_answers_and_leaves_no_alarm(tmp_path):
+    (tmp_path / "asks.py").write_text("import os\nos.kill(os.getpid(), 15)\n")
+    code = (
+        "import time\nfrom recipes.interrupts import Interrupts\ntry:\n    with Interrupts():\n        import asks\n"
+        "        with Interrupts():\n            print('not reached')\n"
+        "except Exception as error:\n    print(type(error).__name__)\ntime.sleep(0.3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "Preempted\n"), done.stderr
