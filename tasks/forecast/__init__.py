@@ -1,0 +1,1 @@
+"""Forecasting: panels of time series, windows, models, sampling and scores."""

@@ -1,0 +1,83 @@
+"""Regular time stamps and the features that models see of them.
+
+The features and their scaling are those of `gluonts.time_feature`, in the order that the time-series models of
+transformers were published with: the frequency's own, then the age.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """`length` steps of `freq` from `start` on; positions are counted from 0 and may reach past the end.
+
+    Attributes:
+        freq: a pandas offset alias: "h", "B", "W-SUN", "15min", "MS".
+        start: the first time stamp.
+        length: how many steps the data cover.
+    """
+
+    freq: str
+    start: pd.Timestamp
+    length: int
+
+    def timestamps(self, first: int, count: int) -> pd.DatetimeIndex:
+        """`count` time stamps from position `first` >= 0 on."""
+        return pd.date_range(self.start, periods=first + count, freq=self.freq)[first:]
+
+    def features(self, count: int) -> np.ndarray:
+        """What gluonts.time_feature gives for the frequency, float32 [count, features], for positions 0 to count - 1."""
+        index = self.timestamps(0, count)
+        columns = [np.asarray(feature(index), dtype=np.float32) for feature in time_features(self.freq)]
+        return np.stack(columns, axis=1) if columns else np.zeros((count, 0), dtype=np.float32)
+
+
+def time_features(freq: str) -> list:
+    """The functions of gluonts.time_feature for a frequency."""
+    from gluonts.time_feature import time_features_from_frequency_str
+
+    return list(time_features_from_frequency_str(normal(freq)))
+
+
+def lags_for(freq: str) -> list[int]:
+    """The lags of gluonts.time_feature for a frequency: 1 to 7 steps back, and what lies a day, a week, a year back."""
+    from gluonts.time_feature import get_lags_for_frequency
+
+    return [int(lag) for lag in get_lags_for_frequency(normal(freq))]
+
+
+def seasonality_of(freq: str) -> int:
+    """The season's length m that MASE is stated with: 24 for hours, 5 for business days, 12 for months, 1 for days."""
+    from gluonts.time_feature import get_seasonality
+
+    return int(get_seasonality(normal(freq)))
+
+
+@functools.cache
+def normal(freq: str) -> str:
+    """The alias as today's pandas spells it ("H" becomes "h", "M" becomes "ME").
+
+    Raises:
+        ConfigError: pandas knows no such frequency.
+    """
+    from pandas.tseries.frequencies import to_offset
+
+    old = {"H": "h", "T": "min", "S": "s", "M": "ME", "Q": "QE", "A": "YE", "Y": "YE"}
+    digits = freq.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-")
+    name = freq[len(digits) :]
+    try:
+        offset = to_offset(digits + old.get(name, name))
+    except ValueError:
+        raise ConfigError(
+            f"--freq: pandas knows no frequency {freq!r}; there are h, D, B, W, MS, QS, YS, min, 15min, ..."
+        ) from None
+    assert offset is not None
+    return str(offset.freqstr)
