@@ -71,8 +71,11 @@ def recipe_command(
 
     def callback(**given: Any) -> None:
         ctx, file, show = given["ctx"], given["config"], given["print_config"]
-        flags = {key: value for key, value in given.items() if key not in HELPERS and value is not None}
+        flags = {key: value for key, value in given.items() if key not in HELPERS and value not in (None, [], ())}
         extra = list(ctx.args)
+        for key, value in flags.items():
+            if isinstance(value, (list, tuple)) and key not in arguments:
+                flags[key] = ",".join(value)  # --model A --model B is --model A,B
         for key in arguments:
             flags[key] = list(flags.get(key) or ()) or None
         config: Any = resolve(config_class, flags, file, _unknown(extra))
@@ -121,8 +124,9 @@ def _parameter(info: OptionInfo, positional: bool) -> inspect.Parameter:
             typer.Option(declared, help=_help(info), rich_help_panel=info.metadata["panel"], show_default=False),
         ]
     else:
+        # A list is one text with commas, or the flag given several times.
         kind = Annotated[
-            str | None,
+            list[str] | None if info.type is list else str | None,
             typer.Option(
                 info.flag,
                 help=_help(info),
