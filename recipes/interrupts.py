@@ -8,6 +8,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
+from recipes.worker import is_worker
 from tasks.errors import Preempted
 
 # So long an import may take to end after a signal; a worker has nothing to do after it but to end.
@@ -96,17 +97,15 @@ class Interrupts:
             return
         if not _importing(frame):
             self._raise()
-        limit = IMPORT_SECONDS_OF_WORKER if "TOOL_WORKER" in os.environ else IMPORT_SECONDS
+        limit = IMPORT_SECONDS_OF_WORKER if is_worker() else IMPORT_SECONDS
         if time.monotonic() - _Asked.since > limit:
-            os.write(
-                2, f"error: stopped by {_Asked.reason} before anything began: run the same command again\n".encode()
-            )
+            os.write(2, f"error: {_stopped()}\n".encode())
             os._exit(Preempted.exit_code)
         signal.setitimer(signal.ITIMER_REAL, 0.05)
 
     def _raise(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        raise Preempted(f"stopped by {_Asked.reason}; what is on disk is whole: run the same command again")
+        raise Preempted(_stopped())
 
     def stop_asked(self) -> str | None:
         """The signal that asked for a stop, or the time limit, or None."""
@@ -120,6 +119,10 @@ class Interrupts:
         reason = self.stop_asked()
         if reason:
             raise Preempted(f"stopped by {reason}")
+
+
+def _stopped() -> str:
+    return f"stopped by {_Asked.reason}; what is on disk is whole: run the same command again"
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -21,43 +21,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from recipes import accelerate_file, cgroup
-from recipes.interrupts import settle
+from recipes.interrupts import SIGNALS, settle
 from recipes.options import TrainOptions
+from recipes.worker import ACCUMULATION, PEER_LOST, SMALLER_PIECES, WORKER, PeerLost, is_worker
 from tasks.errors import ToolError
 
 GRACE_SECONDS, SAVING_SECONDS = 5.0, 120.0
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-WORKER = "TOOL_WORKER"
-
-
-ACCUMULATION = "TOOL_ACCUMULATION"
-# Between workers and launcher only; the command never ends with these.
-SMALLER_PIECES, PEER_LOST = 171, 172
-
-
-class SmallerPieces(ToolError):
-    """A process ran out of memory in a step; all begin anew from the last checkpoint, with so many micro-batches."""
-
-    def __init__(self, accumulation: int, step: int) -> None:
-        launched = WORKER in os.environ
-        super().__init__(
-            f"out of memory in step {step + 1}; "
-            + (
-                f"all processes go on from the last checkpoint in {accumulation} pieces"
-                if launched
-                else f"run again with --gradient-accumulation-steps {accumulation}: it goes on from the last checkpoint"
-            )
-        )
-        self.accumulation = accumulation
-        self.exit_code = SMALLER_PIECES if launched else 4
-
-
-class PeerLost(ToolError):
-    """Another process of the run has ended, and this one can't go on alone."""
-
-    def __init__(self) -> None:
-        super().__init__("another process of the run has ended; its own message says why")
-        self.exit_code = PEER_LOST if WORKER in os.environ else 1
+# How gloo and NCCL say that the other end is gone.
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "NCCL error",
+    "ncclRemoteError",
+    "Broken pipe",
+)
 
 
 class WorkersFailed(ToolError):
@@ -70,9 +48,7 @@ class WorkersFailed(ToolError):
 
 def must_launch(config: TrainOptions) -> bool:
     """Whether this process is to start workers rather than be one."""
-    return (
-        (config.num_processes > 1 or config.num_machines > 1) and WORKER not in os.environ and "RANK" not in os.environ
-    )
+    return (config.num_processes > 1 or config.num_machines > 1) and not is_worker() and "RANK" not in os.environ
 
 
 @contextmanager
@@ -86,23 +62,12 @@ def as_process(config: TrainOptions) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST):
+        if isinstance(error, dist.DistError) or any(word in str(error) for word in LOST):
             raise PeerLost from error
         raise
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
-
-
-# How gloo and NCCL say that the other end is gone.
-_LOST = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "gloo",
-    "NCCL error",
-    "ncclRemoteError",
-    "Broken pipe",
-)
 
 
 def launch(config: TrainOptions) -> dict[str, Any]:
@@ -138,7 +103,7 @@ def _run(config: TrainOptions, pieces: int) -> tuple[int, str]:
             asked.append(number)
             _send(workers, number)
 
-        previous = {number: signal.signal(number, pass_on) for number in FORWARDED}
+        previous = {number: signal.signal(number, pass_on) for number in SIGNALS}
         code: int | None = None
         try:
             for local in range(config.num_processes):

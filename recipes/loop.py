@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,7 +15,6 @@ from accelerate.utils import gather_object
 from recipes import checkpoint, together
 from recipes.estimate import Estimate, Probe, check_disk
 from recipes.interrupts import Interrupts
-from recipes.launch import ACCUMULATION, SmallerPieces
 from recipes.memory import (
     EVALUATION_OUT_OF_MEMORY,
     OPTIMIZER_OUT_OF_MEMORY,
@@ -34,6 +32,7 @@ from recipes.saver import Saver
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Evaluator, Work
+from recipes.worker import SmallerPieces, least_accumulation
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 
 
@@ -353,8 +352,7 @@ class Loop:
         if saved is None:
             if self.main:
                 self.run.cut_metrics(0)
-            pieces = int(os.environ.get(ACCUMULATION, "1"))
-            self.at.accumulation = max(self.at.accumulation, pieces)
+            self.at.accumulation = max(self.at.accumulation, least_accumulation())
             return False
         state = saved.state
         if state.get("data", self.work.data) != self.work.data:
@@ -367,9 +365,7 @@ class Loop:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         known = {item.name for item in fields(Position)}
         self.at = Position(**{name: value for name, value in state.items() if name in known})
-        self.at.accumulation = max(
-            self.at.accumulation, self.options.gradient_accumulation_steps, int(os.environ.get(ACCUMULATION, "1"))
-        )
+        self.at.accumulation = max(self.at.accumulation, self.options.gradient_accumulation_steps, least_accumulation())
         self._began -= self.at.seconds
         self._saved_step = (self.at.step, self.at.evaluated)
         if self.main:

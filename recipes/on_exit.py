@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from recipes import runs
-from recipes.launch import WORKER
 from recipes.options import TrainOptions
 from recipes.progress import print_line
+from recipes.worker import is_worker
 from tasks.errors import ToolError
 
 LIMIT_SECONDS = 300
@@ -25,7 +25,7 @@ def running(recipe: str, config: TrainOptions) -> Iterator[None]:
     The command gets TOOL_STATUS (finished, preempted, failed), TOOL_EXIT_CODE, TOOL_ERROR, TOOL_RUN, TOOL_STEP, TOOL_TOTAL_STEPS,
     TOOL_SECONDS, TOOL_SCORE and TOOL_COST; what isn't known is empty. Its own failure is said and changes nothing.
     """
-    if not config.on_exit or WORKER in os.environ:
+    if not config.on_exit or is_worker():
         yield
         return
     try:

@@ -42,7 +42,7 @@ def test_an_import_that_does_not_end_is_left_with_75(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 75
-    assert done.stderr == "error: stopped by SIGTERM before anything began: run the same command again\n"
+    assert done.stderr == "error: stopped by SIGTERM; what is on disk is whole: run the same command again\n"
 
 
 def test_deferred_it_is_kept_for_the_next_check_and_settled_it_is_nothing():
