@@ -23,7 +23,7 @@ from typing import IO, Any
 from recipes import accelerate_file, cgroup
 from recipes.interrupts import SIGNALS, settle
 from recipes.options import TrainOptions
-from recipes.worker import ACCUMULATION, PEER_LOST, SMALLER_PIECES, WORKER, PeerLost, is_worker
+from recipes.worker import ACCUMULATION, NEEDED, PEER_LOST, SMALLER_PIECES, WORKER, PeerLost, asked_for, is_worker
 from tasks.errors import ToolError
 
 GRACE_SECONDS, SAVING_SECONDS = 5.0, 120.0
@@ -81,21 +81,23 @@ def launch(config: TrainOptions) -> dict[str, Any]:
     """
     pieces = config.gradient_accumulation_steps
     while True:
-        code, message = _run(config, pieces)
-        if code == SMALLER_PIECES and config.num_machines == 1:
-            pieces *= 2
+        code, message, needed = _run(config, pieces)
+        if code == SMALLER_PIECES:
+            # The workers may have been at more than they were given: they try before the first step what fits.
+            pieces = max(needed, 2 * pieces)
             continue
         if code:
-            raise WorkersFailed(message, {SMALLER_PIECES: 4, PEER_LOST: 1}.get(code, code))
+            raise WorkersFailed(message, 1 if code == PEER_LOST else code)
         settle()
         return {}
 
 
-def _run(config: TrainOptions, pieces: int) -> tuple[int, str]:
-    """The workers, once: (exit code, what to say of it)."""
+def _run(config: TrainOptions, pieces: int) -> tuple[int, str, int]:
+    """The workers, once: (exit code, what to say of it, the pieces that one asked for)."""
     host, port = _address(config)
     with tempfile.TemporaryDirectory(prefix="tool-launch-") as folder:
         logs: list[IO[bytes]] = [open(Path(folder) / f"{rank}.log", "w+b") for rank in range(config.num_processes)]  # noqa: SIM115
+        needed = Path(folder) / "needed"
         workers: list[subprocess.Popen[bytes]] = []
         asked: list[int] = []
 
@@ -108,7 +110,7 @@ def _run(config: TrainOptions, pieces: int) -> tuple[int, str]:
         try:
             for local in range(config.num_processes):
                 if not asked:
-                    workers.append(_start(config, local, host, port, pieces, logs[local]))
+                    workers.append(_start(config, local, host, port, pieces, needed, logs[local]))
             code, failed = _wait(workers, asked)
         finally:
             _stop(workers, saving=code == 75)
@@ -117,11 +119,11 @@ def _run(config: TrainOptions, pieces: int) -> tuple[int, str]:
             said = _message(code, failed, logs) if code else ""
             for log in logs:
                 log.close()
-        return (code if code >= 0 else 1), said
+        return (code if code >= 0 else 1), said, asked_for(needed)
 
 
 def _start(
-    config: TrainOptions, local: int, host: str, port: int, pieces: int, log: IO[bytes]
+    config: TrainOptions, local: int, host: str, port: int, pieces: int, needed: Path, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     world = config.num_processes * config.num_machines
     rank = config.machine_rank * config.num_processes + local
@@ -139,6 +141,8 @@ def _start(
         ACCUMULATION: str(pieces),
         WORKER: "1",
     }
+    if config.num_machines == 1:
+        environment[NEEDED] = str(needed)
     command = [_executable(), *sys.argv[1:]]
     # Worker 0 speaks for all; the words of the others are kept for when one of them fails.
     out = None if local == 0 else log

@@ -32,7 +32,7 @@ from recipes.saver import Saver
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Evaluator, Work
-from recipes.worker import SmallerPieces, least_accumulation
+from recipes.worker import SmallerPieces, ask_for, least_accumulation
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 
 
@@ -253,6 +253,7 @@ class Loop:
             raise OutOfMemory(OUT_OF_MEMORY)
         if self.accelerator.num_processes > 1:
             # The others wait for this one's gradients: all begin anew from the last checkpoint.
+            ask_for(2 * self.at.accumulation)
             raise SmallerPieces(2 * self.at.accumulation, self.at.step)
         self.at.accumulation *= 2
         release(self.accelerator.device)

@@ -6,11 +6,15 @@ Imports nothing heavy: signal handlers and the launcher need it before any libra
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from tasks.errors import ToolError
+from tasks.files import write_text
 
-# The environment of a worker: that it is one, the pieces to cut its share of a batch into.
-WORKER, ACCUMULATION = "TOOL_WORKER", "TOOL_ACCUMULATION"
+# A worker's environment: that it is one, the pieces to cut its share of a batch into, and, where the launcher can start all anew,
+# the file in which to ask for more pieces.
+WORKER, ACCUMULATION, NEEDED = "TOOL_WORKER", "TOOL_ACCUMULATION", "TOOL_NEEDED_ACCUMULATION"
 # Between workers and launcher only; the command never ends with these.
 SMALLER_PIECES, PEER_LOST = 171, 172
 
@@ -19,17 +23,16 @@ class SmallerPieces(ToolError):
     """A process ran out of memory in a step; all begin anew from the last checkpoint, with so many micro-batches."""
 
     def __init__(self, accumulation: int, step: int) -> None:
-        launched = is_worker()
+        goes_on = NEEDED in os.environ
         super().__init__(
             f"out of memory in step {step + 1}; "
             + (
                 f"all processes go on from the last checkpoint in {accumulation} pieces"
-                if launched
+                if goes_on
                 else f"run again with --gradient-accumulation-steps {accumulation}: it goes on from the last checkpoint"
             )
         )
-        self.accumulation = accumulation
-        self.exit_code = SMALLER_PIECES if launched else 4
+        self.exit_code = SMALLER_PIECES if goes_on else 4
 
 
 class PeerLost(ToolError):
@@ -48,3 +51,15 @@ def is_worker() -> bool:
 def least_accumulation() -> int:
     """Micro-batches that the launcher asks for at least, after one of its workers ran out of memory."""
     return int(os.environ.get(ACCUMULATION, "1"))
+
+
+def ask_for(accumulation: int) -> None:
+    """Leaves word for the launcher that all are to begin anew with so many micro-batches."""
+    if NEEDED in os.environ:
+        with suppress(OSError, ToolError):  # a full disk: the launcher then doubles what it gave
+            write_text(os.environ[NEEDED], str(accumulation))
+
+
+def asked_for(file: Path) -> int:
+    """What a worker has left word of; 0 without one."""
+    return int(file.read_text(encoding="utf-8")) if file.exists() else 0

@@ -1,0 +1,69 @@
+"""The launcher: what becomes of workers that end; they are small programs of the tests' own."""
+
+import sys
+
+import pytest
+
+from recipes import launch
+from recipes.options import TrainOptions
+
+
+@pytest.fixture
+def workers(tmp_path, monkeypatch):
+    """Lets the launcher start a program instead of the tool; it may write to `said`."""
+
+    def made(body):
+        path = tmp_path / "worker"
+        path.write_text(
+            f"#!{sys.executable}\nimport os, sys, time\nsaid = open({str(tmp_path / 'said')!r}, 'a')\n{body}"
+        )
+        path.chmod(0o755)
+        monkeypatch.setattr(launch, "_executable", lambda: str(path))
+        monkeypatch.setattr(sys, "argv", ["tool"])
+        return tmp_path / "said"
+
+    return made
+
+
+def options(**given):
+    return TrainOptions(num_processes=2, **given)
+
+
+# Rank 0 has found that a batch fits in 4 pieces only, and in a step not even so; rank 1 waits for it.
+OUT_OF_MEMORY = """
+from recipes.worker import SmallerPieces, ask_for, least_accumulation
+if os.environ["RANK"] == "0":
+    print(least_accumulation(), file=said)
+    if least_accumulation() < 8:
+        ask_for(8)
+        error = SmallerPieces(8, 3)
+        print(error, file=said)
+        sys.exit(error.exit_code)
+elif least_accumulation() < 8:
+    said.close()
+    time.sleep(60)
+"""
+
+
+def test_after_running_out_of_memory_all_begin_anew_once_in_the_pieces_that_are_needed(workers):
+    said = workers(OUT_OF_MEMORY)
+    assert launch.launch(options()) == {}
+    assert said.read_text().splitlines() == [
+        "1",
+        "out of memory in step 4; all processes go on from the last checkpoint in 8 pieces",
+        "8",
+    ]
+
+
+def test_without_word_from_a_worker_the_pieces_are_doubled(workers):
+    said = workers(OUT_OF_MEMORY.replace("        ask_for(8)\n", ""))
+    launch.launch(options(gradient_accumulation_steps=2))
+    assert [line for line in said.read_text().splitlines() if line.isdigit()] == ["2", "4", "8"]
+
+
+def test_on_several_machines_nothing_begins_anew_by_itself(workers):
+    said = workers(OUT_OF_MEMORY)
+    with pytest.raises(launch.WorkersFailed) as caught:
+        launch.launch(options(num_machines=2, main_address="127.0.0.1:29500"))
+    assert caught.value.exit_code == 4
+    assert "run again with --gradient-accumulation-steps 8" in said.read_text()
