@@ -94,10 +94,10 @@ def launch(config: TrainOptions) -> dict[str, Any]:
 
 def _run(config: TrainOptions, pieces: int) -> tuple[int, str, int]:
     """The workers, once: (exit code, what to say of it, the pieces that one asked for)."""
-    host, port = _address(config)
     with tempfile.TemporaryDirectory(prefix="tool-launch-") as folder:
         logs: list[IO[bytes]] = [open(Path(folder) / f"{rank}.log", "w+b") for rank in range(config.num_processes)]  # noqa: SIM115
         needed = Path(folder) / "needed"
+        shared = _environment(config, pieces, needed)
         workers: list[subprocess.Popen[bytes]] = []
         asked: list[int] = []
 
@@ -110,7 +110,7 @@ def _run(config: TrainOptions, pieces: int) -> tuple[int, str, int]:
         try:
             for local in range(config.num_processes):
                 if not asked:
-                    workers.append(_start(config, local, host, port, pieces, needed, logs[local]))
+                    workers.append(_start(config, local, shared, logs[local]))
             code, failed = _wait(workers, asked)
         finally:
             _stop(workers, saving=code == 75)
@@ -122,27 +122,27 @@ def _run(config: TrainOptions, pieces: int) -> tuple[int, str, int]:
         return (code if code >= 0 else 1), said, asked_for(needed)
 
 
-def _start(
-    config: TrainOptions, local: int, host: str, port: int, pieces: int, needed: Path, log: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    world = config.num_processes * config.num_machines
-    rank = config.machine_rank * config.num_processes + local
+def _environment(config: TrainOptions, pieces: int, needed: Path) -> dict[str, str]:
+    """What all workers of this machine are given."""
+    host, port = _address(config)
     threads = config.threads or max(1, cgroup.usable_cpus() // config.num_processes)
-    environment = {
+    return {
         **os.environ,
         **accelerate_file.settings(config),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(local),
-        "WORLD_SIZE": str(world),
+        "WORLD_SIZE": str(config.num_processes * config.num_machines),
         "LOCAL_WORLD_SIZE": str(config.num_processes),
         "MASTER_ADDR": host,
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": str(threads),
         ACCUMULATION: str(pieces),
         WORKER: "1",
+        **({NEEDED: str(needed)} if config.num_machines == 1 else {}),
     }
-    if config.num_machines == 1:
-        environment[NEEDED] = str(needed)
+
+
+def _start(config: TrainOptions, local: int, shared: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    rank = config.machine_rank * config.num_processes + local
+    environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(local)}
     command = [_executable(), *sys.argv[1:]]
     # Worker 0 speaks for all; the words of the others are kept for when one of them fails.
     out = None if local == 0 else log

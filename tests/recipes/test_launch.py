@@ -67,3 +67,13 @@ def test_on_several_machines_nothing_begins_anew_by_itself(workers):
         launch.launch(options(num_machines=2, main_address="127.0.0.1:29500"))
     assert caught.value.exit_code == 4
     assert "run again with --gradient-accumulation-steps 8" in said.read_text()
+
+
+def test_each_worker_knows_its_place_and_the_accelerate_file_is_read_once(workers, monkeypatch):
+    asked = []
+    monkeypatch.setattr("recipes.accelerate_file.settings", lambda config: asked.append(config) or {"TORCH_X": "7"})
+    names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCH_X"]
+    said = workers(f"print(*[os.environ[name] for name in {names}], file=said)")
+    launch.launch(options(num_machines=2, machine_rank=1, main_address="127.0.0.1:29500"))
+    assert sorted(said.read_text().splitlines()) == ["2 0 4 2 127.0.0.1 29500 7", "3 1 4 2 127.0.0.1 29500 7"]
+    assert len(asked) == 1
