@@ -177,7 +177,7 @@ def _wait(workers: list[subprocess.Popen[bytes]], asked: list[int]) -> tuple[int
     """Until all ended well, or one ended otherwise: (exit code, minus the signal that killed it, which).
 
     Where one dies, the others soon fail for want of it; the first cause counts, not who was noticed first. A worker that a passed-on
-    signal strikes before it can listen had nothing to save yet.
+    signal strikes before it can listen had nothing to save yet, and one that is out of memory is not begun anew after a signal.
     """
     if asked and not workers:
         return 75, 0
@@ -192,7 +192,7 @@ def _wait(workers: list[subprocess.Popen[bytes]], asked: list[int]) -> tuple[int
         return ended[local] == PEER_LOST, ended[local] == 75, local
 
     for local, code in ended.items():
-        if -code in asked:
+        if -code in asked or (asked and code == SMALLER_PIECES):
             ended[local] = 75
     first = min(ended, key=blame)
     return ended[first], first

@@ -77,3 +77,21 @@ def test_each_worker_knows_its_place_and_the_accelerate_file_is_read_once(worker
     launch.launch(options(num_machines=2, machine_rank=1, main_address="127.0.0.1:29500"))
     assert sorted(said.read_text().splitlines()) == ["2 0 4 2 127.0.0.1 29500 7", "3 1 4 2 127.0.0.1 29500 7"]
     assert len(asked) == 1
+
+
+ASKED_TO_STOP = """
+import signal
+from recipes.worker import SmallerPieces, least_accumulation
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.environ["RANK"] == "0" and least_accumulation() == 1:
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(0.2)
+    sys.exit(SmallerPieces(2, 0).exit_code)
+"""
+
+
+def test_a_stop_that_was_asked_for_is_not_lost_to_beginning_anew(workers):
+    workers(ASKED_TO_STOP)
+    with pytest.raises(launch.WorkersFailed, match="run the same command again") as caught:
+        launch.launch(options())
+    assert caught.value.exit_code == 75
