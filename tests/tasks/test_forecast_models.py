@@ -1,0 +1,293 @@
+"""Every forecasting model is built, differentiated, saved, loaded by transformers, and has the library's loss."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from tasks.errors import ConfigError, DataError
+from tasks.forecast import models
+from tasks.forecast.models import Spec
+from tasks.forecast.models.likelihood import negative_log_likelihood
+
+HORIZON, CONTEXT, FEATURES, BATCH = 6, 14, 3, 5
+ENCODER_DECODER = ("transformer", "informer", "autoformer")
+CLASSES = {
+    "transformer": transformers.TimeSeriesTransformerForPrediction,
+    "informer": transformers.InformerForPrediction,
+    "autoformer": transformers.AutoformerForPrediction,
+    "patchtst": transformers.PatchTSTForPrediction,
+}
+CASES = [(kind, distribution) for kind, known in models.spec.DISTRIBUTIONS.items() for distribution in known]
+
+
+def spec(kind, distribution="student_t", dims=1, static=True, **more):
+    settings = {} if kind == "dlinear" else {"d_model": 8, "ffn_dim": 8}
+    settings |= {"lags": (1, 2, 5), "layerdrop": 0.0} if kind in ENCODER_DECODER else {}
+    settings |= {"label_length": 4} if kind == "autoformer" else {}
+    settings |= {"kernel_size": 5} if kind in ("autoformer", "dlinear") else {}
+    settings |= {"cardinality": (3, 4), "num_static_real_features": 2} if static else {}
+    settings |= {"scaling": "mean" if distribution == "negative_binomial" else "std"}
+    return Spec(
+        kind,
+        prediction_length=HORIZON,
+        context_length=CONTEXT,
+        num_time_features=0 if kind == "patchtst" else FEATURES,
+        input_size=dims,
+        distribution=distribution,
+        **settings | more,
+    )
+
+
+def batch_for(of, seed=0, size=BATCH):
+    """Random counts (so that every head may be asked), everything observed."""
+    chance = torch.Generator().manual_seed(seed)
+    shape = (of.input_size,) if of.input_size > 1 else ()
+    past = torch.randint(0, 50, (size, of.past_length, *shape), generator=chance).float()
+    future = torch.randint(0, 50, (size, of.prediction_length, *shape), generator=chance).float()
+    batch = {
+        "past_values": past,
+        "past_observed_mask": torch.ones_like(past),
+        "past_time_features": torch.randn(size, of.past_length, of.num_time_features, generator=chance),
+        "future_time_features": torch.randn(size, of.prediction_length, of.num_time_features, generator=chance),
+        "future_values": future,
+        "future_observed_mask": torch.ones_like(future),
+    }
+    if of.cardinality:
+        columns = [torch.randint(0, count, (size,), generator=chance) for count in of.cardinality]
+        batch["static_categorical_features"] = torch.stack(columns, dim=1)
+    if of.num_static_real_features:
+        batch["static_real_features"] = torch.randn(size, of.num_static_real_features, generator=chance)
+    return batch
+
+
+def losses(model, batch):
+    torch.manual_seed(7)
+    return models.losses(model, batch)
+
+
+def library_loss(model, batch):
+    """transformers' own loss by its own forward, with a batch that it may change."""
+    torch.manual_seed(7)
+    batch = {name: tensor.clone() for name, tensor in batch.items()}
+    if model.config.model_type == "patchtst":
+        names = ("past_values", "past_observed_mask", "future_values")
+        dims = model.config.num_input_channels
+        return model(**{name: batch[name].reshape(len(batch[name]), -1, dims) for name in names}).loss
+    return model(**batch).loss
+
+
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("dims", [1, 3])
+@pytest.mark.parametrize(("kind", "distribution"), CASES)
+def test_battery(kind, distribution, dims, static, tmp_path):
+    of = spec(kind, distribution, dims, static and kind != "patchtst")
+    model, batch = models.build(of, 3), batch_for(of)
+    before = {name: tensor.clone() for name, tensor in batch.items()}
+    loss = losses(model, batch)
+    assert loss.dtype == torch.float32
+    assert loss.shape == (BATCH,)
+    assert bool(torch.isfinite(loss).all())
+    loss.mean().backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    silent = [name for name, p in trained.items() if p.grad is None or p.grad.abs().max() == 0]
+    # A key's bias shifts all scores of a query alike, so it moves nothing.
+    assert [name for name in silent if not name.endswith("k_proj.bias")] == []
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert all(torch.equal(batch[name], tensor) for name, tensor in before.items())
+
+    model.eval()
+    here = losses(model, batch)
+    torch.testing.assert_close(here.mean(), library_loss(model, batch), rtol=1e-6, atol=1e-6)
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    plain = CLASSES.get(kind, transformers.AutoModel).from_pretrained(tmp_path)
+    assert torch.equal(losses(plain.eval(), batch), here)
+    assert torch.equal(losses(models.load(str(tmp_path)), batch), here)
+    assert models.spec_of(plain) == of
+    assert models.past_length(plain) == of.past_length
+    assert set(models.needs(plain)) <= set(batch)
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+@pytest.mark.parametrize("kind", models.spec.KINDS)
+def test_unobserved_future_changes_nothing(kind, dims):
+    of = spec(kind, dims=dims, static=kind != "patchtst")
+    model, batch = models.build(of, 3).eval(), batch_for(of)
+    batch["future_observed_mask"][0] = 0
+    batch["future_observed_mask"][1, 2:] = 0
+    batch["future_observed_mask"][2, 0] = 0
+    # Autoformer alone never reads the future; the others read earlier steps of it as lags, so only the last ones may differ.
+    first = losses(model, batch)
+    hidden = batch["future_values"].clone()
+    hidden[1, -1] += 1000
+    second = losses(model, batch | {"future_values": hidden})
+    assert float(first[0]) == 0
+    assert torch.equal(first, second)
+    hidden[3, -1] += 1000
+    assert losses(model, batch | {"future_values": hidden})[3] != first[3]
+
+
+def test_partly_observed_windows_count_their_own_steps():
+    of = spec("transformer")
+    model, batch = models.build(of, 3).eval(), batch_for(of)
+    whole = losses(model, batch)
+    steps = []
+    for step in range(HORIZON):
+        mask = torch.zeros_like(batch["future_values"])
+        mask[:, step] = 1
+        steps.append(losses(model, batch | {"future_observed_mask": mask}))
+    torch.testing.assert_close(torch.stack(steps).mean(0), whole)
+    mask = torch.zeros_like(batch["future_values"])
+    mask[:, :2] = 1
+    expected = (steps[0] + steps[1]) / 2
+    torch.testing.assert_close(losses(model, batch | {"future_observed_mask": mask}), expected)
+
+
+@pytest.mark.parametrize("kind", models.spec.KINDS)
+def test_unobserved_past_does_not_scale(kind):
+    """What is missing (0, as Windows writes it) is left out of location and scale: a window's unit is that of the rest."""
+    of = spec(kind, "normal", static=kind != "patchtst")
+    model, batch = models.build(of, 3).eval(), batch_for(of)
+    batch["past_values"] += 1000
+    batch["past_values"][:, -5:] = 0
+    batch["past_observed_mask"][:, -5:] = 0
+    if kind == "dlinear":
+        output = model(**batch)
+    elif kind == "patchtst":
+        output = model(batch["past_values"][..., None], batch["past_observed_mask"][..., None])
+    else:
+        output = model(**batch)
+    assert bool((output.loc > 990).all())
+    assert bool((output.scale < 60).all())
+
+
+def test_likelihoods_equal_scipy():
+    from scipy import stats
+
+    chance = np.random.default_rng(5)
+    values, loc, scale = chance.normal(size=40), chance.normal(size=40), chance.uniform(0.1, 3, 40)
+    first, mean, width = chance.uniform(2.1, 30, 40), chance.normal(size=40), chance.uniform(0.1, 2, 40)
+    counts, logits = chance.integers(0, 60, 40), chance.normal(size=40)
+    tensor = torch.from_numpy
+
+    def ours(name, params, of):
+        return negative_log_likelihood(
+            name, [tensor(p) for p in params], tensor(of), tensor(loc), tensor(scale)
+        ).numpy()
+
+    theirs = -stats.t.logpdf(values, first, loc + scale * mean, scale * width)
+    np.testing.assert_allclose(ours("student_t", (first, mean, width), values), theirs, rtol=1e-10)
+    theirs = -stats.norm.logpdf(values, loc + scale * mean, scale * width)
+    np.testing.assert_allclose(ours("normal", (mean, width), values), theirs, rtol=1e-10)
+    stays = 1 - 1 / (1 + np.exp(-(logits + np.log(scale))))
+    theirs = -stats.nbinom.logpmf(counts, first, stays)
+    np.testing.assert_allclose(ours("negative_binomial", (first, logits), counts.astype(float)), theirs, rtol=1e-8)
+
+
+@pytest.mark.parametrize("start", ["mean", "last"])
+@pytest.mark.parametrize("distribution", ["point", "quantiles"])
+def test_dlinear_starts_as_a_naive_forecast(start, distribution):
+    of = spec("dlinear", distribution, static=False, start=start, calendar=False)
+    model, batch = models.build(of, 0), batch_for(of)
+    output = model(**batch)
+    past = batch["past_values"]
+    expected = past[:, -1:] if start == "last" else past.mean(1, keepdim=True)
+    got = output.prediction if distribution == "point" else output.quantiles[:, 3]
+    torch.testing.assert_close(got, expected.expand(-1, HORIZON), rtol=1e-4, atol=2.0 if start == "mean" else 1e-3)
+
+
+def test_dlinear_learns_a_weekend_from_the_calendar():
+    """A series that is 10 but 0 on every seventh step, seen through a context shorter than a week."""
+
+    def windows(size):
+        at = torch.randint(0, 700, (size, 1)) + torch.arange(9)
+        rest = (at % 7 == 6).float()
+        values, features = 10 * (1 - rest), torch.nn.functional.one_hot(at % 7, 7).float()
+        return {
+            "past_values": values[:, :6],
+            "past_observed_mask": torch.ones(size, 6),
+            "past_time_features": features[:, :6],
+            "future_time_features": features[:, 6:],
+            "future_values": values[:, 6:],
+        }
+
+    of = Spec("dlinear", 3, 6, num_time_features=7, distribution="point", scaling="none", kernel_size=3)
+    torch.manual_seed(0)
+    error = {}
+    for calendar in (True, False):
+        model = models.build(replace(of, calendar=calendar), 0)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(300):
+            optimizer.zero_grad()
+            models.losses(model, windows(64)).mean().backward()
+            optimizer.step()
+        error[calendar] = float(models.losses(model, windows(256)).mean())
+    assert error[True] < 0.3
+    assert error[False] > 3
+
+
+def test_quantiles_never_cross():
+    of = spec("dlinear", "quantiles", dims=2)
+    model, batch = models.build(of, 0), batch_for(of)
+    torch.nn.init.normal_(model.rest.weight)
+    levels = model(**batch).quantiles
+    assert levels.shape == (BATCH, len(of.quantiles), HORIZON, 2)
+    assert bool((levels.diff(dim=1) >= 0).all())
+
+
+def test_same_seed_same_weights_and_the_generator_stays():
+    of = spec("transformer")
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first, second, other = models.build(of, 3), models.build(of, 3), models.build(of, 4)
+    assert torch.equal(torch.rand(3), expected)
+    weights = [torch.cat([p.flatten() for p in model.parameters()]) for model in (first, second, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "prophet"}, "no such forecasting model"),
+        ({"distribution": "quantiles"}, "--distribution quantiles: transformer has student_t"),
+        ({"heads": 3}, "--d-model 16 has to be a multiple of --heads 3"),
+        ({"lags": (0, 1)}, "lags of at least 1"),
+        ({"prediction_length": 0, "context_length": 4}, "--prediction-length 0: has to be at least 1"),
+        (
+            {"kind": "autoformer", "prediction_length": 3},
+            "--label-length 10: cannot be longer than the context, 6 steps",
+        ),
+        ({"kind": "patchtst", "prediction_length": 1}, "--distribution point"),
+        ({"cardinality": (3, 4), "embedding_dimension": (2,)}, "1 widths for 2 static categories"),
+    ],
+)
+def test_specs_that_cannot_be(change, words):
+    with pytest.raises(ConfigError, match=words):
+        Spec(**{"kind": "transformer", "prediction_length": 24} | change)
+
+
+def test_load_says_what_a_model_is(tmp_path):
+    transformers.BertConfig(hidden_size=8).save_pretrained(tmp_path / "bert")
+    with pytest.raises(ConfigError, match="is a bert and no forecaster"):
+        models.load(str(tmp_path / "bert"))
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        models.load(str(tmp_path / "nothing"))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "status.json").write_text(json.dumps({"state": "running"}))
+    with pytest.raises(ConfigError, match="has no model/ yet"):
+        models.load(str(run))
+    model = models.build(spec("dlinear"), 0)
+    model.save_pretrained(run / "model")
+    assert models.spec_of(models.load(str(run))) == spec("dlinear")
+    with torch.no_grad():
+        model.trend.weight[0, 0, 0] = float("nan")
+    model.save_pretrained(run / "model")
+    with pytest.raises(DataError, match=r"trend\.weight hold NaN"):
+        models.load(str(run))
