@@ -59,18 +59,13 @@ class Estimate:
     batch_size: int = 0
     micro_batch_size: int = 0
 
-    def text(self, price_per_hour: float | None) -> str:
+    def text(self, options: TrainOptions) -> str:
         """The estimate as the run's header says it."""
-        cost = self.cost(price_per_hour)
-        money = f" · {cost:.2f} at {price_per_hour:g} an hour" if cost is not None else ""
+        money = options.cost_text(self.seconds)
         return (
             f"{self.steps:,} steps · {duration(self.seconds)} · {size(self.memory_bytes)} memory · "
-            f"{size(self.disk_bytes)} disk{money}"
+            f"{size(self.disk_bytes)} disk{f' · {money}' if money else ''}"
         )
-
-    def cost(self, price_per_hour: float | None) -> float | None:
-        """Money for the time, in the price's currency."""
-        return None if price_per_hour is None else self.seconds / 3600 * price_per_hour
 
     def as_dict(self) -> dict[str, Any]:
         """For status.json."""

@@ -170,14 +170,13 @@ class Loop:
             print_line(
                 f"memory    a batch of {self.at.batch_size} doesn't fit at once: {self.at.accumulation} pieces, the same result"
             )
-        print_line(f"estimate  {estimate.text(self.options.price_per_hour)}")
+        print_line(f"estimate  {estimate.text(self.options)}")
         if self.options.check_disk:
             check_disk(estimate, self.run.path, self.options.keep_checkpoints)
         print_line(f"run       {self.run.path}       interrupted? run the same command again")
         if not resumed:
-            cost = estimate.cost(self.options.price_per_hour)
-            money = {} if cost is None else {"cost": round(cost, 4)}
-            self.run.update(total_steps=self.total, estimate={**estimate.as_dict(), **money})
+            cost = self.options.cost(estimate.seconds)
+            self.run.update(total_steps=self.total, estimate={**estimate.as_dict(), **cost})
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
@@ -501,7 +500,7 @@ class Loop:
     def _note(self, state: str, step: int | None = None) -> None:
         if self.main:
             seconds = round(self._seconds(), 3)
-            price = self.options.price_per_hour
-            cost = {"cost": round(seconds / 3600 * price, 4)} if price is not None else {}
             done = self.at.step if step is None else step
-            self.run.update(state=state, step=done, total_steps=self.total, seconds=seconds, **cost)
+            self.run.update(
+                state=state, step=done, total_steps=self.total, seconds=seconds, **self.options.cost(seconds)
+            )

@@ -209,6 +209,14 @@ class TrainOptions:
         None, "Hub token; better in HF_TOKEN or by `hf auth login`.", panel=HUB, secret=True, affects_result=False
     )
 
+    def cost(self, seconds: float) -> dict[str, float]:
+        """{"cost": money for so long}, as status.json has it; {} where no price was given."""
+        return {} if self.price_per_hour is None else {"cost": round(seconds / 3600 * self.price_per_hour, 4)}
+
+    def cost_text(self, seconds: float) -> str:
+        """The same as '0.35 at 2 an hour', or ''."""
+        return "".join(f"{cost:.2f} at {self.price_per_hour:g} an hour" for cost in self.cost(seconds).values())
+
     def may_grow(self) -> set[str]:
         """Options that a resume may change although the result depends on them: the length, where the schedule doesn't."""
         steady = self.lr_scheduler == "constant" and (self.warmup_steps is not None or self.warmup_ratio == 0)

@@ -96,7 +96,7 @@ def say_estimate(estimate: Estimate, config: TrainOptions, session: Session) -> 
     if not session.accelerator.is_main_process:
         return {}
     free = free_bytes(session.run.path)
-    cost = estimate.cost(config.price_per_hour)
+    money = config.cost_text(estimate.seconds)
     rows = [
         [
             "steps",
@@ -106,20 +106,18 @@ def say_estimate(estimate: Estimate, config: TrainOptions, session: Session) -> 
         ["memory", f"{size(estimate.memory_bytes)} a process at most"],
         ["disk", f"{size(estimate.disk_bytes)} at most, {size(free)} free in {config.output_dir}"],
         ["checkpoint", size(estimate.checkpoint_bytes)],
-        *([["cost", f"{cost:.2f} at {config.price_per_hour:g} an hour"]] if cost is not None else []),
+        *([["cost", money]] if money else []),
     ]
     text = table(["a whole run", "estimate"], rows)
     if estimate.disk_bytes > free:
         text += f"\nthe disk is too small: the run would end with code 5; free {size(estimate.disk_bytes - free)} first"
-    money = {} if cost is None else {"cost": round(cost, 4)}
-    return {**estimate.as_dict(), **money, "free_bytes": free, "text": text}
+    return {**estimate.as_dict(), **config.cost(estimate.seconds), "free_bytes": free, "text": text}
 
 
 def measured(config: TrainOptions, session: Session, outcome: Outcome) -> dict[str, Any]:
     """What the run took until now, for status.json, in the estimate's terms."""
     seconds = round(outcome.seconds + time.monotonic() - outcome.ended, 3)
-    price = config.price_per_hour
-    cost = {"cost": round(seconds / 3600 * price, 4)} if price is not None else {}
+    cost = config.cost(seconds)
     taken = {
         "seconds": seconds,
         "memory_bytes": max(outcome.memory_bytes, peak_memory(session.accelerator.device)),
