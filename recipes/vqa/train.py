@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -227,7 +228,7 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
 def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
     """Writes model, predictions, card and report; uploads where asked; closes the run."""
     score = f"accuracy {100 * outcome.metrics['accuracy']:.1f} %"
-    write = lambda: artefacts.write(config, parts, session.run, outcome)  # noqa: E731
+    write = functools.partial(artefacts.write, config, parts, session.run, outcome)
     summary = close(config, session, outcome, write, score)
     if summary:
         summary["text"] = artefacts.closing_text(parts, session.run, outcome, summary)
