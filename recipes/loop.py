@@ -323,7 +323,7 @@ class Loop:
             state = {
                 **vars(self.at),
                 "scheduler": self.scheduler.state_dict(),
-                "conditions": conditions(self.accelerator.num_processes),
+                "conditions": conditions(self.accelerator.num_processes, self.accelerator.device),
                 "data": self.work.data,
             }
             scaler = self.accelerator.scaler
@@ -371,7 +371,8 @@ class Loop:
         if self.main:
             self.run.cut_metrics(self.at.step)
             print_line(f"resuming  {self.run.path} at step {self.at.step}")
-            before, now = state.get("conditions", {}), conditions(self.accelerator.num_processes)
+            before = state.get("conditions", {})
+            now = conditions(self.accelerator.num_processes, self.accelerator.device)
             changed = [
                 f"{name} {before[name]} before, {now[name]} now" for name in before if before[name] != now.get(name)
             ]

@@ -16,11 +16,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipes.config import read_yaml, result_options, to_yaml
 from tasks.errors import ConfigError, ToolError
 from tasks.files import LEFTOVER, disk_errors, remove_leftovers, write_json, write_text
+
+if TYPE_CHECKING:
+    import torch
 
 # So long is waited for a run of the same command that a living process holds, before another is begun.
 HELD_SECONDS = 15.0
@@ -242,15 +245,14 @@ def newest_finished(output_dir: str | Path, fitting: tuple[str, ...]) -> Run:
     )
 
 
-def conditions(processes: int) -> dict[str, Any]:
+def conditions(processes: int, device: torch.device) -> dict[str, Any]:
     """What a run's arithmetic depends on beside its options: on the same it goes on to the bit."""
     import torch
 
-    gpu = torch.cuda.is_available()
     return {
         "processes": processes,
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if gpu else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
     }
 
