@@ -64,11 +64,6 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
-def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
-    """Writes the checkpoint of a step at once and returns its folder; errors as `write`."""
-    return write(folder, step, content(model, optimizer, state))
-
-
 def write(folder: Path, step: int, saved: Content) -> Path:
     """Writes a checkpoint's content and returns its folder.
 
@@ -162,18 +157,6 @@ def restore(saved: Content, model: nn.Module, optimizer: torch.optim.Optimizer) 
     """
     set_weights(model, saved.weights)
     unflatten(optimizer, saved.optimizer, saved.scalars)
-
-
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restores model and optimizer in place; returns the state."""
-    saved = read(path)
-    restore(saved, model, optimizer)
-    return saved.state
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Restores the model's weights alone, strictly."""
-    set_weights(model, load_file(str(path / MODEL)))
 
 
 @torch.no_grad()

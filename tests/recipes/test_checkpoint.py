@@ -24,6 +24,16 @@ def step(model, optimizer, seed):
     optimizer.zero_grad()
 
 
+def save(folder, number, model, optimizer, state):
+    return checkpoint.write(folder, number, checkpoint.content(model, optimizer, state))
+
+
+def load(path, model, optimizer):
+    saved = checkpoint.read(path)
+    checkpoint.restore(saved, model, optimizer)
+    return saved.state
+
+
 def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
@@ -32,7 +42,7 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path):
     model, optimizer = make()
     for seed in range(3):
         step(model, optimizer, seed)
-    path = checkpoint.save(tmp_path, 3, model, optimizer, {"best": 0.5})
+    path = save(tmp_path, 3, model, optimizer, {"best": 0.5})
     assert sorted(file.name for file in path.iterdir()) == [
         "complete.json",
         "model.safetensors",
@@ -40,7 +50,7 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path):
         "state.json",
     ]
     other, other_optimizer = make(seed=9)
-    state = checkpoint.load(path, other, other_optimizer)
+    state = load(path, other, other_optimizer)
     assert (state["step"], state["best"]) == (3, 0.5)
     for seed in range(3, 6):
         step(model, optimizer, seed)
@@ -64,10 +74,10 @@ def test_muon_goes_on_exactly_too(tmp_path):
     model, optimizer = make_muon()
     for seed in range(3):
         step(model, optimizer, seed)
-    path = checkpoint.save(tmp_path, 3, model, optimizer, {})
+    path = save(tmp_path, 3, model, optimizer, {})
     other, other_optimizer = make_muon()
     step(other, other_optimizer, 7)
-    checkpoint.load(path, other, other_optimizer)
+    load(path, other, other_optimizer)
     for group in other_optimizer.param_groups:
         group["lr"] = 0.02
     for group in optimizer.param_groups:
@@ -107,7 +117,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_older_one(tmp_path, name, d
     model, optimizer = make()
     for number in (1, 2):
         step(model, optimizer, number)
-        checkpoint.save(tmp_path, number, model, optimizer, {})
+        save(tmp_path, number, model, optimizer, {})
     damage(tmp_path / "step-00000002" / name)
     path, notes = checkpoint.newest_whole(tmp_path)
     assert path == tmp_path / "step-00000001"
@@ -119,7 +129,7 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     model, optimizer = make()
     step(model, optimizer, 0)
     for number in (1, 2, 3, 4):
-        checkpoint.save(tmp_path, number, model, optimizer, {})
+        save(tmp_path, number, model, optimizer, {})
     (tmp_path / ".step-00000005.abc.part").mkdir()
     checkpoint.prune(tmp_path, 1, {2})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000004"]
@@ -129,7 +139,7 @@ def test_nothing_whole_means_from_the_start(tmp_path):
     assert checkpoint.newest_whole(tmp_path) == (None, [])
     model, optimizer = make()
     step(model, optimizer, 0)
-    path = checkpoint.save(tmp_path, 1, model, optimizer, {})
+    path = save(tmp_path, 1, model, optimizer, {})
     (path / "complete.json").write_text(json.dumps({"model.safetensors": {"size": 1}}))
     assert checkpoint.newest_whole(tmp_path)[0] is None
     shutil.rmtree(path)
