@@ -458,6 +458,6 @@ def test_a_run_that_a_process_is_about_to_let_go_is_waited_for(tmp_path):
 
 def test_the_conditions_name_the_device_that_is_computed_on_whatever_else_is_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device.index}")
-    assert runs.conditions(1, torch.device("cuda", 1))["device"] == "card 1"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device}")
+    assert runs.conditions(1, torch.device("cuda", 1))["device"] == "card cuda:1"
     assert runs.conditions(1, torch.device("cpu"))["device"] == runs.environment()["processor"]
