@@ -10,8 +10,7 @@ import warnings
 import torch
 from accelerate import Accelerator
 
-from recipes import cgroup
-from recipes.memory import address_space_limited
+from recipes import limits
 from recipes.options import TrainOptions
 from tasks.errors import ConfigError
 
@@ -40,8 +39,8 @@ def set_threads(threads: int | None) -> None:
     """As many threads as asked for, else no more than the container's share of the processors lets run at once."""
     if threads:
         torch.set_num_threads(threads)
-    elif "OMP_NUM_THREADS" not in os.environ and cgroup.usable_cpus() < torch.get_num_threads():
-        torch.set_num_threads(cgroup.usable_cpus())
+    elif "OMP_NUM_THREADS" not in os.environ and limits.usable_cpus() < torch.get_num_threads():
+        torch.set_num_threads(limits.usable_cpus())
 
 
 def pick_device(cpu: bool, threads: int | None) -> torch.device:
@@ -61,7 +60,7 @@ def keep_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         m_mmap_max, m_trim_threshold, m_top_pad, m_arena_max = -4, -1, -2, -8
-        if address_space_limited():
+        if limits.address_space() is not None:
             # What is kept would be missing elsewhere, as would the 64 MB that each thread's arena sets aside.
             libc.mallopt(m_arena_max, 2)
             return

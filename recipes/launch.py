@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from recipes import accelerate_file, cgroup
+from recipes import accelerate_file, limits
 from recipes.interrupts import SIGNALS, settle
 from recipes.options import TrainOptions
 from recipes.worker import ACCUMULATION, NEEDED, PEER_LOST, SMALLER_PIECES, WORKER, PeerLost, asked_for, is_worker
@@ -125,7 +125,7 @@ def _run(config: TrainOptions, pieces: int) -> tuple[int, str, int]:
 def _environment(config: TrainOptions, pieces: int, needed: Path) -> dict[str, str]:
     """What all workers of this machine are given."""
     host, port = _address(config)
-    threads = config.threads or max(1, cgroup.usable_cpus() // config.num_processes)
+    threads = config.threads or max(1, limits.usable_cpus() // config.num_processes)
     return {
         **os.environ,
         **accelerate_file.settings(config),

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from recipes import cgroup
+from recipes import limits
 from recipes.work import Batch
 
 OUT_OF_MEMORY = (
@@ -89,25 +89,16 @@ def room(device: torch.device, sharers: int = 1) -> int:
         return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
     import psutil
 
-    group = cgroup.memory_limit()
+    group = limits.memory_limit()
     shared = [psutil.virtual_memory().available, *([group.room] if group is not None else [])]
     found = [count // sharers for count in shared]
     own = _room_of_address_space()
     return max(0, min([*found, own] if own is not None else found))
 
 
-def address_space_limited() -> bool:
-    """Whether the shell or the batch system limits it (`ulimit -v`)."""
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
-
-
 def _room_of_address_space() -> int | None:
-    import resource
-
-    size = _status("VmSize")
-    return resource.getrlimit(resource.RLIMIT_AS)[0] - size if address_space_limited() and size is not None else None
+    limit, size = limits.address_space(), _status("VmSize")
+    return limit - size if limit is not None and size is not None else None
 
 
 def _status(name: str) -> int | None:

@@ -120,10 +120,15 @@ def free_bytes(path: str | Path) -> int:
     """Bytes free where `path` is or would be made."""
     import shutil
 
-    place = Path(path).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(nearest_existing(Path(path))).free
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, else the lowest folder above it that is there and may be looked into."""
+    path = path.absolute()
+    while not os.path.exists(path) and path != path.parent:  # also false where one may not look
+        path = path.parent
+    return path
 
 
 def remove_tree(path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from recipes.doctor.findings import Finding, ok, stop, warn
 from recipes.progress import size
+from tasks.files import nearest_existing
 
 WARN_BYTES = 5 * 10**9
 TRIAL_BYTES = 1 << 20
@@ -81,9 +82,7 @@ def temporary_folder() -> Path:
 
 def attempt(place: Place) -> Trial:
     """Writes and syncs a small file without a name, in the place or the nearest folder above it that is there."""
-    folder = place.folder.absolute()
-    while not os.path.exists(folder) and folder != folder.parent:  # also false where one may not look
-        folder = folder.parent
+    folder = nearest_existing(place.folder)
     if not folder.is_dir():
         return Trial(place, folder, f"{folder} is a file, not a folder")
     try:

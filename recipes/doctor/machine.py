@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from recipes import cgroup
+from recipes import limits
 from recipes.doctor.findings import Finding, ok, stop, warn
 from recipes.progress import size
 
@@ -26,20 +26,16 @@ class Memory:
 
     total: int
     available: int
-    container: cgroup.Limit | None = None
+    container: limits.Limit | None = None
     addresses: int | None = None  # the limit of `ulimit -v` on each process
 
 
 def look_at_memory() -> Memory:
     """This machine's, this container's and this shell's."""
-    import resource
-
     import psutil
 
     machine = psutil.virtual_memory()
-    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    addresses = None if soft == resource.RLIM_INFINITY else soft
-    return Memory(machine.total, machine.available, cgroup.memory_limit(), addresses)
+    return Memory(machine.total, machine.available, limits.memory_limit(), limits.address_space())
 
 
 def memory(facts: Memory) -> Finding:
@@ -78,11 +74,6 @@ def cpus(cores: int, allowed: int, quota: float | None, threads: int) -> Finding
     return warn(
         "cpu", f"{found}, which then wait for each other", f"export OMP_NUM_THREADS={count} (or --threads {count})"
     )
-
-
-def allowed_cpus() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_files() -> Finding:

@@ -1,4 +1,7 @@
-"""The limits that a container or a cluster sets on this process: control groups of version 1 and 2, also side by side."""
+"""The limits that a container, a cluster or a shell sets on this process.
+
+Control groups are read in version 1 and 2, also side by side.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +56,23 @@ def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
     return min(found, default=None)
 
 
+def allowed_cpus() -> int:
+    """How many processors this process may run on (taskset, cpusets)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usable_cpus() -> int:
     """How many threads this process can have at work at once."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return max(1, allowed if quota is None else min(allowed, math.floor(quota)))
+    return max(1, allowed_cpus() if quota is None else min(allowed_cpus(), math.floor(quota)))
+
+
+def address_space() -> int | None:
+    """Bytes that the shell or the batch system lets each process map (`ulimit -v`); None without a limit."""
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
