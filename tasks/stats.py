@@ -151,3 +151,60 @@ def _group_totals(rows: np.ndarray, groups: Sequence[Any] | np.ndarray | None) -
 def _percentiles(means: np.ndarray, confidence: float) -> Interval:
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def resampled_ratios(
+    numerators: np.ndarray, denominators: np.ndarray, resamples: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """Ratios of sums over groups, each of as many groups as there are, drawn with replacement.
+
+    Scores such as a sum of errors over a sum of values have no rows whose mean they are. All columns share the draws, so that
+    the difference or the ratio of two of them is that of the same groups.
+
+    Args:
+        numerators, denominators: [groups, k] sums of each group.
+
+    Returns:
+        float64 [resamples, k]; NaN where a draw's denominator is 0.
+
+    Raises:
+        DataError: no groups, or shapes that differ.
+        ConfigError: resamples below 1.
+    """
+    if numerators.ndim != 2 or not len(numerators) or numerators.shape != denominators.shape:
+        raise DataError(f"ratios need sums of the same groups, found {numerators.shape} and {denominators.shape}")
+    if resamples < 1:
+        raise ConfigError(f"resamples must be >= 1, got {resamples}")
+    groups, columns = numerators.shape
+    totals = np.concatenate([numerators, denominators], axis=1)
+    generator = np.random.default_rng(seed)
+    ratios = np.empty((resamples, columns))
+    step = max(1, _CHUNK_ENTRIES // groups)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        index = generator.integers(0, groups, size=(rows, groups)) + groups * np.arange(rows)[:, None]
+        times = np.bincount(index.reshape(-1), minlength=rows * groups).reshape(rows, groups)
+        drawn = times.astype(np.float64) @ totals
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios[start : start + rows] = np.where(
+                drawn[:, columns:] != 0, drawn[:, :columns] / drawn[:, columns:], np.nan
+            )
+    return ratios
+
+
+def percentile_intervals(draws: np.ndarray, confidence: float = 0.95) -> np.ndarray:
+    """The percentile interval of each column of draws, [resamples, k] to [2, k]; NaN draws are left out, none gives NaN.
+
+    Raises:
+        ConfigError: a confidence out of range.
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence must lie in (0, 1), got {confidence}")
+    found = np.full((2, draws.shape[1]), np.nan)
+    known = ~np.isnan(draws)
+    whole = known.all(axis=0)
+    bounds = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found[:, whole] = np.quantile(draws[:, whole], bounds, axis=0)
+    for column in np.flatnonzero(~whole & known.any(axis=0)):
+        found[:, column] = np.quantile(draws[known[:, column], column], bounds)
+    return found

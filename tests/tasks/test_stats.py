@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import ConfigError, DataError
-from tasks.stats import bootstrap_mean, paired_bootstrap
+from tasks.stats import bootstrap_mean, paired_bootstrap, percentile_intervals, resampled_ratios
 
 
 def test_interval_of_independent_rows_is_near_the_normal_one() -> None:
@@ -160,3 +160,44 @@ def test_rows_that_do_not_pair_are_a_data_error() -> None:
 def test_options_out_of_range_are_config_errors(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         bootstrap_mean([1.0, 0.0], **options)  # type: ignore[arg-type]
+
+
+def test_ratios_of_sums_resample_whole_groups() -> None:
+    generator = np.random.default_rng(14)
+    above, below = generator.random((40, 2)), 0.5 + generator.random((40, 2))
+    draws = resampled_ratios(above, below, resamples=4000)
+    by_hand = [above[index].sum(axis=0) / below[index].sum(axis=0) for index in generator.integers(0, 40, (4000, 40))]
+    low, high = percentile_intervals(draws)
+    expected = np.quantile(by_hand, [0.025, 0.975], axis=0)
+    assert np.stack([low, high]) == pytest.approx(expected, abs=0.006)
+    mean = bootstrap_mean(above[:, 0], resamples=4000)  # over ones below, a ratio is a mean
+    means = percentile_intervals(resampled_ratios(above[:, :1], np.ones((40, 1)), resamples=4000))
+    assert means[:, 0] == pytest.approx(np.array(mean.interval), abs=0.004)
+
+
+def test_columns_of_ratios_share_their_draws_in_pieces_too() -> None:
+    above = np.random.default_rng(15).random((30_000, 1))  # 200 x 30,000 draws don't fit one piece
+    draws = resampled_ratios(np.hstack([above, 2 * above]), np.ones((30_000, 2)), resamples=200)
+    np.testing.assert_allclose(draws[:, 1], 2 * draws[:, 0])
+    assert draws[:, 0].std() == pytest.approx(above.std() / np.sqrt(30_000), rel=0.2)
+    assert len(set(draws[:, 0])) == 200
+
+
+def test_draws_with_nothing_below_are_left_out_of_an_interval() -> None:
+    draws = resampled_ratios(np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 0.0]]), resamples=500)
+    assert np.isnan(draws[:, 1]).all()
+    assert 0.15 < np.isnan(draws[:, 0]).mean() < 0.35  # twice the second group: one draw in four
+    low, high = percentile_intervals(draws)
+    assert (low[0], high[0]) == (1.0, 4.0)
+    assert np.isnan([low[1], high[1]]).all()
+
+
+def test_ratios_refuse_what_they_can_not_use() -> None:
+    with pytest.raises(DataError):
+        resampled_ratios(np.ones((2, 1)), np.ones((3, 1)))
+    with pytest.raises(DataError):
+        resampled_ratios(np.ones((0, 1)), np.ones((0, 1)))
+    with pytest.raises(ConfigError):
+        resampled_ratios(np.ones((2, 1)), np.ones((2, 1)), resamples=0)
+    with pytest.raises(ConfigError):
+        percentile_intervals(np.ones((2, 1)), confidence=95)
