@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from recipes import checkpoint, together
-from recipes.estimate import Estimate, Probe, check_disk
+from recipes.estimate import Estimate, check_disk
 from recipes.interrupts import Interrupts
 from recipes.memory import (
     EVALUATION_OUT_OF_MEMORY,
@@ -26,12 +25,13 @@ from recipes.memory import (
 from recipes.meter import Meter
 from recipes.optimizers import make_optimizer, make_scheduler
 from recipes.options import AUTO, TrainOptions
+from recipes.probe import Probe
 from recipes.progress import Progress, print_line
 from recipes.runs import Run, conditions
 from recipes.saver import Saver
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
-from recipes.work import Batch, Evaluator, Work
+from recipes.work import Batch, Work
 from recipes.worker import SmallerPieces, ask_for, least_accumulation
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 
@@ -446,8 +446,9 @@ class Loop:
         try:
             while True:
                 try:
+                    evaluator = together.evaluator(self.accelerator, self._eval_batch_size, self._stop_if_asked)
                     with torch.inference_mode():
-                        return self.work.evaluate(self.plain, self._evaluator())
+                        return self.work.evaluate(self.plain, evaluator)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
@@ -459,17 +460,6 @@ class Loop:
                     )
         finally:
             self.plain.train(was_training)
-
-    def _evaluator(self) -> Evaluator:
-        return Evaluator(
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-            self.accelerator.device,
-            self._eval_batch_size,
-            self._stop_if_asked,
-            lambda items: gather_object(items),
-            self.accelerator.autocast,
-        )
 
     def _loader(self) -> Steps:
         workers = self.options.num_workers

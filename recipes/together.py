@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
 from recipes.checkpoint import Content
+from recipes.work import Evaluator
 
 
 def any_of(accelerator: Accelerator, *mine: bool) -> list[bool]:
@@ -18,6 +20,25 @@ def any_of(accelerator: Accelerator, *mine: bool) -> list[bool]:
         return list(mine)
     flags = torch.tensor([int(flag) for flag in mine], device=accelerator.device)
     return [bool(flag) for flag in accelerator.reduce(flags, reduction="sum").tolist()]
+
+
+def evaluator(
+    accelerator: Accelerator,
+    batch_size: int,
+    check: Callable[[], None],
+    progress: Callable[[int], None] = lambda count: None,
+) -> Evaluator:
+    """What an evaluation over all processes works with; `check` and `progress` as `Evaluator` has them."""
+    return Evaluator(
+        accelerator.process_index,
+        accelerator.num_processes,
+        accelerator.device,
+        batch_size,
+        check,
+        gather_object,
+        accelerator.autocast,
+        progress,
+    )
 
 
 def share(accelerator: Accelerator, content: Content | None) -> Content | None:

@@ -1,0 +1,319 @@
+"""Before the first step: batches are tried without taking a step, to find what fits and how long all will take."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from recipes import checkpoint, together
+from recipes.estimate import OUTPUT_BYTES, Estimate
+from recipes.memory import (
+    OPTIMIZER_OUT_OF_MEMORY,
+    OUT_OF_MEMORY,
+    begin_peak,
+    recent_peak,
+    release,
+    room,
+    to_device,
+    used_memory,
+)
+from recipes.options import TrainOptions
+from recipes.steps import seed_everything, shares
+from recipes.work import Batch, Work
+from tasks.errors import OutOfMemory, is_out_of_memory
+
+PROBES, EVALUATED = 3, 2
+# What the end of a run takes beside the loop: the best weights loaded again, the report with its pictures.
+END_SECONDS = 4.0
+# Bytes a second that a checkpoint takes from training on a CPU: copied, hashed and written beside it.
+SAVE_RATE = 1.0e9
+# Host memory is kept free to this share: what is left is never all ours.
+HOST_SHARE = 0.9
+
+
+class Probe:
+    """Tries batches with gradients and the optimizer's state in place, as in training, and leaves all as it was.
+
+    Args:
+        model: as the accelerator prepared it.
+        optimizer: the plain one.
+        fresh: it has taken no step yet, so that its state may be made and thrown away.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        accelerator: Accelerator,
+        options: TrainOptions,
+        *,
+        fresh: bool,
+    ) -> None:
+        self.work, self.options, self.accelerator = work, options, accelerator
+        self.optimizer, self.fresh = optimizer, fresh
+        self.device = accelerator.device
+        # The unwrapped model: no exchange between processes, so that one that runs out of memory hangs nobody.
+        self.model = accelerator.unwrap_model(model, keep_torch_compile=False)
+        self.step_seconds = self.optimizer_seconds = self.fill_seconds = self.per_evaluated = 0.0
+        self.state_bytes = self.peak = 0
+        self._eval_batch_size = int(options.eval_batch_size or 1)
+
+    def __enter__(self) -> Probe:
+        self._buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        begin_peak(self.device)
+        try:
+            self._step_of_nothing()
+        except (RuntimeError, MemoryError) as error:
+            self.__exit__(None, None, None)
+            if is_out_of_memory(error):
+                raise OutOfMemory(OPTIMIZER_OUT_OF_MEMORY) from None
+            raise
+        tensors, _ = checkpoint.flatten(self.optimizer)
+        self.state_bytes = checkpoint.count_bytes(tensors)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.fresh:
+            self.optimizer.state.clear()
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate
+        self.model.zero_grad(set_to_none=True)
+        for name, value in self.model.named_buffers():
+            value.copy_(self._buffers[name])
+
+    def accumulation(self, batch_size: int, accumulation: int) -> int:
+        """Into how many micro-batches a process must cut its share so that the heaviest batch fits, on every process.
+
+        Times typical batches, too, once that one fits.
+
+        Raises:
+            OutOfMemory: not even one example does.
+        """
+        heaviest = self.work.heaviest(batch_size)
+        while not (self._all_fit(heaviest, accumulation) and self._all_timed(batch_size, accumulation)):
+            if accumulation * self.accelerator.num_processes >= len(heaviest):
+                raise OutOfMemory(OUT_OF_MEMORY)
+            accumulation *= 2
+        return accumulation
+
+    def largest_batch(self, examples: int) -> int:
+        """The most examples an optimizer step whose heaviest batch fits at once, over all processes.
+
+        Doubled until it doesn't fit, then narrowed to an eighth.
+        """
+        world = self.accelerator.num_processes
+        limit = max(1, examples // world)
+        good, step, growing = 0, 1, True
+        while good < limit and step >= max(1, 0 if growing else good // 8):
+            tried = min(limit, good + step)
+            if self._all_fit(self.work.heaviest(tried * world), 1):
+                good = tried
+                step = good if growing else step // 2
+            else:
+                growing, step = False, step // 2
+        if not good:
+            raise OutOfMemory(OUT_OF_MEMORY)
+        return good * world
+
+    def estimate(
+        self, batch_size: int, accumulation: int, steps: int, evaluations: int, seconds_so_far: float
+    ) -> Estimate:
+        """What `steps` more and `evaluations` take, from the batches timed."""
+        self._time_evaluation()
+        evaluation = self.per_evaluated * self.work.eval_examples
+        weights = checkpoint.count_bytes(checkpoint.weights(self.model))
+        whole = weights + self.state_bytes
+        saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
+        step = self.step_seconds + self.optimizer_seconds
+        seconds = seconds_so_far + steps * step + self.fill_seconds + evaluations * (evaluation + saving) + END_SECONDS
+        on_disk = (self.options.keep_checkpoints + 2) * whole
+        memory = self._note_peak()
+        if self.device.type == "cpu":
+            memory += whole + self.work.host_bytes()
+        return Estimate(
+            steps,
+            seconds,
+            memory,
+            on_disk + weights + OUTPUT_BYTES,
+            checkpoint_bytes=whole,
+            model_bytes=weights,
+            batch_size=batch_size,
+            micro_batch_size=math.ceil(batch_size / accumulation / self.accelerator.num_processes),
+        )
+
+    def _step_of_nothing(self) -> None:
+        """Makes gradients and, where it is fresh, the optimizer's state; times its step at learning rate 0, which moves no weight."""
+        for parameter in self.model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        if not self.fresh:
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] = torch.zeros_like(group["lr"]) if isinstance(group["lr"], torch.Tensor) else 0.0
+        for _ in range(2):  # the first makes the state
+            began = time.monotonic()
+            self.optimizer.step()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            self.optimizer_seconds = time.monotonic() - began
+
+    def _all_fit(self, batch: np.ndarray, accumulation: int) -> bool:
+        """Whether the first micro-batch goes through forward and backward, on every process."""
+        numbers = self._mine(batch, accumulation)[0]
+
+        def attempt() -> bool:
+            if self.device.type == "cpu" and not self._has_room(numbers):
+                return False
+            self._pass(numbers, len(numbers))
+            return True
+
+        return self._everywhere(attempt)
+
+    def _all_timed(self, batch_size: int, accumulation: int) -> bool:
+        typical = _typical(self.work, batch_size)
+
+        def attempt() -> bool:
+            waiting = self.work.host_bytes()
+            passes, first, again = np.transpose([self._time(batch, accumulation) for batch in typical])
+            filled = waiting - self.work.host_bytes()
+            # What loading a batch for the first time takes longer is paid once for each byte that is cached, or else always.
+            self.step_seconds = float(np.mean(passes) + np.mean(again if filled else first))
+            self.fill_seconds = float(np.sum(first - again)) * waiting / filled if filled else 0.0
+            return True
+
+        return self._everywhere(attempt)
+
+    def _time_evaluation(self) -> None:
+        """A few batches of it, once to fill caches and once for the time; what doesn't fit is cut when it comes to that."""
+        for _ in range(2):
+            seconds, examples, whole = self._begin_evaluation()
+            if examples:
+                # The others take their share meanwhile.
+                self.per_evaluated = seconds / examples / self.accelerator.num_processes
+            elif whole:
+                self.per_evaluated = seconds / max(1, self.work.eval_examples)
+            else:  # one that tells of no progress; a forward pass takes about a third of forward and backward
+                self.per_evaluated = self.step_seconds / 3 / self._eval_batch_size
+            if whole and seconds > 1.0:
+                break  # one that asks for no stop is not run twice
+        self._note_peak()
+
+    def _begin_evaluation(self) -> tuple[float, int, bool]:
+        """The evaluation's first rounds: (seconds, examples that it told of, whether it was whole)."""
+        rounds, whole = _Rounds(EVALUATED), False
+        evaluator = together.evaluator(self.accelerator, self._eval_batch_size, rounds.check, rounds.count)
+        self.model.eval()
+        began = time.monotonic()
+        try:
+            with torch.inference_mode():
+                self.work.evaluate(self.model, evaluator)
+            whole = True
+        except _Enough:
+            pass
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            release(self.device)
+        return time.monotonic() - began, rounds.examples, whole
+
+    def _everywhere(self, attempt: Callable[[], bool]) -> bool:
+        """Whether an attempt succeeds within memory on every process."""
+        return not together.any_of(self.accelerator, not self._fits(attempt))[0]
+
+    def _fits(self, attempt: Callable[[], bool]) -> bool:
+        try:
+            return attempt()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        finally:
+            self._note_peak()
+        # Outside the handler: the error holds on to what the pass had made.
+        self.model.zero_grad(set_to_none=False)
+        release(self.device)
+        return False
+
+    def _has_room(self, numbers: np.ndarray) -> bool:
+        """Whether the host can hold it, by the rise of an eighth: Linux kills a process that takes too much, without an error."""
+        piece = numbers[: max(1, len(numbers) // 8)]
+        if len(piece) == len(numbers):
+            return True
+        self._note_peak()
+        begin_peak(self.device)
+        before = used_memory(self.device)
+        self._pass(piece, len(piece))
+        rise = max(0, recent_peak(self.device) - before)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device, here)
+
+    def _pass(self, numbers: np.ndarray, count: int) -> None:
+        self._through(self.work.collate(numbers, 0), count)
+
+    def _through(self, loaded: Batch, count: int) -> None:
+        batch = to_device(loaded, self.device)
+        with self.accelerator.autocast():
+            losses = self.work.loss(self.model, batch)
+        (losses.float().sum() / count).backward()
+
+    def _time(self, batch: np.ndarray, accumulation: int) -> tuple[float, float, float]:
+        """Seconds that this process's share of a batch takes: forward and backward, loading, loading again."""
+        seed_everything(self.options.seed, 0, self.accelerator.process_index)
+        self.model.train()
+        passes = first = again = 0.0
+        for numbers in self._mine(batch, accumulation):
+            times = [time.monotonic()]
+            for _ in range(2):
+                loaded = self.work.collate(numbers, 0)
+                times.append(time.monotonic())
+            self._through(loaded, len(batch))
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.monotonic())
+            loading, reloading, passing = np.diff(times)
+            first, again, passes = first + loading, again + reloading, passes + passing
+        return passes, first, again
+
+    def _mine(self, batch: np.ndarray, accumulation: int) -> list[np.ndarray]:
+        mine = shares(batch, self.accelerator.num_processes, accumulation)[self.accelerator.process_index]
+        return [numbers for numbers in mine if len(numbers)] or [batch[:1]]
+
+    def _note_peak(self) -> int:
+        self.peak = max(self.peak, recent_peak(self.device))
+        return self.peak
+
+
+def _typical(work: Work, batch_size: int) -> list[np.ndarray]:
+    plan = work.plan(batch_size, 0)
+    full = [batch for batch in plan if len(batch) == min(batch_size, max(map(len, plan)))]
+    return [full[index] for index in np.linspace(0, len(full) - 1, min(PROBES, len(full))).round().astype(int)]
+
+
+class _Enough(Exception):
+    """So many rounds of evaluation tell what one takes."""
+
+
+class _Rounds:
+    """Ends an evaluation after so many rounds, and counts the examples that it tells of."""
+
+    def __init__(self, most: int) -> None:
+        self.left, self.examples = most, 0
+
+    def check(self) -> None:
+        """Asked before each round."""
+        if not self.left:
+            raise _Enough
+        self.left -= 1
+
+    def count(self, done: int) -> None:
+        """Told after each batch."""
+        self.examples += done
