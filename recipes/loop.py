@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from recipes import checkpoint, together
+from recipes import checkpoint, resume, together
 from recipes.estimate import Estimate, check_disk
 from recipes.interrupts import Interrupts
 from recipes.memory import (
@@ -27,29 +27,14 @@ from recipes.optimizers import make_optimizer, make_scheduler
 from recipes.options import AUTO, TrainOptions
 from recipes.probe import Probe
 from recipes.progress import Progress, print_line
-from recipes.runs import Run, conditions
+from recipes.resume import Position
+from recipes.runs import Run
 from recipes.saver import Saver
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Work
 from recipes.worker import SmallerPieces, ask_for, least_accumulation
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
-
-
-@dataclass
-class Position:
-    """Where a run stands; everything of it is in each checkpoint."""
-
-    step: int = 0
-    evaluated: int = 0
-    best: float | None = None
-    best_step: int = 0
-    without_better: int = 0
-    seconds: float = 0.0
-    stopped_early: bool = False
-    accumulation: int = 1
-    batch_size: int = 0
-    memory_bytes: int = 0
 
 
 @dataclass
@@ -320,15 +305,7 @@ class Loop:
         if self.main and self.at.step and self._saved_step != (self.at.step, self.at.evaluated):
             self.at.seconds = self._seconds()
             self.at.memory_bytes = self._peak_memory()
-            state = {
-                **vars(self.at),
-                "scheduler": self.scheduler.state_dict(),
-                "conditions": conditions(self.accelerator.num_processes, self.accelerator.device),
-                "data": self.work.data,
-            }
-            scaler = self.accelerator.scaler
-            if scaler is not None:
-                state["scaler"] = scaler.state_dict()
+            state = resume.state(self.at, self.scheduler, self.work.data, self.accelerator)
             also = {self.at.best_step} if self.at.best_step else set()
             self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
         self._saved_at, self._saved_step, self._save_due = (
@@ -348,56 +325,21 @@ class Loop:
 
     def _restore(self) -> bool:
         """Takes up the newest whole checkpoint; False where there is none."""
-        saved = together.share(self.accelerator, self._read() if self.main else None)
-        if saved is None:
-            if self.main:
-                self.run.cut_metrics(0)
-            self.at.accumulation = max(self.at.accumulation, least_accumulation())
-            return False
-        state = saved.state
-        if state.get("data", self.work.data) != self.work.data:
-            raise ConfigError(
-                f"--data: {self.run.path} began with other data than is there now; give it back, or start anew with --fresh"
-            )
-        checkpoint.restore(saved, self.plain, self.optimizer.optimizer)
-        self._schedule = state["scheduler"]
-        if "scaler" in state and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        known = {item.name for item in fields(Position)}
-        self.at = Position(**{name: value for name, value in state.items() if name in known})
+        saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator)
+        if saved is not None:
+            checkpoint.restore(saved, self.plain, self.optimizer.optimizer)
+            self._schedule = saved.state["scheduler"]
+            if "scaler" in saved.state and self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(saved.state["scaler"])
+            self.at = Position.of(saved.state)
+            self._began -= self.at.seconds
+            self._saved_step = (self.at.step, self.at.evaluated)
         self.at.accumulation = max(self.at.accumulation, self.options.gradient_accumulation_steps, least_accumulation())
-        self._began -= self.at.seconds
-        self._saved_step = (self.at.step, self.at.evaluated)
         if self.main:
             self.run.cut_metrics(self.at.step)
-            print_line(f"resuming  {self.run.path} at step {self.at.step}")
-            before = state.get("conditions", {})
-            now = conditions(self.accelerator.num_processes, self.accelerator.device)
-            changed = [
-                f"{name} {before[name]} before, {now[name]} now" for name in before if before[name] != now.get(name)
-            ]
-            if changed:
-                print_line(
-                    f"          no longer exact to the bit ({'; '.join(changed)}): the batches stay the same, sums differ in rounding"
-                    f"{', dropout draws anew' if before.get('processes') != now['processes'] else ''}"
-                )
-        return True
-
-    def _read(self) -> checkpoint.Content | None:
-        if self.start_from is not None:
-            trouble = checkpoint.problem(self.start_from)
-            if trouble:
-                raise ConfigError(
-                    f"--resume: {self.start_from} is not whole ({trouble}); give {self.run.path} for the newest"
-                )
-            found = checkpoint.read(self.start_from)
-            checkpoint.go_back(self.run.checkpoints, int(found.state["step"]))
-            self.run.update(went_back_to=self.start_from.name)
-            return found
-        path, notes = checkpoint.newest_whole(self.run.checkpoints)
-        for note in notes:
-            print_line(note)
-        return None if path is None else checkpoint.read(path)
+            if saved is not None:
+                resume.say(self.run, saved.state, self.accelerator)
+        return saved is not None
 
     def _stop_if_asked(self) -> None:
         """All processes agree on whether to stop, and on whether a checkpoint is due by the clock."""
@@ -429,15 +371,12 @@ class Loop:
 
     def _take_best(self) -> list[str]:
         """Loads the best weights; where their checkpoint was damaged since, those of the end stay, and it is said."""
-        path = self.run.checkpoints / checkpoint.name_of(self.at.best_step)
-        trouble = checkpoint.problem(path) if self.main else None
-        best = together.share(self.accelerator, checkpoint.read(path) if self.main and not trouble else None)
+        best, trouble = resume.best(self.run, self.at.best_step, self.accelerator)
         if best is not None:
             checkpoint.set_weights(self.plain, best.weights)
             return []
-        lost = f"the best checkpoint, {path}, is not whole ({trouble}): the model is that of step {self.at.step}"
         self.at.best_step, self._best_metrics = self.at.step, None
-        return [lost]
+        return [f"{trouble}: the model is that of step {self.at.step}"]
 
     def _evaluation(self) -> dict[str, Any]:
         """The recipe's evaluation over all processes, in inference mode; in smaller batches where memory runs out."""

@@ -1,0 +1,110 @@
+"""Where a run stands, as its checkpoints hold it, and how it is taken up from there again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from recipes import checkpoint, together
+from recipes.progress import print_line
+from recipes.runs import Run, conditions
+from tasks.errors import ConfigError
+
+
+@dataclass
+class Position:
+    """Where a run stands; everything of it is in each checkpoint."""
+
+    step: int = 0
+    evaluated: int = 0
+    best: float | None = None
+    best_step: int = 0
+    without_better: int = 0
+    seconds: float = 0.0
+    stopped_early: bool = False
+    accumulation: int = 1
+    batch_size: int = 0
+    memory_bytes: int = 0
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Position:
+        """The one in a checkpoint's state."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in state.items() if name in known})
+
+
+def state(at: Position, scheduler: Any, data: str, accelerator: Accelerator) -> dict[str, Any]:
+    """What a checkpoint holds beside the weights and the optimizer: JSON values.
+
+    Args:
+        data: the digest of the data.
+    """
+    found = {
+        **vars(at),
+        "scheduler": scheduler.state_dict(),
+        "conditions": conditions(accelerator.num_processes, accelerator.device),
+        "data": data,
+    }
+    if accelerator.scaler is not None:
+        found["scaler"] = accelerator.scaler.state_dict()
+    return found
+
+
+def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator) -> checkpoint.Content | None:
+    """The checkpoint to go on from, on all processes: the one given, else the newest whole one; None to begin.
+
+    Raises:
+        ConfigError: the one given is damaged; the data are others than it was made with.
+    """
+    mine = None
+    if accelerator.is_main_process:
+        mine = _newest(run) if start_from is None else _given(run, start_from)
+    found = together.share(accelerator, mine)
+    if found is not None and found.state.get("data", data) != data:
+        raise ConfigError(
+            f"--data: {run.path} began with other data than is there now; give it back, or start anew with --fresh"
+        )
+    return found
+
+
+def say(run: Run, state: dict[str, Any], accelerator: Accelerator) -> None:
+    """Tells the reader where the run goes on, and what keeps it from being exact to the bit."""
+    print_line(f"resuming  {run.path} at step {state['step']}")
+    before, now = state.get("conditions", {}), conditions(accelerator.num_processes, accelerator.device)
+    changed = [f"{name} {before[name]} before, {now[name]} now" for name in before if before[name] != now.get(name)]
+    if changed:
+        print_line(
+            f"          no longer exact to the bit ({'; '.join(changed)}): the batches stay the same, sums differ in rounding"
+            f"{', dropout draws anew' if before.get('processes') != now['processes'] else ''}"
+        )
+
+
+def best(run: Run, step: int, accelerator: Accelerator) -> tuple[checkpoint.Content | None, str]:
+    """The checkpoint of the best step, on all processes; None where it was damaged since, and, on the main one, what of it."""
+    if not accelerator.is_main_process:
+        return together.share(accelerator, None), ""
+    path = run.checkpoints / checkpoint.name_of(step)
+    trouble = checkpoint.problem(path)
+    found = together.share(accelerator, None if trouble else checkpoint.read(path))
+    return found, f"the best checkpoint, {path}, is not whole ({trouble})" if trouble else ""
+
+
+def _newest(run: Run) -> checkpoint.Content | None:
+    path, notes = checkpoint.newest_whole(run.checkpoints)
+    for note in notes:
+        print_line(note)
+    return None if path is None else checkpoint.read(path)
+
+
+def _given(run: Run, path: Path) -> checkpoint.Content:
+    """The one that --resume names; those after it are dropped, since the run goes another way from there."""
+    trouble = checkpoint.problem(path)
+    if trouble:
+        raise ConfigError(f"--resume: {path} is not whole ({trouble}); give {run.path} for the newest")
+    found = checkpoint.read(path)
+    checkpoint.go_back(run.checkpoints, int(found.state["step"]))
+    run.update(went_back_to=path.name)
+    return found
