@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from recipes import checkpoint, runs
+from recipes import checkpoint, runs, worker
 from recipes.interrupts import Interrupts
 from recipes.loop import Loop
 from recipes.optimizers import decay_groups
@@ -232,6 +233,18 @@ def test_one_example_too_much_is_exit_4_with_a_way_out(tmp_path):
     assert caught.value.exit_code == 4
 
 
+def test_a_worker_out_of_memory_asks_its_launcher_for_twice_the_pieces_that_it_is_at(tmp_path, monkeypatch):
+    config = options(tmp_path)
+    with Interrupts() as interrupts:
+        loop = Loop(work(), config, runs.Run(tmp_path), Accelerator(cpu=True), interrupts)
+    loop.at.accumulation = 4  # found by trying
+    loop.accelerator = SimpleNamespace(num_processes=2)
+    monkeypatch.setenv(worker.NEEDED, str(tmp_path / "needed"))
+    with pytest.raises(worker.SmallerPieces, match="go on from the last checkpoint in 8 pieces"):
+        loop._halve(64)
+    assert worker.asked_for(tmp_path / "needed") == 8
+
+
 @pytest.mark.parametrize(("world", "accumulation", "size"), [(1, 1, 8), (2, 1, 8), (2, 3, 7), (3, 2, 4)])
 def test_shares_hold_each_example_once(world, accumulation, size):
     batch = np.arange(size) + 100
@@ -324,7 +337,7 @@ def test_other_data_are_refused(tmp_path):
     assert caught.value.exit_code == 2
 
 
-def test_a_damaged_best_checkpoint_is_not_loaded(tmp_path):
+def test_a_damaged_best_checkpoint_is_not_loaded(tmp_path, monkeypatch):
     task = work()
     values = iter([9.0, 9.0, 1.0, 2.0, 3.0])  # two while the estimate is made
     task.evaluate = lambda model, evaluator: {"error": next(values, 4.0), "n": 1}
@@ -336,11 +349,8 @@ def test_a_damaged_best_checkpoint_is_not_loaded(tmp_path):
         (run.checkpoints / "step-00000007" / "model.safetensors").write_bytes(b"torn")
         return kept(self)
 
-    Loop._take_best = damaged
-    try:
-        _, outcome, _ = train(config, task, run)
-    finally:
-        Loop._take_best = kept
+    monkeypatch.setattr(Loop, "_take_best", damaged)
+    _, outcome, _ = train(config, task, run)
     assert outcome.best_step == 21
     assert outcome.metrics["error"] == 4.0  # measured anew: the model is that of the end
     assert "is not whole (model.safetensors has 4 of" in outcome.notes[0]
