@@ -273,8 +273,9 @@ class Loop:
     def _evaluate(self, progress: Progress, trackers: Trackers) -> None:
         metrics = self._evaluation()
         self.at.evaluated = self.at.step
-        value = float(metrics[self.work.metric])
+        value = float(metrics[self.work.metric]) if self.work.metric else 0.0
         better = self.at.best is None or (value > self.at.best if self.work.greater_is_better else value < self.at.best)
+        better = better or not self.work.metric  # nothing to choose by: the last weights are the best
         if better:
             self.at.best, self.at.best_step, self.at.without_better = value, self.at.step, 0
             self._best_metrics = metrics
@@ -293,7 +294,8 @@ class Loop:
             },
             trackers,
         )
-        progress.line(f"          validation: {self.work.describe(metrics)}{'' if better else ' · not better'}")
+        if self.work.metric:
+            progress.line(f"          validation: {self.work.describe(metrics)}{'' if better else ' · not better'}")
         self._save()
 
     def _due_for_checkpoint(self) -> bool:

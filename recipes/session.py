@@ -61,13 +61,12 @@ def start(recipe: str, config: TrainOptions, interrupts: Interrupts, label: str 
 
 
 @contextlib.contextmanager
-def noting_the_end(session: Session) -> Iterator[None]:
+def noting_the_end(run: runs.Run, *, main: bool = True) -> Iterator[None]:
     """Writes into status.json how the run ended, whatever ended it but SIGKILL."""
     try:
         yield
     except BaseException as error:
-        run = session.run
-        if session.accelerator.is_main_process and run.path.exists() and run.status().get("state") != "finished":
+        if main and run.path.exists() and run.status().get("state") != "finished":
             with contextlib.suppress(ToolError):  # the disk may be what it failed for
                 run.update(state="preempted" if isinstance(error, Preempted) else "failed", error=str(error))
         raise

@@ -50,7 +50,7 @@ class Work:
         collate: (example numbers [b], epoch) -> CPU tensors. Augmentation is a function of seed, epoch and example.
         loss: (model, batch) -> a loss for each example, float32 [b].
         evaluate: (model, Evaluator) -> metrics; every process returns the same.
-        metric: the name in those metrics that says which model is best.
+        metric: the name in those metrics that says which model is best; None: the last one is.
         parameter_groups: the optimizer's groups; each may carry `lr` and `weight_decay`.
         save_model: (model, folder) writes what `from_pretrained` loads.
         heaviest: batch size -> example numbers of the batch that takes the most memory, tried before the first step.
@@ -64,7 +64,7 @@ class Work:
     collate: Callable[[np.ndarray, int], Batch]
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     evaluate: Callable[[nn.Module, Evaluator], dict[str, Any]]
-    metric: str
+    metric: str | None
     parameter_groups: Callable[[nn.Module], list[dict[str, Any]]]
     save_model: Callable[[nn.Module, Path], None]
     heaviest: Callable[[int], np.ndarray]

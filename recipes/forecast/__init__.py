@@ -13,5 +13,4 @@ PARTS = {
     "inspect": "recipes.forecast.data:inspect",
     "Sample": "recipes.forecast.config:Sample",
     "sample": "recipes.forecast.data:sample",
-    "report": "recipes.forecast.report:report",
 }

@@ -11,5 +11,4 @@ PARTS = {
     "inspect": "recipes.vqa.data:inspect",
     "Sample": "recipes.vqa.config:Sample",
     "sample": "recipes.vqa.data:sample",
-    "report": "recipes.vqa.report:report",
 }

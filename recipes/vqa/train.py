@@ -79,7 +79,7 @@ def run(config: Train) -> dict[str, Any]:
             hub.check(config.push_to_hub, config.token)
         parts = prepare(config)
         session = start(RECIPE, config, interrupts, label="")
-        with noting_the_end(session):
+        with noting_the_end(session.run, main=session.accelerator.is_main_process):
             say_header(config, parts, session)
             ended = session_train(make_work(config, parts), config, session, interrupts)
             if isinstance(ended, Estimate):

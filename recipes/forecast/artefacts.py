@@ -1,0 +1,168 @@
+"""What a training run leaves behind: the model folder with its card, the back-test's files, and the report."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes.config import as_dict
+from recipes.forecast import outputs, report, testing
+from recipes.forecast.testing import NAIVE, SEASONAL, Tested
+from recipes.loop import Outcome
+from recipes.progress import duration
+from recipes.report.card import Card, write_card
+from recipes.report.html import write_report
+from recipes.runs import Run
+from tasks.files import write_folder, write_json
+
+if TYPE_CHECKING:
+    from recipes.forecast.config import Train
+    from recipes.forecast.train import Parts
+
+ENVIRONMENT = ("python", "processor", "cores", "memory_gb", "gpus", "versions", "git")
+TRAINING = (
+    "model", "epochs", "batches_per_epoch", "max_steps", "batch_size", "learning_rate", "optimizer", "weight_decay",
+    "lr_scheduler", "warmup_ratio", "warmup_steps", "adam_beta1", "adam_beta2", "max_grad_norm", "mixed_precision", "dropout",
+    "distribution", "scaling", "item_embedding", "validation_windows", "seed",
+)  # fmt: skip
+CLASSES = {
+    "transformer": "TimeSeriesTransformerForPrediction",
+    "informer": "InformerForPrediction",
+    "autoformer": "AutoformerForPrediction",
+    "patchtst": "PatchTSTForPrediction",
+}
+
+
+def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Tested) -> dict[str, Any]:
+    """Writes everything and returns the run's summary, as `--json` prints it."""
+    outputs.write_all(run.path, tested, data_facts(config, parts), write_json)
+    write_folder(run.model, functools.partial(fill_model, config, parts, run, tested))
+    write_report(
+        run.path,
+        state="finished",
+        title=f"Forecast · {config.model} on {config.data}",
+        headline=report.headline(tested),
+        sections=report.sections(tested),
+    )
+    return {
+        "run": str(run.path),
+        "model": str(run.model),
+        "report": str(run.path / "report.html"),
+        "metrics": {
+            **testing.overall(tested, tested.best),
+            "baselines": {name: tested.value(name, "mase") for name in (NAIVE, SEASONAL)},
+            "best_step": outcome.best_step,
+        },
+    }
+
+
+def write_model(config: Train, parts: Parts, run: Run) -> dict[str, Any]:
+    """Only the model folder, for runs whose figures are another's."""
+    write_folder(run.model, functools.partial(fill_model, config, parts, run, None))
+    return {"run": str(run.path), "model": str(run.model), "metrics": {}}
+
+
+def fill_model(config: Train, parts: Parts, run: Run, tested: Tested | None, folder: Path) -> None:
+    """The network as `from_pretrained` loads it, the facts of its data, and the card."""
+    parts.model.save(folder)
+    parts.facts.write(folder)
+    if tested is not None:
+        write_card(folder, make_card(config, parts, run, tested))
+
+
+def data_facts(config: Train, parts: Parts) -> dict[str, Any]:
+    """What the figures are of."""
+    return {
+        "name": parts.loaded.name,
+        "revision": config.data_revision,
+        "frequency": parts.facts.freq,
+        "series": len(parts.loaded.panel),
+        "windows": int(parts.test.window.max(initial=-1)) + 1,
+        "horizon": parts.spec.prediction_length,
+    }
+
+
+def make_card(config: Train, parts: Parts, run: Run, tested: Tested) -> Card:
+    """The model card's content."""
+    given, spec = as_dict(config), parts.spec
+    return Card(
+        name=f"{spec.kind.capitalize()} for forecasting {Path(config.data).name}",
+        summary=(
+            f"Forecasts {spec.prediction_length} steps of series of frequency {parts.facts.freq} from the last "
+            f"{spec.past_length}. Trained on {parts.loaded.description}."
+        ),
+        pipeline_tag="time-series-forecasting",
+        headline=report.headline(tested),
+        metric="mase",
+        usage=usage(parts, folder="."),
+        base_model=config.model,
+        dataset_id=config.data,
+        dataset_name=Path(config.data).name,
+        further={
+            key: tested.value(tested.best, key)
+            for key in ("wql", "crps", "nd", "smape", "coverage_80")
+            if tested.value(tested.best, key) == tested.value(tested.best, key)
+        },
+        data={**data_facts(config, parts), "m of MASE": tested.m, "columns": parts.facts.target_names},
+        training={key: given[key] for key in TRAINING if given[key] is not None},
+        limits=[
+            "Measured on the test windows named above, and on nothing else.",
+            *(
+                ["It has an embedding for each series that it was trained on, and can't forecast others."]
+                if parts.facts.item_embedding
+                else []
+            ),
+        ],
+        environment={key: value for key, value in run.environment().items() if key in ENVIRONMENT and value},
+    )
+
+
+def usage(parts: Parts, folder: str) -> str:
+    """Python that loads the model with the libraries alone, or, for DLinear, with this package."""
+    name = CLASSES.get(parts.spec.kind)
+    if name is None:
+        return (
+            "from tasks.forecast.models import load  # pip install modeltool\n\n"
+            f'model = load("{folder}")  # this folder, or the Hub id\n'
+        )
+    past, length = parts.spec.past_length, parts.spec.prediction_length
+    lines = [
+        "import torch",
+        f"from transformers import {name}",
+        "",
+        f'model = {name}.from_pretrained("{folder}").eval()  # this folder, or the Hub id',
+        f"past = torch.rand(1, {past}) + 1  # the last {past} values of a series",
+        "inputs = {",
+        '    "past_values": past,',
+        '    "past_observed_mask": torch.ones_like(past),',
+    ]
+    if parts.spec.kind != "patchtst":
+        count = parts.spec.num_time_features
+        lines += [
+            f'    "past_time_features": torch.zeros(1, {past}, {count}),  # gluonts.time_feature of the frequency, then log10(2 + age)',
+            f'    "future_time_features": torch.zeros(1, {length}, {count}),',
+        ]
+        if parts.spec.cardinality:
+            lines.append(
+                f'    "static_categorical_features": torch.zeros(1, {len(parts.spec.cardinality)}, dtype=torch.long),'
+            )
+    lines += ["}", "print(model.generate(**inputs).sequences.median(1).values)", ""]
+    return "\n".join(lines)
+
+
+def closing_text(
+    config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Tested, summary: dict[str, Any]
+) -> str:
+    """The result on stdout: scores beside the baselines, time against the estimate, and where things are."""
+    estimated = summary["estimated_seconds"]
+    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
+    lines = [testing.score_table(tested), f"          {testing.counts_line(tested)}"]
+    baselines = " · ".join(f"{name} {tested.value(name, 'mase'):.4g}" for name in (NAIVE, SEASONAL))
+    lines.append(f"done      {tested.headline()} · {baselines} · {took}")
+    lines += [f"          {note}" for note in outcome.notes]
+    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
+    if "url" in summary:
+        lines.append(f"uploaded  {summary['url']}")
+    lines.append(f"next      tool predict forecast --model {run.path} --output future.csv")
+    return "\n".join(lines)

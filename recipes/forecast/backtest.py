@@ -1,0 +1,285 @@
+"""`tool backtest`: models and baselines on rolling windows, saved piece by piece so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tasks.forecast.data import Loaded
+
+from recipes import runs
+from recipes.device import pick_device, silence
+from recipes.forecast import outputs, refit, report, testing
+from recipes.forecast.config import BASELINES, Backtest, Score
+from recipes.forecast.data import LOADING, check_inputs, for_model, open_data
+from recipes.forecast.forecasting import Asked, Piece, forecast, pieces
+from recipes.forecast.networks import Opened, open_models
+from recipes.forecast.testing import Tested, phase
+from recipes.interrupts import Interrupts, settle
+from recipes.progress import Progress, duration, print_line
+from recipes.report.html import write_report
+from recipes.session import noting_the_end
+from tasks.errors import ConfigError
+from tasks.files import remove_tree, write_json, writing
+from tasks.forecast import summary
+from tasks.forecast.calendar import seasonality_of
+from tasks.forecast.models import spec_of
+from tasks.forecast.summary import Forecasts
+
+RECIPE = "backtest"
+PIECES = "pieces"
+
+
+@dataclass
+class Setup:
+    """What is back-tested on what."""
+
+    models: list[Opened]
+    loaded: Loaded
+    horizon: int
+    m: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def backtest(config: Backtest) -> dict[str, Any]:
+    """Forecasts every window, scores, and writes a run folder; returns what the command prints.
+
+    Raises:
+        ToolError: see the exit codes of `tool --help`.
+    """
+    silence()
+    with Interrupts() as interrupts:
+        config, setup = set_up(config)
+        run = pick_run(config)
+        with noting_the_end(run):
+            say_header(setup, run)
+            found = all_forecasts(config, setup, run, interrupts)
+            return finish(config, setup, run, found)
+
+
+def set_up(config: Any) -> tuple[Any, Setup]:
+    """Models and data, and the options with both named in full."""
+    seconds: dict[str, float] = {}
+    with phase(seconds, "load"):
+        models = open_models(config.model, config.output_dir, config.revision, config.token)
+        first = next((model for model in models if model.network is not None), None)
+        config = named(config, models, first)
+        horizon = choose_horizon(config, models)
+        loaded = open_data(config, prediction_length=horizon, facts=first.facts if first else None)
+        if first is not None:
+            loaded = for_model(loaded, first.facts)
+            for model in models:
+                if model.network is not None:
+                    check_inputs(spec_of(model.network), loaded, model.name)
+    if not len(loaded.test):
+        raise ConfigError("--windows: there is no test window")
+    m = config.periodicity or (first.facts.periodicity if first and first.facts else None)
+    return config, Setup(
+        models, loaded, loaded.prediction_length, m or seasonality_of(loaded.panel.calendar.freq), seconds
+    )
+
+
+def named(config: Score, models: list[Opened], first: Opened | None) -> Any:
+    """The options with the models' own names, and the data of the first one's run where none were given.
+
+    Raises:
+        ConfigError: neither data nor a run that says which.
+    """
+    given = config.model or [str(model.run.path) for model in models if model.run is not None]
+    values: dict[str, Any] = {"model": given}
+    if config.data is None:
+        was = first.run.config() if first is not None and first.run is not None else {}
+        if not was and first is not None:
+            raise ConfigError("--data: give the data to back-test on; the model doesn't say what it was trained on")
+        names = ("data", *LOADING, "windows", "stride", "data_revision")
+        # A flag beats what the run was trained with.
+        values |= {
+            name: was[name]
+            for name in names
+            if name in was and name not in ("seed", "token") and getattr(config, name) in (None, [], False)
+        }
+        values.setdefault("data", "sample")
+    return dataclasses.replace(config, **values)
+
+
+def choose_horizon(config: Score, models: list[Opened]) -> int | None:
+    """The horizon asked for, else the shortest of the models'.
+
+    Raises:
+        ConfigError: longer than a model can.
+    """
+    lengths = {model.name: model.prediction_length for model in models if model.prediction_length is not None}
+    if not lengths:
+        return config.horizon
+    shortest = min(lengths, key=lambda name: lengths[name] or 0)
+    if config.horizon is not None and config.horizon > (lengths[shortest] or 0):
+        raise ConfigError(
+            f"--horizon: {shortest} forecasts {lengths[shortest]} steps; take at most these, or train with --prediction-length "
+            f"{config.horizon}"
+        )
+    return config.horizon or lengths[shortest]
+
+
+def pick_run(config: Backtest) -> runs.Run:
+    """The unfinished run of the same command, else a new one."""
+    found = None if config.fresh else runs.find_unfinished(config.output_dir, RECIPE, config)
+    if found is not None:
+        print_line(f"resuming  {found.path}")
+        return runs.take_up(found, RECIPE, config)
+    return runs.create(config.output_dir, RECIPE, config)
+
+
+def say_header(setup: Setup, run: runs.Run) -> None:
+    """What is back-tested, and where it is kept."""
+    names = ", ".join(model.name for model in setup.models)
+    windows = int(setup.loaded.test.window.max()) + 1
+    print_line(f"backtest  {names} · {setup.loaded.description}")
+    print_line(
+        f"windows   {len(setup.loaded.test):,} forecasts of {setup.horizon} steps, {windows} windows · m {setup.m}"
+    )
+    for line in setup.loaded.skipped:
+        print_line(f"skipped   {line}")
+    print_line(f"run       {run.path}       interrupted? run the same command again")
+
+
+def ask(config: Any, setup: Setup, entries: Any, device: torch.device) -> Asked:
+    """What is forecast, for some of the entries."""
+    return Asked(
+        setup.loaded.panel,
+        entries,
+        setup.horizon,
+        config.num_parallel_samples,
+        config.batch_size,
+        config.seed,
+        device,
+        config.ensemble,
+        getattr(config, "save_samples", False),
+    )
+
+
+def all_forecasts(config: Backtest, setup: Setup, run: runs.Run, interrupts: Interrupts) -> dict[str, Forecasts]:
+    """Every model's forecasts; each piece is written as it is done, and one that is there already is not made again."""
+    if all(model.network is None for model in setup.models):
+        return {}
+    device = pick_device(config.cpu, config.threads)
+    for model in setup.models:
+        if model.network is not None:
+            model.network.to(device).eval()
+    folder = run.path / PIECES
+    folder.mkdir(exist_ok=True)
+    test, found = setup.loaded.test, []
+    with phase(setup.seconds, "forecast"), Progress("back-test", len(test), unit="windows") as progress:
+        for models, first, entries in refit.groups(config, setup, run, device, interrupts):
+            asked = ask(config, setup, entries, device)
+            for part in pieces(asked):
+                interrupts.check()
+                path = folder / f"{first + part.start:09d}.npz"
+                if not path.exists():
+                    save_piece(path, forecast(models, asked, part))
+                found.append(read_piece(path))
+                progress.advance(part.stop - part.start)
+                run.update(step=progress.done, total_steps=len(test))
+    return {name: summary.concatenate([piece[name] for piece in found]) for name in found[0]}
+
+
+def save_piece(path: Path, piece: Piece) -> None:
+    """One file of plain arrays, whole or not at all."""
+    arrays: dict[str, np.ndarray] = {"names": np.asarray(list(piece.forecasts))}
+    for number, found in enumerate(piece.forecasts.values()):
+        arrays |= {
+            f"{number}.median": found.median,
+            f"{number}.mean": found.mean,
+            f"{number}.quantiles": found.quantiles,
+        }
+        arrays[f"{number}.points"] = np.asarray(found.points)
+        if found.crps is not None:
+            arrays[f"{number}.crps"] = found.crps
+    for number, name in enumerate(piece.forecasts):
+        if name in piece.samples:
+            arrays[f"{number}.samples"] = piece.samples[name]
+    with writing(path, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_piece(path: Path) -> dict[str, Forecasts]:
+    """The forecasts of a piece by model."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {
+            str(name): Forecasts(
+                arrays[f"{number}.median"],
+                arrays[f"{number}.mean"],
+                arrays[f"{number}.quantiles"],
+                arrays[f"{number}.crps"] if f"{number}.crps" in arrays else None,
+                bool(arrays[f"{number}.points"]),
+            )
+            for number, name in enumerate(arrays["names"])
+        }
+
+
+def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    """The sample paths of every piece, in order, with its entries."""
+    for path in sorted(folder.glob("*.npz")):
+        first = int(path.stem)
+        with np.load(path, allow_pickle=False) as arrays:
+            names = [str(name) for name in arrays["names"]]
+            samples = {
+                name: arrays[f"{number}.samples"] for number, name in enumerate(names) if f"{number}.samples" in arrays
+            }
+            count = len(arrays["0.median"]) // setup.loaded.panel.dims
+        yield setup.loaded.test.part(slice(first, first + count)), samples
+
+
+def finish(config: Backtest, setup: Setup, run: runs.Run, found: dict[str, Forecasts]) -> dict[str, Any]:
+    """Scores, files, report; the run is finished when all are written."""
+    tested = score(setup, found)
+    data = {
+        "name": setup.loaded.name,
+        "revision": config.data_revision,
+        "frequency": setup.loaded.panel.calendar.freq,
+        "series": len(setup.loaded.panel),
+        "windows": int(setup.loaded.test.window.max()) + 1,
+        "horizon": setup.horizon,
+    }
+    outputs.write_all(run.path, tested, data, write_json)
+    if config.save_samples:
+        outputs.write_samples(run.path / "samples.parquet", setup.loaded.panel, read_samples(run.path / PIECES, setup))
+    seconds = round(sum(tested.seconds.values()), 3)
+    cost = {"cost": round(seconds / 3600 * config.price_per_hour, 4)} if config.price_per_hour is not None else {}
+    run.update(score=tested.headline(), seconds=seconds, phases=tested.seconds, **cost)
+    write_report(
+        run.path,
+        state="finished",
+        title=f"Back-test · {', '.join(tested.models)} on {setup.loaded.name}",
+        headline=report.headline(tested),
+        sections=report.sections(tested),
+    )
+    metrics = testing.overall(tested, tested.best)
+    settle()
+    run.update(state="finished", metrics=metrics)
+    remove_tree(run.path / PIECES)
+    phases = " · ".join(f"{name} {duration_fine(taken)}" for name, taken in tested.seconds.items())
+    text = (
+        f"{testing.score_table(tested)}\n          {testing.counts_line(tested)}\n"
+        f"done      {tested.best}: {tested.headline()} · {phases}\n"
+        f"forecasts {run.path / outputs.FORECASTS}       report  {run.path / 'report.html'}"
+    )
+    return {"run": str(run.path), **testing.figures(tested), "phases": tested.seconds, "text": text}
+
+
+def score(setup: Setup, found: dict[str, Forecasts]) -> Tested:
+    """The models that were asked for and the baselines, scored on the test entries."""
+    loaded = setup.loaded
+    return testing.score_all(loaded.panel, loaded.test, setup.horizon, setup.m, found, setup.seconds)
+
+
+def duration_fine(seconds: float) -> str:
+    """Like `duration`, with tenths below a minute."""
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
+
+
+__all__ = ["BASELINES", "backtest"]

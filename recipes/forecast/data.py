@@ -1,0 +1,164 @@
+"""The recipe's data: from the options to a panel that a model takes; `tool data inspect|sample forecast`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes.forecast.config import Data, DataOptions, Sample
+from recipes.forecast.facts import Facts
+from tasks.errors import ConfigError, DataError
+from tasks.forecast.calendar import time_features
+
+if TYPE_CHECKING:
+    from tasks.forecast.data import Loaded
+
+    from tasks.forecast.models import Spec
+    from tasks.forecast.panel import Entries, Panel
+
+# Options that `tasks.forecast.data.load` knows by the same name.
+LOADING = (
+    "data_file",
+    "format",
+    "freq",
+    "start",
+    "item_column",
+    "timestamp_column",
+    "target_columns",
+    "category_columns",
+    "real_columns",
+    "covariate_columns",
+    "multivariate",
+    "max_series",
+    "skip_bad",
+    "seed",
+    "token",
+)
+
+
+def open_data(
+    config: DataOptions,
+    *,
+    prediction_length: int | None,
+    facts: Facts | None = None,
+    windows: int | None = None,
+) -> Loaded:
+    """Reads the data that options name.
+
+    Args:
+        facts: of the model that it is for: its categories number the new data's.
+        windows: test windows, where the options aren't to say; 0: none, all values are history.
+    """
+    from tasks.forecast.data import load
+
+    arguments: dict[str, Any] = {name: getattr(config, name) for name in LOADING if hasattr(config, name)}
+    for name in ("target_columns", "category_columns", "real_columns", "covariate_columns"):
+        arguments[name] = arguments[name] or None
+    arguments["revision"] = config.data_revision
+    if facts is not None and not facts.item_embedding and facts.category_names:
+        arguments["categories"] = facts.category_names
+    return load(
+        config.data,
+        prediction_length=prediction_length,
+        windows=config.windows if windows is None else windows,
+        stride=config.stride,
+        **arguments,
+    )
+
+
+def with_item_category(panel: Panel, names: list[str] | None = None) -> Panel:
+    """The panel with its series as its one static category.
+
+    Args:
+        names: the series that a model was trained on, where it is used on others.
+
+    Raises:
+        DataError: a series that the model doesn't know.
+    """
+    if names is None:
+        numbers, names = np.arange(len(panel)), list(panel.item_ids)
+    else:
+        known = {name: number for number, name in enumerate(names)}
+        strange = [name for name in panel.item_ids if name not in known]
+        if strange:
+            raise DataError(
+                f"the model has an embedding for each of its {len(names)} series and knows no {strange[0]!r}"
+                f"{f' and {len(strange) - 1} others' if len(strange) > 1 else ''}; train one with --no-item-embedding for new series"
+            )
+        numbers = np.asarray([known[name] for name in panel.item_ids], dtype=np.int64)
+    return dataclasses.replace(panel, static_categories=numbers[:, None], category_names=[names])
+
+
+def for_model(loaded: Loaded, facts: Facts | None) -> Loaded:
+    """The data as a model takes them.
+
+    Raises:
+        ConfigError, DataError: they don't fit.
+    """
+    panel = loaded.panel
+    if facts is None:
+        return loaded
+    facts.check_fits(panel.calendar.freq, panel.dims, panel.covariate_names, loaded.name)
+    if facts.item_embedding:
+        panel = with_item_category(panel, facts.category_names[0])
+    return dataclasses.replace(loaded, panel=panel)
+
+
+def check_inputs(spec: Spec, loaded: Loaded, model: str) -> None:
+    """Whether a network takes the inputs that the data give.
+
+    Raises:
+        ConfigError: what differs, and how to mend it.
+    """
+    panel = loaded.panel
+    features = len(time_features(panel.calendar.freq)) + 1 + len(panel.covariate_names)
+    known = [len(names) for names in panel.category_names]
+    pairs = [
+        ("target columns", spec.input_size, panel.dims),
+        ("time features (those of the frequency, the age, covariates)", spec.num_time_features, features),
+        ("static real columns", spec.num_static_real_features, len(panel.real_names)),
+        ("static categories", len(spec.cardinality), len(known)),
+    ]
+    for what, wanted, given in pairs:
+        if wanted != given:
+            raise ConfigError(f"--model {model} takes {wanted} {what}; {loaded.name} gives {given}")
+    for wanted, given in zip(spec.cardinality, known, strict=True):
+        if given > wanted:
+            raise ConfigError(
+                f"--model {model} knows {wanted} values of a static category (each series is one, if nothing else was said); "
+                f"{loaded.name} has {given}"
+            )
+
+
+def cut(entries: Entries, first: int) -> Entries:
+    """The entries of window `first` and the later ones, counted from 0.
+
+    Raises:
+        ConfigError: there is no such window.
+    """
+    kept = entries.window >= first
+    if not kept.any():
+        raise ConfigError(f"--first-window: there are {int(entries.window.max(initial=-1)) + 1} test windows")
+    part = entries.part(kept)
+    return dataclasses.replace(part, window=part.window - first)
+
+
+def inspect(config: Data) -> dict[str, Any]:
+    """What a data set holds, and what is wrong with it."""
+    import yaml
+    from tasks.forecast.inspection import inspect as look
+
+    found = look(open_data(config, prediction_length=config.prediction_length))
+    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip()}
+
+
+def sample(config: Sample) -> dict[str, Any]:
+    """Writes the sample data as one long CSV file."""
+    from tasks.forecast.sample import write_sample
+
+    folder = Path(config.output)
+    write_sample(folder, seed=config.seed)
+    return {"folder": str(folder), "text": f"{folder}\nnext      tool train forecast --model tiny --data {folder}"}

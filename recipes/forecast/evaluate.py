@@ -1,0 +1,33 @@
+"""`tool eval forecast`: a back-test whose figures are printed, without a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recipes.device import pick_device, silence
+from recipes.forecast import testing
+from recipes.forecast.backtest import ask, set_up
+from recipes.forecast.config import Eval
+from recipes.progress import print_line
+from tasks.files import write_json
+
+
+def evaluate(config: Eval) -> dict[str, Any]:
+    """Scores models on the data's test windows; returns the figures and the text to print."""
+    silence()
+    config, setup = set_up(config)
+    print_line(f"forecast · {', '.join(model.name for model in setup.models)} · {setup.loaded.description}")
+    networks = [model for model in setup.models if model.network is not None]
+    if networks:
+        device = pick_device(config.cpu, config.threads)
+        for model in networks:
+            model.network.to(device).eval()
+        tested = testing.measure(setup.models, ask(config, setup, setup.loaded.test, device), setup.m)
+    else:
+        loaded = setup.loaded
+        tested = testing.score_all(loaded.panel, loaded.test, setup.horizon, setup.m, {}, setup.seconds)
+    figures = testing.figures(tested)
+    if config.output:
+        write_json(Path(config.output), figures)
+    return {**figures, "text": f"{testing.score_table(tested)}\n{testing.counts_line(tested)}"}

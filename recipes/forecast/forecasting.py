@@ -1,0 +1,158 @@
+"""Forecasts of many windows by one or several models, piece by piece."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipes.forecast.networks import Opened
+from tasks.errors import OutOfMemory, is_out_of_memory
+from tasks.forecast import summary
+from tasks.forecast.models import past_length
+from tasks.forecast.panel import Entries, Panel
+from tasks.forecast.sampling import Drawn, combine, draw
+from tasks.forecast.scale import actual_rows
+from tasks.forecast.summary import Forecasts
+from tasks.forecast.windows import Windows
+
+ENSEMBLE = "ensemble"
+OUT_OF_MEMORY = "out of memory while forecasting a single window at a time; lower --num-parallel-samples, or use --cpu where the GPU is small"
+
+
+@dataclass
+class Asked:
+    """What is to be forecast, and how.
+
+    Attributes:
+        batch_size: windows at once; halved where memory runs out, which changes the draws.
+        ensemble: "mean" joins several networks quantile by quantile, "pool" by all their samples, "none" not at all.
+        keep_samples: whether the pieces carry the sample paths too.
+    """
+
+    panel: Panel
+    entries: Entries
+    horizon: int
+    samples: int
+    batch_size: int
+    seed: int
+    device: torch.device
+    ensemble: str = "mean"
+    keep_samples: bool = False
+    scored: bool = True
+    _windows: dict[int, Windows] = field(default_factory=dict)
+
+    def windows(self, network: Any) -> Windows:
+        """The panel's windows as a network takes them; networks that look back equally far share one copy."""
+        past = past_length(network)
+        length = int(network.config.prediction_length)
+        found = self._windows.get(past)
+        if found is None or found.prediction_length != length:
+            found = Windows(self.panel, past_length=past, prediction_length=length, device=self.device)
+            self._windows[past] = found
+        return found
+
+
+@dataclass
+class Piece:
+    """Forecasts of the entries `part`, by model; samples float32 [entries, samples, steps(, dims)] where they are kept."""
+
+    part: slice
+    forecasts: dict[str, Forecasts]
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def pieces(asked: Asked) -> list[slice]:
+    """The entries in parts of a batch."""
+    return [slice(first, min(first + asked.batch_size, len(asked.entries))) for first in _starts(asked)]
+
+
+def forecast(models: list[Opened], asked: Asked, part: slice) -> Piece:
+    """Every network's forecasts of a part of the entries, and their ensemble's; a function of the seed and the part.
+
+    Raises:
+        OutOfMemory: a single window doesn't fit.
+    """
+    networks = [model for model in models if model.network is not None]
+    while True:
+        try:
+            return _forecast(networks, asked, part)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if part.stop - part.start == 1:
+            raise OutOfMemory(OUT_OF_MEMORY)
+        half = (part.start + part.stop) // 2
+        parts = [slice(part.start, half), slice(half, part.stop)]
+        return _join(part, [forecast(models, asked, smaller) for smaller in parts])
+
+
+def over(
+    models: list[Opened], asked: Asked, *, check: Callable[[], None] = lambda: None, share: tuple[int, int] = (0, 1)
+) -> Iterator[Piece]:
+    """The pieces of this process's share, (rank, world), one after the other."""
+    for number, part in enumerate(pieces(asked)):
+        check()
+        if number % share[1] == share[0]:
+            yield forecast(models, asked, part)
+
+
+def _starts(asked: Asked) -> range:
+    return range(0, len(asked.entries), asked.batch_size)
+
+
+def _forecast(networks: list[Opened], asked: Asked, part: slice) -> Piece:
+    entries = asked.entries.part(part)
+    drawn: dict[str, Drawn] = {}
+    with torch.inference_mode():
+        for number, model in enumerate(networks):
+            generator = torch.Generator(device=asked.device)
+            generator.manual_seed(_seed(asked.seed, part.start, number))
+            batch = asked.windows(model.network).take(entries.series, entries.origin, future=False)
+            drawn[model.name] = _cut(draw(model.network, batch, asked.samples, generator), asked.horizon)
+        if len(networks) > 1 and asked.ensemble != "none":
+            how = "pool" if asked.ensemble == "pool" else "quantiles"
+            drawn[ENSEMBLE] = combine(list(drawn.values()), how)
+    actual = actual_rows(asked.panel, entries, asked.horizon) if asked.scored else None
+    piece = Piece(part, {name: _summarize(found, actual) for name, found in drawn.items()})
+    if asked.keep_samples:
+        piece.samples = {name: found.numpy() for name, found in drawn.items() if found.samples is not None}
+    return piece
+
+
+def _summarize(drawn: Drawn, actual: np.ndarray | None) -> Forecasts:
+    values = drawn.numpy()
+    if drawn.samples is None:
+        mean = None if drawn.mean is None else drawn.mean.to("cpu", torch.float64).numpy()
+        return summary.from_quantiles(values, drawn.levels, mean)
+    if values.shape[1] == 1:
+        return summary.from_points(values[:, 0])
+    return summary.from_samples(values, actual)
+
+
+def _cut(drawn: Drawn, horizon: int) -> Drawn:
+    """The first steps of a forecast."""
+
+    def first(values: torch.Tensor | None, axis: int) -> torch.Tensor | None:
+        return None if values is None else values.narrow(axis, 0, horizon)
+
+    return dataclasses.replace(
+        drawn, samples=first(drawn.samples, 2), quantiles=first(drawn.quantiles, 2), mean=first(drawn.mean, 1)
+    )
+
+
+def _join(part: slice, parts: list[Piece]) -> Piece:
+    names = list(parts[0].forecasts)
+    return Piece(
+        part,
+        {name: summary.concatenate([piece.forecasts[name] for piece in parts]) for name in names},
+        {name: np.concatenate([piece.samples[name] for piece in parts]) for name in parts[0].samples},
+    )
+
+
+def _seed(*keys: int) -> int:
+    return int(np.random.SeedSequence(list(keys)).generate_state(1, np.uint64)[0] % 2**63)

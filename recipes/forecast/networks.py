@@ -1,0 +1,92 @@
+"""Trained networks by name: a run folder, a local folder, a Hub id; and the baselines, which need none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes import runs
+from recipes.forecast.config import BASELINES
+from recipes.forecast.facts import FILE, Facts
+from recipes.progress import print_line
+from tasks.errors import ConfigError
+from tasks.forecast.models import load, spec_of
+from tasks.vqa.pretrained import model_folder
+
+
+@dataclass
+class Opened:
+    """A model as the user named it; a baseline has no network, and what was trained elsewhere no facts."""
+
+    name: str
+    network: Any = None
+    facts: Facts | None = None
+    run: runs.Run | None = None
+
+    @property
+    def prediction_length(self) -> int | None:
+        return int(spec_of(self.network).prediction_length) if self.network is not None else None
+
+
+def open_network(model: str, revision: str | None, token: str | None) -> Opened:
+    """Loads a network and what its folder says of its data.
+
+    Raises:
+        ConfigError: there is no such model, or it is no forecaster.
+        DataError: it is damaged.
+    """
+    where = model_folder(model)
+    network = load(where, revision, token)
+    run = runs.Run(Path(model))
+    named = run if (run.path / "status.json").is_file() else None
+    return Opened(_short(model), network, _facts(where, revision, token), named)
+
+
+def open_models(names: list[str], output_dir: str, revision: str | None, token: str | None) -> list[Opened]:
+    """The models asked for, or that of the newest finished run, which is said.
+
+    Raises:
+        ConfigError: two of them can't be compared: they forecast other data.
+    """
+    if not names:
+        run = runs.newest_finished(output_dir, ("forecast",))
+        print_line(f"newest forecast run: {run.path}")
+        names = [str(run.path)]
+    opened = [Opened(name) if name in BASELINES else open_network(name, revision, token) for name in names]
+    seen: dict[str, int] = {}
+    for model in opened:
+        seen[model.name] = seen.get(model.name, 0) + 1
+        if seen[model.name] > 1:
+            model.name = f"{model.name} ({seen[model.name]})"
+    known = [model for model in opened if model.facts is not None]
+    for model in known[1:]:
+        assert model.facts is not None
+        assert known[0].facts is not None
+        if model.facts.freq != known[0].facts.freq:
+            raise ConfigError(
+                f"--model: {known[0].name} forecasts by {known[0].facts.freq} and {model.name} by {model.facts.freq}; "
+                f"back-test them apart"
+            )
+    return opened
+
+
+def _short(model: str) -> str:
+    path = Path(model)
+    return path.parent.name if path.name == "model" else path.name or model
+
+
+def _facts(where: str, revision: str | None, token: str | None) -> Facts | None:
+    if Path(where).is_dir():
+        return Facts.read(Path(where))
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    from tasks.hub import loading
+
+    with loading(where, "--model"):
+        try:
+            path = hf_hub_download(where, FILE, revision=revision or "main", token=token)
+        except (EntryNotFoundError, LocalEntryNotFoundError):
+            return None
+    return Facts.read(Path(path).parent)

@@ -1,0 +1,141 @@
+"""What a back-test leaves as files: forecasts.parquet, metrics.json, scores.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recipes import scores
+from recipes.forecast import testing
+from recipes.forecast.testing import Tested
+from tasks.files import writing
+from tasks.forecast.panel import Entries, Panel
+from tasks.forecast.scale import actual_rows
+from tasks.forecast.score import Forecasts
+
+FORECASTS, METRICS = "forecasts.parquet", "metrics.json"
+# Entries whose rows are held as a table at once.
+_PIECE = 2048
+NAN_KEYS = ("actual",)
+
+
+def forecast_frame(panel: Panel, entries: Entries, found: Forecasts, *, actual: bool) -> pd.DataFrame:
+    """A long table, a row for each step of each dimension of each entry: item_id, target, window, timestamp, step, actual, median,
+    mean, and each quantile under its level."""
+    steps, dims, count = found.horizon, panel.dims, len(entries)
+    ids = np.asarray(panel.item_ids, dtype=object)[entries.series]
+    columns: dict[str, Any] = {"item_id": np.repeat(ids, dims * steps)}
+    if dims > 1:
+        columns["target"] = np.tile(np.repeat(np.asarray(panel.target_names, dtype=object), steps), count)
+    columns["window"] = np.repeat(entries.window, dims * steps)
+    columns["timestamp"] = np.repeat(timestamps(panel, entries, steps), dims, axis=0).reshape(-1)
+    columns["step"] = np.tile(np.arange(1, steps + 1), count * dims)
+    if actual:
+        columns["actual"] = actual_rows(panel, entries, steps).reshape(-1)
+    return pd.DataFrame({**columns, **found.columns()})
+
+
+def timestamps(panel: Panel, entries: Entries, steps: int) -> np.ndarray:
+    """When each step ahead is, datetime64 [entries, steps]."""
+    at = (panel.starts[entries.series] + entries.origin)[:, None] + np.arange(steps)
+    calendar = panel.calendar.timestamps(0, int(at.max()) + 1).to_numpy() if len(entries) else np.zeros(0, "M8[ns]")
+    return calendar[at]
+
+
+def write_forecasts(path: Path, tested: Tested) -> None:
+    """forecasts.parquet: the long table of every model, the model's name first. The same forecasts give the same bytes.
+
+    Raises:
+        OutOfDisk: no room for it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    dims = tested.panel.dims
+    with writing(path, "wb") as file:
+        writer: Any = None
+        for name, found in tested.forecasts.items():
+            for first in range(0, len(tested.entries), _PIECE):
+                part = slice(first, first + _PIECE)
+                rows = slice(first * dims, (first + _PIECE) * dims)
+                frame = forecast_frame(tested.panel, tested.entries.part(part), found.part(rows), actual=True)
+                frame.insert(0, "model", name)
+                table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+                writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+                writer.write_table(table)
+        if writer is not None:
+            writer.close()
+
+
+def write_samples(path: Path, panel: Panel, pieces: Iterable[tuple[Entries, dict[str, np.ndarray]]]) -> None:
+    """samples.parquet: for each entry (and dimension) and step of each model its sample paths' values, as a list of float32."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with writing(path, "wb") as file:
+        writer: Any = None
+        for entries, samples in pieces:
+            for name, values in samples.items():
+                table = pa.Table.from_pandas(_sample_frame(panel, entries, name, values), preserve_index=False)
+                table = table.replace_schema_metadata(None)
+                writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+                writer.write_table(table)
+        if writer is not None:
+            writer.close()
+
+
+def _sample_frame(panel: Panel, entries: Entries, name: str, values: np.ndarray) -> pd.DataFrame:
+    steps, dims = values.shape[2], panel.dims
+    paths = values[..., None] if values.ndim == 3 else values
+    ids = np.asarray(panel.item_ids, dtype=object)[entries.series]
+    columns: dict[str, Any] = {"model": name, "item_id": np.repeat(ids, dims * steps)}
+    if dims > 1:
+        columns["target"] = np.tile(np.repeat(np.asarray(panel.target_names, dtype=object), steps), len(entries))
+    columns["window"] = np.repeat(entries.window, dims * steps)
+    columns["timestamp"] = np.repeat(timestamps(panel, entries, steps), dims, axis=0).reshape(-1)
+    columns["samples"] = list(paths.transpose(0, 3, 2, 1).reshape(-1, paths.shape[1]))
+    return pd.DataFrame(columns)
+
+
+def write_all(folder: Path, tested: Tested, data: dict[str, Any], write_json: Callable[[Path, Any], None]) -> None:
+    """The files of a back-test: forecasts, metrics, and the scores of each series for `tool runs compare`."""
+    with testing.phase(tested.seconds, "write"):
+        write_forecasts(folder / FORECASTS, tested)
+        write_json(folder / METRICS, {"data": data, **testing.figures(tested)})
+        found = per_series(tested, data)
+        if found is not None:
+            scores.write(folder, found)
+
+
+def per_series(tested: Tested, data: dict[str, Any]) -> scores.Scores | None:
+    """The best model's MASE of each series, for comparing runs; a series is known by its name and what came true."""
+    found = tested.scores[tested.best]
+    mase = found.per_series["mase"]
+    known = np.flatnonzero(~np.isnan(mase))
+    if not len(known):
+        return None
+    panel, dims = tested.panel, tested.panel.dims
+    names = [_series_name(panel, int(number)) for number in found.series]
+    actual = actual_rows(panel, tested.entries, tested.horizon)
+    keys = (tested.entries.series[:, None] * dims + np.arange(dims)).reshape(-1)
+    order = np.argsort(keys, kind="stable")
+    parts = np.split(actual[order], np.searchsorted(keys[order], found.series)[1:])
+    return scores.Scores(
+        metric="mase",
+        greater_is_better=False,
+        data=data,
+        ids=[names[number] for number in known],
+        scores=[float(mase[number]) for number in known],
+        groups=[names[number] for number in known],
+        contents=[scores.digest(np.nan_to_num(parts[number]).round(9).tolist()) for number in known],
+        unit="",
+    )
+
+
+def _series_name(panel: Panel, number: int) -> str:
+    item = str(panel.item_ids[number // panel.dims])
+    return item if panel.dims == 1 else f"{item} {panel.target_names[number % panel.dims]}"

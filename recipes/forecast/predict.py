@@ -1,0 +1,111 @@
+"""`tool predict forecast`: the steps after the end of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tasks.forecast.checks import check_future
+
+from recipes.device import pick_device, silence
+from recipes.forecast.backtest import choose_horizon, named
+from recipes.forecast.config import Predict
+from recipes.forecast.data import check_inputs, for_model, open_data
+from recipes.forecast.forecasting import ENSEMBLE, Asked, over
+from recipes.forecast.networks import open_models
+from recipes.forecast.outputs import forecast_frame
+from recipes.progress import Progress, print_line
+from recipes.tables import table
+from tasks.errors import ConfigError
+from tasks.files import write_text, writing
+from tasks.forecast import summary
+from tasks.forecast.models import spec_of
+from tasks.forecast.panel import Entries
+
+SHOWN = ("timestamp", "0.1", "median", "0.9", "mean")
+ROWS = 20
+
+
+def predict(config: Predict) -> dict[str, Any]:
+    """Forecasts what comes after each series' end; returns the rows and the text to print.
+
+    Raises:
+        ConfigError: a baseline for a model, data that don't fit.
+        DataError: covariates that end before the horizon.
+    """
+    silence()
+    if config.inputs:
+        if len(config.inputs) > 1:
+            raise ConfigError(f"give one data set, found {len(config.inputs)}: {', '.join(config.inputs)}")
+        config = dataclasses.replace(config, data=config.inputs[0])
+    models = open_models(config.model, config.output_dir, config.revision, config.token)
+    if any(model.network is None for model in models):
+        raise ConfigError("--model: give trained models; the baselines are for tool backtest")
+    config = named(config, models, models[0])  # type: ignore[arg-type]
+    horizon = choose_horizon(config, models)  # type: ignore[arg-type]
+    loaded = for_model(open_data(config, prediction_length=horizon, facts=models[0].facts, windows=0), models[0].facts)
+    for model in models:
+        check_inputs(spec_of(model.network), loaded, model.name)
+    panel = loaded.panel
+    assert horizon is not None
+    check_future(panel, horizon)
+    print_line(f"forecast · {', '.join(model.name for model in models)} · {loaded.description}")
+    count = len(panel)
+    entries = Entries(np.arange(count), panel.lengths.astype(np.int64), np.zeros(count, dtype=np.int64))
+    device = pick_device(config.cpu, config.threads)
+    for model in models:
+        model.network.to(device).eval()
+    asked = Asked(
+        panel,
+        entries,
+        horizon,
+        config.num_parallel_samples,
+        config.batch_size,
+        config.seed,
+        device,
+        "mean" if config.ensemble == "none" else config.ensemble,
+        scored=False,
+    )
+    name = ENSEMBLE if len(models) > 1 else models[0].name
+    with Progress("forecasting", count, unit="series") as progress:
+        parts = []
+        for piece in over(models, asked):
+            parts.append(piece.forecasts[name])
+            progress.advance(piece.part.stop - piece.part.start)
+    frame = forecast_frame(panel, entries, summary.concatenate(parts), actual=False).drop(columns="window")
+    return present(config, frame)
+
+
+def present(config: Predict, frame: pd.DataFrame) -> dict[str, Any]:
+    """The file that was asked for, or the rows themselves."""
+    series = frame["item_id"].nunique()
+    if config.output:
+        write_frame(Path(config.output), frame)
+        text = f"{len(frame):,} rows ({series:,} series) written to {config.output}"
+        return {"predictions": {"output": config.output, "rows": len(frame), "series": series}, "text": text}
+    rows = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
+    head = frame.head(ROWS)
+    shown = ["item_id", *(["target"] if "target" in frame else []), *SHOWN]
+    text = table(shown, [[_cell(row[name]) for name in shown] for _, row in head.iterrows()])
+    if len(frame) > ROWS:
+        text += f"\nthe first {ROWS} of {len(frame):,} rows; all of them: --output future.csv, .parquet or .jsonl, or --json"
+    return {"predictions": rows, "text": text}
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """By the file's ending, whole or not at all."""
+    if path.suffix == ".parquet":
+        with writing(path, "wb") as file:
+            frame.to_parquet(file, index=False)
+    elif path.suffix == ".csv":
+        write_text(path, frame.to_csv(index=False))
+    else:
+        write_text(path, frame.to_json(orient="records", lines=True, date_format="iso", double_precision=15))
+
+
+def _cell(value: Any) -> Any:
+    return float(value) if isinstance(value, float) else str(value)

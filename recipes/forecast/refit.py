@@ -1,0 +1,77 @@
+"""Back-tests whose models are trained anew as time goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from recipes import runs
+from recipes.config import options_of
+from recipes.forecast.config import Backtest, Train
+from recipes.forecast.data import LOADING
+from recipes.forecast.networks import Opened, open_network
+from recipes.interrupts import Interrupts
+from recipes.progress import print_line
+from tasks.errors import ConfigError
+from tasks.forecast.panel import Entries
+
+if TYPE_CHECKING:
+    from recipes.forecast.backtest import Setup
+
+FOLDER = "refits"
+
+
+def groups(
+    config: Backtest, setup: Setup, run: runs.Run, device: torch.device, interrupts: Interrupts
+) -> Iterator[tuple[list[Opened], int, Entries]]:
+    """The models, the number of the first entry, and the entries that they forecast; without refits all of them at once.
+
+    Raises:
+        ConfigError: a model that isn't a run can't be trained anew.
+    """
+    test = setup.loaded.test
+    if config.refit == "never":
+        yield setup.models, 0, test
+        return
+    every = int(config.refit)
+    for first in range(0, int(test.window.max()) + 1, every):
+        chosen = (test.window >= first) & (test.window < first + every)
+        models = [train_again(config, model, first, run, interrupts) for model in setup.models]
+        for model in models:
+            if model.network is not None:
+                model.network.to(device).eval()
+        yield models, int(chosen.argmax()), test.part(chosen)
+
+
+def train_again(config: Backtest, model: Opened, window: int, run: runs.Run, interrupts: Interrupts) -> Opened:
+    """The model trained as its run was, on what was known at a window's origin; taken from the disk where that is done."""
+    if model.network is None:
+        return model
+    if model.run is None:
+        raise ConfigError(
+            f"--refit: {model.name} is no run, so that nothing says how it was trained; give a run folder"
+        )
+    from recipes.forecast.train import train_only
+
+    options = train_options(config, model.run, window, str(run.path / FOLDER))
+    done = runs.newest_of(options.output_dir, "forecast", options)
+    if done is None or done.status().get("state") != "finished":
+        print_line(f"refit     {model.name} before window {window + 1}")
+        done = train_only(options, interrupts)
+    found = open_network(str(done.path), None, None)
+    return dataclasses.replace(found, name=model.name, run=model.run)
+
+
+def train_options(config: Backtest, run: runs.Run, window: int, output_dir: str) -> Train:
+    """The run's own options, on the back-test's data and windows."""
+    was = run.config()
+    names = {info.name for info in options_of(Train)}
+    values: dict[str, Any] = {name: value for name, value in was.items() if name in names}
+    data = ("data", "windows", "stride", "data_revision", *(name for name in LOADING if name not in ("seed", "token")))
+    values |= {name: getattr(config, name) for name in data}
+    values |= {"output_dir": output_dir, "first_window": window, "tracker": [], "on_exit": None, "push_to_hub": None}
+    values |= {"resume": None, "fresh": False, "num_processes": 1, "num_machines": 1, "dry_run": False}
+    return Train(**values)

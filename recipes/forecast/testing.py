@@ -1,0 +1,181 @@
+"""From forecasts to figures: models and baselines on the same entries, in one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recipes.forecast.forecasting import Asked, over
+from recipes.forecast.networks import Opened
+from recipes.progress import Progress
+from recipes.tables import table
+from tasks.forecast import summary
+from tasks.forecast.baselines import last_value, seasonal_naive
+from tasks.forecast.panel import Entries, Panel
+from tasks.forecast.score import INTERVALS, Forecasts, Score, score_entries
+
+NAIVE, SEASONAL = "naive", "seasonal-naive"
+SHOWN = ("mase", "smape", "mape", "rmse", "nd", "wql", "crps", "msis")
+
+
+@dataclass
+class Tested:
+    """Forecasts and their scores by model, baselines last; `seconds` by phase."""
+
+    panel: Panel
+    entries: Entries
+    horizon: int
+    m: int
+    forecasts: dict[str, Forecasts]
+    scores: dict[str, Score]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def models(self) -> list[str]:
+        """The names that aren't baselines; where there are only baselines, these."""
+        return [name for name in self.scores if name not in (NAIVE, SEASONAL)] or list(self.scores)
+
+    @property
+    def best(self) -> str:
+        """The model of the lowest MASE, or of the lowest ND where no scale is defined."""
+        return min(self.models, key=lambda name: tuple(_last_if_nan(self.value(name, key)) for key in ("mase", "nd")))
+
+    def value(self, model: str, metric: str) -> float:
+        return self.scores[model].overall[metric]["value"]
+
+    def headline(self, name: str | None = None) -> str:
+        """`MASE 0.912 (0.880 to 0.945), m 24`."""
+        found = self.scores[name or self.best].overall["mase"]
+        return f"MASE {found['value']:.4g}{interval(found)}, m {self.m}"
+
+
+def naive_forecasts(panel: Panel, entries: Entries, horizon: int, m: int) -> dict[str, Forecasts]:
+    """The baselines that always run along."""
+    return {
+        NAIVE: last_value(panel, entries, horizon),
+        SEASONAL: seasonal_naive(panel, entries, horizon, m),
+    }
+
+
+def measure(
+    models: list[Opened],
+    asked: Asked,
+    m: int,
+    *,
+    check: Callable[[], None] = lambda: None,
+    share: tuple[int, int] = (0, 1),
+    gather: Callable[[list[Any]], list[Any]] = lambda items: items,
+    show: bool = True,
+) -> Tested:
+    """Forecasts the entries, shared by all processes, and scores them on each."""
+    seconds: dict[str, float] = {}
+    found: list[Any] = []
+    with phase(seconds, "forecast"), Progress("back-test", len(asked.entries), unit="windows", show=show) as progress:
+        for piece in over(models, asked, check=check, share=share):
+            found.append((piece.part.start, piece.forecasts))
+            progress.advance((piece.part.stop - piece.part.start) * share[1])
+        ordered = [forecasts for _, forecasts in sorted(gather(found), key=lambda item: item[0])]
+    joined = {name: summary.concatenate([part[name] for part in ordered]) for name in (ordered[0] if ordered else [])}
+    return score_all(asked.panel, asked.entries, asked.horizon, m, joined, seconds)
+
+
+def score_all(
+    panel: Panel,
+    entries: Entries,
+    horizon: int,
+    m: int,
+    forecasts: dict[str, Forecasts],
+    seconds: dict[str, float],
+) -> Tested:
+    """Scores every model against the baselines, and these against each other."""
+    with phase(seconds, "score"):
+        baselines = naive_forecasts(panel, entries, horizon, m)
+        scores = {
+            name: score_entries(
+                one, panel, entries, m=m, baselines={other: base for other, base in baselines.items() if other != name}
+            )
+            for name, one in {**forecasts, **baselines}.items()
+        }
+    return Tested(panel, entries, horizon, m, {**forecasts, **baselines}, scores, seconds)
+
+
+@contextmanager
+def phase(seconds: dict[str, float], name: str) -> Any:
+    """Adds the time spent within to `seconds[name]`."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - began, 3)
+
+
+def interval(found: dict[str, float], digits: int = 4) -> str:
+    """` (0.880 to 0.945)`; empty for a single series."""
+    if np.isnan(found["low"]):
+        return ""
+    return f" ({found['low']:.{digits}g} to {found['high']:.{digits}g})"
+
+
+def score_table(tested: Tested) -> str:
+    """A row a model: MASE with its interval, the other scores, skill and wins against the seasonal naive."""
+    against = NAIVE if tested.m == 1 else SEASONAL
+    rows = []
+    for name, found in tested.scores.items():
+        mase = found.overall["mase"]
+        skill = found.skill.get(against, {}).get("mase", {}).get("value")
+        rows.append(
+            [
+                name,
+                f"{mase['value']:.4f}{interval(mase)}",
+                *(_number(tested.value(name, key)) for key in SHOWN[1:]),
+                "" if skill is None else f"{100 * skill:+.1f} %",
+                "" if skill is None else f"{100 * found.win_rate[against]:.0f} %",
+                *(f"{100 * tested.value(name, f'coverage_{part}'):.0f}" for part in INTERVALS),
+            ]
+        )
+    names = ["", f"MASE (m {tested.m})", "sMAPE", "MAPE", "RMSE", "ND", "wQL", "CRPS", "MSIS"]
+    return table([*names, f"skill on {against}", "wins", *(f"in {part} %" for part in INTERVALS)], rows)
+
+
+def counts_line(tested: Tested) -> str:
+    """What the figures are means over, and what was left out."""
+    counts = tested.scores[tested.best].counts
+    parts = [
+        f"{counts['entries']:,} forecasts of {tested.horizon} steps ({counts['series']:,} series x {counts['windows']} windows)",
+        f"{counts['missing_points']:,} missing values" if counts["missing_points"] else "",
+        f"{counts['zero_scale']:,} with scale 0, left out of MASE and MSIS" if counts["zero_scale"] else "",
+        f"{counts['no_scale']:,} without a scale, left out of MASE and MSIS" if counts["no_scale"] else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def figures(tested: Tested) -> dict[str, Any]:
+    """The scores as plain values, as metrics.json and `--json` have them; None where undefined."""
+    return {
+        "m": tested.m,
+        "horizon": tested.horizon,
+        "best": tested.best,
+        "models": {name: found.as_dict() for name, found in tested.scores.items()},
+    }
+
+
+def overall(tested: Tested, name: str) -> dict[str, Any]:
+    """One model's overall figures with their intervals, flat, for status.json: mase, mase_low, mase_high, ..."""
+    flat: dict[str, Any] = {}
+    for metric, found in tested.scores[name].overall.items():
+        for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
+            flat[metric + suffix] = None if np.isnan(found[key]) else found[key]
+    return {**flat, "m": tested.m, "n": tested.scores[name].counts["series"]}
+
+
+def _last_if_nan(value: float) -> float:
+    return float("inf") if np.isnan(value) else value
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
