@@ -307,7 +307,7 @@ class Loop:
         if self.main and self.at.step and self._saved_step != (self.at.step, self.at.evaluated):
             self.at.seconds = self._seconds()
             self.at.memory_bytes = self._peak_memory()
-            state = resume.state(self.at, self.scheduler, self.work.data, self.accelerator)
+            state = resume.state_of(self.at, self.scheduler, self.work.data, self.accelerator)
             also = {self.at.best_step} if self.at.best_step else set()
             self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
         self._saved_at, self._saved_step, self._save_due = (

@@ -36,7 +36,7 @@ class Position:
         return cls(**{name: value for name, value in state.items() if name in known})
 
 
-def state(at: Position, scheduler: Any, data: str, accelerator: Accelerator) -> dict[str, Any]:
+def state_of(at: Position, scheduler: Any, data: str, accelerator: Accelerator) -> dict[str, Any]:
     """What a checkpoint holds beside the weights and the optimizer: JSON values.
 
     Args:
