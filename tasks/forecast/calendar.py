@@ -31,7 +31,8 @@ class Calendar:
 
     def timestamps(self, first: int, count: int) -> pd.DatetimeIndex:
         """`count` time stamps from position `first` >= 0 on."""
-        return pd.date_range(self.start, periods=first + count, freq=self.freq)[first:]
+        unit = "ns" if self.start.year >= 1678 else "s"  # nanoseconds reach from 1678 to 2261 only
+        return pd.date_range(self.start, periods=first + count, freq=self.freq, unit=unit)[first:]
 
     def features(self, count: int) -> np.ndarray:
         """What gluonts.time_feature gives for the frequency, float32 [count, features], for positions 0 to count - 1."""

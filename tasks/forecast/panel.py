@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -57,6 +57,47 @@ class Panel:
     def series(self, number: int) -> np.ndarray:
         """A view on one series, [steps, dims]."""
         return self.values[self.offsets[number] : self.offsets[number + 1]]
+
+    def select(self, chosen: np.ndarray) -> Panel:
+        """The series of the given numbers, in that order, on the same calendar."""
+        covered = self.covariates.shape[1] > 0
+        values, offsets = take_rows(self.values, self.offsets[:-1][chosen], self.offsets[1:][chosen])
+        covariates, covariate_offsets = self.covariates, self.covariate_offsets
+        if covered:
+            covariates, covariate_offsets = take_rows(
+                covariates, covariate_offsets[:-1][chosen], covariate_offsets[1:][chosen]
+            )
+        return replace(
+            self,
+            values=values,
+            offsets=offsets,
+            starts=self.starts[chosen],
+            item_ids=[self.item_ids[number] for number in chosen],
+            static_categories=self.static_categories[chosen] if self.static_categories.size else self.static_categories,
+            static_reals=self.static_reals[chosen] if self.static_reals.size else self.static_reals,
+            covariates=covariates,
+            covariate_offsets=covariate_offsets,
+        )
+
+    def stamp(self, number: int, step: int) -> str:
+        """The time stamp of a step as text; "" where the calendar was made up."""
+        if not self.has_timestamps:
+            return ""
+        return str(self.calendar.timestamps(int(self.starts[number]) + step, 1)[0])
+
+
+def take_rows(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pieces `values[first[i] : last[i]]` one after the other, and their offsets, int64 [pieces + 1]."""
+    offsets = np.concatenate([[0], np.cumsum(last - first)]).astype(np.int64)
+    result = np.empty((int(offsets[-1]), values.shape[1]), values.dtype)
+    # A few hundred thousand rows at a time, so that the index stays small beside the data.
+    block = max(1, len(first) * 500_000 // max(1, len(result)))
+    for at in range(0, len(first), block):
+        begin, end = first[at : at + block], last[at : at + block]
+        shift = begin - offsets[at : at + len(begin)]
+        low, high = int(offsets[at]), int(offsets[at + len(begin)])
+        result[low:high] = values[np.repeat(shift, end - begin) + np.arange(low, high)]
+    return result, offsets
 
 
 @dataclass(frozen=True)

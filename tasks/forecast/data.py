@@ -1,0 +1,290 @@
+"""Time series, from whatever form they come in to a checked panel with its training part and its test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import ConfigError, DataError
+from tasks.forecast import checks, named, readers, sample
+from tasks.forecast.panel import Entries, Panel, rolling_entries, take_rows
+from tasks.forecast.readers.source import GIB, Options, Read, Split
+from tasks.forecast.readers.together import as_one
+
+__all__ = ["Loaded", "load", "read_data"]
+
+# How far ahead is forecast where nobody says: M4's horizons, the blog's for hours and business days.
+_HORIZONS = {"h": 24, "B": 30, "D": 14, "W": 13, "MS": 18, "ME": 18, "QS": 8, "QE": 8, "YS": 6, "YE": 6}
+_HORIZON = 24
+_WORDS = {
+    "h": "hours",
+    "B": "business days",
+    "D": "days",
+    "W": "weeks",
+    "MS": "months",
+    "ME": "months",
+    "QS": "quarters",
+    "QE": "quarters",
+    "YS": "years",
+    "YE": "years",
+    "min": "minutes",
+    "s": "seconds",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a run trains on and what a back-test forecasts.
+
+    Attributes:
+        panel: all values, those of the test too.
+        train_ends: int64 [series]; training sees values[:train_end] of each series.
+        test: what a back-test forecasts, window by window; empty where no test was asked for.
+        description: one line for the run header.
+        skipped: what was left out, one line a sort.
+        name: of a named data set, else the given text.
+        format: what the data were recognised as.
+        warnings: what may be as it should, one line each.
+        own_split: whether the test is the data's own.
+    """
+
+    panel: Panel
+    train_ends: np.ndarray
+    test: Entries
+    prediction_length: int
+    description: str
+    skipped: list[str] = field(default_factory=list)
+    name: str = ""
+    format: str = ""
+    warnings: list[str] = field(default_factory=list)
+    own_split: bool = False
+
+
+def load(
+    data: str,
+    *,
+    data_file: str | None = None,
+    format: str | None = None,
+    freq: str | None = None,
+    start: str | None = None,
+    item_column: str | None = None,
+    timestamp_column: str | None = None,
+    target_columns: list[str] | None = None,
+    category_columns: list[str] | None = None,
+    real_columns: list[str] | None = None,
+    covariate_columns: list[str] | None = None,
+    categories: list[list[str]] | None = None,
+    multivariate: bool = False,
+    prediction_length: int | None = None,
+    windows: int | None = None,
+    stride: int | None = None,
+    max_series: int | None = None,
+    skip_bad: bool = False,
+    seed: int = 0,
+    revision: str | None = None,
+    token: str | None = None,
+    split: str | None = None,
+    memory_limit: int = GIB,
+) -> Loaded:
+    """Reads, checks and parts the data.
+
+    Args:
+        data: a named data set, a file or folder here, a Hub id, or "sample".
+        data_file: the file of a named data set, where it is not to be fetched.
+        format: wide, long, gluonts, matrix or m4, where the file's looks mislead.
+        freq, start: of data that don't tell; a stated frequency is checked against the time stamps.
+        categories: for each static category the values that a trained model knows.
+        multivariate: all series (columns) as one of many dimensions.
+        windows: rolling origins at the end of each series; None is the data's own test, else one window; 0 is no test.
+        stride: steps between two origins, by default the horizon.
+        max_series: a random subset, drawn from `seed`, in the data's order.
+        skip_bad: leave out series that can't be used, and say so in `Loaded.skipped`.
+        memory_limit: bytes above which values are kept in a file and mapped.
+
+    Raises:
+        ConfigError: a flag that can't be.
+        DataError: unusable data, with file, series and row.
+        ToolError: a Hub id or a named data set that can't be reached.
+    """
+    given = dict(locals())
+    own = {option.name for option in fields(Options)}
+    options = Options(**{name: value for name, value in given.items() if name in own})
+    _check_numbers(given)
+    read = read_data(data, data_file, options, seed)
+    problems, found = checks.find_bad(read, skip_bad)
+    if problems.bad:
+        kept = np.setdiff1d(np.arange(len(read.panel)), sorted(problems.bad))
+        if not len(kept):
+            raise DataError(f"{read.source}: no series is left; {'; '.join(problems.summary())}")
+        read = _select(replace(read, skipped=[*read.skipped, *problems.summary()]), kept)
+        found = replace(found, **{name: value[kept] for name, value in vars(found).items()})
+    if max_series is not None and max_series < len(read.panel):
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(read.panel))[:max_series])
+        read = _select(read, chosen)
+        found = replace(found, **{name: value[chosen] for name, value in vars(found).items()})
+    read, parted = _part(read, prediction_length, windows, stride, skip_bad)
+    own_split = parted is read.split
+    constant = int(found.constant.sum())
+    warnings = [f"{constant:,} of {len(found.low):,} series are constant: MASE has no scale there"] if constant else []
+    name = "sample" if data == "sample" else data
+    return Loaded(
+        read.panel,
+        parted.train_ends,
+        parted.test,
+        parted.prediction_length,
+        describe(read.panel, parted),
+        read.skipped,
+        name,
+        read.format,
+        warnings,
+        own_split,
+    )
+
+
+def read_data(data: str, data_file: str | None, options: Options, seed: int = 0) -> Read:
+    """The data as they are: leading gaps cut off, nothing checked yet but what reading itself needs."""
+    if data_file is not None and data not in named.NAMES:
+        raise ConfigError(
+            f"--data-file goes with a named data set ({', '.join(named.NAMES)}); give {data_file} as --data"
+        )
+    if data == "sample":
+        read = sample.read(seed)
+    elif data in named.NAMES:
+        read = named.read(data, data_file, options)
+    else:
+        read = readers.read(data, options, ["sample", *named.NAMES])
+    if read.split is None:
+        read = _trim(read)
+    return as_one(read) if options.multivariate else read
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
+    wrong = [
+        f"--{name.replace('_', '-')} {given[name]}: must be at least {least}"
+        for name, least in (("prediction_length", 1), ("windows", 0), ("stride", 1), ("max_series", 1))
+        if given[name] is not None and given[name] < least
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _trim(read: Read) -> Read:
+    """Without the missing values before a series' first; and without those at the end that only carry covariates."""
+    panel = read.panel
+    some = np.flatnonzero(panel.lengths)
+    covered = panel.covariates.shape[1] > 0
+    edges = [panel.offsets[:-1][some]] + ([panel.offsets[1:][some] - 1] if covered else [])
+    open_ended = some[np.any([np.isnan(panel.values[edge]).all(axis=1) for edge in edges], axis=0)]
+    first, last = panel.offsets[:-1].copy(), panel.offsets[1:].copy()
+    for number in open_ended:
+        valid = np.flatnonzero(~np.isnan(panel.series(int(number))).all(axis=1))
+        if len(valid):
+            begin = int(first[number])
+            first[number] = begin + valid[0]
+            last[number] = begin + valid[-1] + 1 if covered else last[number]
+    cut = first - panel.offsets[:-1]
+    if not cut.any() and (last == panel.offsets[1:]).all():
+        return read
+    values, offsets = take_rows(panel.values, first, last)
+    changes: dict[str, Any] = {"values": values, "offsets": offsets, "starts": panel.starts + cut}
+    if covered:
+        changes["covariates"], changes["covariate_offsets"] = take_rows(
+            panel.covariates, panel.covariate_offsets[:-1] + cut, panel.covariate_offsets[1:]
+        )
+    where = read.where
+    shifted = None if where is None else lambda series, step: where(series, step + int(cut[series]))
+    return replace(read, panel=replace(panel, **changes), where=shifted)
+
+
+def _select(read: Read, chosen: np.ndarray) -> Read:
+    """The series of the given ascending numbers, their own test with them."""
+    split = read.split
+    if split is not None:
+        place = np.full(len(read.panel), -1)
+        place[chosen] = np.arange(len(chosen))
+        test = split.test.part(np.flatnonzero(place[split.test.series] >= 0))
+        test = Entries(place[test.series], test.origin, test.window)
+        split = Split(split.train_ends[chosen], test, split.prediction_length)
+    where = read.where
+    moved = None if where is None else lambda series, step: where(int(chosen[series]), step)
+    return replace(read, panel=read.panel.select(chosen), split=split, where=moved)
+
+
+def _part(
+    read: Read, horizon: int | None, windows: int | None, stride: int | None, skip_bad: bool
+) -> tuple[Read, Split]:
+    """The data's own test, or the last rolling origins, or none.
+
+    Raises:
+        DataError: a horizon beyond the test data; a series too short for the windows.
+    """
+    own = read.split
+    if own is not None and windows is None and stride is None:
+        if horizon is None or horizon == own.prediction_length:
+            return read, own
+        beyond = own.test.origin + horizon > read.panel.lengths[own.test.series]
+        if beyond.any():
+            raise DataError(
+                f"{read.source}: --prediction-length {horizon} is beyond the test data, which have {own.prediction_length} steps"
+            )
+        read.split = replace(own, prediction_length=horizon)
+        return read, read.split
+    horizon = horizon or (own.prediction_length if own else None) or default_horizon(read.panel.calendar.freq)
+    lengths = read.panel.lengths
+    count = 1 if windows is None else windows
+    if count == 0:
+        nothing = np.zeros(0, np.int64)
+        return read, Split(lengths.copy(), Entries(nothing, nothing, nothing), horizon)
+    back = (count - 1) * (stride or horizon) + horizon
+    short = np.flatnonzero(lengths <= back)
+    if len(short):
+        if not skip_bad or len(short) == len(lengths):
+            first = int(short[0])
+            raise DataError(
+                f"{read.source}: series {read.panel.item_ids[first]} has {lengths[first]:,} steps"
+                + (f" (and {len(short) - 1:,} more series are too short)" if len(short) > 1 else "")
+                + f"; {count} window{'s' if count > 1 else ''} of {horizon} need more than {back:,}: lower --prediction-length, "
+                "--windows or --stride, or use --skip-bad"
+            )
+        note = f"{len(short):,} series left out: too short for the test ({back:,} steps and one to train on)"
+        read = _select(replace(read, skipped=[*read.skipped, note]), np.flatnonzero(lengths > back))
+        lengths = read.panel.lengths
+    test = rolling_entries(lengths, horizon, count, stride or horizon)
+    return read, Split(lengths - back, test, horizon)
+
+
+def default_horizon(freq: str) -> int:
+    """Steps ahead where nobody says: a day of hours, 30 business days, 18 months, ..."""
+    return _HORIZONS.get(freq.split("-")[0], _HORIZON)
+
+
+def describe(panel: Panel, parted: Split) -> str:
+    """One line: '8 series x 7,588 steps, business days, 1990-01-01 to 2019-01-30, 5 windows of 30'."""
+    lengths = panel.lengths
+    low, high = int(lengths.min()), int(lengths.max())
+    size = f"x {high:,} steps" if low == high else f"of {low:,} to {high:,} steps"
+    if panel.dims > 1:
+        size = f"of {panel.dims:,} dimensions {size}"
+    parts = [f"{len(panel):,} series {size}", words(panel.calendar.freq)]
+    parts.append(span(panel) if panel.has_timestamps else "no time stamps")
+    windows = len(np.unique(parted.test.window))
+    parts.append(
+        f"{windows} window{'s' if windows > 1 else ''} of {parted.prediction_length}" if windows else "no test"
+    )
+    return ", ".join(parts)
+
+
+def words(freq: str) -> str:
+    """A frequency to read: "hours", "weeks", "steps of 15min"."""
+    return _WORDS.get(freq.split("-")[0], f"steps of {freq}")
+
+
+def span(panel: Panel) -> str:
+    """First and last time stamp; the clock's time only where days don't tell all."""
+    last = int((panel.starts + panel.lengths).max()) - 1
+    ends = pd.DatetimeIndex([panel.calendar.start, panel.calendar.timestamps(last, 1)[0]])
+    format = "%Y-%m-%d" if (ends == ends.normalize()).all() else "%Y-%m-%d %H:%M"
+    return " to ".join(ends.strftime(format))

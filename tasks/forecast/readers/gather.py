@@ -1,0 +1,323 @@
+"""From the batches of a long table to a panel: rows are put on the calendar as they come, and checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import DataError
+from tasks.forecast.calendar import Calendar, normal
+from tasks.forecast.panel import Panel
+from tasks.forecast.readers.buffer import Buffer, allocate
+from tasks.forecast.readers.grid import OFF, Grid, made_up
+from tasks.forecast.readers.source import Options, Problems, Read
+from tasks.forecast.readers.statics import Categories, encode
+
+# A frequency that makes more of its steps empty than this many for each row is taken for wrong.
+_SPREAD = 50
+_NONE = np.iinfo(np.int32).min
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what."""
+
+    item: str
+    time: str
+    targets: list[str]
+    categories: list[str]
+    reals: list[str]
+    covariates: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        return [self.item, self.time, *self.targets, *self.categories, *self.reals, *self.covariates]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One batch as arrays: ids by number into `ids`, int64 nanoseconds or step numbers, values [rows, dims]."""
+
+    ids: list[str]
+    series: np.ndarray
+    stamps: np.ndarray
+    timed: bool
+    values: np.ndarray
+    categories: list[tuple[list[str], np.ndarray]]
+    reals: np.ndarray
+    covariates: np.ndarray
+
+
+class Gather:
+    """Collects the blocks of one table.
+
+    Neighbouring rows of a series that follow each other in time are kept as one run, so that only the values themselves are
+    stored; where the runs already lie as a panel's do, nothing is moved at the end.
+
+    Args:
+        rows: how many are expected.
+        grid: None where the time column holds step numbers.
+    """
+
+    def __init__(
+        self, columns: Columns, options: Options, source: str, rows: int, first_row: int, grid: Grid | None
+    ) -> None:
+        self.columns, self.options, self.source, self.grid = columns, options, source, grid
+        self.first_row = first_row
+        self.problems = Problems(source, options.skip_bad)
+        self.numbers: dict[str, int] = {}
+        self.values = Buffer(len(columns.targets), np.float64, rows, options.memory_limit)
+        self.covariates = Buffer(len(columns.covariates), np.float32, rows, options.memory_limit)
+        self.runs: list[np.ndarray] = []
+        self.starts = np.empty(0, np.int32)
+        self.ends = np.empty(0, np.int32)
+        self.categories = [Categories() for _ in columns.categories]
+        self.reals = np.empty((0, len(columns.reals)))
+
+    def add(self, block: Block) -> None:
+        """Takes one block in.
+
+        Raises:
+            DataError: see `read` of the long reader; bad series are only noted where they are to be skipped.
+        """
+        known = len(self.numbers)
+        series = np.array([self.numbers.setdefault(name, len(self.numbers)) for name in block.ids], np.int32)[
+            block.series
+        ]
+        self._grow(len(self.numbers))
+        position = self._positions(block, series)
+        runs = _runs(series, position)
+        self._check_order(runs, block)
+        self._add_statics(block, series, known)
+        self.values.append(block.values)
+        if self.columns.covariates:
+            self.covariates.append(block.covariates)
+        self.runs.append(runs)
+        self.problems.raise_if_any()
+
+    def _row(self, at: int) -> str:
+        return f"row {self.first_row + self.values.rows + at}"
+
+    def _name(self, series: int) -> str:
+        return list(self.numbers)[series]
+
+    def _grow(self, count: int) -> None:
+        more = count - len(self.starts)
+        if more:
+            self.starts = np.concatenate([self.starts, np.full(more, _NONE, np.int32)])
+            self.ends = np.concatenate([self.ends, np.full(more, _NONE, np.int32)])
+            self.reals = np.concatenate([self.reals, np.full((more, self.reals.shape[1]), np.nan)])
+
+    def _positions(self, block: Block, series: np.ndarray) -> np.ndarray:
+        """int32 [rows]; rows off the grid spoil their series and get any position."""
+        grid = self.grid
+        position = block.stamps if grid is None else grid.positions(block.stamps)
+        off = position == OFF
+        if grid is not None and off.any():
+            self._report(
+                series,
+                np.flatnonzero(off),
+                f"time stamps off the {grid.freq} grid",
+                lambda at: (
+                    f"{pd.Timestamp(block.stamps[at])} is off the grid of frequency {grid.freq} "
+                    f"that starts at {pd.Timestamp(grid.anchor)} (wrong or mixed frequency)"
+                ),
+            )
+            position = np.where(off, 0, position)
+        far = np.abs(position) >= 2**31 - 1
+        if far.any():
+            at = int(np.argmax(far))
+            raise DataError(f"{self.source}, {self._row(at)}: {block.stamps[at]} lies too far from the first step")
+        return position.astype(np.int32)
+
+    def _report(self, series: np.ndarray, rows: np.ndarray, kind: str, message: Callable[[int], str]) -> None:
+        """Notes the first of the bad rows of each series."""
+        bad, first = np.unique(series[rows], return_index=True)
+        for number, at in zip(bad, rows[first], strict=True):
+            text = message(int(at))
+            self.problems.add(int(number), kind, f"series {self._name(int(number))}, {self._row(int(at))}: {text}")
+
+    def _check_order(self, runs: np.ndarray, block: Block) -> None:
+        """Each run must begin after the series' run before it; brings `starts` and `ends` up to date."""
+        first = np.cumsum(runs[:, 2]) - runs[:, 2]
+        order = np.argsort(runs[:, 0], kind="stable")
+        series, position, count = runs[order].T
+        end = position + count
+        fresh = np.concatenate([[True], series[1:] != series[:-1]])
+        before = np.empty_like(end)
+        before[1:] = end[:-1]
+        before[fresh] = self.ends[series[fresh]]
+        bad = position < before
+        if bad.any():
+            rows = np.sort(first[order[bad]])
+            back = dict(zip(first[order[bad]].tolist(), (before - position)[bad].tolist(), strict=True))
+
+            def message(at: int) -> str:
+                stamp = pd.Timestamp(block.stamps[at]) if self.grid is not None else block.stamps[at]
+                if back[at] == 1:
+                    return f"{stamp} comes twice (duplicate time stamp)"
+                return f"{stamp} comes after a later or equal one; sort the rows of each series by time"
+
+            self._report(block_series(runs), rows, "time stamps that repeat or go back", message)
+        new = fresh & (self.starts[series] == _NONE)
+        self.starts[series[new]] = position[new]
+        np.maximum.at(self.ends, series, end)
+
+    def _add_statics(self, block: Block, series: np.ndarray, known: int) -> None:
+        for name, column, (names, codes) in zip(
+            self.columns.categories, self.categories, block.categories, strict=True
+        ):
+            changed = column.add(series, names, codes, len(self.numbers))
+            if len(changed):
+                self._report(series, changed, f"{name} changes", _always(f"{name} changes within the series"))
+        if not self.columns.reals:
+            return
+        fresh, first = np.unique(series, return_index=True)
+        new = fresh >= known
+        self.reals[fresh[new]] = block.reals[first[new]]
+        differs = ~np.isclose(self.reals[series], block.reals, rtol=0, atol=0, equal_nan=True).all(axis=1)
+        if differs.any():
+            self._report(series, np.flatnonzero(differs), "a static real changes", _always("a static real changes"))
+        empty = np.isnan(block.reals).any(axis=1)
+        if empty.any():
+            self._report(
+                series, np.flatnonzero(empty), "a static real is missing", _always("a static real is missing")
+            )
+
+    def finish(self, format: str) -> Read:
+        """The panel of all series that nothing is wrong with."""
+        runs = np.concatenate(self.runs)
+        self.runs = []
+        lengths = (self.ends - self.starts).astype(np.int64)
+        rows = np.zeros(len(lengths), np.int64)
+        np.add.at(rows, runs[:, 0], runs[:, 2])
+        self._check_mixed(runs)
+        self.problems.raise_if_any()
+        bad = np.array(sorted(self.problems.bad), np.int64)
+        self._check_spread(lengths, rows, bad)
+        lengths[bad] = 0
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        where = np.concatenate([[0], np.cumsum(runs[:, 2])])
+        values = self._settle(self.values.finish(), runs, offsets, bad)
+        covariates = np.zeros((0, 0), np.float32)
+        if self.columns.covariates:
+            covariates = self._settle(self.covariates.finish(), runs, offsets, bad)
+        first = int(self.starts.min())
+        panel = Panel(
+            values,
+            offsets,
+            (self.starts - first).astype(np.int64),
+            self._calendar(first, int(self.ends.max()) - first),
+            list(self.numbers),
+            target_names=list(self.columns.targets),
+            static_reals=self.reals.astype(np.float32),
+            real_names=list(self.columns.reals),
+            covariates=covariates,
+            covariate_offsets=offsets.copy() if self.columns.covariates else np.zeros(1, np.int64),
+            covariate_names=list(self.columns.covariates),
+            has_timestamps=self.grid is not None or self.options.start is not None,
+            **encode(
+                self.categories, self.columns.categories, self.options.categories, self.source, list(self.numbers), bad
+            ),
+        )
+        kept = np.setdiff1d(np.arange(len(lengths)), bad)
+        gaps = int(lengths.sum() - np.delete(rows, bad).sum())
+        skipped = self.problems.summary()
+        if len(bad):
+            if not len(kept):
+                raise DataError(f"{self.source}: no series is left; {'; '.join(skipped)}")
+            panel = panel.select(kept)
+        starts = self.starts[kept]
+
+        def row(series: int, step: int) -> str:
+            number, position = int(kept[series]), int(starts[series]) + step
+            own = np.flatnonzero(runs[:, 0] == number)
+            inside = own[(runs[own, 1] <= position) & (position < runs[own, 1] + runs[own, 2])]
+            if not len(inside):
+                return ""
+            return f"row {self.first_row + int(where[inside[0]]) + position - int(runs[inside[0], 1])}"
+
+        return Read(panel, format, self.source, where=row, skipped=skipped, gaps=gaps)
+
+    def _settle(self, values: np.ndarray, runs: np.ndarray, offsets: np.ndarray, bad: np.ndarray) -> np.ndarray:
+        """The rows in the panel's order, NaN where there was none."""
+        in_order = not len(bad) and len(values) == offsets[-1] and bool((np.diff(runs[:, 0]) >= 0).all())
+        if in_order:
+            return values
+        settled = allocate(int(offsets[-1]), values.shape[1], values.dtype, self.options.memory_limit)
+        settled[:] = np.nan
+        good = np.ones(len(offsets) - 1, bool)
+        good[bad] = False
+        begin = np.cumsum(runs[:, 2]) - runs[:, 2]
+        step = max(1, len(runs) * 500_000 // max(1, len(values)))
+        for at in range(0, len(runs), step):
+            series, position, count = runs[at : at + step].T
+            row = np.repeat(begin[at : at + step], count) + _counted(count)
+            to = np.repeat(offsets[series] + (position - self.starts[series]), count) + _counted(count)
+            keep = np.repeat(good[series], count)
+            settled[to[keep]] = values[row[keep]]
+        return settled
+
+    def _check_mixed(self, runs: np.ndarray) -> None:
+        """Series all of whose steps are a multiple of the frequency's: another frequency than the others'."""
+        order = np.argsort(runs[:, 0], kind="stable")
+        series, position, count = runs[order].T
+        same = series[1:] == series[:-1]
+        gaps = np.where(same, position[1:] - position[:-1], 0)
+        begins = np.flatnonzero(np.concatenate([[True], ~same]))
+        coarse = np.gcd.reduceat(np.append(gaps, 0), begins)
+        single = np.maximum.reduceat(count, begins) == 1
+        number = np.diff(np.append(begins, len(series)))
+        freq = self.grid.freq if self.grid is not None else "1"
+        for at in np.flatnonzero(single & (number >= 3) & (coarse > 1)):
+            row = self.first_row + int((np.cumsum(runs[:, 2]) - runs[:, 2])[order[begins[at] + 1]])
+            self.problems.add(
+                int(series[begins[at]]),
+                "another frequency",
+                f"series {self._name(series[begins[at]])}, row {row}: it goes by {coarse[at]} steps of {freq} at a time "
+                "(wrong or mixed frequency)",
+            )
+
+    def _check_spread(self, lengths: np.ndarray, rows: np.ndarray, bad: np.ndarray) -> None:
+        lengths, rows = lengths.copy(), rows.copy()
+        lengths[bad] = rows[bad] = 0
+        if lengths.sum() > _SPREAD * rows.sum() + 10_000:
+            worst = int(np.argmax(lengths - _SPREAD * rows))
+            freq = self.grid.freq if self.grid is not None else "1"
+            raise DataError(
+                f"{self.source}: series {self._name(worst)} has {rows[worst]:,} rows for {lengths[worst]:,} steps of {freq}; "
+                "state a coarser --freq"
+            )
+
+    def _calendar(self, first: int, length: int) -> Calendar:
+        if self.grid is not None:
+            return self.grid.calendar(first, length)
+        if self.options.freq is None:
+            raise DataError(f"{self.source}: column {self.columns.time} holds step numbers; state --freq (and --start)")
+        return made_up(normal(self.options.freq), self.options.start, length)
+
+
+def _always(text: str) -> Callable[[int], str]:
+    return lambda _: text
+
+
+def _runs(series: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """int32 [runs, 3]: series, first position, rows."""
+    breaks = np.flatnonzero((series[1:] != series[:-1]) | (position[1:] != position[:-1] + 1)) + 1
+    first = np.concatenate([[0], breaks])
+    count = np.diff(np.append(first, len(series)))
+    return np.stack([series[first], position[first], count], axis=1).astype(np.int32)
+
+
+def block_series(runs: np.ndarray) -> np.ndarray:
+    """The series of each row."""
+    return np.repeat(runs[:, 0], runs[:, 2])
+
+
+def _counted(count: np.ndarray) -> np.ndarray:
+    """0, 1, ... count[0] - 1, 0, 1, ... count[1] - 1, ..."""
+    total = int(count.sum())
+    return np.arange(total) - np.repeat(np.cumsum(count) - count, count)
