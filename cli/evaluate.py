@@ -22,11 +22,21 @@ def build(name: str, help: str) -> Any:
     )
     def root(
         ctx: typer.Context,
-        metric: Annotated[str | None, typer.Option(help="Metric by name, with --predictions and --references.")] = None,
+        metric: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Metric by name, with --predictions and --references; several for forecasts: mase,smape,wql."
+            ),
+        ] = None,
         predictions: Annotated[
             Path | None, typer.Option(help="JSON, JSON lines, CSV, Parquet, npy or text file.")
         ] = None,
         references: Annotated[Path | None, typer.Option(help="The same for what is right.")] = None,
+        history: Annotated[
+            Path | None, typer.Option(help="Values before the forecasts, for the scale of MASE and MSIS.")
+        ] = None,
+        periodicity: Annotated[int | None, typer.Option(help="The season m of that scale: 24 for hours.")] = None,
+        freq: Annotated[str | None, typer.Option(help="Frequency of the time stamps, which tells m: h, D, B.")] = None,
         model: Annotated[str | None, typer.Option(help="Run folder whose recipe is to be used.")] = None,
         data: Annotated[str | None, typer.Option(help="Data to evaluate that run on.")] = None,
         output: Annotated[Path | None, typer.Option(help="Write the scores here as JSON too.")] = None,
@@ -38,6 +48,9 @@ def build(name: str, help: str) -> Any:
                 "--metric": metric,
                 "--predictions": predictions,
                 "--references": references,
+                "--history": history,
+                "--periodicity": periodicity,
+                "--freq": freq,
                 "--model": model,
                 "--data": data,
                 "--output": output,
@@ -46,7 +59,9 @@ def build(name: str, help: str) -> Any:
             if misplaced:
                 raise ConfigError(f"{', '.join(misplaced)}: give it after {ctx.invoked_subcommand}")
         elif metric is not None:
-            score(metric, predictions, references, output)
+            names = [name.strip() for given in metric for name in given.split(",") if name.strip()]
+            options = {"history": history, "periodicity": periodicity, "freq": freq}
+            score(names, predictions, references, output, options)
         else:
             by_run(model, data)
 
@@ -55,23 +70,45 @@ def build(name: str, help: str) -> Any:
     return group
 
 
-def score(metric: str, predictions: Path | None, references: Path | None, output: Path | None) -> None:
+def score(
+    metrics: list[str], predictions: Path | None, references: Path | None, output: Path | None, options: dict[str, Any]
+) -> None:
     """Scores a file against a file."""
     from recipes.score import score_files
+    from recipes.score_forecast import FIGURES
     from recipes.tables import table
     from tasks.files import write_json
 
+    name = ",".join(metrics)
     missing = [flag for flag, value in (("--predictions", predictions), ("--references", references)) if value is None]
-    if missing or predictions is None or references is None:
-        raise ConfigError(f"--metric {metric} needs {' and '.join(missing)}")
-    scores = score_files(metric, predictions, references, {})
+    if not metrics or missing or predictions is None or references is None:
+        raise ConfigError(f"--metric {name} needs {' and '.join(missing) or 'a name'}")
+    given = {key: value for key, value in options.items() if value is not None}
+    if len(metrics) > 1 and not set(metrics) <= set(FIGURES):
+        raise ConfigError(f"--metric {name}: several at once are for forecasts: {', '.join(FIGURES)}")
+    if given and metrics[0] not in FIGURES:
+        raise ConfigError(f"{', '.join('--' + key for key in given)}: only for forecasts: {', '.join(FIGURES)}")
+    scores = score_files(name, predictions, references, given)
     if output is not None:
         write_json(output, scores)
+    if metrics[0] in FIGURES:
+        result(scores, table(["", "value", "low", "high"], forecast_rows(scores)))
+        return
     rows = [[key, value] for key, value in scores.items() if not isinstance(value, (dict, list))]
     for key, value in scores.items():
         if isinstance(value, dict):
-            rows += [[f"{key} · {name}", item] for name, item in value.items() if not isinstance(item, (dict, list))]
-    result(scores, table(["", metric], rows))
+            rows += [[f"{key} · {part}", item] for part, item in value.items() if not isinstance(item, (dict, list))]
+    result(scores, table(["", name], rows))
+
+
+def forecast_rows(scores: dict[str, Any]) -> list[list[Any]]:
+    """A row a figure: name, value, low, high, to seven digits as text."""
+    intervals = scores["intervals"]
+    return [
+        [key, *("" if one is None else f"{one:,.7g}" for one in (value, *intervals.get(key, [None, None])))]
+        for key, value in scores.items()
+        if key not in ("metric", "intervals", "confidence")
+    ]
 
 
 def by_run(model: str | None, data: str | None) -> None:

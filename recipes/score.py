@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.score_forecast import FIGURES, score_forecasts
 from tasks import metrics
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import write_text
@@ -26,11 +27,12 @@ def score_files(
     """Scores a file of predictions against a file of references.
 
     Args:
-        metric: `vqa_accuracy`, which reads the official formats, or any metric of `tasks.metrics.load`, which reads a
-            column of each file: `prediction`, `reference`, `label`, or the only one.
+        metric: `vqa_accuracy`, which reads the official formats; metrics of `recipes.score_forecast`, joined by commas, for
+            files of forecasts; or any metric of `tasks.metrics.load`, which reads a column of each file: `prediction`,
+            `reference`, `label`, or the only one.
         predictions, references: see `tasks.metrics.columns.read_column` for the formats.
         options: `confidence`, `resamples`, `seed` of the interval; `prediction_column`, `reference_column`;
-            `config_name` of the metric; all others go to the metric.
+            `config_name` of the metric; all others go to the metric. Of forecasts those of `score_forecasts`.
 
     Returns:
         plain values, ready for JSON: {"metric", the scores, "n"}, and where rows have a score of their own "low",
@@ -42,6 +44,9 @@ def score_files(
         ToolError: the metric has to be fetched and can't be.
     """
     given = dict(options or {})
+    names = metric.split(",")
+    if set(names) <= set(FIGURES):
+        return _score_forecasts(names, predictions, references, given)
     bootstrap = {key: given.pop(key) for key in _BOOTSTRAP if key in given}
     if metric == "vqa_accuracy":
         if given:
@@ -123,6 +128,16 @@ def _score_vqa(predictions: Path, references: Path, bootstrap: dict[str, Any]) -
     images = [row["image_id"] for row in rows]
     interval = _interval(100 * accuracy, images, bootstrap, decimals=2)
     return {"metric": "vqa_accuracy", **scores, "n": len(rows), "n_images": len(set(images)), **interval}
+
+
+def _score_forecasts(
+    names: list[str], predictions: str | Path, references: str | Path, options: dict[str, Any]
+) -> dict[str, Any]:
+    known = (*_BOOTSTRAP, "history", "periodicity", "freq")
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        raise ConfigError(f"{names[0]} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    return score_forecasts(names, predictions, references, **options)
 
 
 def _score_columns(

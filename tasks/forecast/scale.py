@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from tasks.errors import ConfigError
+from tasks.forecast.calendar import Calendar
 from tasks.forecast.panel import Entries, Panel
 
 # Differences are held for about this many points at once, 8 bytes each.
@@ -36,6 +38,14 @@ def seasonal_error(panel: Panel, entries: Entries, m: int) -> np.ndarray:
             if len(part):
                 scale[part] = _mean_differences(panel, entries.series[part], entries.origin[part], lag)
     return scale
+
+
+def bare_panel(values: np.ndarray, lengths: np.ndarray) -> Panel:
+    """A panel of histories alone, [points, dims] one after the other, for `seasonal_error`."""
+    offsets = np.append(0, np.cumsum(lengths))
+    calendar = Calendar("D", pd.Timestamp(0), int(lengths.max()))
+    names = [str(number) for number in range(len(lengths))]
+    return Panel(values, offsets, np.zeros(len(names), np.int64), calendar, names, has_timestamps=False)
 
 
 def actual_rows(panel: Panel, entries: Entries, horizon: int) -> np.ndarray:

@@ -166,10 +166,10 @@ def _terms(
     yield np.where(size > 0, error / size, np.nan), None
     yield (actual - forecasts.mean) ** 2, None
     yield error, size
-    yield _quantile_loss(forecasts, actual, error), size
+    yield _mean_quantile_loss(forecasts, actual, error), size
     yield _crps(forecasts, error), None
     low, high = (forecasts.at(level) for level in INTERVALS[95])
-    yield _interval_score(low, high, actual, 0.05) / usable, None
+    yield interval_score(low, high, actual, 0.05) / usable, None
     for bounds in INTERVALS.values():
         low, high = (forecasts.at(level) for level in bounds)
         width = np.where(np.isnan(actual), np.nan, high - low)
@@ -183,18 +183,22 @@ def _crps(forecasts: Forecasts, error: np.ndarray) -> np.ndarray:
     return error if forecasts.points else np.full(error.shape, np.nan)
 
 
-def _quantile_loss(forecasts: Forecasts, actual: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """The mean over QUANTILES of 2 |(y - q) (1[y <= q] - level)|; of a point, whose levels mean 0.5, the absolute error."""
+def _mean_quantile_loss(forecasts: Forecasts, actual: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """The mean over QUANTILES; of a point, whose levels mean 0.5, the absolute error."""
     if forecasts.points:
         return error
     total = np.zeros(actual.shape)
     for level in QUANTILES:
-        quantile = forecasts.at(level)
-        total += np.abs((actual - quantile) * ((quantile >= actual) - level))
-    return 2 * total / len(QUANTILES)
+        total += quantile_loss(forecasts.at(level), actual, level)
+    return total / len(QUANTILES)
 
 
-def _interval_score(low: np.ndarray, high: np.ndarray, actual: np.ndarray, alpha: float) -> np.ndarray:
+def quantile_loss(quantile: np.ndarray, actual: np.ndarray, level: float) -> np.ndarray:
+    """2 |(y - q) (1[y <= q] - level)| of each point (Koenker and Bassett 1978, twice)."""
+    return 2 * np.abs((actual - quantile) * ((quantile >= actual) - level))
+
+
+def interval_score(low: np.ndarray, high: np.ndarray, actual: np.ndarray, alpha: float) -> np.ndarray:
     """The interval's width and, for a value outside, 2 / alpha times its distance (Gneiting and Raftery 2007)."""
     return high - low + 2 / alpha * (np.maximum(low - actual, 0) + np.maximum(actual - high, 0))
 

@@ -15,6 +15,15 @@ from tasks.errors import ConfigError, ToolError
 # name -> (module:class, one-line help). The classes are `evaluate.Metric`; nothing is imported before `load`.
 METRICS: dict[str, tuple[str, str]] = {
     "accuracy": ("tasks.metrics.accuracy:Accuracy", "Share of predictions equal to their reference, numbers or text."),
+    "mase": ("tasks.metrics.forecast:Mase", "Absolute error over that of the seasonal naive on the training values."),
+    "smape": ("tasks.metrics.forecast:Smape", "Symmetric absolute percentage error, 0 to 2."),
+    "mape": ("tasks.metrics.forecast:Mape", "Absolute percentage error, in parts of 1."),
+    "rmse": ("tasks.metrics.forecast:Rmse", "Root of the mean squared error."),
+    "nd": ("tasks.metrics.forecast:Nd", "Sum of absolute errors over the sum of absolute values."),
+    "wql": ("tasks.metrics.forecast:Wql", "Weighted quantile loss, over 0.1 to 0.9."),
+    "crps": ("tasks.metrics.forecast:Crps", "Continuous ranked probability score of samples."),
+    "msis": ("tasks.metrics.forecast:Msis", "Scaled score of the 95 % interval."),
+    "coverage": ("tasks.metrics.forecast:Coverage", "Share of values within an interval, and its width."),
     "vqa_accuracy": ("tasks.metrics.vqa_accuracy:VqaAccuracy", "The official VQA accuracy against ten human answers."),
 }
 ENTRY_POINTS = "modeltool.metrics"
