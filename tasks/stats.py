@@ -15,6 +15,8 @@ from tasks.errors import ConfigError, DataError
 
 # Index matrices are drawn in pieces of at most this many entries (8 bytes each).
 _CHUNK_ENTRIES = 1 << 21
+# Beyond this many groups the counts of all draws at once leave the processor's cache.
+_CACHED_GROUPS = 1 << 12
 # A draw of a category's count costs about as much as this many draws of a group.
 _COUNT_COST = 8
 
@@ -176,20 +178,30 @@ def resampled_ratios(
     if resamples < 1:
         raise ConfigError(f"resamples must be >= 1, got {resamples}")
     groups, columns = numerators.shape
-    totals = np.concatenate([numerators, denominators], axis=1)
+    # Columns that are alike, counts of rows above all, are added up once.
+    distinct: dict[bytes, int] = {}
+    sums = np.concatenate([numerators, denominators], axis=1).T
+    place = np.array([distinct.setdefault(column.tobytes(), len(distinct)) for column in sums], dtype=np.int64)
+    totals = np.ascontiguousarray(sums[np.unique(place, return_index=True)[1]].T)
+    above, below = np.split(place, 2)
     generator = np.random.default_rng(seed)
     ratios = np.empty((resamples, columns))
     step = max(1, _CHUNK_ENTRIES // groups)
     for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        index = generator.integers(0, groups, size=(rows, groups)) + groups * np.arange(rows)[:, None]
-        times = np.bincount(index.reshape(-1), minlength=rows * groups).reshape(rows, groups)
-        drawn = times.astype(np.float64) @ totals
+        drawn = _drawn_times(generator, min(step, resamples - start), groups) @ totals
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios[start : start + rows] = np.where(
-                drawn[:, columns:] != 0, drawn[:, :columns] / drawn[:, columns:], np.nan
-            )
+            ratio = drawn[:, above] / drawn[:, below]
+        ratios[start : start + len(drawn)] = np.where(drawn[:, below] != 0, ratio, np.nan)
     return ratios
+
+
+def _drawn_times(generator: np.random.Generator, draws: int, groups: int) -> np.ndarray:
+    """How often each group is drawn, float64 [draws, groups]."""
+    index = generator.integers(0, groups, size=(draws, groups))
+    if groups > _CACHED_GROUPS:
+        return np.stack([np.bincount(row, minlength=groups) for row in index]).astype(np.float64)
+    index += groups * np.arange(draws)[:, None]
+    return np.bincount(index.reshape(-1), minlength=draws * groups).reshape(draws, groups).astype(np.float64)
 
 
 def percentile_intervals(draws: np.ndarray, confidence: float = 0.95) -> np.ndarray:
