@@ -1,6 +1,6 @@
 """What a worker and its launcher tell each other: names in the environment, exit codes, and the errors that carry them.
 
-Imports nothing heavy: signal handlers and the launcher need it before any library.
+Imports next to nothing: until the signal handlers, which need it, are there, a signal ends the process as if killed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from tasks.errors import ToolError
-from tasks.files import write_text
 
 # A worker's environment: that it is one, the pieces to cut its share of a batch into, and, where the launcher can start all anew,
 # the file in which to ask for more pieces.
@@ -55,6 +54,8 @@ def least_accumulation() -> int:
 
 def ask_for(accumulation: int) -> None:
     """Leaves word for the launcher that all are to begin anew with so many micro-batches."""
+    from tasks.files import write_text
+
     if NEEDED in os.environ:
         with suppress(OSError, ToolError):  # a full disk: the launcher then doubles what it gave
             write_text(os.environ[NEEDED], str(accumulation))
