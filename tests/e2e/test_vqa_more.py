@@ -1,53 +1,16 @@
 """Beside the main path: upload, trackers, generative models, official files, recipes of other packages."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hub_server import Hub, answer_with, serve
 from PIL import Image
+from running import ENVIRONMENT, only_run, options, tool
 
-TOOL = str(Path(sys.executable).with_name("tool"))
-SHORT = [
-    "train",
-    "vqa",
-    "--model",
-    "tiny",
-    "--data",
-    "sample",
-    "--max-samples",
-    "64",
-    "--max-eval-samples",
-    "20",
-    "--max-steps",
-    "2",
-]
-ENVIRONMENT = {
-    **os.environ,
-    "HF_HUB_DISABLE_XET": "1",
-    "COLUMNS": "120",
-    "CUDA_VISIBLE_DEVICES": "",
-    "WANDB_MODE": "offline",
-    "OMP_NUM_THREADS": "1",
-}
-
-
-def tool(*args, cwd, code=0, **env):
-    done = subprocess.run(
-        [TOOL, *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**ENVIRONMENT, **env},
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+SHORT = options(max_samples=64, max_eval_samples=20, max_steps=2)
 
 
 @pytest.fixture
@@ -60,9 +23,14 @@ def hub():
 
 def test_a_run_is_uploaded_with_its_card_and_a_failed_upload_is_repeated(tmp_path, hub):
     hub.failures.append(answer_with(403, "/commit/"))
-    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token}
+    environment = {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": hub.token,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+    }
     done = tool(*SHORT, "--push-to-hub", "ada/shapes", "--private", cwd=tmp_path, code=1, **environment)
-    run = next((tmp_path / "runs").iterdir())
+    run = only_run(tmp_path)
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
     assert f"tool runs push {run.relative_to(tmp_path)} --to ada/shapes" in done.stderr
     assert hub.token not in done.stderr
@@ -77,8 +45,9 @@ def test_a_run_is_uploaded_with_its_card_and_a_failed_upload_is_repeated(tmp_pat
 def test_trackers_get_the_metrics_without_a_network(tmp_path):
     pytest.importorskip("wandb")
     pytest.importorskip("tensorboard")
-    tool(*SHORT, "--log-steps", "1", "--tracker", "tensorboard,wandb", "--token", "hf_hidden", cwd=tmp_path)
-    run = next((tmp_path / "runs").iterdir())
+    trackers = ["--log-steps", "1", "--tracker", "tensorboard,wandb"]
+    tool(*SHORT, *trackers, "--token", "hf_hidden", cwd=tmp_path, WANDB_MODE="offline")
+    run = only_run(tmp_path)
     assert list((run / "tensorboard").glob("events*"))
     assert list((run / "wandb").glob("offline-run-*"))
     for path in run.rglob("*"):

@@ -1,53 +1,30 @@
 """VQA through the command: one small run, and everything that is done with it."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from running import (
+    checkpoints,
+    ended,
+    losses,
+    only_run,
+    options,
+    runs,
+    same,
+    start,
+    steps,
+    tool,
+    until,
+    weights,
+)
 
-TOOL = str(Path(sys.executable).with_name("tool"))
-SMALL = [
-    "--model",
-    "tiny",
-    "--data",
-    "sample",
-    "--max-samples",
-    "256",
-    "--max-eval-samples",
-    "60",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "64",
-    "--threads",
-    "1",
-]
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "120", "CUDA_VISIBLE_DEVICES": ""}
-
-
-def tool(*args, cwd, code=0, env=None):
-    done = subprocess.run(
-        [TOOL, *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**ENVIRONMENT, **(env or {})},
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+SMALL = options(max_samples=256, max_eval_samples=60, epochs=2, batch_size=64, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +35,8 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(place):
     """One finished run, made by the command: (its JSON result, what it said)."""
-    done = tool("train", "vqa", *SMALL, "--log-steps", "1", "--price-per-hour", "2", "--json", cwd=place)
+    done = tool(*SMALL, "--log-steps", "1", "--price-per-hour", "2", "--json", cwd=place)
     return json.loads(done.stdout), done.stderr
-
-
-def weights(run):
-    return load_file(str(run / "model" / "model.safetensors"))
-
-
-def same(one, other):
-    assert one.keys() == other.keys()
-    return all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_run_leaves_exactly_its_files(place, trained):
@@ -124,10 +92,10 @@ def test_it_says_what_it_does_on_stderr_and_the_result_on_stdout(trained):
 
 
 def test_metrics_have_a_line_a_step_and_a_line_an_evaluation(place, trained):
-    lines = [json.loads(line) for line in (place / trained[0]["run"] / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 9))
-    assert [line["step"] for line in lines if line["kind"] == "validation"] == [4, 8]
-    assert lines[0]["loss"] > lines[-2]["loss"] > 0
+    run = place / trained[0]["run"]
+    assert steps(run, "train") == list(range(1, 9))
+    assert steps(run, "validation") == [4, 8]
+    assert losses(run)[0] > losses(run)[-1] > 0
 
 
 def test_the_written_config_repeats_the_run(place, trained, tmp_path):
@@ -204,7 +172,7 @@ def test_runs_list_and_show(place, trained):
 
 
 def test_training_goes_on_from_a_run_and_keeps_what_it_knows(place, trained):
-    done = tool("train", "vqa", *SMALL[2:], "--model", trained[0]["run"], "--max-steps", "1", "--json", cwd=place)
+    done = tool(*SMALL, "--model", trained[0]["run"], "--max-steps", "1", "--json", cwd=place)
     assert "answers were known to" in done.stderr
 
 
@@ -217,49 +185,29 @@ def whole(place, trained):
 def test_stopped_anywhere_and_run_again_gives_the_same_weights(tmp_path, whole, number):
     """Stopped at random times until it gets through; the log's rhythm and the checkpoints' don't matter to the result."""
     rng, codes = random.Random(int(number)), []
-    command = [TOOL, "train", "vqa", *SMALL, "--checkpoint-steps", "1"]
     for attempt in range(12):
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        limit = None if attempt >= 4 else rng.uniform(0.2, 4.0)
-        started = wait_for_run(process, tmp_path) if attempt else True
-        try:
-            process.communicate(timeout=limit if started else 1)
-        except subprocess.TimeoutExpired:
+        process = start([*SMALL, "--checkpoint-steps", "1"], tmp_path)
+        # Until it has begun to train, so that the stop strikes there and not in the imports.
+        training = not attempt or until(lambda: any(map(checkpoints, runs(tmp_path))), process, 0.05)
+        limit = 300.0 if attempt >= 4 else rng.uniform(0.2, 4.0)
+        code = ended(process, limit if training else 1.0)
+        if code is None:
             process.send_signal(number)
-            process.communicate(timeout=60)
-        codes.append(process.returncode)
-        if process.returncode == 0:
+            code = process.wait(60)
+        codes.append(code)
+        if code == 0:
             break
     expected = {0, -9} if number == signal.SIGKILL else {0, 75}
     assert set(codes) <= expected
     assert codes[-1] == 0
     assert len(codes) > 1
-    runs = list((tmp_path / "runs").iterdir())
-    assert len(runs) == 1
-    assert same(weights(runs[0]), whole)
-    steps = [
-        json.loads(line)["step"] for line in (runs[0] / "metrics.jsonl").read_text().splitlines() if '"train"' in line
-    ]
-    assert steps == sorted(set(steps))
-
-
-def wait_for_run(process, place):
-    """Until the run has begun to train, so that the stop strikes there and not in the imports."""
-    deadline = time.monotonic() + 60
-    metrics = place / "runs"
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(metrics.glob("*/checkpoints/step-*/complete.json")):
-            return True
-        time.sleep(0.05)
-    return False
+    run = only_run(tmp_path)
+    assert same(weights(run), whole)
+    assert steps(run, "train") == sorted(set(steps(run, "train")))
 
 
 def test_two_processes_give_the_losses_of_one(place, trained, tmp_path):
     done = tool(
-        "train",
-        "vqa",
         *SMALL,
         "--log-steps",
         "1",
@@ -272,17 +220,13 @@ def test_two_processes_give_the_losses_of_one(place, trained, tmp_path):
     )
     run = Path(json.loads(done.stdout)["run"])
 
-    def losses(folder):
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return [line["loss"] for line in lines if line["kind"] == "train"]
-
     assert losses(run) == pytest.approx(losses(place / trained[0]["run"]), abs=1e-4)
     assert len(losses(run)) == 8
 
 
 def test_the_config_in_the_run_folder_hides_the_token(tmp_path):
-    tool("train", "vqa", *SMALL, "--max-steps", "1", "--token", "hf_verysecret", cwd=tmp_path)
-    run = next((tmp_path / "runs").iterdir())
+    tool(*SMALL, "--max-steps", "1", "--token", "hf_verysecret", cwd=tmp_path)
+    run = only_run(tmp_path)
     for path in run.rglob("*"):
         if path.is_file():
             assert b"hf_verysecret" not in path.read_bytes(), path
