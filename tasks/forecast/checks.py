@@ -184,7 +184,7 @@ def check_for_training(panel: Panel, train_ends: np.ndarray, spec: Spec) -> None
     context, horizon, lags = spec.context_length or 2 * spec.prediction_length, spec.prediction_length, list(spec.lags)
     if not long_enough(train_ends, context, lags, horizon).any():
         longest = int(np.argmax(train_ends))
-        more = ", the longest of all," if len(panel) > 1 else ""
+        more = ", the longest of all" if len(panel) > 1 else ""
         raise DataError(_too_short(panel, longest, more, train_ends, context, lags, horizon))
     if spec.distribution == "negative_binomial":
         check_counts(panel)

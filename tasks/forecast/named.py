@@ -6,6 +6,8 @@ first t + 1 steps, t being 80 % of them rounded down; the windows follow each ot
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
@@ -145,16 +147,17 @@ def fetch(name: str) -> Path:
     other = f"give the file by --data-file, or put it at {path}"
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer, writing(path, "wb") as file:
-            announced = int(answer.headers.get("Content-Length") or 0)
+            announced, digest = int(answer.headers.get("Content-Length") or 0), hashlib.sha256()
             while block := answer.read(1 << 20):
                 file.write(block)
-            got = file.tell()
-            file.flush()
-            if announced not in (0, got):
-                raise ToolError(f"{address}: broke off after {got:,} of {announced:,} bytes; run again, or {other}")
-            if known.sha256 is not None and sha256(file.name) != known.sha256:
+                digest.update(block)
+            if announced not in (0, file.tell()):
+                raise ToolError(
+                    f"{address}: broke off after {file.tell():,} of {announced:,} bytes; run again, or {other}"
+                )
+            if known.sha256 not in (None, digest.hexdigest()):
                 raise ToolError(f"{address}: is no longer the file that {name} is; {other}")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         raise ToolError(f"{name}: can't fetch {address} ({why}); {other}") from error
     return path

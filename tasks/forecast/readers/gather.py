@@ -183,9 +183,7 @@ class Gather:
             self._report(series, np.flatnonzero(differs), "a static real changes", _always("a static real changes"))
         empty = np.isnan(block.reals).any(axis=1)
         if empty.any():
-            self._report(
-                series, np.flatnonzero(empty), "a static real is missing", _always("a static real is missing")
-            )
+            self._report(series, np.flatnonzero(empty), "a static real is missing", _always("a static real is missing"))
 
     def finish(self, format: str) -> Read:
         """The panel of all series that nothing is wrong with."""

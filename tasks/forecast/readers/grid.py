@@ -41,8 +41,7 @@ class Grid:
         else:
             base, self.step = offset.base, offset.n
             day, clock = divmod(self.anchor, DAY)
-            days = pd.date_range("1678-01-01", "2261-12-31", freq=base)
-            self.times = days.as_unit("ns").asi8 + clock
+            self.times = _days(base) + clock
             self.first = int(np.searchsorted(self.times, day * DAY + clock))
         if not _fits(offset, pd.Timestamp(self.anchor)):
             raise DataError(f"{pd.Timestamp(self.anchor)} is no step of the frequency {freq}")
@@ -64,6 +63,14 @@ class Grid:
     def calendar(self, first: int, length: int) -> Calendar:
         """The calendar that begins at position `first`."""
         return Calendar(self.freq, self.stamp(first), length)
+
+
+def _days(offset: pd.DateOffset) -> np.ndarray:
+    """The midnights of a calendar's steps over all of pandas's time, int64 nanoseconds."""
+    if offset.freqstr == "B":  # pandas counts business days one by one
+        days = np.arange("1678-01-01", "2262-01-01", dtype="datetime64[D]")
+        return days[np.is_busday(days)].astype("datetime64[ns]").astype(np.int64)
+    return pd.date_range("1678-01-01", "2261-12-31", freq=offset).as_unit("ns").asi8
 
 
 def _fits(offset: pd.DateOffset, stamp: pd.Timestamp) -> bool:
@@ -125,7 +132,7 @@ def resolve(stated: str | None, stamps: np.ndarray, where: str) -> str:
     """
     stamps = stamps[:_LOOKED_AT]
     if stated is not None:
-        return _stated(stated, stamps)
+        return _canonical(_stated(stated, stamps))
     if len(stamps) < 3:
         raise DataError(f"{where}: too few time stamps to find the frequency; state it with --freq")
     found = infer(stamps)
@@ -133,6 +140,15 @@ def resolve(stated: str | None, stamps: np.ndarray, where: str) -> str:
         some = ", ".join(str(pd.Timestamp(stamp)) for stamp in stamps[:4])
         raise DataError(f"{where}: the time stamps have no regular step ({some}, ...); state it with --freq")
     return found
+
+
+def _canonical(freq: str) -> str:
+    """One spelling of a quarterly grid, which begins in any of four months: QS-JAN to QS-MAR, QE-OCT to QE-DEC."""
+    name, _, month = freq.partition("-")
+    if name not in ("QS", "QE"):
+        return freq
+    number = _MONTHS.index(month) % 3
+    return f"{name}-{_MONTHS[number + (9 if name == 'QE' else 0)]}"
 
 
 def _stated(stated: str, stamps: np.ndarray) -> str:
@@ -160,7 +176,7 @@ def infer(stamps: np.ndarray) -> str | None:
             whole_weeks = offset.nanos % (7 * DAY) == 0
             return _weekly(index[0], offset.nanos // (7 * DAY)) if whole_weeks else freq
         if freq.lstrip("0123456789").split("-")[0] in _KNOWN:
-            return freq
+            return _canonical(freq)
     return _with_gaps(stamps, index)
 
 
