@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,21 +95,23 @@ def find_bad(read: Read, skip: bool = False) -> tuple[Problems, Profile]:
     panel = read.panel
     problems = Problems(read.source, skip)
     found = profile(panel, thorough=False)
-    for number in np.flatnonzero(panel.lengths == 0):
-        problems.add(int(number), "no values", f"series {panel.item_ids[number]} has no values")
-    for number in np.flatnonzero((found.observed == 0) & (panel.lengths > 0)):
-        problems.add(
-            int(number),
-            "NaN only",
-            f"series {panel.item_ids[number]}: all {panel.lengths[number]:,} values are missing (NaN)",
-        )
-    for number in np.flatnonzero(np.fmax(found.high, -found.low) > FLOAT32_MAX):
-        step, value = _first(panel.series(int(number)), lambda values: np.abs(values) > FLOAT32_MAX)
-        problems.add(
-            int(number),
-            "values beyond float32",
-            f"{_where(read, int(number), step)}: {value:g} is beyond what float32 holds (3.4e38)",
-        )
+
+    def note(bad: np.ndarray, kind: str, message: Callable[[int], str]) -> None:
+        for number in np.flatnonzero(bad).tolist():
+            problems.add(number, kind, partial(message, number))
+
+    def huge(number: int) -> str:
+        step, value = _first(panel.series(number), lambda values: np.abs(values) > FLOAT32_MAX)
+        return f"{_where(read, number, step)}: {value:g} is beyond what float32 holds (3.4e38)"
+
+    names, lengths = panel.item_ids, panel.lengths
+    note(lengths == 0, "no values", lambda number: f"series {names[number]} has no values")
+    note(
+        (found.observed == 0) & (lengths > 0),
+        "NaN only",
+        lambda number: f"series {names[number]}: all {lengths[number]:,} values are missing (NaN)",
+    )
+    note(np.fmax(found.high, -found.low) > FLOAT32_MAX, "values beyond float32", huge)
     _check_covariates(read, problems)
     problems.raise_if_any()
     return problems, found
@@ -136,11 +139,14 @@ def _check_covariates(read: Read, problems: Problems) -> None:
         return
     bad = np.flatnonzero(~np.isfinite(panel.covariates).all(axis=1))
     series = np.searchsorted(panel.covariate_offsets, bad, "right") - 1
-    for number, at in zip(*np.unique(series, return_index=True), strict=True):
-        row = int(bad[at])
+
+    def message(number: int, row: int) -> str:
         name = panel.covariate_names[int(np.argmax(~np.isfinite(panel.covariates[row])))]
-        where = _where(read, int(number), row - int(panel.covariate_offsets[number]))
-        problems.add(int(number), "covariates missing", f"{where}: the covariate {name} is missing")
+        where = _where(read, number, row - int(panel.covariate_offsets[number]))
+        return f"{where}: the covariate {name} is missing"
+
+    for number, at in zip(*np.unique(series, return_index=True), strict=True):
+        problems.add(int(number), "covariates missing", partial(message, int(number), int(bad[at])))
 
 
 def long_enough(train_ends: np.ndarray, context_length: int, lags: list[int], horizon: int) -> np.ndarray:

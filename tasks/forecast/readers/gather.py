@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from tasks.errors import DataError
 from tasks.forecast.calendar import Calendar, normal
 from tasks.forecast.panel import Panel
+from tasks.forecast.readers.blocks import Block, Columns
 from tasks.forecast.readers.buffer import Buffer, allocate
 from tasks.forecast.readers.grid import OFF, Grid, made_up
 from tasks.forecast.readers.source import Options, Problems, Read
@@ -19,36 +20,6 @@ from tasks.forecast.readers.statics import Categories, encode
 # A frequency that makes more of its steps empty than this many for each row is taken for wrong.
 _SPREAD = 50
 _NONE = np.iinfo(np.int32).min
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column is what."""
-
-    item: str
-    time: str
-    targets: list[str]
-    categories: list[str]
-    reals: list[str]
-    covariates: list[str]
-
-    @property
-    def all(self) -> list[str]:
-        return [self.item, self.time, *self.targets, *self.categories, *self.reals, *self.covariates]
-
-
-@dataclass(frozen=True)
-class Block:
-    """One batch as arrays: ids by number into `ids`, int64 nanoseconds or step numbers, values [rows, dims]."""
-
-    ids: list[str]
-    series: np.ndarray
-    stamps: np.ndarray
-    timed: bool
-    values: np.ndarray
-    categories: list[tuple[list[str], np.ndarray]]
-    reals: np.ndarray
-    covariates: np.ndarray
 
 
 class Gather:
@@ -135,10 +106,13 @@ class Gather:
 
     def _report(self, series: np.ndarray, rows: np.ndarray, kind: str, message: Callable[[int], str]) -> None:
         """Notes the first of the bad rows of each series."""
+
+        def whole(number: int, at: int) -> str:
+            return f"series {self._name(number)}, {self._row(at)}: {message(at)}"
+
         bad, first = np.unique(series[rows], return_index=True)
-        for number, at in zip(bad, rows[first], strict=True):
-            text = message(int(at))
-            self.problems.add(int(number), kind, f"series {self._name(int(number))}, {self._row(int(at))}: {text}")
+        for number, at in zip(bad.tolist(), rows[first].tolist(), strict=True):
+            self.problems.add(number, kind, partial(whole, number, at))
 
     def _check_order(self, runs: np.ndarray, block: Block) -> None:
         """Each run must begin after the series' run before it; brings `starts` and `ends` up to date."""
@@ -270,14 +244,17 @@ class Gather:
         single = np.maximum.reduceat(count, begins) == 1
         number = np.diff(np.append(begins, len(series)))
         freq = self.grid.freq if self.grid is not None else "1"
-        for at in np.flatnonzero(single & (number >= 3) & (coarse > 1)):
-            row = self.first_row + int((np.cumsum(runs[:, 2]) - runs[:, 2])[order[begins[at] + 1]])
-            self.problems.add(
-                int(series[begins[at]]),
-                "another frequency",
-                f"series {self._name(series[begins[at]])}, row {row}: it goes by {coarse[at]} steps of {freq} at a time "
-                "(wrong or mixed frequency)",
+        row = np.cumsum(runs[:, 2]) - runs[:, 2] + self.first_row
+
+        def message(at: int) -> str:
+            name = self._name(int(series[begins[at]]))
+            return (
+                f"series {name}, row {row[order[begins[at] + 1]]}: it goes by {coarse[at]} steps of {freq} at a time "
+                "(wrong or mixed frequency)"
             )
+
+        for at in np.flatnonzero(single & (number >= 3) & (coarse > 1)).tolist():
+            self.problems.add(int(series[begins[at]]), "another frequency", partial(message, at))
 
     def _check_spread(self, lengths: np.ndarray, rows: np.ndarray, bad: np.ndarray) -> None:
         lengths, rows = lengths.copy(), rows.copy()

@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.errors import ConfigError, DataError
-from tasks.forecast.readers.gather import Block, Columns, Gather
+from tasks.forecast.readers.blocks import Block, Columns
+from tasks.forecast.readers.gather import Gather
 from tasks.forecast.readers.grid import Grid, resolve
 from tasks.forecast.readers.source import Options, Read
 from tasks.forecast.readers.tables import csv_batches, head, is_number, open_parquet, parquet_batches, plain_suffix

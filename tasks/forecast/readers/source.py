@@ -13,6 +13,8 @@ from tasks.errors import data_errors
 from tasks.forecast.panel import Entries, Panel
 
 GIB = 1 << 30
+# Problems told in one message; the rest is counted.
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,10 @@ class Problems:
     bad: dict[int, str] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
 
-    def add(self, series: int, kind: str, message: str) -> None:
-        """Notes the first problem of a series; `kind` names its sort in the summary."""
+    def add(self, series: int, kind: str, message: Callable[[], str]) -> None:
+        """Notes the first problem of a series; `kind` names its sort in the summary, `message` is asked for where it is shown."""
         if series not in self.bad:
-            self.bad[series] = message
+            self.bad[series] = message() if len(self.bad) < SHOWN else ""
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
 
     def raise_if_any(self) -> None:
