@@ -15,6 +15,7 @@ from tasks.metrics.columns import as_numbers, read_column
 ITEM = ("item_id", "unique_id", "series_id", "series", "id")
 TIME = ("timestamp", "ds", "date", "datetime", "time")
 POINT = ("median", "0.5", "prediction", "forecast", "mean", "target", "value", "y", "reference")
+_NO_NAME = "Unnamed: 0"
 _M4 = re.compile(r"V\d+")
 _ENDINGS = (".parquet", ".csv", ".tsv", ".npy", ".json", ".jsonl", ".txt")
 
@@ -81,8 +82,7 @@ def read_results(path: str | Path) -> Long | Rows:
         raise DataError(f"{path} has no rows")
     names = [str(name) for name in frame.columns]
     frame.columns = names
-    item = next((name for name in ITEM if name in names), None)
-    time = next((name for name in TIME if name in names), None)
+    item, time = _named(names, ITEM), _named(names, TIME)
     if item is not None and time is not None:
         return _long(path, frame, item, time)
     if len(names) > 1 and all(_M4.fullmatch(name) for name in names[1:]):
@@ -131,10 +131,21 @@ def _long(path: Path, frame: Any, item: str, time: str) -> Long:
     return Long(path, frame[item].astype(str).to_numpy(dtype=object), _times(path, frame[time]), window, columns)
 
 
+def _named(names: list[str], usual: tuple[str, ...]) -> str | None:
+    """The column of the first usual name that there is, however its letters are cased."""
+    lower = {name.lower(): name for name in reversed(names)}
+    return next((lower[name] for name in usual if name in lower), None)
+
+
 def _wide(path: Path, frame: Any, time: str | None) -> Long | Rows:
     plain = [name for name in ("prediction", "reference") if name in frame.columns]
     if plain:
         return Rows(path, None, _numbers(path, frame[plain[0]], plain[0])[None])
+    if time is None and frame.columns[0] == _NO_NAME:
+        # pandas writes its index so: time stamps, or the rows' numbers, which are no series.
+        counted = frame[_NO_NAME].dtype.kind in "iu"
+        time = None if counted else _NO_NAME
+        frame = frame.drop(columns=_NO_NAME) if counted else frame
     names = [name for name in frame.columns if name != time]
     if not names:
         raise DataError(f"{path} has no column beside {time}")

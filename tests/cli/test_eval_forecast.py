@@ -184,6 +184,20 @@ def test_one_series_as_a_plain_column(run: Any, tmp_path: Path, kind: str) -> No
     assert found["mape"] == pytest.approx((0 + 0.5 + 0.2) / 3)
 
 
+@pytest.mark.parametrize("index", ["Date", "", "numbers", "none"])
+def test_wide_tables_with_and_without_time_stamps(run: Any, data: pd.DataFrame, tmp_path: Path, index: str) -> None:
+    actual, guess = data.iloc[-H:], data.iloc[-H:][["c", "a", "b"]].ffill() + 0.5
+    for name, frame in (("p", guess), ("r", actual)):
+        if index in ("numbers", "none"):
+            frame = frame.reset_index(drop=True)
+        frame.to_csv(tmp_path / f"{name}.csv", index_label=index if index == "Date" else "", index=index != "none")
+    paths = ["--predictions", tmp_path / "p.csv", "--references", tmp_path / "r.csv"]
+    code, found, err = run("--metric", "nd", *paths)
+    assert code == 0, err
+    assert found["nd"] == pytest.approx(0.5 * (3 * H - 1) / np.nansum(np.abs(actual.to_numpy())))
+    assert (found["series"], found["missing_points"]) == (3, 1)
+
+
 def test_golden_figures_of_m4_hourly(run: Any, tmp_path: Path) -> None:
     train, test = DATA / "M4-Hourly-train.csv", DATA / "M4-Hourly-test.csv"
     if not train.exists():

@@ -241,7 +241,7 @@ def test_a_forecast_that_holds_nan_is_told() -> None:
         from_points(samples[:, 4])
 
 
-@pytest.mark.parametrize("m", [1, 3, 24, 70])
+@pytest.mark.parametrize("m", [1, 3, 24, 30, 70])
 @pytest.mark.parametrize("block", [50, 1 << 21])
 def test_seasonal_error_is_gluonts_for_every_origin(monkeypatch: pytest.MonkeyPatch, m: int, block: int) -> None:
     monkeypatch.setattr(scales, "_BLOCK", block)
