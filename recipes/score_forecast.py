@@ -127,8 +127,8 @@ def _check_levels(metrics: Sequence[str], path: Path, levels: Sequence[float]) -
 def _check_defined(metrics: Sequence[str], overall: dict[str, Any], counts: dict[str, int], path: str | Path) -> None:
     for name in metrics:
         if all(overall[figure]["value"] is None for figure in FIGURES[name][0]):
-            why = "all actual values are 0, or a value is beyond every float"
-            if name in SCALED:
+            why = "all actual values are 0, or the values are too large for it"
+            if name in SCALED and counts["zero_scale"] + counts["no_scale"]:
                 why = f"{counts['zero_scale']} histories are constant and {counts['no_scale']} too short or empty"
             raise DataError(f"{path}: {name} is not defined: {why}")
 

@@ -149,6 +149,8 @@ def _wide(path: Path, frame: Any, time: str | None) -> Long | Rows:
     names = [name for name in frame.columns if name != time]
     if not names:
         raise DataError(f"{path} has no column beside {time}")
+    if any(_is_number(name) for name in names) and names != [str(number) for number in range(len(names))]:
+        raise DataError(f"{path}, line 1: the first line must name the columns, found {', '.join(names[:5])}")
     values = np.stack([_numbers(path, frame[name], name) for name in names])
     if time is None:
         return Rows(path, names, values)
@@ -165,8 +167,7 @@ def _numbers(path: Path, column: Any, name: str) -> np.ndarray:
     wrong = found.isna() & column.notna()
     if wrong.any():
         cell = str(column[wrong].iloc[0])[:40]
-        hint = "; the first line must name the columns" if _is_number(name) and not 0 < float(name) < 1 else ""
-        raise DataError(f"{path}, row {_first(wrong)}, column {name}: {cell!r} is not a number{hint}")
+        raise DataError(f"{path}, row {_first(wrong)}, column {name}: {cell!r} is not a number")
     return np.asarray(found, dtype=np.float64)
 
 

@@ -338,6 +338,29 @@ def test_what_does_not_fit_is_told_in_one_line(run: Any, data: pd.DataFrame, tmp
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1.5,2.5\n3.0,4.0\n", "line 1: the first line must name the columns, found 1.5, 2.5"),
+        ("", "has no rows"),
+        ("item_id,timestamp\na,2024-01-01\n", "has no column of values"),
+        ("item_id,timestamp,low,high\na,2024-01-01,1,2\n", "name one of them target or median"),
+        ("item_id,timestamp,median\na,,1\n", "row 1: no timestamp"),
+        ("item_id,timestamp,window,median\na,2024-01-01,0.5,1\n", "row 1: the window is 0.5"),
+        ("item_id,timestamp,median\na,7,1\n", "they must be of one kind"),
+        ("a,b\n1,2\n3\n4,5,6\n", "can't read"),
+        ("a,b\n1,1e308\n", "rmse is not defined"),
+    ],
+)
+def test_files_that_can_not_be_read(run: Any, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "p.csv").write_text(text)
+    (tmp_path / "r.csv").write_text("a,b\n1,2\n" if "item_id" not in text else "id,ds,y\na,2024-01-01,1\n")
+    code, out, err = run("--metric", "rmse", "--predictions", tmp_path / "p.csv", "--references", tmp_path / "r.csv")
+    assert (code, out) == (3, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("predictions", "references", "history", "message"),
     [
         ((3, H), (2, H), None, "3 series of 4 steps and"),
