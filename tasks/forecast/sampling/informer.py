@@ -2,16 +2,18 @@
 
 Each step the library decodes the whole prefix anew, and chooses the u = factor x ceil(ln(1 + L)) queries of the L so far that
 attend; the others take the running sum of the values. What is chosen depends on random keys, drawn anew in every step
-and layer, and on keys that come after a query. So a position's output may change with every later step. What can be
-kept, exactly:
+and layer, and on keys that come after a query. So a position's output may change with every later step, and a cache of
+the layers above the first one would be wrong. What can be kept, exactly:
 
 - while u >= L all queries attend (for a factor of 5 the first 15 steps): plain causal attention, cached as the transformer's;
 - in the first layer the inputs never change, so queries, keys, values, their products, each position's attention and
-  running sum are computed once; a step only chooses between the two;
+  running sum are computed once; a step only chooses between the two, for each head. With few heads the rest of the layer,
+  and the next one's queries, keys and values, are computed once for each way to choose;
 - of the last layer only the newest position is wanted: whether it attends, and its one row of attention.
 
-What follows the choice in the first layer, and all of the layers between first and last, is computed for the prefix in each step,
-but once a window for the encoder's keys and values and for all samples at once.
+Not kept: the products of the queries and keys above the first layer, all of the layers between first and last, and with more
+than four heads the first layer's part after its attention. They are computed for the prefix in each step, but the encoder's keys and
+values once a window, and for all samples at once.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import torch
 
 from tasks.forecast.sampling.cached import CachedDecoder, Layer
 from tasks.forecast.sampling.inputs import Inputs
+
+MOST_HEADS = 4
 
 
 def active_queries(factor: int, length: int) -> int:
@@ -50,50 +54,60 @@ class SparseDecoder(CachedDecoder):
         self.factor = model.config.sampling_factor
         self.generator = generator
         steps = inputs.features.shape[1]
-        sparse = [step for step in range(steps) if active_queries(self.factor, step + 1) <= step]
-        self.dense_steps = sparse[0] if sparse else steps
-        self.first = FirstAttention(self.layers[0], (len(inputs), steps, num_samples), hidden) if sparse else None
+        self.dense_steps = next((n for n in range(steps) if active_queries(self.factor, n + 1) <= n), steps)
+        self.first = None
+        if self.dense_steps < steps:
+            following = self.layers[1] if len(self.layers) > 1 else None
+            self.first = FirstLayer(self.layers[0], following, (len(inputs), steps, num_samples), hidden)
 
     def step(self, step: int) -> torch.Tensor:
         x = self.input(step)
-        if self.first is not None:
-            self.first.append(x, step)
+        attended = None if self.first is None else self.first.append(x, step)
         # The library draws keys where they decide nothing too; here it is left out.
-        if step < self.dense_steps:
-            for layer in self.layers:
-                x = layer(x, step)
-            return self.head(x)
-        return self.head(self._sparse(step + 1))
+        if step >= self.dense_steps:
+            return self.head(self._sparse(step + 1))
+        if attended is not None:
+            x = attended
+        for layer in self.layers if attended is None else self.layers[1:]:
+            x = layer(x, step)
+        return self.head(x)
 
     def _sparse(self, length: int) -> torch.Tensor:
         """The last layer's output at the newest position, [b, d, S]."""
         assert self.first is not None
-        last = len(self.layers) - 1
         active = active_queries(self.factor, length)
-        x, branch = self.first.prefix(length, active, self._keys(length), only_newest=last == 0)
-        x = _after_attention(self.layers[0], x, branch)
-        for number, layer in enumerate(self.layers[1:], 1):
-            x, branch = _attend(layer, x, length, active, self._keys(length), only_newest=number == last)
-            x = _after_attention(layer, x, branch)
-        return x
-
-    def _keys(self, length: int) -> torch.Tensor:
-        return drawn_keys(self.factor, length, self.generator)
+        keys = [drawn_keys(self.factor, length, self.generator) for _ in self.layers]
+        prefix = self.first.prefix(length, active, keys[0])
+        if len(self.layers) == 1:
+            return prefix
+        for number, layer in enumerate(self.layers[1:-1], 1):
+            prefix = _whole(layer, prefix, active, keys[number], self.layers[number + 1], len(self.input.drawn))
+        return _newest(self.layers[-1], prefix, active, keys[-1], len(self.input.drawn))
 
 
 def _after_attention(layer: Layer, x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
-    """The layer but for its self-attention; x and branch are [b, d, L x S]: positions are just more samples to it."""
+    """The layer but for its self-attention; x and branch are [b, d, n x S]: to it positions are just more samples."""
     x = layer.join(x, branch, layer.attention.out, 0)
     x = layer.join(x, layer.cross(x), layer.cross.out, 1)
     return layer.join(x, layer.activation(layer.first(x)), layer.second, 2)
 
 
-class FirstAttention:
-    """The first layer's self-attention: of each position its input, its attention, running sum, and products with others."""
+def _rows(layer: Layer, x: torch.Tensor, length: int) -> torch.Tensor:
+    """What a layer needs of its inputs x [b, d, L x S]: query, key, value, input, [b x S, L, 4 d]."""
+    both = torch.cat([layer.attention.project(x), x], dim=1).unflatten(2, (length, -1))
+    return both.permute(0, 3, 2, 1).flatten(0, 1).contiguous()
 
-    def __init__(self, layer: Layer, shape: tuple[int, int, int], like: torch.Tensor) -> None:
+
+class FirstLayer:
+    """The first layer: of each position its input, its attention, running sum, and products with the others.
+
+    Where there are few heads, `table` holds what the second layer needs of each position, for each of the 2**heads ways in
+    which its heads attend or not: bit h of the way's number is head h's.
+    """
+
+    def __init__(self, layer: Layer, following: Layer | None, shape: tuple[int, int, int], like: torch.Tensor) -> None:
         batch, steps, samples = shape
-        self.layer, self.heads = layer, layer.attention.heads
+        self.layer, self.following, self.heads = layer, following, layer.attention.heads
         self.width = self.heads * layer.attention.size
         wide = (batch, self.width, steps, samples)
         self.inputs, self.queries, self.keys, self.values, self.attended, self.sums = (
@@ -101,9 +115,12 @@ class FirstAttention:
         )
         # [b, heads, key, query, S]
         self.products = like.new_empty(batch, self.heads, steps, steps, samples)
+        self.table = None
+        if following is not None and self.heads <= MOST_HEADS:
+            self.table = like.new_empty(batch * samples, steps, 2**self.heads, 4 * self.width)
 
-    def append(self, x: torch.Tensor, step: int) -> None:
-        """Takes in the input [b, d, S] of a position."""
+    def append(self, x: torch.Tensor, step: int) -> torch.Tensor | None:
+        """Takes in the input [b, d, S] of a position; gives the layer's output where all heads attend, if it comes for free."""
         query, key, value = self.layer.attention.project(x).unflatten(1, (3, self.width)).unbind(1)
         for buffer, part in ((self.inputs, x), (self.queries, query), (self.keys, key), (self.values, value)):
             buffer[:, :, step] = part
@@ -114,54 +131,113 @@ class FirstAttention:
         self.products[:, :, step, :end] = self._by_head(self.queries[:, :, :end] * key[:, :, None]).sum(2)
         values = self._by_head(self.values[:, :, :end])
         self.attended[:, :, step] = (values * row.softmax(2).unsqueeze(2)).sum(3).flatten(1, 2)
+        if self.table is None or self.following is None:
+            return None
+        ways = self._ways(x, step)
+        self.table[:, step] = _rows(self.following, ways, 2**self.heads)
+        return ways[:, :, -x.shape[2] :]
 
-    def prefix(
-        self, length: int, active: int, keys: torch.Tensor, only_newest: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Input and attention of all positions [b, d, L x S], or of the newest one."""
-        first = length - 1 if only_newest else 0
-        chosen = chosen_queries(self.products[:, :, :length, :length], keys, active)[:, :, None, first:]
-        attended, sums = (self._by_head(buffer[:, :, first:length]) for buffer in (self.attended, self.sums))
-        branch = torch.where(chosen, attended, sums).flatten(1, 2).flatten(2)
-        return self.inputs[:, :, first:length].flatten(2), branch
+    def _ways(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """The layer's output for each way, [b, d, ways x S]; in the last one all heads attend."""
+        ways = 2**self.heads
+        attends = torch.arange(ways, device=x.device) >> torch.arange(self.heads, device=x.device)[:, None] & 1
+        attended, sums = (self._by_head(buffer[:, :, step])[:, :, :, None] for buffer in (self.attended, self.sums))
+        branch = torch.where(attends.bool()[:, None, :, None], attended, sums).flatten(1, 2).flatten(2)
+        return _after_attention(self.layer, x.repeat(1, 1, ways), branch)
+
+    def prefix(self, length: int, active: int, keys: torch.Tensor) -> torch.Tensor:
+        """The rows of the second layer for all positions; without one, the output [b, d, S] at the newest."""
+        chosen = self._chosen(length, active, keys)
+        if self.table is not None:
+            weights = 2 ** torch.arange(self.heads, device=chosen.device)
+            way = (chosen * weights[:, None, None]).sum(1).permute(0, 2, 1).reshape(-1, length)
+            samples, steps, ways, width = self.table.shape
+            first = torch.arange(samples, device=way.device)[:, None] * steps + torch.arange(length, device=way.device)
+            return (
+                self.table.view(-1, width).index_select(0, (first * ways + way).view(-1)).view(samples, length, width)
+            )
+        start = 0 if self.following is not None else length - 1
+        attended, sums = (self._by_head(buffer[:, :, start:length]) for buffer in (self.attended, self.sums))
+        branch = torch.where(chosen[:, :, None, start:], attended, sums).flatten(1, 2).flatten(2)
+        x = _after_attention(self.layer, self.inputs[:, :, start:length].flatten(2), branch)
+        return x if self.following is None else _rows(self.following, x, length)
+
+    def _chosen(self, length: int, active: int, keys: torch.Tensor) -> torch.Tensor:
+        """Which queries attend, bool [b, heads, L, S]."""
+        products = self.products[:, :, :length, :length]
+        if active >= length:
+            return torch.ones_like(products[:, :, 0], dtype=torch.bool)
+        distinct, share = shares(keys, length)
+        largest = products[:, :, distinct[0]].clone()
+        total = largest * share[0]
+        for key, part in zip(distinct[1:], share[1:], strict=True):
+            torch.maximum(largest, products[:, :, key], out=largest)
+            total.add_(products[:, :, key], alpha=part)
+        measure = largest.sub_(total)
+        least = measure.transpose(2, 3).topk(active, dim=-1).values[..., -1]
+        return measure >= least[:, :, None]
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(1, (self.heads, -1))
 
 
-def chosen_queries(products: torch.Tensor, keys: torch.Tensor, active: int) -> torch.Tensor:
-    """Which queries attend, bool [b, heads, L, S]: those whose products with the drawn keys stand out most.
-
-    Args:
-        products: [b, heads, keys, queries, S].
-    """
-    length = products.shape[3]
-    if active >= length:
-        return torch.ones_like(products[:, :, 0], dtype=torch.bool)
+def shares(keys: torch.Tensor, length: int) -> tuple[list[int], list[float]]:
+    """The distinct keys that were drawn, and how often each, over the number of all keys: a query measures its largest
+    product with them less their sum over that number."""
     distinct, times = keys.unique(return_counts=True)
-    drawn = products.index_select(2, distinct.to(products.device))
-    share = (times / length).to(drawn)[:, None, None]
-    return _largest(drawn.amax(2) - (drawn * share).sum(2), active)
+    return distinct.tolist(), (times / length).tolist()
 
 
-def _largest(measure: torch.Tensor, count: int) -> torch.Tensor:
-    rows = measure.transpose(2, 3).contiguous()
-    least = rows.topk(count, dim=-1).values[..., -1]
-    return measure >= least[:, :, None]
+def _measures(query: torch.Tensor, drawn: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """[n, L] for one head's queries [n, L, size], from the distinct drawn keys [n, m, size] and their shares [m]."""
+    products = torch.bmm(drawn, query.transpose(1, 2))
+    return products.amax(1) - torch.bmm(share.expand(len(drawn), 1, -1), products)[:, 0]
 
 
-def _attend(
-    layer: Layer, x: torch.Tensor, length: int, active: int, keys: torch.Tensor, only_newest: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Input and self-attention of all positions, or of the newest one alone, from the inputs x [b, d, L x S]."""
-    attention = layer.attention
-    parts = attention.project(x).view(len(x), 3, attention.heads, attention.size, length, -1)
-    query, key, value = parts.unbind(1)
-    products = torch.einsum("bhdks,bhdqs->bhkqs", key, query)
-    first = length - 1 if only_newest else 0
-    chosen = chosen_queries(products, keys, active)[:, :, None, first:]
-    later = torch.ones(length, length, dtype=torch.bool, device=x.device).tril(-1)[:, first:, None]
-    weights = products[:, :, :, first:].masked_fill(later, -torch.inf).softmax(2)
-    attended = torch.einsum("bhkqs,bhdks->bhdqs", weights, value)
-    branch = torch.where(chosen, attended, value.cumsum(3)[:, :, :, first:]).flatten(1, 2).flatten(2)
-    return x.unflatten(2, (length, -1))[:, :, first:].flatten(2), branch
+def _drawn(rows: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows [n, m, 4 d] of the distinct drawn keys, and the keys' shares [m]."""
+    distinct, share = shares(keys, rows.shape[1])
+    return rows.index_select(1, torch.tensor(distinct, device=rows.device)), rows.new_tensor(share)
+
+
+def _newest(layer: Layer, rows: torch.Tensor, active: int, keys: torch.Tensor, batch: int) -> torch.Tensor:
+    """The layer's output at the newest position, [b, d, S], from its rows [b x S, L, 4 d]."""
+    attention, length = layer.attention, rows.shape[1]
+    queries, all_keys, values = (part.chunk(attention.heads, dim=2) for part in rows.chunk(4, dim=2)[:3])
+    some, share = _drawn(rows, keys)
+    drawn = some.chunk(4, dim=2)[1].chunk(attention.heads, dim=2)
+    heads = []
+    for query, key, value, few in zip(queries, all_keys, values, drawn, strict=True):
+        weights = torch.bmm(key, query[:, -1, :, None]).softmax(1)
+        branch = (weights * value).sum(1)
+        if active < length:
+            measure = _measures(query, few, share)
+            attends = (measure > measure[:, -1:]).sum(1) < active
+            branch = torch.where(attends[:, None], branch, value.sum(1))
+        heads.append(branch)
+    x = rows[:, -1, -attention.heads * attention.size :]
+    x, branch = (part.unflatten(0, (batch, -1)).transpose(1, 2).contiguous() for part in (x, torch.cat(heads, dim=1)))
+    return _after_attention(layer, x, branch)
+
+
+def _whole(
+    layer: Layer, rows: torch.Tensor, active: int, keys: torch.Tensor, following: Layer, batch: int
+) -> torch.Tensor:
+    """The following layer's rows for all positions, from the layer's own."""
+    attention, length = layer.attention, rows.shape[1]
+    queries, all_keys, values = (part.chunk(attention.heads, dim=2) for part in rows.chunk(4, dim=2)[:3])
+    some, share = _drawn(rows, keys)
+    drawn = some.chunk(4, dim=2)[1].chunk(attention.heads, dim=2)
+    later = torch.ones(length, length, dtype=torch.bool, device=rows.device).triu(1)
+    heads = []
+    for query, key, value, few in zip(queries, all_keys, values, drawn, strict=True):
+        weights = torch.bmm(query, key.transpose(1, 2)).masked_fill_(later, -torch.inf).softmax(2)
+        branch = torch.bmm(weights, value)
+        if active < length:
+            measure = _measures(query, few, share)
+            least = measure.topk(active, dim=1).values[:, -1:]
+            branch = torch.where((measure >= least)[..., None], branch, value.cumsum(1))
+        heads.append(branch)
+    x = rows[..., -attention.heads * attention.size :]
+    x, branch = (part.unflatten(0, (batch, -1)).permute(0, 3, 2, 1).flatten(2) for part in (x, torch.cat(heads, dim=2)))
+    return _rows(following, _after_attention(layer, x, branch), length)
