@@ -61,7 +61,7 @@ HUGE = ("bad", [*days(20)[:9], ("2024-01-10 00:00:00", "1e308"), *days(10, "2024
         (HALF, r"series bad, row 42: 2024-01-11 12:30:00 is off the grid of frequency D", "off the D grid"),
         (
             WEEKLY,
-            r"series bad, row 33: it goes by 7 steps of D at a time \(wrong or mixed frequency\)",
+            r"series bad, row 32: it goes by 7 steps of D at a time \(wrong or mixed frequency\)",
             "another frequency",
         ),
         (EMPTY, r"series bad: all 20 values are missing \(NaN\)", "NaN only"),

@@ -43,8 +43,12 @@ class Gather:
         self.values = Buffer(len(columns.targets), np.float64, rows, options.memory_limit)
         self.covariates = Buffer(len(columns.covariates), np.float32, rows, options.memory_limit)
         self.runs: list[np.ndarray] = []
+        self.in_order = True
         self.starts = np.empty(0, np.int32)
         self.ends = np.empty(0, np.int32)
+        # Rows of each series, and the greatest step that all of its steps are multiples of.
+        self.rows = np.empty(0, np.int64)
+        self.coarse = np.empty(0, np.int32)
         self.categories = [Categories() for _ in columns.categories]
         self.reals = np.empty((0, len(columns.reals)))
 
@@ -66,6 +70,8 @@ class Gather:
         self.values.append(block.values)
         if self.columns.covariates:
             self.covariates.append(block.covariates)
+        last = self.runs[-1][-1, 0] if self.runs else 0
+        self.in_order = self.in_order and bool((np.diff(runs[:, 0], prepend=last) >= 0).all())
         self.runs.append(runs)
         self.problems.raise_if_any()
 
@@ -80,6 +86,8 @@ class Gather:
         if more:
             self.starts = np.concatenate([self.starts, np.full(more, _NONE, np.int32)])
             self.ends = np.concatenate([self.ends, np.full(more, _NONE, np.int32)])
+            self.rows = np.concatenate([self.rows, np.zeros(more, np.int64)])
+            self.coarse = np.concatenate([self.coarse, np.zeros(more, np.int32)])
             self.reals = np.concatenate([self.reals, np.full((more, self.reals.shape[1]), np.nan)])
 
     def _positions(self, block: Block, series: np.ndarray) -> np.ndarray:
@@ -136,9 +144,12 @@ class Gather:
                 return f"{stamp} comes after a later or equal one; sort the rows of each series by time"
 
             self._report(block_series(runs), rows, "time stamps that repeat or go back", message)
-        new = fresh & (self.starts[series] == _NONE)
+        new = before == _NONE
         self.starts[series[new]] = position[new]
         np.maximum.at(self.ends, series, end)
+        np.add.at(self.rows, series, count)
+        np.gcd.at(self.coarse, series[~new], (position - before + 1)[~new])
+        self.coarse[series[count > 1]] = 1
 
     def _add_statics(self, block: Block, series: np.ndarray, known: int) -> None:
         for name, column, (names, codes) in zip(
@@ -161,22 +172,17 @@ class Gather:
 
     def finish(self, format: str) -> Read:
         """The panel of all series that nothing is wrong with."""
-        runs = np.concatenate(self.runs)
-        self.runs = []
-        lengths = (self.ends - self.starts).astype(np.int64)
-        rows = np.zeros(len(lengths), np.int64)
-        np.add.at(rows, runs[:, 0], runs[:, 2])
-        self._check_mixed(runs)
+        lengths, rows = (self.ends - self.starts).astype(np.int64), self.rows
+        self._check_mixed()
         self.problems.raise_if_any()
         bad = np.array(sorted(self.problems.bad), np.int64)
         self._check_spread(lengths, rows, bad)
         lengths[bad] = 0
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        where = np.concatenate([[0], np.cumsum(runs[:, 2])])
-        values = self._settle(self.values.finish(), runs, offsets, bad)
+        values = self._settle(self.values.finish(), offsets, bad)
         covariates = np.zeros((0, 0), np.float32)
         if self.columns.covariates:
-            covariates = self._settle(self.covariates.finish(), runs, offsets, bad)
+            covariates = self._settle(self.covariates.finish(), offsets, bad)
         first = int(self.starts.min())
         panel = Panel(
             values,
@@ -205,56 +211,56 @@ class Gather:
         starts = self.starts[kept]
 
         def row(series: int, step: int) -> str:
-            number, position = int(kept[series]), int(starts[series]) + step
-            own = np.flatnonzero(runs[:, 0] == number)
-            inside = own[(runs[own, 1] <= position) & (position < runs[own, 1] + runs[own, 2])]
-            if not len(inside):
-                return ""
-            return f"row {self.first_row + int(where[inside[0]]) + position - int(runs[inside[0], 1])}"
+            number, position, first_row = int(kept[series]), int(starts[series]) + step, self.first_row
+            for runs in self.runs:
+                begin = np.cumsum(runs[:, 2]) - runs[:, 2]
+                ahead = position - runs[:, 1]
+                found = np.flatnonzero((runs[:, 0] == number) & (ahead >= 0) & (ahead < runs[:, 2]))
+                if len(found):
+                    return f"row {first_row + int(begin[found[0]] + ahead[found[0]])}"
+                first_row += int(runs[:, 2].sum())
+            return ""
 
         return Read(panel, format, self.source, where=row, skipped=skipped, gaps=gaps)
 
-    def _settle(self, values: np.ndarray, runs: np.ndarray, offsets: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    def _settle(self, values: np.ndarray, offsets: np.ndarray, bad: np.ndarray) -> np.ndarray:
         """The rows in the panel's order, NaN where there was none."""
-        in_order = not len(bad) and len(values) == offsets[-1] and bool((np.diff(runs[:, 0]) >= 0).all())
-        if in_order:
+        if self.in_order and not len(bad) and len(values) == offsets[-1]:
             return values
         settled = allocate(int(offsets[-1]), values.shape[1], values.dtype, self.options.memory_limit)
         settled[:] = np.nan
         good = np.ones(len(offsets) - 1, bool)
         good[bad] = False
-        begin = np.cumsum(runs[:, 2]) - runs[:, 2]
-        step = max(1, len(runs) * 500_000 // max(1, len(values)))
-        for at in range(0, len(runs), step):
-            series, position, count = runs[at : at + step].T
-            row = np.repeat(begin[at : at + step], count) + _counted(count)
+        begin = 0
+        for runs in self.runs:
+            series, position, count = runs.T
             to = np.repeat(offsets[series] + (position - self.starts[series]), count) + _counted(count)
             keep = np.repeat(good[series], count)
-            settled[to[keep]] = values[row[keep]]
+            settled[to[keep]] = values[begin : begin + len(to)][keep]
+            begin += len(to)
         return settled
 
-    def _check_mixed(self, runs: np.ndarray) -> None:
+    def _check_mixed(self) -> None:
         """Series all of whose steps are a multiple of the frequency's: another frequency than the others'."""
-        order = np.argsort(runs[:, 0], kind="stable")
-        series, position, count = runs[order].T
-        same = series[1:] == series[:-1]
-        gaps = np.where(same, position[1:] - position[:-1], 0)
-        begins = np.flatnonzero(np.concatenate([[True], ~same]))
-        coarse = np.gcd.reduceat(np.append(gaps, 0), begins)
-        single = np.maximum.reduceat(count, begins) == 1
-        number = np.diff(np.append(begins, len(series)))
         freq = self.grid.freq if self.grid is not None else "1"
-        row = np.cumsum(runs[:, 2]) - runs[:, 2] + self.first_row
 
-        def message(at: int) -> str:
-            name = self._name(int(series[begins[at]]))
+        def message(series: int) -> str:
             return (
-                f"series {name}, row {row[order[begins[at] + 1]]}: it goes by {coarse[at]} steps of {freq} at a time "
+                f"series {self._name(series)}, {self._first_row(series)}: it goes by {self.coarse[series]} steps of {freq} at a time "
                 "(wrong or mixed frequency)"
             )
 
-        for at in np.flatnonzero(single & (number >= 3) & (coarse > 1)).tolist():
-            self.problems.add(int(series[begins[at]]), "another frequency", partial(message, at))
+        for series in np.flatnonzero((self.rows >= 3) & (self.coarse > 1)).tolist():
+            self.problems.add(series, "another frequency", partial(message, series))
+
+    def _first_row(self, series: int) -> str:
+        row = self.first_row
+        for runs in self.runs:
+            found = np.flatnonzero(runs[:, 0] == series)
+            if len(found):
+                return f"row {row + int(runs[: found[0], 2].sum())}"
+            row += int(runs[:, 2].sum())
+        return ""
 
     def _check_spread(self, lengths: np.ndarray, rows: np.ndarray, bad: np.ndarray) -> None:
         lengths, rows = lengths.copy(), rows.copy()
