@@ -45,7 +45,7 @@ def build(spec: Spec, seed: int) -> transformers.PreTrainedModel:
 def _settings(spec: Spec) -> dict[str, Any]:
     """The spec under the names of its kind's config."""
     scaling = False if spec.scaling == "none" else spec.scaling
-    common = {"prediction_length": spec.prediction_length, "context_length": spec.context_length}
+    common: dict[str, Any] = {"prediction_length": spec.prediction_length, "context_length": spec.context_length}
     if spec.kind == "patchtst":
         return common | _patchtst(spec) | {"scaling": scaling}
     common |= {
@@ -65,10 +65,11 @@ def _settings(spec: Spec) -> dict[str, Any]:
 
 
 def _encoder_decoder(spec: Spec) -> dict[str, Any]:
-    both = {"layers": spec.encoder_layers, "attention_heads": spec.heads, "ffn_dim": spec.ffn_dim}
+    both: dict[str, Any] = {"layers": spec.encoder_layers, "attention_heads": spec.heads, "ffn_dim": spec.ffn_dim}
     both["layerdrop"] = spec.layerdrop
-    settings = {f"encoder_{name}": value for name, value in both.items()}
-    settings |= {f"decoder_{name}": value for name, value in (both | {"layers": spec.decoder_layers}).items()}
+    settings: dict[str, Any] = {f"encoder_{name}": value for name, value in both.items()}
+    both["layers"] = spec.decoder_layers
+    settings |= {f"decoder_{name}": value for name, value in both.items()}
     settings |= {f"{part}dropout": spec.dropout for part in ("", "attention_", "activation_")}
     settings |= {"d_model": spec.d_model, "lags_sequence": list(spec.lags)}
     if spec.kind == "informer":

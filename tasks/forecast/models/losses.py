@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tasks.forecast.models import fast
 from tasks.forecast.models.likelihood import negative_log_likelihood, window_means
 
 Batch = dict[str, Tensor]
@@ -39,7 +40,7 @@ def losses(model: Any, batch: Batch) -> Tensor:
         return model(**batch).losses
     if kind == "patchtst":
         return _patchtst(model, batch)
-    params, loc, scale = parameters(model, batch)
+    params, loc, scale = (fast.parameters if fast.applies(model) else parameters)(model, batch)
     name, future = model.config.distribution_output, batch["future_values"]
     elements = negative_log_likelihood(name, params, future, loc, scale)
     return window_means(elements, _observed(batch))

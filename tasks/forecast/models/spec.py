@@ -75,12 +75,14 @@ class Spec:
     patch_stride: int = 0
 
     def __post_init__(self) -> None:
+        context = self.context_length or 2 * self.prediction_length
+        patch = self.patch_length or max(1, min(16, context // 6))
         fill = {
-            "context_length": self.context_length or 2 * self.prediction_length,
+            "context_length": context,
             "embedding_dimension": self.embedding_dimension or (2,) * len(self.cardinality),
+            "patch_length": patch,
+            "patch_stride": self.patch_stride or max(1, patch // 2),
         }
-        fill["patch_length"] = self.patch_length or max(1, min(16, fill["context_length"] // 6))
-        fill["patch_stride"] = self.patch_stride or max(1, fill["patch_length"] // 2)
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         for field in fields(self):  # a list from YAML or JSON compares and hashes as a tuple does
