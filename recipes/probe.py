@@ -136,7 +136,8 @@ class Probe:
         whole = weights + self.state_bytes
         saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
         step = self.step_seconds + self.optimizer_seconds
-        seconds = seconds_so_far + steps * step + self.fill_seconds + evaluations * (evaluation + saving) + END_SECONDS
+        end = END_SECONDS + self.work.closing(self.model)
+        seconds = seconds_so_far + steps * step + self.fill_seconds + evaluations * (evaluation + saving) + end
         on_disk = (self.options.keep_checkpoints + 2) * whole
         memory = self._note_peak()
         if self.device.type == "cpu":

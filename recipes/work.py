@@ -57,6 +57,7 @@ class Work:
         examples: how many there are to train on.
         data: a digest of the data; a run goes on only with the data that it began with.
         host_bytes: -> what caches will yet take of the host's memory.
+        closing: model -> seconds that the recipe will take after the last step, tried on a little of it.
     """
 
     model: nn.Module
@@ -74,4 +75,5 @@ class Work:
     eval_examples: int = 0
     data: str = ""
     host_bytes: Callable[[], int] = field(default=lambda: 0)
+    closing: Callable[[nn.Module], float] = field(default=lambda model: 0.0)
     describe: Callable[[dict[str, Any]], str] = field(default=lambda metrics: "")

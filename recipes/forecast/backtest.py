@@ -214,7 +214,7 @@ def read_piece(path: Path) -> dict[str, Forecasts]:
                 arrays[f"{number}.median"],
                 arrays[f"{number}.mean"],
                 arrays[f"{number}.quantiles"],
-                arrays[f"{number}.crps"] if f"{number}.crps" in arrays else None,
+                arrays.get(f"{number}.crps"),
                 bool(arrays[f"{number}.points"]),
             )
             for number, name in enumerate(arrays["names"])

@@ -75,24 +75,26 @@ PUBLISHED: dict[str, Any] = {
     "encoder_layers": 2,
     "decoder_layers": 2,
     "ffn_dim": 32,
+    "lr_scheduler": "constant",
 }
 TINY: dict[str, Any] = {
     **PUBLISHED,
     "epochs": 12,
-    "batches_per_epoch": 40,
     "batch_size": 64,
     "learning_rate": 5e-3,
     "encoder_layers": 1,
     "decoder_layers": 1,
+    "d_model": 32,
+    "ffn_dim": 64,
+    "lr_scheduler": "cosine",
 }
 LINEAR: dict[str, Any] = {**PUBLISHED, "learning_rate": 2e-3}
 
 
 def _shown(name: str, value: Any) -> str:
-    others = [
-        f"{kind}: {table[name]:g}" for kind, table in (("dlinear", LINEAR), ("tiny", TINY)) if table[name] != value
-    ]
-    return "; ".join([f"{value:g}" if isinstance(value, float) else str(value), *others])
+    tables = (("dlinear", LINEAR), ("tiny", TINY))
+    others = [f"{kind}: {table[name]}" for kind, table in tables if table[name] != value]
+    return "; ".join([str(value), *others])
 
 
 @dataclasses.dataclass
@@ -136,8 +138,8 @@ class Train(TrainOptions, DataOptions):
         0.1, "Decoupled weight decay; none on biases and LayerNorm.", panel=OPTIMIZATION, minimum=0
     )
     adam_beta2: float = option(0.95, "AdamW's beta 2.", panel=OPTIMIZATION, minimum=0, maximum=0.99999)
-    lr_scheduler: str = option(
-        "constant",
+    lr_scheduler: str | None = option(  # type: ignore[assignment]
+        None,
         "Schedule over optimizer steps, after the warm-up.",
         panel=OPTIMIZATION,
         choices=("linear", "cosine", "polynomial", "constant"),

@@ -12,10 +12,10 @@ from recipes.forecast.config import Data, DataOptions, Sample
 from recipes.forecast.facts import Facts
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.calendar import time_features
+from tasks.forecast.checks import check_counts, long_enough, too_short
 
 if TYPE_CHECKING:
     from tasks.forecast.data import Loaded
-
     from tasks.forecast.models import Spec
     from tasks.forecast.panel import Entries, Panel
 
@@ -133,6 +133,26 @@ def check_inputs(spec: Spec, loaded: Loaded, model: str) -> None:
             )
 
 
+def check_for_training(loaded: Loaded, ends: np.ndarray, spec: Spec, *, lags: list[int], skip: bool) -> np.ndarray:
+    """Which series hold a window to train on, bool [series].
+
+    The frequency's own lags may reach past the beginning of a short series, as in GluonTS, where what lies before it is not
+    observed; lags that were asked for may not.
+
+    Raises:
+        DataError: a series is too short (unless `skip`), or holds what the model's distribution can't have.
+    """
+    context, horizon = spec.context_length, spec.prediction_length
+    usable = long_enough(ends, context, lags, horizon)
+    if not usable.all() and not (skip and usable.any()):
+        raise DataError(f"{loaded.name}: {too_short(loaded.panel, ends, context, lags, horizon)}")
+    if not usable.all():
+        loaded.skipped.append(f"{int((~usable).sum()):,} series too short to train on; they are forecast all the same")
+    if spec.distribution == "negative_binomial":
+        check_counts(loaded.panel)
+    return usable
+
+
 def cut(entries: Entries, first: int) -> Entries:
     """The entries of window `first` and the later ones, counted from 0.
 
@@ -149,6 +169,7 @@ def cut(entries: Entries, first: int) -> Entries:
 def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
     import yaml
+
     from tasks.forecast.inspection import inspect as look
 
     found = look(open_data(config, prediction_length=config.prediction_length))

@@ -21,7 +21,9 @@ from tasks.forecast.summary import Forecasts
 from tasks.forecast.windows import Windows
 
 ENSEMBLE = "ensemble"
-OUT_OF_MEMORY = "out of memory while forecasting a single window at a time; lower --num-parallel-samples, or use --cpu where the GPU is small"
+OUT_OF_MEMORY = (
+    "out of memory while forecasting a single window; lower --num-parallel-samples, or use --cpu on a small GPU"
+)
 
 
 @dataclass

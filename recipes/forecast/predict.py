@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tasks.forecast.checks import check_future
 
 from recipes.device import pick_device, silence
 from recipes.forecast.backtest import choose_horizon, named
@@ -23,6 +22,7 @@ from recipes.tables import table
 from tasks.errors import ConfigError
 from tasks.files import write_text, writing
 from tasks.forecast import summary
+from tasks.forecast.checks import check_future
 from tasks.forecast.models import spec_of
 from tasks.forecast.panel import Entries
 

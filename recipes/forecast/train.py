@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from tasks.forecast.checks import check_for_training
-from tasks.forecast.data import Loaded
 
 from recipes import accelerate_file, hub, on_exit, runs, trackers
 from recipes.estimate import Estimate
 from recipes.forecast import artefacts
 from recipes.forecast.config import ARCHITECTURES, Train, with_defaults
-from recipes.forecast.data import check_inputs, cut, for_model, open_data, with_item_category
+from recipes.forecast.data import check_for_training, check_inputs, cut, for_model, open_data, with_item_category
 from recipes.forecast.facts import Facts
-from recipes.forecast.forecasting import Asked
+from recipes.forecast.forecasting import Asked, forecast
 from recipes.forecast.module import Trained
 from recipes.forecast.networks import Opened, open_network
 from recipes.forecast.testing import Tested, measure
@@ -34,6 +33,7 @@ from recipes.session import Session, close, noting_the_end, say_estimate, start
 from recipes.session import train as session_train
 from recipes.work import Batch, Evaluator, Work
 from tasks.forecast.calendar import lags_for, seasonality_of, time_features
+from tasks.forecast.data import Loaded
 from tasks.forecast.models import Spec, build, past_length, spec_of
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries
@@ -42,6 +42,8 @@ from tasks.forecast.windows import Windows
 RECIPE = "forecast"
 # Windows at once in the closing back-test; `tool backtest` has the same, and so gives the same figures.
 TEST_BATCH = 128
+# Windows that say how long the closing back-test will take.
+TRIED = 16
 
 
 @dataclass
@@ -110,13 +112,15 @@ def prepare(config: Train) -> Parts:
     elif config.item_embedding and not loaded.panel.category_names:
         loaded = dataclasses.replace(loaded, panel=with_item_category(loaded.panel))
     facts = facts or make_facts(config, loaded)
-    spec = spec_of(opened.network) if opened else make_spec(config, loaded)
+    test = cut(loaded.test, config.first_window)
+    length = spec_of(opened.network).prediction_length if opened else loaded.prediction_length
+    ends, held_out = train_ends(loaded, test, config.first_window), config.validation_windows * length
+    spec = spec_of(opened.network) if opened else make_spec(config, loaded, int(ends.max()) - held_out)
     check_inputs(spec, loaded, config.model)
     network = opened.network if opened else build(spec, config.seed)
-    test = cut(loaded.test, config.first_window)
-    ends = train_ends(loaded, test, config.first_window)
-    length, held_out = spec.prediction_length, config.validation_windows * spec.prediction_length
-    check_for_training(loaded.panel, ends - held_out, spec)
+    usable = check_for_training(
+        loaded, ends - held_out, spec, lags=[int(lag) for lag in config.lags], skip=config.skip_bad
+    )
     return Parts(
         loaded,
         facts,
@@ -124,7 +128,10 @@ def prepare(config: Train) -> Parts:
         Trained(network),
         Origins(ends - held_out, context_length=spec.context_length, prediction_length=length),
         validation_entries(
-            ends, prediction_length=length, windows=config.validation_windows, most=config.max_eval_series
+            np.where(usable, ends, 0),
+            prediction_length=length,
+            windows=config.validation_windows,
+            most=config.max_eval_series,
         ),
         test,
     )
@@ -156,15 +163,17 @@ def make_facts(config: Train, loaded: Loaded) -> Facts:
     )
 
 
-def make_spec(config: Train, loaded: Loaded) -> Spec:
-    """The model's shape, by the options and the data."""
+def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
+    """The model's shape, by the options and the data; of the frequency's own lags those that the longest series can give."""
     panel, length = loaded.panel, loaded.prediction_length
+    context = config.context_length or 2 * length
+    lags = [lag for lag in lags_for(panel.calendar.freq) if lag <= longest - context - length] or [1]
     cardinality = [len(names) for names in panel.category_names]
     return Spec(
         kind="transformer" if config.model == "tiny" else config.model,
         prediction_length=length,
-        context_length=config.context_length or 2 * length,
-        lags=tuple(int(lag) for lag in config.lags) or tuple(lags_for(panel.calendar.freq)),
+        context_length=context,
+        lags=tuple(int(lag) for lag in config.lags) or tuple(lags),
         num_time_features=len(time_features(panel.calendar.freq)) + 1 + len(panel.covariate_names),
         cardinality=tuple(cardinality),
         embedding_dimension=tuple(config.embedding_dimension for _ in cardinality),
@@ -220,6 +229,7 @@ def make_work(config: Train, parts: Parts, device: torch.device) -> Work:
         unit="windows",
         eval_examples=len(parts.validation),
         data=digest(parts),
+        closing=functools.partial(closing_seconds, config, parts, device),
         describe=lambda metrics: f"loss {metrics['loss']:.4f} on {metrics['n']:,} windows",
     )
 
@@ -270,26 +280,37 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
         f"context {parts.spec.context_length}, horizon {parts.spec.prediction_length}, lags to {max(parts.spec.lags, default=0)} · "
         f"m {parts.facts.periodicity}"
     )
+    for line in parts.loaded.warnings:
+        print_line(f"note      {line}")
     for line in parts.loaded.skipped:
         print_line(f"skipped   {line}")
+
+
+def ask(config: Train, parts: Parts, entries: Entries, device: torch.device) -> Asked:
+    """What the closing back-test forecasts."""
+    length, samples = parts.spec.prediction_length, config.num_parallel_samples
+    return Asked(parts.loaded.panel, entries, length, samples, TEST_BATCH, config.seed, device)
+
+
+def closing_seconds(config: Train, parts: Parts, device: torch.device, model: torch.nn.Module) -> float:
+    """What the closing back-test will take, by a few of its windows."""
+    tried = ask(config, parts, parts.test.part(slice(0, TRIED)), device)
+    opened = Opened("model", model.network.eval(), parts.facts)  # type: ignore[operator]
+    seconds = 0.0
+    for _ in range(2):  # the first time is a warm-up
+        began = time.monotonic()
+        forecast([opened], tried, slice(0, len(tried.entries)))
+        seconds = time.monotonic() - began
+    return seconds * len(parts.test) / len(tried.entries)
 
 
 def test_model(config: Train, parts: Parts, session: Session, interrupts: Interrupts) -> Tested:
     """The back-test of the trained model, shared by all processes."""
     accelerator = session.accelerator
-    asked = Asked(
-        parts.loaded.panel,
-        parts.test,
-        parts.spec.prediction_length,
-        config.num_parallel_samples,
-        TEST_BATCH,
-        config.seed,
-        accelerator.device,
-    )
     model = Opened(config.model if config.model in ARCHITECTURES else "model", parts.model.network.eval(), parts.facts)
     return measure(
         [model],
-        asked,
+        ask(config, parts, parts.test, accelerator.device),
         parts.facts.periodicity,
         check=interrupts.check,
         share=(accelerator.process_index, accelerator.num_processes),

@@ -36,8 +36,9 @@ class Origins:
 
 
 def validation_entries(ends: np.ndarray, *, prediction_length: int, windows: int, most: int) -> Entries:
-    """The last `windows` windows before `ends`, of at most `most` series, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(ends) - 1, min(most, len(ends))).round().astype(np.int64))
+    """The last `windows` windows before `ends`, of at most `most` of the series that have them, evenly spread."""
+    known = np.flatnonzero(ends > windows * prediction_length)
+    chosen = known[np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(np.int64))]
     back = np.arange(windows, 0, -1) * prediction_length
     origin = (ends[chosen][None, :] - back[:, None]).reshape(-1)
     return Entries(np.tile(chosen, windows), origin, np.repeat(np.arange(windows), len(chosen)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -163,3 +165,26 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """To the bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def within(*arguments: Any, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has its libraries imported already; for what ends by itself."""
+    from cli.main import main
+
+    out, said, code_found = io.StringIO(), io.StringIO(), 0
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    before, given = Path.cwd(), sys.argv
+    os.chdir(cwd)
+    sys.argv = ["tool", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+            main(list(map(str, arguments)))
+    except SystemExit as ended:
+        code_found = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        os.chdir(before)
+        sys.argv = given
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert code_found == code, f"exit {code_found}\n{out.getvalue()}\n{said.getvalue()}"
+    return subprocess.CompletedProcess(["tool"], code_found, out.getvalue(), said.getvalue())
