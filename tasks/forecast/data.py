@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tasks.errors import ConfigError, DataError
 from tasks.forecast import checks, named, readers, sample
@@ -284,7 +283,7 @@ def words(freq: str) -> str:
 
 def span(panel: Panel) -> str:
     """First and last time stamp; the clock's time only where days don't tell all."""
-    last = int((panel.starts + panel.lengths).max()) - 1
-    ends = pd.DatetimeIndex([panel.calendar.start, panel.calendar.timestamps(last, 1)[0]])
+    first, last = int(panel.starts.min()), int((panel.starts + panel.lengths).max()) - 1
+    ends = panel.calendar.timestamps(first, last - first + 1)[[0, -1]]
     format = "%Y-%m-%d" if (ends == ends.normalize()).all() else "%Y-%m-%d %H:%M"
     return " to ".join(ends.strftime(format))

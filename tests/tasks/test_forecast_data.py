@@ -1,5 +1,6 @@
 """Each form of forecasting data read from real files, against pandas, gluonts and the published splits."""
 
+import contextlib
 import gzip
 import json
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.data import load
-from tasks.forecast.readers import tables
+from tasks.forecast.readers import hub, tables
 from tasks.forecast.readers.grid import infer
 from tasks.forecast.readers.hub import read_dataset
 from tasks.forecast.readers.source import Options
@@ -280,6 +281,17 @@ def test_covariates_known_beforehand_reach_past_the_target(tmp_path):
         np.testing.assert_array_equal(known, rows["promo"].astype(np.float32))
 
 
+def test_leading_gaps_are_cut_off_and_those_within_stay(tmp_path):
+    rows = [("a", day, "" if day in (1, 2, 3, 9, 20) else day) for day in range(1, 21)]
+    text = "item_id,timestamp,target\n" + "".join(f"{name},2024-01-{day:02d},{value}\n" for name, day, value in rows)
+    (tmp_path / "long.csv").write_text(text)
+    loaded = load(str(tmp_path / "long.csv"), prediction_length=3)
+    expected = [float("nan") if day in (9, 20) else day for day in range(4, 21)]
+    np.testing.assert_array_equal(loaded.panel.values[:, 0], expected)
+    assert series_of(loaded.panel, "a").index[0] == pd.Timestamp("2024-01-04")
+    assert loaded.description == "1 series x 17 steps, days, 2024-01-04 to 2024-01-20, 1 window of 3"
+
+
 def records():
     return [
         {
@@ -342,6 +354,26 @@ def test_a_hub_dataset_long_or_of_records():
     assert nested.panel.lengths.tolist() == [4, 5]
     with pytest.raises(DataError, match="neither a long table"):
         read_dataset(Dataset.from_dict({"text": ["a"]}), Options(), "owner/name (train)")
+
+
+def test_a_hub_id_is_asked_for_with_its_split_revision_and_token(monkeypatch):
+    import datasets
+
+    asked = []
+
+    def give(name, **arguments):
+        asked.append((name, arguments))
+        return datasets.Dataset.from_pandas(long_table())
+
+    monkeypatch.setattr(hub, "loading", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_, **__: ["first", "train"])
+    monkeypatch.setattr(datasets, "load_dataset", give)
+    assert load("owner/name", **LONG, revision="v1", token="t", prediction_length=5).name == "owner/name"
+    assert asked == [("owner/name", {"split": "train", "revision": "v1", "token": "t"})]
+    load("owner/name", **LONG, split="first", prediction_length=5)
+    assert asked[1][1]["split"] == "first"
+    with pytest.raises(ConfigError, match="--split last: owner/name has only first, train"):
+        load("owner/name", **LONG, split="last")
 
 
 def test_categories_of_a_trained_model(tmp_path):

@@ -103,6 +103,7 @@ STAMPED = "date,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n2024-01-03,5,6\n2024-01-04,
     [
         ("a.csv", "", "a.csv: the file is empty"),
         ("a.csv", "date,a,b\n", "a.csv: no rows"),
+        ("a.csv", "date,a,b", "a.csv: no rows"),
         ("a.csv", STAMPED.replace("5,6", "5,six"), "a.csv, row 4, column b: 'six' is not a number"),
         ("a.csv", STAMPED.replace("5,6", "5,6,7"), "a.csv, row 4: 4 cells where the header has 3"),
         ("a.csv", STAMPED.replace("5,6", "5"), "a.csv, row 4: 2 cells where the header has 3"),

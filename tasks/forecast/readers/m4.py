@@ -105,7 +105,7 @@ def _frequency(path: Path, options: Options) -> str:
 
 def _rows(path: Path, options: Options) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ids, values [points, 1] without the empty cells at the rows' ends, and int64 lengths."""
-    top = head(path, 1)
+    top = head(path)
     names = top.rows[0]
     types = {name: pa.float64() for name in names[1:]} | {names[0]: pa.string()}
     ids: list[str] = []

@@ -105,6 +105,8 @@ def csv_batches(
     read = pyarrow.csv.ReadOptions(
         block_size=_BLOCK, column_names=names or top.rows[0], skip_rows=1 if names is None else 0
     )
+    if names is None and len(top.rows) < 2:
+        return  # a header and nothing else, which Arrow can't skip
     try:
         with open_bytes(path) as file:
             reader = pyarrow.csv.open_csv(file, read_options=read, parse_options=parse, convert_options=convert)
