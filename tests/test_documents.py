@@ -51,10 +51,13 @@ def test_every_flag_in_the_documents_exists():
     known |= {"--metric", "--predictions", "--references", "--output", "--to", "--private", "--output-dir"}
     known |= {"--older-than", "--unfinished", "--runs", "--yes", "--offline", "--env"}
     for recipe in recipes().values():
-        for part in ("Train", "Eval", "Predict", "Data", "Sample"):
+        for part in ("Train", "Eval", "Predict", "Data", "Sample", "Backtest"):
+            if part == "Backtest" and not recipe.has(part):
+                continue
             infos = options_of(recipe.part(part))
             known |= {info.flag for info in infos}
             known |= {f"--no-{info.flag[2:]}" for info in infos if info.type is bool}
+    known |= {"--history"}  # of tool eval --metric
     known |= {"--only", "--pairs", "--quick"}  # of scripts/bench.py
     checked = 0
     for page in PAGES:

@@ -133,6 +133,16 @@ class Train(TrainOptions, DataOptions):
     ffn_dim: int | None = option(None, "Width between a layer's two linear maps.", panel=MODEL, minimum=1)
     heads: int = option(2, "Attention heads.", panel=MODEL, minimum=1)
     dropout: float = option(0.1, "Dropout.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
+    layerdrop: float = option(
+        0.1, "How often a whole layer is left out in training.", panel=OPTIMIZATION, minimum=0, maximum=0.9
+    )
+    attention: str = option("prob", "Informer's attention.", panel=MODEL, choices=("prob", "full"))
+    kernel_size: int = option(25, "Steps of autoformer's and dlinear's moving average; odd.", panel=MODEL, minimum=1)
+    label_length: int = option(10, "Steps of the context that autoformer's decoder begins with.", panel=MODEL, minimum=1)
+    individual: bool = option(False, "dlinear: a map of its own for each target dimension.", panel=MODEL)
+    patch_length: int | None = option(
+        None, "patchtst: steps of a patch.", panel=MODEL, minimum=1, shown_default="a sixth of the context, at most 16"
+    )
     batches_per_epoch: int | None = option(None, "Batches that count as an epoch.", panel=OPTIMIZATION, minimum=1)
     weight_decay: float = option(
         0.1, "Decoupled weight decay; none on biases and LayerNorm.", panel=OPTIMIZATION, minimum=0

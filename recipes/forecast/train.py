@@ -187,6 +187,12 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         heads=config.heads,
         ffn_dim=config.ffn_dim or 32,
         dropout=config.dropout,
+        layerdrop=config.layerdrop,
+        attention=config.attention,
+        kernel_size=config.kernel_size,
+        label_length=min(config.label_length, context),
+        individual=config.individual,
+        patch_length=config.patch_length or 0,
         calendar=config.calendar_features,
     )
 

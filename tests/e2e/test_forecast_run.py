@@ -235,6 +235,8 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
             "transformer",
             "--dropout",
             0,
+            "--layerdrop",
+            0,
             "--epochs",
             1,
             "--num-processes",
