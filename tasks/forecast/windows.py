@@ -33,9 +33,9 @@ class Windows:
         self.offsets = torch.from_numpy(panel.offsets).to(self.device)
         self.starts = torch.from_numpy(panel.starts).to(self.device)
         self.lengths = torch.from_numpy(panel.lengths).to(self.device)
-        self.calendar = torch.from_numpy(panel.calendar.features(panel.calendar.length + prediction_length)).to(
-            self.device
-        )
+        features = torch.from_numpy(panel.calendar.features(panel.calendar.length + prediction_length))
+        age = torch.log10(2.0 + torch.arange(len(features), dtype=torch.float32))[:, None]
+        self.calendar, self.age = self._runs(features), self._runs(age)
         self.covariates = torch.from_numpy(panel.covariates).to(self.device)
         self.covariate_offsets = torch.from_numpy(panel.covariate_offsets).to(self.device)
         self.categories = torch.from_numpy(panel.static_categories).to(self.device)
@@ -45,7 +45,16 @@ class Windows:
     @property
     def num_time_features(self) -> int:
         """The calendar's, the age, and the covariates known beforehand."""
-        return self.calendar.shape[1] + 1 + self.covariates.shape[1]
+        return self.calendar.shape[2] + 1 + self.covariates.shape[1]
+
+    def _runs(self, table: torch.Tensor) -> torch.Tensor:
+        """A view on each run of a window's length, [positions, steps, columns]; run i begins past_length before row i, with zeros.
+
+        A window's features are then one piece of memory to copy, and not a look-up for each step.
+        """
+        steps, width = self.past_length + self.prediction_length, table.shape[1]
+        padded = torch.nn.functional.pad(table, (0, 0, self.past_length, self.prediction_length)).to(self.device)
+        return padded.as_strided((len(padded) - steps + 1, steps, width), (width, width, 1))
 
     def take(
         self, series: np.ndarray | torch.Tensor, origin: np.ndarray | torch.Tensor, *, future: bool = True
@@ -94,12 +103,13 @@ class Windows:
 
     def _features(self, series: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """[b, steps, features]: calendar, age (log10 of 2 + steps since the start), covariates; 0 before the series begins."""
-        step = at.clamp(min=0)
-        parts = [
-            self.calendar[self.starts[series][:, None] + step],
-            torch.log10(2.0 + step.to(torch.float32))[..., None],
-        ]
+        origin, start = at[:, self.past_length], self.starts[series]
+        parts = [self.calendar[start + origin], self.age[origin]]
         if self.covariates.shape[1]:
-            parts.append(self.covariates[self.covariate_offsets[series][:, None] + step])
+            parts.append(self.covariates[self.covariate_offsets[series][:, None] + at.clamp(min=0)])
         features = torch.cat(parts, dim=-1)
+        # The calendar begins before a series that starts later; covariates are another series' there.
+        # The CPU looks whether any window reaches there, which another device would have to wait for.
+        if self.device.type == "cpu" and bool((at[:, 0] >= 0).all()):
+            return features
         return torch.where((at >= 0)[..., None], features, 0.0)

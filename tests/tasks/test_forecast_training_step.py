@@ -1,14 +1,21 @@
 """The fast training step: transformers' losses and gradients, dropout of the right law, and the same step for the same seed."""
 
+import gzip
 import importlib
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from tasks.forecast import models
+from tasks.forecast.calendar import Calendar
 from tasks.forecast.models import Spec, fast, workspace
 from tasks.forecast.models.dropout import Masks
+from tasks.forecast.panel import Panel
+from tasks.forecast.windows import Windows
 
 losses_module = importlib.import_module("tasks.forecast.models.losses")
 KINDS = ("transformer", "informer", "autoformer")
@@ -190,3 +197,67 @@ def test_what_the_fast_step_leaves_to_the_library():
     assert not fast.applies(models.build(replace(SPEC, kind="patchtst"), 1))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not fast.applies(models.build(SPEC, 1))
+
+
+EXCHANGE_RATE = Path(__file__).parents[3] / "shared/data/forecast/exchange_rate.txt.gz"
+
+
+@pytest.mark.skipif(not EXCHANGE_RATE.is_file(), reason=f"no {EXCHANGE_RATE}")
+def test_windows_are_those_of_gluonts():
+    """Values, masks and features of its own chain, for windows that begin before the series, within it, and at its end."""
+    from gluonts.time_feature import time_features_from_frequency_str
+    from gluonts.transform import (
+        AddAgeFeature,
+        AddObservedValuesIndicator,
+        AddTimeFeatures,
+        Chain,
+        InstanceSplitter,
+        VstackFeatures,
+    )
+    from gluonts.transform.sampler import InstanceSampler
+
+    origins, past, horizon, late = [40, 900, 1970], 120, 30, 3
+
+    class At(InstanceSampler):
+        def __call__(self, ts):
+            return np.array(origins)
+
+    with gzip.open(EXCHANGE_RATE) as file:
+        series = np.loadtxt(file, delimiter=",", max_rows=2000)[:, 2]
+    series[[30, 905]] = np.nan
+    start = pd.Timestamp("1990-01-01")
+    chain = Chain(
+        [
+            AddObservedValuesIndicator("target", "observed"),
+            AddTimeFeatures("start", "target", "time", time_features_from_frequency_str("B"), horizon),
+            AddAgeFeature("target", "age", horizon, log_scale=True),
+            VstackFeatures("features", ["time", "age"]),
+            InstanceSplitter(
+                "target",
+                "pad",
+                "start",
+                "forecast_start",
+                At(),
+                past,
+                horizon,
+                time_series_fields=["features", "observed"],
+            ),
+        ]
+    )
+    first = pd.Period(start, freq="B") + late
+    theirs = list(chain([{"target": series.copy(), "start": first}], is_train=True))
+    # Two series in the panel, so that what lies before the second's first value is another series'.
+    panel = Panel(
+        values=np.concatenate([np.full(50, 7.0), series])[:, None],
+        offsets=np.array([0, 50, 2050]),
+        starts=np.array([0, late]),
+        calendar=Calendar("B", start, 2000 + late),
+        item_ids=["other", "rate"],
+    )
+    ours = Windows(panel, past_length=past, prediction_length=horizon).take(np.ones(3, np.int64), np.array(origins))
+    names = {"values": "target", "observed_mask": "observed", "time_features": "features"}
+    for when in ("past", "future"):
+        for mine, name in names.items():
+            expected = np.stack([np.asarray(window[f"{when}_{name}"], dtype=np.float32) for window in theirs])
+            expected = np.nan_to_num(expected)  # the chain writes 0 for what is missing
+            np.testing.assert_allclose(ours[f"{when}_{mine}"].numpy(), expected, rtol=2e-6, atol=1e-7)
