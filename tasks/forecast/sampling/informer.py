@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from tasks.forecast.sampling.cached import CachedDecoder, Layer
+from tasks.forecast.sampling.cached import CachedDecoder, Layer, softmax2_
 from tasks.forecast.sampling.inputs import Inputs
 
 MOST_HEADS = 4
@@ -130,7 +130,7 @@ class FirstLayer:
         self.products[:, :, :end, step] = row
         self.products[:, :, step, :end] = self._by_head(self.queries[:, :, :end] * key[:, :, None]).sum(2)
         values = self._by_head(self.values[:, :, :end])
-        self.attended[:, :, step] = (values * row.softmax(2).unsqueeze(2)).sum(3).flatten(1, 2)
+        self.attended[:, :, step] = (values * softmax2_(row, 2).unsqueeze(2)).sum(3).flatten(1, 2)
         if self.table is None or self.following is None:
             return None
         ways = self._ways(x, step)
@@ -208,7 +208,7 @@ def _newest(layer: Layer, rows: torch.Tensor, active: int, keys: torch.Tensor, b
     drawn = some.chunk(4, dim=2)[1].chunk(attention.heads, dim=2)
     heads = []
     for query, key, value, few in zip(queries, all_keys, values, drawn, strict=True):
-        weights = torch.bmm(key, query[:, -1, :, None]).softmax(1)
+        weights = softmax2_(torch.bmm(key, query[:, -1, :, None]), 1)
         branch = (weights * value).sum(1)
         if active < length:
             measure = _measures(query, few, share)
@@ -231,7 +231,7 @@ def _whole(
     later = torch.ones(length, length, dtype=torch.bool, device=rows.device).triu(1)
     heads = []
     for query, key, value, few in zip(queries, all_keys, values, drawn, strict=True):
-        weights = torch.bmm(query, key.transpose(1, 2)).masked_fill_(later, -torch.inf).softmax(2)
+        weights = softmax2_(torch.bmm(query, key.transpose(1, 2)).masked_fill_(later, -torch.inf), 2)
         branch = torch.bmm(weights, value)
         if active < length:
             measure = _measures(query, few, share)
