@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tasks.forecast.data import Loaded
 
 from recipes import runs
 from recipes.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import BASELINES, Backtest, Score
-from recipes.forecast.data import LOADING, check_inputs, for_model, open_data
+from recipes.forecast.data import LOADING, check_inputs, for_model, open_data, say_notes
 from recipes.forecast.forecasting import Asked, Piece, forecast, pieces
 from recipes.forecast.networks import Opened, open_models
 from recipes.forecast.testing import Tested, phase
@@ -28,6 +27,7 @@ from tasks.errors import ConfigError
 from tasks.files import remove_tree, write_json, writing
 from tasks.forecast import summary
 from tasks.forecast.calendar import seasonality_of
+from tasks.forecast.data import Loaded
 from tasks.forecast.models import spec_of
 from tasks.forecast.summary import Forecasts
 
@@ -140,10 +140,10 @@ def say_header(setup: Setup, run: runs.Run) -> None:
     windows = int(setup.loaded.test.window.max()) + 1
     print_line(f"backtest  {names} · {setup.loaded.description}")
     print_line(
-        f"windows   {len(setup.loaded.test):,} forecasts of {setup.horizon} steps, {windows} windows · m {setup.m}"
+        f"windows   {len(setup.loaded.test):,} forecasts of {setup.horizon} steps, {windows} window{'s' if windows > 1 else ''} · "
+        f"m {setup.m}"
     )
-    for line in setup.loaded.skipped:
-        print_line(f"skipped   {line}")
+    say_notes(setup.loaded)
     print_line(f"run       {run.path}       interrupted? run the same command again")
 
 

@@ -13,7 +13,7 @@ FORECAST = "Forecast"
 ARCHITECTURES = ("transformer", "informer", "autoformer", "dlinear", "patchtst")
 BASELINES = ("naive", "seasonal-naive")
 DISTRIBUTIONS = ("student_t", "normal", "negative_binomial", "quantiles", "point")
-NAMED = ("exchange_rate", "traffic", "electricity", "solar")
+NAMED = ("exchange_rate", "traffic", "electricity", "solar", "m4_hourly")
 MODEL_HELP = f"{', '.join(ARCHITECTURES)} or tiny (a small transformer), with random weights; or a run folder, local folder or Hub id."
 DATA_HELP = (
     f"{', '.join(NAMED)}; a file or folder (wide or long CSV, Parquet, GluonTS JSON lines, matrix, M4's CSV pair); a Hub id; "
@@ -138,7 +138,9 @@ class Train(TrainOptions, DataOptions):
     )
     attention: str = option("prob", "Informer's attention.", panel=MODEL, choices=("prob", "full"))
     kernel_size: int = option(25, "Steps of autoformer's and dlinear's moving average; odd.", panel=MODEL, minimum=1)
-    label_length: int = option(10, "Steps of the context that autoformer's decoder begins with.", panel=MODEL, minimum=1)
+    label_length: int = option(
+        10, "Steps of the context that autoformer's decoder begins with.", panel=MODEL, minimum=1
+    )
     individual: bool = option(False, "dlinear: a map of its own for each target dimension.", panel=MODEL)
     patch_length: int | None = option(
         None, "patchtst: steps of a patch.", panel=MODEL, minimum=1, shown_default="a sixth of the context, at most 16"

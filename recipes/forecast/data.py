@@ -10,6 +10,7 @@ import numpy as np
 
 from recipes.forecast.config import Data, DataOptions, Sample
 from recipes.forecast.facts import Facts
+from recipes.progress import print_line
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.calendar import time_features
 from tasks.forecast.checks import check_counts, long_enough, too_short
@@ -164,6 +165,14 @@ def cut(entries: Entries, first: int) -> Entries:
         raise ConfigError(f"--first-window: there are {int(entries.window.max(initial=-1)) + 1} test windows")
     part = entries.part(kept)
     return dataclasses.replace(part, window=part.window - first)
+
+
+def say_notes(loaded: Loaded) -> None:
+    """What may be as it should, and what was left out."""
+    for line in loaded.warnings:
+        print_line(f"note      {line}")
+    for line in loaded.skipped:
+        print_line(f"skipped   {line}")
 
 
 def inspect(config: Data) -> dict[str, Any]:

@@ -17,7 +17,15 @@ from recipes import accelerate_file, hub, on_exit, runs, trackers
 from recipes.estimate import Estimate
 from recipes.forecast import artefacts
 from recipes.forecast.config import ARCHITECTURES, Train, with_defaults
-from recipes.forecast.data import check_for_training, check_inputs, cut, for_model, open_data, with_item_category
+from recipes.forecast.data import (
+    check_for_training,
+    check_inputs,
+    cut,
+    for_model,
+    open_data,
+    say_notes,
+    with_item_category,
+)
 from recipes.forecast.facts import Facts
 from recipes.forecast.forecasting import Asked, forecast
 from recipes.forecast.module import Trained
@@ -44,6 +52,8 @@ RECIPE = "forecast"
 TEST_BATCH = 128
 # Windows that say how long the closing back-test will take.
 TRIED = 16
+# Values that are hashed at once.
+HASHED = 1 << 20
 
 
 @dataclass
@@ -229,7 +239,7 @@ def make_work(config: Train, parts: Parts, device: torch.device) -> Work:
         metric="loss" if len(parts.validation) else None,
         greater_is_better=False,
         parameter_groups=lambda model: decay_groups(model, learning_rate=rate, weight_decay=config.weight_decay),
-        save_model=lambda model, folder: model.save(folder),
+        save_model=lambda model, folder: parts.model.save(folder),
         heaviest=lambda size: np.zeros(size, dtype=np.int64),
         examples=len(parts.origins),
         unit="windows",
@@ -270,7 +280,9 @@ def digest(parts: Parts) -> str:
         parts.test.series,
         parts.test.origin,
     ):
-        found.update(np.ascontiguousarray(array))
+        flat = array.reshape(-1)
+        for first in range(0, len(flat), HASHED):
+            found.update(flat[first : first + HASHED].tobytes())
     return found.hexdigest()
 
 
@@ -286,10 +298,7 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
         f"context {parts.spec.context_length}, horizon {parts.spec.prediction_length}, lags to {max(parts.spec.lags, default=0)} · "
         f"m {parts.facts.periodicity}"
     )
-    for line in parts.loaded.warnings:
-        print_line(f"note      {line}")
-    for line in parts.loaded.skipped:
-        print_line(f"skipped   {line}")
+    say_notes(parts.loaded)
 
 
 def ask(config: Train, parts: Parts, entries: Entries, device: torch.device) -> Asked:
@@ -298,10 +307,10 @@ def ask(config: Train, parts: Parts, entries: Entries, device: torch.device) -> 
     return Asked(parts.loaded.panel, entries, length, samples, TEST_BATCH, config.seed, device)
 
 
-def closing_seconds(config: Train, parts: Parts, device: torch.device, model: torch.nn.Module) -> float:
+def closing_seconds(config: Train, parts: Parts, device: torch.device, model: Any) -> float:
     """What the closing back-test will take, by a few of its windows."""
     tried = ask(config, parts, parts.test.part(slice(0, TRIED)), device)
-    opened = Opened("model", model.network.eval(), parts.facts)  # type: ignore[operator]
+    opened = Opened("model", model.network.eval(), parts.facts)
     seconds = 0.0
     for _ in range(2):  # the first time is a warm-up
         began = time.monotonic()

@@ -14,7 +14,7 @@ from tasks.forecast.panel import Panel
 from tasks.forecast.readers.source import Problems, Read
 
 if TYPE_CHECKING:
-    from tasks.forecast.models.spec import Spec
+    pass
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _BLOCK = 1_000_000
@@ -176,24 +176,6 @@ def _too_short(
         f"{needed(context_length, lags, horizon):,}: context {context_length} + longest lag {max(lags, default=0)} + "
         f"horizon {horizon}; lower --context-length, --lags or --prediction-length"
     )
-
-
-def check_for_training(panel: Panel, train_ends: np.ndarray, spec: Spec) -> None:
-    """Whether a model can be trained on a panel.
-
-    As in GluonTS, what a lag or a context reaches before a series' start is padded, so that single short series do no harm;
-    but one series at least must hold a whole window.
-
-    Raises:
-        DataError: all series are too short; or values that a negative binomial can't give.
-    """
-    context, horizon, lags = spec.context_length or 2 * spec.prediction_length, spec.prediction_length, list(spec.lags)
-    if not long_enough(train_ends, context, lags, horizon).any():
-        longest = int(np.argmax(train_ends))
-        more = ", the longest of all" if len(panel) > 1 else ""
-        raise DataError(_too_short(panel, longest, more, train_ends, context, lags, horizon))
-    if spec.distribution == "negative_binomial":
-        check_counts(panel)
 
 
 def check_counts(panel: Panel) -> None:

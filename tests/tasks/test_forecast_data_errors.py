@@ -13,10 +13,9 @@ import pytest
 from tasks.errors import ConfigError, DataError, ToolError
 from tasks.forecast import named
 from tasks.forecast.calendar import Calendar
-from tasks.forecast.checks import check_counts, check_for_training, check_future, too_short
+from tasks.forecast.checks import check_counts, check_future, too_short
 from tasks.forecast.data import load
 from tasks.forecast.inspection import inspect
-from tasks.forecast.models.spec import Spec
 from tasks.forecast.panel import Panel
 
 EXCHANGE = Path(__file__).parents[3] / "shared" / "data" / "forecast" / "exchange_rate.txt.gz"
@@ -217,10 +216,6 @@ def test_how_long_a_series_must_be():
         "series s1 has 20 steps to train on (and 1 more series), but must have 28: context 8 + longest lag 12 + horizon 8"
     )
     assert too_short(panel, panel.lengths, 4, [], 8) is None
-    spec = Spec("transformer", 8, context_length=8, lags=(1, 12))
-    check_for_training(panel, panel.lengths, spec)  # padded, as long as one series is whole
-    with pytest.raises(DataError, match="series s0 has 27 steps to train on, the longest of all, but must have 28"):
-        check_for_training(panel, np.array([27, 20, 5, 4]), spec)
 
 
 @pytest.mark.parametrize(("value", "message"), [(-1, "-1 is negative"), (2.5, "2.5 is no whole number")])
@@ -229,8 +224,6 @@ def test_counts_for_a_negative_binomial(value, message):
     wrong = panel_of([0, 1, 2], [3, 4, 5, value])
     with pytest.raises(DataError, match=rf"series s1, 2024-01-01 03:00:00 \(value 4\): {message}"):
         check_counts(wrong)
-    with pytest.raises(DataError, match=message):
-        check_for_training(wrong, wrong.lengths, Spec("transformer", 1, 1, lags=(1,), distribution="negative_binomial"))
 
 
 def test_covariates_missing_in_the_past_and_in_the_future(tmp_path):
