@@ -75,13 +75,18 @@ class CrossAttention:
         split = (batch, length, self.heads, self.size)
         self.keys = module.k_proj(hidden).view(split).transpose(1, 2).flatten(0, 1).contiguous()
         values = module.v_proj(hidden).view(split).permute(0, 2, 3, 1).flatten(0, 1)
+        self.scratch = hidden.new_empty(0)
         # A last row of ones: the product with the weights gives their sum too.
         self.values = torch.nn.functional.pad(values, (0, 0, 0, 1), value=1.0)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[b, d, S] before the output projection."""
         query = self.query(x).view(-1, self.size, x.shape[2])
-        weights = torch.bmm(self.keys, query)
+        size = (*self.keys.shape[:2], x.shape[2])
+        # One piece of memory for all steps: a new one of this size is fetched from the system, page by page, each time.
+        if self.scratch.numel() < math.prod(size):
+            self.scratch = x.new_empty(math.prod(size))
+        weights = torch.bmm(self.keys, query, out=self.scratch[: math.prod(size)].view(size))
         weights.sub_(weights.amax(1, keepdim=True)).exp2_()
         summed = torch.bmm(self.values, weights)
         return summed[:, :-1].div(summed[:, -1:]).view(x.shape)
