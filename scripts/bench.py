@@ -22,6 +22,8 @@ from benchmarks.common import DATA, BenchmarkFailed, Options, say
 BENCHMARKS = {
     "vqa": ("benchmarks.vqa", "tool train vqa against the transformers guide to visual question answering"),
     "checkpoint": ("benchmarks.checkpoint", "what a checkpoint a minute costs, beside Accelerator.save_state"),
+    "forecast": ("benchmarks.forecast", "forecasting models against GluonTS's loader and transformers' generate"),
+    "forecast-scale": ("benchmarks.forecast_scale", "forecasting data of traffic's size, and 100,000 series"),
 }
 
 
