@@ -8,7 +8,7 @@ distributions. Random layers, keys and masks are drawn with the library's law.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -57,14 +57,14 @@ def _transformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     distil = getattr(encoder, "conv_layers", [None] * len(encoder.layers))
     for layer, shrink in _kept(list(zip(encoder.layers, distil, strict=True)), encoder):
         memory = layer.self_attn_layer_norm(memory + masks(_self(layer, memory, masks), layer.dropout))
-        memory = _feed_forward(layer, memory, masks, layer.final_layer_norm)
+        memory = layer.final_layer_norm(_feed_forward(layer, memory, masks))
         memory = memory if shrink is None else shrink(memory)
     hidden = masks(embed(decoder, inputs, slice(context, total), context), decoder.dropout)
     for layer in _kept(list(decoder.layers), decoder):
         hidden = layer.self_attn_layer_norm(hidden + masks(_self(layer, hidden, masks, True), layer.dropout))
         seen = attention.full(layer.encoder_attn, hidden, memory, masks)
         hidden = layer.encoder_attn_layer_norm(hidden + masks(seen, layer.dropout))
-        hidden = _feed_forward(layer, hidden, masks, layer.final_layer_norm)
+        hidden = layer.final_layer_norm(_feed_forward(layer, hidden, masks))
     return hidden
 
 
@@ -75,9 +75,9 @@ def _self(layer: Any, x: Tensor, masks: Masks, causal: bool = False) -> Tensor:
     return attention.full(layer.self_attn, x, x, masks, causal)
 
 
-def _feed_forward(layer: Any, x: Tensor, masks: Masks, after: Callable[[Tensor], Tensor]) -> Tensor:
+def _feed_forward(layer: Any, x: Tensor, masks: Masks) -> Tensor:
     inner = masks(layer.activation_fn(layer.fc1(x)), layer.activation_dropout)
-    return after(x + masks(layer.fc2(inner), layer.dropout))
+    return x + masks(layer.fc2(inner), layer.dropout)
 
 
 def _kept(layers: list[Any], stack: Any) -> Iterator[Any]:
@@ -97,7 +97,7 @@ def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     for layer in _kept(list(encoder.layers), encoder):
         seen = attention.autocorrelation(layer.self_attn, memory, memory, training)
         memory = torch.matmul(rest, layer.self_attn_layer_norm(memory + masks(seen, layer.dropout)))
-        memory = _feed_forward(layer, memory, masks, lambda x, norm=layer.final_layer_norm: norm(torch.matmul(rest, x)))
+        memory = layer.final_layer_norm(torch.matmul(rest, _feed_forward(layer, memory, masks)))
     past = inputs.lagged[:, :context]
     average = torch.matmul(_average(context, kernel)[context - label :], past)
     seasonal = F.pad(past[:, context - label :] - average, (0, 0, 0, horizon))
@@ -121,7 +121,7 @@ def _autoformer_decoder_layer(
     seen = attention.autocorrelation(layer.encoder_attn, x, memory, training)
     second = x + masks(seen, layer.dropout)
     x = layer.encoder_attn_layer_norm(torch.matmul(rest, second))
-    third = _feed_forward(layer, x, masks, lambda y: y)
+    third = _feed_forward(layer, x, masks)
     return layer.final_layer_norm(torch.matmul(rest, third)), first + second + third
 
 
