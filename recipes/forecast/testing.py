@@ -145,8 +145,9 @@ def score_table(tested: Tested) -> str:
 def counts_line(tested: Tested) -> str:
     """What the figures are means over, and what was left out."""
     counts = tested.scores[tested.best].counts
+    windows = f"{counts['windows']} window{'s' if counts['windows'] > 1 else ''}"
     parts = [
-        f"{counts['entries']:,} forecasts of {tested.horizon} steps ({counts['series']:,} series x {counts['windows']} window{'s' if counts['windows'] > 1 else ''})",
+        f"{counts['entries']:,} forecasts of {tested.horizon} steps ({counts['series']:,} series x {windows})",
         f"{counts['missing_points']:,} missing values" if counts["missing_points"] else "",
         f"{counts['zero_scale']:,} with scale 0, left out of MASE and MSIS" if counts["zero_scale"] else "",
         f"{counts['no_scale']:,} without a scale, left out of MASE and MSIS" if counts["no_scale"] else "",
