@@ -63,7 +63,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, help="runs of each side; left out: the benchmark's own number")
     parser.add_argument("--steps", type=int, help="training steps of each run; left out: the benchmark's own number")
     parser.add_argument("--batch-size", type=int, help="at most so many examples a step")
-    parser.add_argument("--only", action="append", default=[], help="a part of the benchmark, such as tiny or b32")
+    parser.add_argument(
+        "--only",
+        "--part",
+        "--models",
+        action="append",
+        default=[],
+        help="a part of the benchmark, such as tiny or b32; repeatable",
+    )
     parser.add_argument("--profile", action="store_true", help="also list the heaviest operators of a step")
     parser.add_argument("--data", type=Path, default=DATA, help=f"folder of real data; left out: {DATA}")
     parser.add_argument("--work", type=Path, help="folder to work in, kept afterwards; left out: a temporary one")
