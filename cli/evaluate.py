@@ -114,11 +114,12 @@ def forecast_rows(scores: dict[str, Any]) -> list[list[Any]]:
 def by_run(model: str | None, data: str | None) -> None:
     """Evaluates a run by the recipe it was made with."""
     from recipes import registry, runs
+    from recipes.config import resolve
 
     fitting = tuple(name for name, recipe in registry.recipes().items() if recipe.has("evaluate"))
     run = runs.open_run(model) if model else runs.newest_finished("runs", fitting)
     recipe = registry.get(str(run.status().get("recipe")))
-    config = recipe.part("Eval")(**{"model": str(run.path), **({"data": data} if data else {})})
+    config = resolve(recipe.part("Eval"), {"model": str(run.path), "data": data})
     present(recipe.part("evaluate")(config))
 
 

@@ -16,7 +16,10 @@ from tasks.errors import ToolError, is_out_of_memory
 
 VERBS = {
     "train": ("cli.train:build", "Train a model on your data and evaluate it."),
-    "backtest": ("cli.backtest:build", "Forecast a past that is known, window by window, and score it against baselines."),
+    "backtest": (
+        "cli.backtest:build",
+        "Forecast a past that is known, window by window, and score it against baselines.",
+    ),
     "eval": ("cli.evaluate:build", "Say how good a model or a file of predictions is."),
     "predict": ("cli.predict:build", "Answer for new input."),
     "data": ("cli.data:build", "Look at a data set, or write a sample of one."),

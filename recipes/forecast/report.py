@@ -31,7 +31,7 @@ def headline(tested: Tested) -> Headline:
 def sections(tested: Tested) -> list[Section]:
     """The parts of the report."""
     return [
-        Section("Models", tables=[_models(tested)]),
+        Section("Models", tables=[_models(tested), _uncertainty(tested)]),
         Section(
             "By step ahead and by window",
             charts=[_by_step(tested), *([_by_window(tested)] if len(np.unique(tested.entries.window)) > 1 else [])],
@@ -57,26 +57,30 @@ def _models(tested: Tested) -> Table:
     rows = []
     for name, found in tested.scores.items():
         mase = found.overall["mase"]
-        against = {other: found.skill.get(other, {}).get("mase", {}).get("value") for other in (NAIVE, SEASONAL)}
-        rows.append(
-            [
-                name,
-                *(_cell(tested.value(name, metric)) for metric in SHOWN[:1]),
-                "" if np.isnan(mase["low"]) else f"{mase['low']:.4f} to {mase['high']:.4f}",
-                *(_cell(tested.value(name, metric)) for metric in SHOWN[1:]),
-                *(None if value is None else _cell(100 * value) for value in against.values()),
-                *(_cell(100 * tested.value(name, f"coverage_{part}")) for part in INTERVALS),
-                *(_cell(tested.value(name, f"width_{part}")) for part in INTERVALS),
-            ]
-        )
+        span = "" if np.isnan(mase["low"]) else f"{mase['low']:.4f} to {mase['high']:.4f}"
+        rows.append([name, _cell(mase["value"]), span, *(_cell(tested.value(name, metric)) for metric in SHOWN[1:])])
     columns = ["model", "MASE", "95 % interval", "sMAPE", "MAPE", "RMSE", "ND", "wQL", "CRPS", "MSIS"]
-    columns += [f"skill % on {name}" for name in (NAIVE, SEASONAL)]
-    columns += [f"in {part} %" for part in INTERVALS] + [f"width {part} %" for part in INTERVALS]
     note = (
         f"MASE and MSIS are scaled by the mean |y(t) - y(t - {tested.m})| of each forecast's own history. Intervals: bootstrap over "
-        f"series. Skill: 1 - MASE / the baseline's."
+        f"series."
     )
     return Table("Scores", columns, rows, note)
+
+
+def _uncertainty(tested: Tested) -> Table:
+    rows = []
+    for name, found in tested.scores.items():
+        skill = [found.skill.get(other, {}).get("mase", {}).get("value") for other in (NAIVE, SEASONAL)]
+        wins = [found.win_rate.get(other) for other in (NAIVE, SEASONAL)]
+        shares = [_cell(100 * tested.value(name, f"coverage_{part}")) for part in INTERVALS]
+        widths = [_cell(tested.value(name, f"width_{part}")) for part in INTERVALS]
+        rows.append(
+            [name, *(None if value is None else _cell(100 * value) for value in (*skill, *wins)), *shares, *widths]
+        )
+    columns = ["model", *(f"{what} % on {name}" for what in ("skill", "wins") for name in (NAIVE, SEASONAL))]
+    columns += [f"in {part} %" for part in INTERVALS] + [f"width {part} %" for part in INTERVALS]
+    note = "Skill: 1 - MASE / the baseline's. Wins: series with a lower MASE. In 80 %: the share of values within that interval."
+    return Table("Against the naive forecasts, and the intervals", columns, rows, note)
 
 
 def _by_step(tested: Tested) -> LineChart:

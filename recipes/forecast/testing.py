@@ -20,6 +20,7 @@ from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.score import INTERVALS, Forecasts, Score, score_entries
 
 NAIVE, SEASONAL = "naive", "seasonal-naive"
+TABLED = ("smape", "rmse", "nd", "wql", "crps", "msis")
 SHOWN = ("mase", "smape", "mape", "rmse", "nd", "wql", "crps", "msis")
 
 
@@ -131,14 +132,15 @@ def score_table(tested: Tested) -> str:
         rows.append(
             [
                 name,
-                f"{mase['value']:.4f}{interval(mase)}",
-                *(_number(tested.value(name, key)) for key in SHOWN[1:]),
+                f"{mase['value']:.4f}",
+                interval(mase).strip(" ()"),
+                *(_number(tested.value(name, key)) for key in TABLED),
                 "" if skill is None else f"{100 * skill:+.1f} %",
                 "" if skill is None else f"{100 * found.win_rate[against]:.0f} %",
                 *(f"{100 * tested.value(name, f'coverage_{part}'):.0f}" for part in INTERVALS),
             ]
         )
-    names = ["", f"MASE (m {tested.m})", "sMAPE", "MAPE", "RMSE", "ND", "wQL", "CRPS", "MSIS"]
+    names = ["", f"MASE (m {tested.m})", "95 %", "sMAPE", "RMSE", "ND", "wQL", "CRPS", "MSIS"]
     return table([*names, f"skill on {against}", "wins", *(f"in {part} %" for part in INTERVALS)], rows)
 
 

@@ -322,7 +322,8 @@ def closing_seconds(config: Train, parts: Parts, device: torch.device, model: An
 def test_model(config: Train, parts: Parts, session: Session, interrupts: Interrupts) -> Tested:
     """The back-test of the trained model, shared by all processes."""
     accelerator = session.accelerator
-    model = Opened(config.model if config.model in ARCHITECTURES else "model", parts.model.network.eval(), parts.facts)
+    name = config.model if config.model in (*ARCHITECTURES, "tiny") else "model"
+    model = Opened(name, parts.model.network.eval(), parts.facts)
     return measure(
         [model],
         ask(config, parts, parts.test, accelerator.device),
