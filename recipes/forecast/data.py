@@ -103,6 +103,10 @@ def for_model(loaded: Loaded, facts: Facts | None) -> Loaded:
     if facts is None:
         return loaded
     facts.check_fits(panel.calendar.freq, panel.dims, panel.covariate_names, loaded.name)
+    if panel.covariate_names != facts.covariate_names:  # in the order that the model has them, without others
+        order = [panel.covariate_names.index(name) for name in facts.covariate_names]
+        names = list(facts.covariate_names)
+        panel = dataclasses.replace(panel, covariates=panel.covariates[:, order], covariate_names=names)
     if facts.item_embedding:
         panel = with_item_category(panel, facts.category_names[0])
     return dataclasses.replace(loaded, panel=panel)

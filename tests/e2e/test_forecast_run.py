@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -300,3 +301,33 @@ def test_wrong_input_ends_with_one_line_and_nothing_half_written(place, trained,
     assert words in errors[0]
     assert "Traceback" not in done.stderr
     assert sorted((place / "runs").iterdir()) == before
+
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "forecast"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data are not here")
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            ["--data", "exchange_rate", "--data-file", REAL / "exchange_rate.txt.gz"],
+            {"seasonal-naive": {"mase": 1.620289, "nd": 0.0107497}, "naive": {"mase": 1.491925, "nd": 0.00931097}},
+        ),
+        (
+            ["--data", REAL / "M4-Hourly-train.csv", "--freq", "h"],
+            {"seasonal-naive": {"mase": 1.1932102, "wql": 0.0483092}},
+        ),
+        (
+            ["--data", REAL / "m4_hourly.parquet", "--horizon", 48],
+            {"seasonal-naive": {"mase": 1.1932102, "wql": 0.0483092}},
+        ),
+    ],
+)
+def test_the_naive_forecasts_score_what_others_published(tmp_path, data, expected):
+    found = json.loads(within("backtest", "--model", "seasonal-naive", *data, "--json", cwd=tmp_path).stdout)
+    for model, figures in expected.items():
+        for metric, value in figures.items():
+            assert found["models"][model]["overall"][metric]["value"] == pytest.approx(
+                value, rel=5e-7 if value > 1 else 5e-6
+            )
