@@ -2,7 +2,10 @@
 # The forecasting table of docs/forecast.md: all models on exchange_rate and M4 Hourly, with the blog's settings, several seeds, each
 # seed back-tested alone and all seeds of a model as an ensemble. Interrupted, it goes on where it was.
 #
-#   DATA=folder scripts/reproduce_forecast_table.sh      folder with exchange_rate.txt.gz, M4-Hourly-train.csv and -test.csv
+#   DATA=folder scripts/reproduce_forecast_table.sh      folder with exchange_rate.txt.gz and m4_hourly.parquet
+#
+# The Parquet file holds M4's hourly series with their time stamps (columns series_id, timestamp, value), train and test joined; M4's own CSV
+# files have no time stamps, so that no model could know the hour of the day.
 #
 # OUT (runs/forecast-table), SEEDS ("0 1 2"), MODELS, EPOCHS (50) and JOBS (runs at once, each on its share of the cores) may be set.
 set -euo pipefail
@@ -17,7 +20,7 @@ TOOL=${TOOL:-tool}
 source_of() {
     case $1 in
         exchange_rate) echo --data exchange_rate --data-file "$DATA/exchange_rate.txt.gz" ;;
-        m4_hourly) echo --data "$DATA/M4-Hourly-train.csv" --freq h ;;
+        m4_hourly) echo --data "$DATA/m4_hourly.parquet" --prediction-length 48 ;;
     esac
 }
 

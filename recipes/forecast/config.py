@@ -141,6 +141,9 @@ class Train(TrainOptions, DataOptions):
     label_length: int = option(
         10, "Steps of the context that autoformer's decoder begins with.", panel=MODEL, minimum=1
     )
+    anchor: str = option(
+        "mean", "Where dlinear begins: at the context's mean, or its last value.", panel=MODEL, choices=("mean", "last")
+    )
     individual: bool = option(False, "dlinear: a map of its own for each target dimension.", panel=MODEL)
     patch_length: int | None = option(
         None, "patchtst: steps of a patch.", panel=MODEL, minimum=1, shown_default="a sixth of the context, at most 16"
