@@ -2,7 +2,7 @@
 
 Both sides start from the same file, weights, batch size and number of steps, in float32 on the CPU, in processes of their own that
 take turns. Training is loading and stepping together, without the first step; forecasting is from the data in memory to samples, 100 a
-window; the metrics are MASE and sMAPE of the same samples' median. `--only` takes data sets (exchange_rate, m4_hourly), models
+window; the metrics are MASE and sMAPE of the same medians. `--only` takes data sets (exchange_rate, m4_hourly), models
 (transformer, informer, autoformer) and parts (train, sample, metrics); `--models` and `--part` are the same option.
 """
 

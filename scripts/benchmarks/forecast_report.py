@@ -21,9 +21,9 @@ TITLES = {
     "train": "training, loading and stepping",
     "first step": "to the end of the first step",
     "sample": "forecasting",
-    "metrics": "MASE and sMAPE",
+    "metrics": "MASE and sMAPE of the medians",
     "metrics without evaluate": "  their bare arithmetic, past evaluate",
-    "metrics, all of ours": "  beside all scores with intervals",
+    "metrics, all of ours": "  beside samples to all scores and intervals",
     "memory": "peak memory",
 }
 

@@ -47,7 +47,7 @@ class Set:
 SETS = (
     Set("exchange_rate", "forecast/exchange_rate.txt.gz", "B", 30, 5, season=5, entries=40, start="1990-01-01", share=0.8),
     Set(
-        "m4_hourly", "forecast/m4_hourly.parquet", "h", 48, 1, season=24, entries=64, columns=("series_id", "timestamp", "value"),
+        "m4_hourly", "forecast/m4_hourly.parquet", "h", 48, 1, season=24, entries=48, columns=("series_id", "timestamp", "value"),
     ),
     Set("sample", "sample.csv", "h", 24, 1, season=24, entries=24),
 )  # fmt: skip
