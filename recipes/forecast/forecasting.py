@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from recipes.forecast.networks import Opened
+from recipes.memory import to_device
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.forecast import summary
 from tasks.forecast.models import past_length
@@ -21,6 +22,7 @@ from tasks.forecast.summary import Forecasts
 from tasks.forecast.windows import Windows
 
 ENSEMBLE = "ensemble"
+SHARE_OF_GPU = 0.25
 OUT_OF_MEMORY = (
     "out of memory while forecasting a single window; lower --num-parallel-samples, or use --cpu on a small GPU"
 )
@@ -46,17 +48,14 @@ class Asked:
     ensemble: str = "mean"
     keep_samples: bool = False
     scored: bool = True
-    _windows: dict[int, Windows] = field(default_factory=dict)
+    _windows: dict[tuple[int, int], Windows] = field(default_factory=dict)
 
     def windows(self, network: Any) -> Windows:
         """The panel's windows as a network takes them; networks that look back equally far share one copy."""
-        past = past_length(network)
-        length = int(network.config.prediction_length)
-        found = self._windows.get(past)
-        if found is None or found.prediction_length != length:
-            found = Windows(self.panel, past_length=past, prediction_length=length, device=self.device)
-            self._windows[past] = found
-        return found
+        key = past_length(network), int(network.config.prediction_length)
+        if key not in self._windows:
+            self._windows[key] = windows_for(self.panel, network, self.device)
+        return self._windows[key]
 
 
 @dataclass
@@ -66,6 +65,15 @@ class Piece:
     part: slice
     forecasts: dict[str, Forecasts]
     samples: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def windows_for(panel: Panel, network: Any, device: torch.device) -> Windows:
+    """The panel's windows as a network takes them, cut on the device itself where the panel takes little of its memory."""
+    numbers = panel.values.size + panel.covariates.size + panel.calendar.length * 8
+    if device.type == "cuda" and 4 * numbers > SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
+        device = torch.device("cpu")
+    length = int(network.config.prediction_length)
+    return Windows(panel, past_length=past_length(network), prediction_length=length, device=device)
 
 
 def pieces(asked: Asked) -> list[slice]:
@@ -114,7 +122,8 @@ def _forecast(networks: list[Opened], asked: Asked, part: slice) -> Piece:
         for number, model in enumerate(networks):
             generator = torch.Generator(device=asked.device)
             generator.manual_seed(_seed(asked.seed, part.start, number))
-            batch = asked.windows(model.network).take(entries.series, entries.origin, future=False)
+            cut = asked.windows(model.network).take(entries.series, entries.origin, future=False)
+            batch = to_device(cut, asked.device)
             drawn[model.name] = _cut(draw(model.network, batch, asked.samples, generator), asked.horizon)
         if len(networks) > 1 and asked.ensemble != "none":
             how = "pool" if asked.ensemble == "pool" else "quantiles"

@@ -27,7 +27,7 @@ from recipes.forecast.data import (
     with_item_category,
 )
 from recipes.forecast.facts import Facts
-from recipes.forecast.forecasting import Asked, forecast
+from recipes.forecast.forecasting import Asked, forecast, windows_for
 from recipes.forecast.module import Trained
 from recipes.forecast.networks import Opened, open_network
 from recipes.forecast.testing import Tested, measure
@@ -35,6 +35,7 @@ from recipes.interrupts import Interrupts
 from recipes.launch import as_process, must_launch
 from recipes.launch import launch as launch_processes
 from recipes.loop import Outcome
+from recipes.memory import to_device
 from recipes.optimizers import decay_groups
 from recipes.progress import print_line
 from recipes.session import Session, close, noting_the_end, say_estimate, start
@@ -42,7 +43,7 @@ from recipes.session import train as session_train
 from recipes.work import Batch, Evaluator, Work
 from tasks.forecast.calendar import lags_for, seasonality_of, time_features
 from tasks.forecast.data import Loaded
-from tasks.forecast.models import Spec, build, past_length, spec_of
+from tasks.forecast.models import Spec, build, spec_of
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries
 from tasks.forecast.windows import Windows
@@ -210,14 +211,9 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
 
 def make_work(config: Train, parts: Parts, device: torch.device) -> Work:
     """What the loop trains."""
-    spec, rate = parts.spec, config.learning_rate
+    rate = config.learning_rate
     assert rate is not None
-    windows = Windows(
-        parts.loaded.panel,
-        past_length=past_length(parts.model.network),
-        prediction_length=spec.prediction_length,
-        device=device,
-    )
+    windows = windows_for(parts.loaded.panel, parts.model.network, device)
 
     def plan(batch_size: int, epoch: int) -> list[np.ndarray]:
         count = config.batches_per_epoch or 100
@@ -228,7 +224,7 @@ def make_work(config: Train, parts: Parts, device: torch.device) -> Work:
         return {"series": torch.from_numpy(series), "origin": torch.from_numpy(origin)}
 
     def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        found: torch.Tensor = model(windows.take(batch["series"], batch["origin"]))
+        found: torch.Tensor = model(to_device(windows.take(batch["series"], batch["origin"]), device))
         return found
 
     return Work(
@@ -258,7 +254,7 @@ def validate(entries: Entries, windows: Windows, model: torch.nn.Module, evaluat
     for first in evaluator.mine(starts):
         part = entries.part(slice(first, first + evaluator.batch_size))
         with evaluator.autocast():
-            losses = model(windows.take(part.series, part.origin))
+            losses = model(to_device(windows.take(part.series, part.origin), evaluator.device))
         mine.append((float(losses.double().sum()), len(part)))
         evaluator.progress(len(part))
     found = evaluator.gather(mine)
@@ -294,9 +290,10 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
     count = sum(parameter.numel() for parameter in parts.model.parameters())
     size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
     print_line(f"forecast · {config.model}, {size} parameters · {parts.loaded.description}")
+    lags = f", lags to {max(parts.spec.lags)}" if parts.spec.has_lags else ""
     print_line(
         f"windows   {len(parts.origins):,} to train on, {len(parts.validation):,} choose the best weights, {len(parts.test):,} test · "
-        f"context {parts.spec.context_length}, horizon {parts.spec.prediction_length}, lags to {max(parts.spec.lags, default=0)} · "
+        f"context {parts.spec.context_length}, horizon {parts.spec.prediction_length}{lags} · "
         f"m {parts.facts.periodicity}"
     )
     say_notes(parts.loaded)
