@@ -119,7 +119,12 @@ class Train(TrainOptions, DataOptions):
         panel=FORECAST,
         choices=DISTRIBUTIONS,
     )
-    scaling: str = option("std", "How each window is scaled.", panel=FORECAST, choices=("std", "mean", "none"))
+    scaling: str = option(
+        "std",
+        "How each window is scaled; seasonal, by its seasonal differences, is dlinear's.",
+        panel=FORECAST,
+        choices=("std", "mean", "none", "seasonal"),
+    )
     calendar_features: bool = option(
         True, "dlinear: time of day, weekday and the like as inputs; the others always have them.", panel=FORECAST
     )

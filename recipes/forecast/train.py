@@ -192,6 +192,7 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         input_size=panel.dims,
         distribution=config.distribution,
         scaling=config.scaling,
+        season=config.periodicity or seasonality_of(panel.calendar.freq),
         encoder_layers=config.encoder_layers or 2,
         decoder_layers=config.decoder_layers or 2,
         d_model=config.d_model or 16,

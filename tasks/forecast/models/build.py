@@ -58,7 +58,7 @@ def _settings(spec: Spec) -> dict[str, Any]:
         "distribution_output": spec.distribution,
     }
     if spec.kind == "dlinear":
-        names = ("kernel_size", "individual", "calendar", "start", "scaling")
+        names = ("kernel_size", "individual", "calendar", "start", "scaling", "season")
         quantiles = list(spec.quantiles) if spec.distribution == "quantiles" else None
         return common | {name: getattr(spec, name) for name in names} | {"quantile_levels": quantiles}
     return common | _encoder_decoder(spec) | {"scaling": scaling}
@@ -126,6 +126,8 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
             folder, use_safetensors=True, dtype=torch.float32, **known
         )
     for key, tensor in loaded.named_parameters():
+        if ".embed_positions." in key:  # fixed sines; transformers 5 forgets that when it loads them
+            tensor.requires_grad_(False)
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(
                 f"--model {model}: the weights {key} hold NaN or infinite values; take another copy, or a checkpoint from "
@@ -152,7 +154,7 @@ def spec_of(model: transformers.PreTrainedModel) -> Spec:
         "distribution": config.distribution_output,
     }
     if kind == "dlinear":
-        names = ("kernel_size", "individual", "calendar", "start")
+        names = ("kernel_size", "individual", "calendar", "start", "season")
         levels = {"quantiles": tuple(config.quantile_levels)} if config.quantile_levels else {}
         return Spec(**known | {name: getattr(config, name) for name in names} | levels)
     known |= {name: getattr(config, name) for name in ("encoder_layers", "decoder_layers", "d_model", "dropout")}

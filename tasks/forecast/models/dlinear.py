@@ -31,6 +31,7 @@ class DLinearConfig(transformers.PreTrainedConfig):
     distribution_output: str = "student_t"
     quantile_levels: list[float] | None = None
     scaling: str = "std"
+    season: int = 1
     kernel_size: int = 25
     individual: bool = False
     calendar: bool = True
@@ -188,15 +189,24 @@ class DLinearForPrediction(transformers.PreTrainedModel):
     def _scaling(self, past: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of each window's observed values, [b, 1, dims], as transformers' scalers have them."""
         count = mask.sum(1, keepdim=True).clamp(min=1.0)
-        if self.config.scaling == "std":
+        if self.config.scaling in ("std", "seasonal"):
             loc = (past * mask).sum(1, keepdim=True) / count
             variance = ((past - loc) * mask).square().sum(1, keepdim=True) / count
+            if self.config.scaling == "seasonal":
+                return loc, self._seasonal_difference(past, mask) + 1e-2 * (variance + 1e-5).sqrt()
             return loc, (variance + 1e-5).sqrt()
         zero = torch.zeros_like(past[:, :1])
         if self.config.scaling == "mean":
             scale = (past * mask).abs().sum(1, keepdim=True) / count
             return zero, torch.where(scale > 0, scale, 1.0)
         return zero, zero + 1.0
+
+    def _seasonal_difference(self, past: Tensor, mask: Tensor) -> Tensor:
+        """The mean |y(t) - y(t - season)| of each window where both were observed, [b, 1, dims]."""
+        season = self.config.season
+        both = mask[:, season:] * mask[:, :-season]
+        total = ((past[:, season:] - past[:, :-season]).abs() * both).sum(1, keepdim=True)
+        return total / both.sum(1, keepdim=True).clamp(min=1.0)
 
     def _maps(self, x: Tensor) -> Tensor:
         """[b, context, dims] to [b, H, dims, parameters]."""

@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
     "patchtst": (*PARAMETRIC, "point"),
 }
 SCALINGS = ("std", "mean", "none")
+LINEAR_SCALINGS = (*SCALINGS, "seasonal")
 QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.975)
 
 
@@ -33,7 +34,9 @@ class Spec:
         embedding_dimension: for each static category, how wide its embedding is; empty: 2 each.
         input_size: dimensions that are forecast together; 1 for univariate series.
         distribution: "student_t", "normal", "negative_binomial"; DLinear has "quantiles" and "point" too, PatchTST "point".
-        scaling: how each window is scaled: "std" (mean and standard deviation), "mean" (mean absolute value) or "none".
+        scaling: how each window is scaled: "std" (mean and standard deviation), "mean" (mean absolute value) or "none"; DLinear has
+            "seasonal" too: the mean, and the mean absolute difference over a season, MASE's own measure.
+        season: steps of that season.
         dropout: everywhere the models have one; layerdrop: how often a whole layer is left out in training.
         attention: Informer's: "prob" (sparse) or "full"; distil: whether its encoder halves the sequence between layers.
         label_length: context steps that Autoformer's decoder begins with.
@@ -56,6 +59,7 @@ class Spec:
     input_size: int = 1
     distribution: str = "student_t"
     scaling: str = "std"
+    season: int = 1
     encoder_layers: int = 2
     decoder_layers: int = 2
     d_model: int = 16
@@ -96,8 +100,8 @@ class Spec:
         """Everything that no model could be made from, a line each."""
         if self.kind not in KINDS:
             return [f"--model {self.kind}: no such forecasting model; there are {', '.join(KINDS)}"]
-        choices = {"distribution": DISTRIBUTIONS[self.kind], "scaling": SCALINGS, "start": ("mean", "last")}
-        choices["attention"] = ("prob", "full")
+        choices = {"distribution": DISTRIBUTIONS[self.kind], "start": ("mean", "last")}
+        choices |= {"attention": ("prob", "full"), "scaling": LINEAR_SCALINGS if self.kind == "dlinear" else SCALINGS}
         problems = [
             f"--{name} {getattr(self, name)}: {self.kind} has {', '.join(known)}"
             for name, known in choices.items()
@@ -110,6 +114,7 @@ class Spec:
             "d_model": 1,
             "heads": 1,
             "kernel_size": 1,
+            "season": 1,
         }
         problems += [
             f"--{name.replace('_', '-')} {getattr(self, name)}: has to be at least {minimum}"
@@ -126,6 +131,8 @@ class Spec:
             )
         if self.has_lags and (not self.lags or min(self.lags) < 1):
             problems.append(f"--lags {list(self.lags)}: needs lags of at least 1 step")
+        if self.scaling == "seasonal" and self.season >= self.context_length:
+            problems.append(f"--scaling seasonal: a season of {self.season} steps needs a longer --context-length")
         if self.distribution == "quantiles" and not all(0 < level < 1 for level in self.quantiles):
             problems.append(f"--quantiles {list(self.quantiles)}: levels lie between 0 and 1")
         if self.kind == "autoformer" and self.label_length > self.context_length:
