@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
 from tasks.forecast.models import fast_attention as attention
 from tasks.forecast.models.dropout import Masks
+from tasks.forecast.models.fast_autocorrelation import autocorrelation
 from tasks.forecast.models.fast_inputs import Batch, Inputs, embed, network_inputs
+from tasks.forecast.models.fast_layers import add, add_norm, feed_forward, linear, norm
 
 _CLASSES = (
     transformers.TimeSeriesTransformerForPrediction,
@@ -34,6 +35,8 @@ def applies(model: Any) -> bool:
     weight, config = model.parameter_projection.proj[0].weight, model.config
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or model.is_activation_checkpointing:
         return False
+    if config.activation_function != "gelu":
+        return False
     # Autoformer cuts its queries where they are longer than the encoder's output; that is left to the library.
     longer = (
         config.model_type == "autoformer" and config.label_length + config.prediction_length > config.context_length
@@ -46,38 +49,43 @@ def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Te
     inner, masks = model.model, Masks(model.training)
     inputs = network_inputs(inner, batch)
     decode = _autoformer if model.config.model_type == "autoformer" else _transformer
-    return model.output_params(decode(inner, inputs, masks)), inputs.loc, inputs.scale
+    head, hidden = model.parameter_projection, decode(inner, inputs, masks)
+    unbounded = linear(torch.cat([p.weight for p in head.proj]), torch.cat([p.bias for p in head.proj]), hidden)
+    return head.domain_map(*unbounded.permute(1, 2, 0).chunk(len(head.proj), dim=2)), inputs.loc, inputs.scale
 
 
 def _transformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
-    """The decoder's last hidden state of Transformer and Informer, [b, H, d]."""
-    context, total = model.config.context_length, inputs.lagged.shape[1]
+    """The decoder's last hidden state of Transformer and Informer, [d, b, H]."""
+    context, horizon = model.config.context_length, model.config.prediction_length
     encoder, decoder = model.encoder, model.decoder
-    memory = masks(embed(encoder, inputs, slice(0, context), 0), encoder.dropout)
+    memory = embed(encoder, inputs, 0, context, masks)
     distil = getattr(encoder, "conv_layers", [None] * len(encoder.layers))
     for layer, shrink in _kept(list(zip(encoder.layers, distil, strict=True)), encoder):
-        memory = layer.self_attn_layer_norm(memory + masks(_self(layer, memory, masks), layer.dropout))
-        memory = layer.final_layer_norm(_feed_forward(layer, memory, masks))
-        memory = memory if shrink is None else shrink(memory)
-    hidden = masks(embed(decoder, inputs, slice(context, total), context), decoder.dropout)
+        memory = add_norm(layer.self_attn_layer_norm, memory, _self(layer, memory, masks), masks, layer.dropout)
+        memory = add_norm(layer.final_layer_norm, memory, feed_forward(layer, memory, masks), masks, layer.dropout)
+        memory = memory if shrink is None else _shrink(shrink, memory)
+    hidden = embed(decoder, inputs, context, horizon, masks)
     for layer in _kept(list(decoder.layers), decoder):
-        hidden = layer.self_attn_layer_norm(hidden + masks(_self(layer, hidden, masks, True), layer.dropout))
+        hidden = add_norm(layer.self_attn_layer_norm, hidden, _self(layer, hidden, masks, True), masks, layer.dropout)
         seen = attention.full(layer.encoder_attn, hidden, memory, masks)
-        hidden = layer.encoder_attn_layer_norm(hidden + masks(seen, layer.dropout))
-        hidden = layer.final_layer_norm(_feed_forward(layer, hidden, masks))
+        hidden = add_norm(layer.encoder_attn_layer_norm, hidden, seen, masks, layer.dropout)
+        hidden = add_norm(layer.final_layer_norm, hidden, feed_forward(layer, hidden, masks), masks, layer.dropout)
     return hidden
+
+
+def _shrink(module: Any, x: Tensor) -> Tensor:
+    """What `InformerConvLayer` makes of x: [d, b, half the steps]."""
+    weight = module.downConv.weight.permute(0, 2, 1).flatten(1)
+    taps = torch.cat([x.roll(by, 2) for by in (1, 0, -1)])
+    x = module.norm(linear(weight, module.downConv.bias, taps).flatten(1)[None]).view(x.shape)
+    return module.maxPool(module.activation(x))
 
 
 def _self(layer: Any, x: Tensor, masks: Masks, causal: bool = False) -> Tensor:
     """Attention to itself, Informer's sparse or the full one."""
     if hasattr(layer.self_attn, "factor"):
         return attention.sparse(layer.self_attn, x, masks, causal)
-    return attention.full(layer.self_attn, x, x, masks, causal)
-
-
-def _feed_forward(layer: Any, x: Tensor, masks: Masks) -> Tensor:
-    inner = masks(layer.activation_fn(layer.fc1(x)), layer.activation_dropout)
-    return x + masks(layer.fc2(inner), layer.dropout)
+    return attention.full(layer.self_attn, x, None, masks, causal)
 
 
 def _kept(layers: list[Any], stack: Any) -> Iterator[Any]:
@@ -88,59 +96,73 @@ def _kept(layers: list[Any], stack: Any) -> Iterator[Any]:
 
 
 def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
-    """The sum of Autoformer's seasonal and trend part, [b, H, features]."""
+    """The sum of Autoformer's seasonal and trend part, [features, b, H]."""
     config, training = model.config, model.training
     context, label, horizon = config.context_length, config.label_length, config.prediction_length
     encoder, decoder, kernel = model.encoder, model.decoder, config.moving_average
-    memory = masks(embed(encoder, inputs, slice(0, context), 0), encoder.dropout)
-    rest = torch.eye(context) - _average(context, kernel)
+    memory = embed(encoder, inputs, 0, context, masks)
+    average = _average(context, kernel)
+    rest = torch.eye(context) - average
     for layer in _kept(list(encoder.layers), encoder):
-        seen = attention.autocorrelation(layer.self_attn, memory, memory, training)
-        memory = torch.matmul(rest, layer.self_attn_layer_norm(memory + masks(seen, layer.dropout)))
-        memory = layer.final_layer_norm(torch.matmul(rest, _feed_forward(layer, memory, masks)))
-    past = inputs.lagged[:, :context]
-    average = torch.matmul(_average(context, kernel)[context - label :], past)
-    seasonal = F.pad(past[:, context - label :] - average, (0, 0, 0, horizon))
-    steps = slice(context - label, context + horizon)
-    hidden = masks(embed(decoder, inputs, steps, context - label, seasonal), decoder.dropout)
+        seen = autocorrelation(layer.self_attn, memory, memory, training)
+        memory = _filter(add_norm(layer.self_attn_layer_norm, memory, seen, masks, layer.dropout), rest)
+        memory = _filter(add(memory, feed_forward(layer, memory, masks), masks, layer.dropout), rest)
+        memory = _seasonal_norm(layer.final_layer_norm, memory)
+    past = inputs.lagged(0, context).flatten(0, 1)
+    seasonal = past.new_zeros(*past.shape[:2], label + horizon)
+    seasonal[:, :, :label] = past[:, :, context - label :] - past @ average[context - label :].t()
+    hidden = embed(decoder, inputs, context - label, label + horizon, masks, seasonal)
     average = _average(label + horizon, kernel)
-    rest, trends = torch.eye(label + horizon) - average, _trend_start(inputs, context, horizon)
+    rest, trends = torch.eye(label + horizon) - average, _trend_start(inputs, past, horizon)
     for layer in _kept(list(decoder.layers), decoder):
         hidden, whole = _autoformer_decoder_layer(layer, hidden, memory, rest, masks, training)
-        trends = trends + _trend(layer.trend_projection.weight, torch.matmul(average, whole), horizon)
-    return decoder.seasonality_projection(hidden[:, label:]) + trends
+        trends = trends + _trend(layer.trend_projection.weight, _filter(whole, average), horizon)
+    last = decoder.seasonality_projection
+    return linear(last.weight, last.bias, hidden[:, :, label:]) + trends
 
 
 def _autoformer_decoder_layer(
     layer: Any, x: Tensor, memory: Tensor, rest: Tensor, masks: Masks, training: bool
 ) -> tuple[Tensor, Tensor]:
     """The layer's output, and the sum of what it splits into trend and rest: averages are linear, so one is enough."""
-    seen = attention.autocorrelation(layer.self_attn, x, x, training)
-    first = x + masks(seen, layer.dropout)
-    x = layer.self_attn_layer_norm(torch.matmul(rest, first))
-    seen = attention.autocorrelation(layer.encoder_attn, x, memory, training)
-    second = x + masks(seen, layer.dropout)
-    x = layer.encoder_attn_layer_norm(torch.matmul(rest, second))
-    third = _feed_forward(layer, x, masks)
-    return layer.final_layer_norm(torch.matmul(rest, third)), first + second + third
+    first = add(x, autocorrelation(layer.self_attn, x, x, training), masks, layer.dropout)
+    x = norm(layer.self_attn_layer_norm, _filter(first, rest))
+    second = add(x, autocorrelation(layer.encoder_attn, x, memory, training), masks, layer.dropout)
+    x = norm(layer.encoder_attn_layer_norm, _filter(second, rest))
+    third = add(x, feed_forward(layer, x, masks), masks, layer.dropout)
+    return _seasonal_norm(layer.final_layer_norm, _filter(third, rest)), first + second + third
 
 
-def _trend_start(inputs: Inputs, context: int, horizon: int) -> Tensor:
-    """What Autoformer's trend starts from in the future: the context's mean of each lagged input, and the other features."""
-    mean = inputs.lagged[:, :context].mean(1, keepdim=True).expand(-1, horizon, -1)
-    static = inputs.static[:, None].expand(-1, horizon, -1)
-    return torch.cat((mean, static, inputs.times[:, context:]), dim=2)
+def _filter(x: Tensor, matrix: Tensor) -> Tensor:
+    """A matrix [steps, steps] on the steps of x [d, b, steps]."""
+    return torch.mm(x.flatten(0, 1), matrix.t()).view(x.shape)
+
+
+def _seasonal_norm(module: Any, x: Tensor) -> Tensor:
+    """Autoformer's norm: what is left of the ordinary one without its mean over the steps."""
+    x = norm(module.layernorm, x)
+    return x - x.mean(2, keepdim=True)
+
+
+def _trend_start(inputs: Inputs, past: Tensor, horizon: int) -> Tensor:
+    """What Autoformer's trend starts from in the future: the context's mean of each lagged input, and the other features.
+
+    Args:
+        past: the lagged inputs of the context, [dims * lags, b, context].
+    """
+    mean = past.mean(2, keepdim=True).expand(-1, -1, horizon)
+    static = inputs.static[:, :, None].expand(-1, -1, horizon)
+    return torch.cat((mean, static, inputs.times[:, :, -horizon:]))
 
 
 def _trend(weight: Tensor, trend: Tensor, horizon: int) -> Tensor:
-    """The circular convolution of three taps, [b, steps, d] to the last `horizon` steps, [b, horizon, features].
+    """The circular convolution of three taps, [d, b, steps] to the last `horizon` steps, [features, b, horizon].
 
     Args:
         weight: [features, d, 3].
     """
-    ahead = trend.roll(-1, 1)[:, -horizon:]
-    taps = torch.cat((trend.roll(1, 1)[:, -horizon:], trend[:, -horizon:], ahead), dim=2)
-    return F.linear(taps, weight.transpose(1, 2).reshape(len(weight), -1))
+    taps = torch.cat([trend.roll(by, 2)[:, :, -horizon:] for by in (1, 0, -1)])
+    return torch.mm(weight.transpose(1, 2).flatten(1), taps.flatten(1)).view(-1, *taps.shape[1:])
 
 
 def _average(steps: int, kernel: int) -> Tensor:
