@@ -291,3 +291,30 @@ def test_load_says_what_a_model_is(tmp_path):
     model.save_pretrained(run / "model")
     with pytest.raises(DataError, match=r"trend\.weight hold NaN"):
         models.load(str(run))
+
+
+def test_seasonal_scaling_is_the_mean_difference_over_a_season():
+    given = Spec("dlinear", 4, 12, num_time_features=0, scaling="seasonal", season=4, distribution="point")
+    model = models.build(given, 0).eval()
+    assert models.spec_of(model) == given
+    past = torch.tensor([[1.0, 2, 3, 4, 3, 2, 3, 4, 5, 2, 3, 9]])
+    mask = torch.ones_like(past)
+    mask[0, 11] = 0.0  # that pair doesn't count
+    output = model(past_values=past, past_observed_mask=mask)
+    spread = past[0, :11].std(correction=0)
+    expected = (2 + 0 + 0 + 0 + 2 + 0 + 0) / 7 + 0.01 * (spread**2 + 1e-5).sqrt()
+    torch.testing.assert_close(output.scale.squeeze(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(output.loc.squeeze(), past[0, :11].mean())
+    with pytest.raises(ConfigError, match="--scaling seasonal: transformer has std, mean, none"):
+        Spec("transformer", 4, scaling="seasonal")
+    with pytest.raises(ConfigError, match="a season of 24 steps needs a longer --context-length"):
+        Spec("dlinear", 4, 12, scaling="seasonal", season=24)
+
+
+def test_a_loaded_networks_positions_stay_fixed(tmp_path):
+    models.build(Spec("transformer", 4, num_time_features=1), 0).save_pretrained(tmp_path)
+    positions = {
+        name: tensor for name, tensor in models.load(str(tmp_path)).named_parameters() if "embed_positions" in name
+    }
+    assert len(positions) == 2
+    assert not any(tensor.requires_grad for tensor in positions.values())
