@@ -36,6 +36,10 @@ class Windows:
         features = torch.from_numpy(panel.calendar.features(panel.calendar.length + prediction_length))
         age = torch.log10(2.0 + torch.arange(len(features), dtype=torch.float32))[:, None]
         self.calendar, self.age = self._runs(features), self._runs(age)
+        # Series that begin together have one table of both, with zeros before it.
+        first = int(panel.starts[0]) if len(set(panel.starts.tolist())) == 1 else None
+        joint = None if first is None else torch.cat((features[first:], age[: len(age) - first]), dim=1)
+        self.joint = None if joint is None else self._runs(joint)
         self.covariates = torch.from_numpy(panel.covariates).to(self.device)
         self.covariate_offsets = torch.from_numpy(panel.covariate_offsets).to(self.device)
         self.categories = torch.from_numpy(panel.static_categories).to(self.device)
@@ -104,6 +108,8 @@ class Windows:
     def _features(self, series: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """[b, steps, features]: calendar, age (log10 of 2 + steps since the start), covariates; 0 before the series begins."""
         origin, start = at[:, self.past_length], self.starts[series]
+        if self.joint is not None and not self.covariates.shape[1]:
+            return self.joint[origin]
         parts = [self.calendar[start + origin], self.age[origin]]
         if self.covariates.shape[1]:
             parts.append(self.covariates[self.covariate_offsets[series][:, None] + at.clamp(min=0)])

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,18 +255,19 @@ def test_windows_are_those_of_gluonts():
     )
     first = pd.Period(start, freq="B") + late
     theirs = list(chain([{"target": series.copy(), "start": first}], is_train=True))
-    # Two series in the panel, so that what lies before the second's first value is another series'.
-    panel = Panel(
-        values=np.concatenate([np.full(50, 7.0), series])[:, None],
-        offsets=np.array([0, 50, 2050]),
-        starts=np.array([0, late]),
-        calendar=Calendar("B", start, 2000 + late),
-        item_ids=["other", "rate"],
-    )
-    ours = Windows(panel, past_length=past, prediction_length=horizon).take(np.ones(3, np.int64), np.array(origins))
     names = {"values": "target", "observed_mask": "observed", "time_features": "features"}
-    for when in ("past", "future"):
-        for mine, name in names.items():
+    # Two series in the panel, so that what lies before the second's first value is another series'; beginning apart and together.
+    for before in (0, late):
+        panel = Panel(
+            values=np.concatenate([np.full(50, 7.0), series])[:, None],
+            offsets=np.array([0, 50, 2050]),
+            starts=np.array([before, late]),
+            calendar=Calendar("B", start, 2000 + late),
+            item_ids=["other", "rate"],
+        )
+        windows = Windows(panel, past_length=past, prediction_length=horizon)
+        ours = windows.take(np.ones(3, np.int64), np.array(origins))
+        for when, (mine, name) in itertools.product(("past", "future"), names.items()):
             expected = np.stack([np.asarray(window[f"{when}_{name}"], dtype=np.float32) for window in theirs])
             expected = np.nan_to_num(expected)  # the chain writes 0 for what is missing
             np.testing.assert_allclose(ours[f"{when}_{mine}"].numpy(), expected, rtol=2e-6, atol=1e-7)

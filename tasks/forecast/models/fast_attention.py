@@ -240,16 +240,16 @@ def _scores(q: Tensor, k: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
 
 def _products(left: Tensor, right: Tensor, out: Tensor) -> None:
     """The products of matrices [heads, b, ., .], a head at a time: what `torch.bmm` reads where it lies has one leading dimension."""
-    for head in range(len(left)):
-        torch.bmm(left[head], right[head], out=out[head])
+    for one, other, product in zip(left.unbind(), right.unbind(), out.unbind(), strict=True):
+        torch.bmm(one, other, out=product)
 
 
 def _joined(left: Tensor, right: Tensor, factor: Tensor | float, out: Tensor) -> None:
     """The products of [heads, b, head_dim, .] and [heads, b, ., steps] times a factor ([heads, b, steps] or one), to [d, b, steps]."""
-    by_head = out.view(len(left), -1, *out.shape[1:])
-    for head in range(len(left)):
-        product = torch.bmm(left[head], right[head]).transpose(0, 1)
-        torch.mul(product, factor if isinstance(factor, float) else factor[head], out=by_head[head])
+    factors = [factor] * len(left) if isinstance(factor, float) else factor.unbind()
+    by_head = out.view(len(left), -1, *out.shape[1:]).unbind()
+    for one, other, times, product in zip(left.unbind(), right.unbind(), factors, by_head, strict=True):
+        torch.mul(torch.bmm(one, other).transpose(0, 1), times, out=product)
 
 
 def _future(steps: int) -> Tensor:
