@@ -60,7 +60,8 @@ def _settings(spec: Spec) -> dict[str, Any]:
     if spec.kind == "dlinear":
         names = ("kernel_size", "individual", "calendar", "start", "scaling", "season")
         quantiles = list(spec.quantiles) if spec.distribution == "quantiles" else None
-        return common | {name: getattr(spec, name) for name in names} | {"quantile_levels": quantiles}
+        common |= {"quantile_levels": quantiles, "hidden_size": spec.d_model}
+        return common | {name: getattr(spec, name) for name in names}
     return common | _encoder_decoder(spec) | {"scaling": scaling}
 
 
@@ -156,6 +157,7 @@ def spec_of(model: transformers.PreTrainedModel) -> Spec:
     if kind == "dlinear":
         names = ("kernel_size", "individual", "calendar", "start", "season")
         levels = {"quantiles": tuple(config.quantile_levels)} if config.quantile_levels else {}
+        known |= {"d_model": config.hidden_size}
         return Spec(**known | {name: getattr(config, name) for name in names} | levels)
     known |= {name: getattr(config, name) for name in ("encoder_layers", "decoder_layers", "d_model", "dropout")}
     known |= {"lags": tuple(config.lags_sequence), "heads": config.encoder_attention_heads}

@@ -37,6 +37,7 @@ class Spec:
         scaling: how each window is scaled: "std" (mean and standard deviation), "mean" (mean absolute value) or "none"; DLinear has
             "seasonal" too: the mean, and the mean absolute difference over a season, MASE's own measure.
         season: steps of that season.
+        d_model: width of the layers; in DLinear of the network that a time step goes through.
         dropout: everywhere the models have one; layerdrop: how often a whole layer is left out in training.
         attention: Informer's: "prob" (sparse) or "full"; distil: whether its encoder halves the sequence between layers.
         label_length: context steps that Autoformer's decoder begins with.
