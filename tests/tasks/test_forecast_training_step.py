@@ -111,6 +111,7 @@ def test_large_scores_lose_nothing():
         torch.testing.assert_close(found[name], gradient, rtol=1e-2, atol=1e-3 * float(gradient.abs().max()) + 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropout_is_of_the_library_s_law(kind):
     """Over many steps the mean loss with dropout and layer dropout is that of transformers' own forward."""
