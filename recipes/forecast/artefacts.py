@@ -73,14 +73,7 @@ def fill_model(config: Train, parts: Parts, run: Run, tested: Tested | None, fol
 
 def data_facts(config: Train, parts: Parts) -> dict[str, Any]:
     """What the figures are of."""
-    return {
-        "name": parts.loaded.name,
-        "revision": config.data_revision,
-        "frequency": parts.facts.freq,
-        "series": len(parts.loaded.panel),
-        "windows": int(parts.test.window.max(initial=-1)) + 1,
-        "horizon": parts.spec.prediction_length,
-    }
+    return outputs.data_facts(parts.loaded, parts.test, parts.spec.prediction_length, config.data_revision)
 
 
 def make_card(config: Train, parts: Parts, run: Run, tested: Tested) -> Card:

@@ -237,14 +237,7 @@ def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np
 def finish(config: Backtest, setup: Setup, run: runs.Run, found: dict[str, Forecasts]) -> dict[str, Any]:
     """Scores, files, report; the run is finished when all are written."""
     tested = score(setup, found)
-    data = {
-        "name": setup.loaded.name,
-        "revision": config.data_revision,
-        "frequency": setup.loaded.panel.calendar.freq,
-        "series": len(setup.loaded.panel),
-        "windows": int(setup.loaded.test.window.max()) + 1,
-        "horizon": setup.horizon,
-    }
+    data = outputs.data_facts(setup.loaded, setup.loaded.test, setup.horizon, config.data_revision)
     outputs.write_all(run.path, tested, data, write_json)
     if config.save_samples:
         outputs.write_samples(run.path / "samples.parquet", setup.loaded.panel, read_samples(run.path / PIECES, setup))

@@ -132,7 +132,9 @@ class Train(TrainOptions, DataOptions):
         True, "An embedding for each series, where there are no static categories.", panel=FORECAST
     )
     embedding_dimension: int = option(2, "Width of each category's embedding.", panel=FORECAST, minimum=1)
-    d_model: int | None = option(None, "Width of the transformer models, and of dlinear's network of the time step.", panel=MODEL, minimum=2)
+    d_model: int | None = option(
+        None, "Width of the transformer models, and of dlinear's network of the time step.", panel=MODEL, minimum=2
+    )
     encoder_layers: int | None = option(None, "Layers of the encoder.", panel=MODEL, minimum=1)
     decoder_layers: int | None = option(None, "Layers of the decoder.", panel=MODEL, minimum=1)
     ffn_dim: int | None = option(None, "Width between a layer's two linear maps.", panel=MODEL, minimum=1)

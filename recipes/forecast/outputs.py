@@ -13,6 +13,7 @@ from recipes import scores
 from recipes.forecast import testing
 from recipes.forecast.testing import Tested
 from tasks.files import writing
+from tasks.forecast.data import Loaded
 from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.scale import actual_rows
 from tasks.forecast.score import Forecasts
@@ -20,7 +21,6 @@ from tasks.forecast.score import Forecasts
 FORECASTS, METRICS = "forecasts.parquet", "metrics.json"
 # Entries whose rows are held as a table at once.
 _PIECE = 2048
-NAN_KEYS = ("actual",)
 
 
 def forecast_frame(panel: Panel, entries: Entries, found: Forecasts, *, actual: bool) -> pd.DataFrame:
@@ -109,6 +109,18 @@ def write_all(folder: Path, tested: Tested, data: dict[str, Any], write_json: Ca
         found = per_series(tested, data)
         if found is not None:
             scores.write(folder, found)
+
+
+def data_facts(loaded: Loaded, test: Entries, horizon: int, revision: str | None) -> dict[str, Any]:
+    """What figures are of."""
+    return {
+        "name": loaded.name,
+        "revision": revision,
+        "frequency": loaded.panel.calendar.freq,
+        "series": len(loaded.panel),
+        "windows": int(test.window.max(initial=-1)) + 1,
+        "horizon": horizon,
+    }
 
 
 def per_series(tested: Tested, data: dict[str, Any]) -> scores.Scores | None:

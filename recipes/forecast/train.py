@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
-from recipes import accelerate_file, hub, on_exit, runs, trackers
-from recipes.estimate import Estimate
+from recipes import runs, training
 from recipes.forecast import artefacts
 from recipes.forecast.config import ARCHITECTURES, Train, with_defaults
 from recipes.forecast.data import (
@@ -32,13 +31,11 @@ from recipes.forecast.module import Trained
 from recipes.forecast.networks import Opened, open_network
 from recipes.forecast.testing import Tested, measure
 from recipes.interrupts import Interrupts
-from recipes.launch import as_process, must_launch
-from recipes.launch import launch as launch_processes
 from recipes.loop import Outcome
 from recipes.memory import to_device
 from recipes.optimizers import decay_groups
 from recipes.progress import print_line
-from recipes.session import Session, close, noting_the_end, say_estimate, start
+from recipes.session import Session, close, noting_the_end, start
 from recipes.session import train as session_train
 from recipes.work import Batch, Evaluator, Work
 from tasks.forecast.calendar import lags_for, seasonality_of, time_features
@@ -76,26 +73,7 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    config = accelerate_file.apply(with_defaults(config))
-    with on_exit.running(RECIPE, config):
-        return launch_processes(config) if must_launch(config) else run(config)
-
-
-def run(config: Train) -> dict[str, Any]:
-    """The same as one process of the run."""
-    with Interrupts(config.max_hours) as interrupts, as_process(config):
-        trackers.check(config.tracker)
-        if config.push_to_hub:
-            hub.check(config.push_to_hub, config.token)
-        parts = prepare(config)
-        session = start(RECIPE, config, interrupts)
-        with noting_the_end(session.run, main=session.accelerator.is_main_process):
-            say_header(config, parts, session)
-            work = make_work(config, parts, session.accelerator.device)
-            ended = session_train(work, config, session, interrupts)
-            if isinstance(ended, Estimate):
-                return say_estimate(ended, config, session)
-            return finish(config, parts, session, ended, interrupts)
+    return training.train(training.Stages(RECIPE, prepare, say_header, make_work, finish), with_defaults(config))
 
 
 def train_only(config: Train, interrupts: Interrupts) -> runs.Run:
@@ -103,7 +81,7 @@ def train_only(config: Train, interrupts: Interrupts) -> runs.Run:
     parts = prepare(config)
     session = start(RECIPE, config, interrupts)
     with noting_the_end(session.run, main=session.accelerator.is_main_process):
-        work = make_work(config, parts, session.accelerator.device)
+        work = make_work(config, parts, session)
         outcome = session_train(work, config, session, interrupts)
         assert isinstance(outcome, Outcome)
         close(config, session, outcome, functools.partial(artefacts.write_model, config, parts, session.run), "")
@@ -210,9 +188,9 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
     )
 
 
-def make_work(config: Train, parts: Parts, device: torch.device) -> Work:
+def make_work(config: Train, parts: Parts, session: Session) -> Work:
     """What the loop trains."""
-    rate = config.learning_rate
+    rate, device = config.learning_rate, session.accelerator.device
     assert rate is not None
     windows = windows_for(parts.loaded.panel, parts.model.network, device)
 
@@ -318,7 +296,7 @@ def closing_seconds(config: Train, parts: Parts, device: torch.device, model: An
     return seconds * len(parts.test) / len(tried.entries)
 
 
-def test_model(config: Train, parts: Parts, session: Session, interrupts: Interrupts) -> Tested:
+def test_model(config: Train, parts: Parts, session: Session) -> Tested:
     """The back-test of the trained model, shared by all processes."""
     accelerator = session.accelerator
     name = config.model if config.model in (*ARCHITECTURES, "tiny") else "model"
@@ -327,16 +305,15 @@ def test_model(config: Train, parts: Parts, session: Session, interrupts: Interr
         [model],
         ask(config, parts, parts.test, accelerator.device),
         parts.facts.periodicity,
-        check=interrupts.check,
         share=(accelerator.process_index, accelerator.num_processes),
         gather=lambda items: gather_object(items),
         show=accelerator.is_main_process,
     )
 
 
-def finish(config: Train, parts: Parts, session: Session, outcome: Outcome, interrupts: Interrupts) -> dict[str, Any]:
+def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
     """The closing back-test; model, card and report; uploads where asked; closes the run."""
-    tested = test_model(config, parts, session, interrupts)
+    tested = test_model(config, parts, session)
     write = functools.partial(artefacts.write, config, parts, session.run, outcome, tested)
     summary = close(config, session, outcome, write, tested.headline())
     if summary:

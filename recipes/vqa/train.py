@@ -11,16 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recipes import accelerate_file, hub, on_exit, trackers
-from recipes.estimate import Estimate
-from recipes.interrupts import Interrupts
-from recipes.launch import as_process, must_launch
-from recipes.launch import launch as launch_processes
+from recipes import training
 from recipes.loop import Outcome
 from recipes.optimizers import decay_groups
 from recipes.progress import print_line
-from recipes.session import Session, close, noting_the_end, say_estimate, start
-from recipes.session import train as session_train
+from recipes.session import Session, close
 from recipes.vqa import artefacts
 from recipes.vqa.config import Train, with_defaults
 from recipes.vqa.inference import forward, predict_ids, show_metrics
@@ -66,25 +61,10 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    config = accelerate_file.apply(with_defaults(config))
-    with on_exit.running(RECIPE, config):
-        return launch_processes(config) if must_launch(config) else run(config)
-
-
-def run(config: Train) -> dict[str, Any]:
-    """The same as one process of the run."""
-    with Interrupts(config.max_hours) as interrupts, as_process(config):
-        trackers.check(config.tracker)
-        if config.push_to_hub:
-            hub.check(config.push_to_hub, config.token)
-        parts = prepare(config)
-        session = start(RECIPE, config, interrupts, label="")
-        with noting_the_end(session.run, main=session.accelerator.is_main_process):
-            say_header(config, parts, session)
-            ended = session_train(make_work(config, parts), config, session, interrupts)
-            if isinstance(ended, Estimate):
-                return say_estimate(ended, config, session)
-            return finish(config, parts, session, ended)
+    stages = training.Stages(
+        RECIPE, prepare, say_header, lambda config, parts, session: make_work(config, parts), finish
+    )
+    return training.train(stages, with_defaults(config))
 
 
 def prepare(config: Train) -> Parts:

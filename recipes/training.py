@@ -1,0 +1,61 @@
+"""The way through a training command that all recipes share: launcher, run folder, loop, end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from recipes import accelerate_file, hub, on_exit, trackers
+from recipes.estimate import Estimate
+from recipes.interrupts import Interrupts
+from recipes.launch import as_process, launch, must_launch
+from recipes.loop import Outcome
+from recipes.session import Session, noting_the_end, say_estimate, start
+from recipes.session import train as session_train
+from recipes.work import Work
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a recipe does on the way; `parts` is whatever its `prepare` gives.
+
+    Attributes:
+        prepare: config -> parts: data read and checked, model built; before anything is written.
+        header: (config, parts, session) says what is trained on what.
+        work: (config, parts, session) -> what the loop trains.
+        finish: (config, parts, session, outcome) -> what the command prints; closes the run.
+    """
+
+    recipe: str
+    prepare: Callable[[Any], Any]
+    header: Callable[[Any, Any, Session], None]
+    work: Callable[[Any, Any, Session], Work]
+    finish: Callable[[Any, Any, Session, Outcome], dict[str, Any]]
+
+
+def train(stages: Stages, config: Any) -> dict[str, Any]:
+    """Runs the recipe, in as many processes as the config asks for; returns what the command prints.
+
+    Raises:
+        ToolError: see the exit codes of `tool --help`.
+    """
+    config = accelerate_file.apply(config)
+    with on_exit.running(stages.recipe, config):
+        return launch(config) if must_launch(config) else run(stages, config)
+
+
+def run(stages: Stages, config: Any) -> dict[str, Any]:
+    """The same as one process of the run."""
+    with Interrupts(config.max_hours) as interrupts, as_process(config):
+        trackers.check(config.tracker)
+        if config.push_to_hub:
+            hub.check(config.push_to_hub, config.token)
+        parts = stages.prepare(config)
+        session = start(stages.recipe, config, interrupts)
+        with noting_the_end(session.run, main=session.accelerator.is_main_process):
+            stages.header(config, parts, session)
+            ended = session_train(stages.work(config, parts, session), config, session, interrupts)
+            if isinstance(ended, Estimate):
+                return say_estimate(ended, config, session)
+            return stages.finish(config, parts, session, ended)
