@@ -246,7 +246,7 @@ def _products(left: Tensor, right: Tensor, out: Tensor) -> None:
 
 def _joined(left: Tensor, right: Tensor, factor: Tensor | float, out: Tensor) -> None:
     """The products of [heads, b, head_dim, .] and [heads, b, ., steps] times a factor ([heads, b, steps] or one), to [d, b, steps]."""
-    factors = [factor] * len(left) if isinstance(factor, float) else factor.unbind()
+    factors: list[Any] = [factor] * len(left) if isinstance(factor, float) else list(factor.unbind())
     by_head = out.view(len(left), -1, *out.shape[1:]).unbind()
     for one, other, times, product in zip(left.unbind(), right.unbind(), factors, by_head, strict=True):
         torch.mul(torch.bmm(one, other).transpose(0, 1), times, out=product)
