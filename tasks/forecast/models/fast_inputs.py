@@ -83,7 +83,7 @@ def embed(stack: Any, inputs: Inputs, first: int, steps: int, masks: Masks, seas
     else:
         features[:lags] = seasonal
     features[lags + static :] = inputs.times[:, :, first : first + steps]
-    positions = stack.embed_positions.weight[first : first + steps]
+    positions = stack.embed_positions.weight[first : first + steps].detach()
     hidden = _Embedding.apply(features, inputs.static, weight, positions, lags)
     return drop(norm(stack.layernorm_embedding, hidden), masks, stack.dropout)
 
