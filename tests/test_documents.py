@@ -58,7 +58,7 @@ def test_every_flag_in_the_documents_exists():
             known |= {info.flag for info in infos}
             known |= {f"--no-{info.flag[2:]}" for info in infos if info.type is bool}
     known |= {"--history"}  # of tool eval --metric
-    known |= {"--only", "--pairs", "--quick"}  # of scripts/bench.py
+    known |= {"--only", "--pairs", "--quick", "--part"}  # of scripts/bench.py
     checked = 0
     for page in PAGES:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()):
