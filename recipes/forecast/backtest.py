@@ -14,8 +14,8 @@ import torch
 from recipes import runs
 from recipes.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
-from recipes.forecast.config import BASELINES, Backtest, Score
-from recipes.forecast.data import LOADING, check_inputs, for_model, open_data, say_notes
+from recipes.forecast.config import Backtest, Score
+from recipes.forecast.data import LOADING, check_inputs, digest, for_model, open_data, say_notes
 from recipes.forecast.forecasting import Asked, Piece, forecast, pieces
 from recipes.forecast.networks import Opened, open_models
 from recipes.forecast.testing import Tested, phase
@@ -57,6 +57,7 @@ def backtest(config: Backtest) -> dict[str, Any]:
         config, setup = set_up(config)
         run = pick_run(config)
         with noting_the_end(run):
+            check_data(setup, run)
             say_header(setup, run)
             found = all_forecasts(config, setup, run, interrupts)
             return finish(config, setup, run, found)
@@ -132,6 +133,20 @@ def pick_run(config: Backtest) -> runs.Run:
         print_line(f"resuming  {found.path}")
         return runs.take_up(found, RECIPE, config)
     return runs.create(config.output_dir, RECIPE, config)
+
+
+def check_data(setup: Setup, run: runs.Run) -> None:
+    """Notes what the data are; one that goes on needs the data that it began with.
+
+    Raises:
+        ConfigError: they were changed since.
+    """
+    now = digest(setup.loaded.panel, setup.loaded.test)
+    if run.status().get("data", now) != now:
+        raise ConfigError(
+            f"--data: {run.path} began with other data than is there now; give it back, or start anew with --fresh"
+        )
+    run.update(data=now)
 
 
 def say_header(setup: Setup, run: runs.Run) -> None:
@@ -273,6 +288,3 @@ def score(setup: Setup, found: dict[str, Forecasts]) -> Tested:
 def duration_fine(seconds: float) -> str:
     """Like `duration`, with tenths below a minute."""
     return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
-
-
-__all__ = ["BASELINES", "backtest"]

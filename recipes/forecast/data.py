@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tasks.forecast.models import Spec
     from tasks.forecast.panel import Entries, Panel
 
+# Values that are hashed at once.
+HASHED = 1 << 20
 # Options that `tasks.forecast.data.load` knows by the same name.
 LOADING = (
     "data_file",
@@ -169,6 +172,17 @@ def cut(entries: Entries, first: int) -> Entries:
         raise ConfigError(f"--first-window: there are {int(entries.window.max(initial=-1)) + 1} test windows")
     part = entries.part(kept)
     return dataclasses.replace(part, window=part.window - first)
+
+
+def digest(panel: Panel, test: Entries, *others: np.ndarray) -> str:
+    """Of the values, names and covariates, of which windows test, and of what else is given."""
+    found = hashlib.sha256(repr((panel.item_ids, panel.calendar.freq, str(panel.calendar.start))).encode())
+    numbers = (panel.values, panel.offsets, panel.starts, panel.static_categories, panel.static_reals, panel.covariates)
+    for array in (*numbers, test.series, test.origin, *others):
+        flat = array.reshape(-1)
+        for first in range(0, len(flat), HASHED):
+            found.update(flat[first : first + HASHED].tobytes())
+    return found.hexdigest()
 
 
 def say_notes(loaded: Loaded) -> None:

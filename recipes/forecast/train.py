@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from recipes.forecast.data import (
     check_for_training,
     check_inputs,
     cut,
+    digest,
     for_model,
     open_data,
     say_notes,
@@ -50,8 +50,6 @@ RECIPE = "forecast"
 TEST_BATCH = 128
 # Windows that say how long the closing back-test will take.
 TRIED = 16
-# Values that are hashed at once.
-HASHED = 1 << 20
 
 
 @dataclass
@@ -220,7 +218,7 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
         examples=len(parts.origins),
         unit="windows",
         eval_examples=len(parts.validation),
-        data=digest(parts),
+        data=digest(parts.loaded.panel, parts.test, parts.origins.first),
         closing=functools.partial(closing_seconds, config, parts, device),
         describe=lambda metrics: f"loss {metrics['loss']:.4f} on {metrics['n']:,} windows",
     )
@@ -239,27 +237,6 @@ def validate(entries: Entries, windows: Windows, model: torch.nn.Module, evaluat
     found = evaluator.gather(mine)
     count = sum(number for _, number in found)
     return {"loss": sum(total for total, _ in found) / max(1, count), "n": count}
-
-
-def digest(parts: Parts) -> str:
-    """Of the values, names and covariates, and of which windows train and test."""
-    panel = parts.loaded.panel
-    found = hashlib.sha256(repr((panel.item_ids, panel.calendar.freq, str(panel.calendar.start))).encode())
-    for array in (
-        panel.values,
-        panel.offsets,
-        panel.starts,
-        panel.static_categories,
-        panel.static_reals,
-        panel.covariates,
-        parts.origins.first,
-        parts.test.series,
-        parts.test.origin,
-    ):
-        flat = array.reshape(-1)
-        for first in range(0, len(flat), HASHED):
-            found.update(flat[first : first + HASHED].tobytes())
-    return found.hexdigest()
 
 
 def say_header(config: Train, parts: Parts, session: Session) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from recipes.config import resolve
 from recipes.forecast import outputs
-from recipes.forecast.backtest import read_piece, save_piece
+from recipes.forecast.backtest import Setup, check_data, read_piece, save_piece
 from recipes.forecast.config import Backtest, Train, with_defaults
 from recipes.forecast.data import check_inputs, cut, for_model, with_item_category
 from recipes.forecast.facts import Facts
@@ -194,3 +194,13 @@ def test_a_window_that_is_not_there():
     with pytest.raises(ConfigError, match="there are 3 test windows"):
         cut(entries, 3)
     assert isinstance(later, Entries)
+
+
+def test_a_backtest_goes_on_only_with_the_data_that_it_began_with(tmp_path):
+    write_text(tmp_path / "status.json", "{}")
+    run, given = Run(tmp_path), panel()
+    check_data(Setup([], loaded(given), 4, 24), run)
+    check_data(Setup([], loaded(given), 4, 24), run)
+    given.values[3] += 1e-9
+    with pytest.raises(ConfigError, match="began with other data than is there now"):
+        check_data(Setup([], loaded(given), 4, 24), run)
