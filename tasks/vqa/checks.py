@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.errors import DataError
-from tasks.vqa.questions import Problems, Questions
+from tasks.readers.problems import Problems
+from tasks.vqa.questions import Questions
 
 
 def check_rows(questions: Questions, problems: Problems, answers: bool) -> Questions:

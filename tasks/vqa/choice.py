@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from tasks.errors import ConfigError
-from tasks.vqa.readers.paths import canonical
+from tasks.readers.paths import canonical
 from tasks.vqa.readers.source import Source
 
 

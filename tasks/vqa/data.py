@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.readers.problems import Problems
 from tasks.vqa import checks
 from tasks.vqa.checks import check_classes, check_rows, check_some, labelled
 from tasks.vqa.choice import choose
 from tasks.vqa.holdout import hold_out, subset
-from tasks.vqa.questions import Problems, Questions
+from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, Source, recognise
 from tasks.vqa.readers.columns import Overrides
 
@@ -78,7 +79,7 @@ def load_splits(
     columns = Overrides(image_column, question_column, answer_column)
     options = Options(image_root, columns, revision, token, cache_dir, seed)
     source = recognise(data, options)
-    problems = Problems(skip=skip_bad)
+    problems = Problems(skip=skip_bad, noun="question")
     train, evaluation, held_out = _parts(source, need, train_split, eval_split, eval_fraction, seed, problems)
     if train is not None:
         train = subset(train, max_samples, seed)

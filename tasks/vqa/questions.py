@@ -1,16 +1,13 @@
-"""One split of questions, column by column, and what was found wrong in it."""
+"""One split of questions, column by column."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from tasks.errors import DataError, data_errors
 from tasks.vqa.images import ImageStore
 
 T = TypeVar("T")
@@ -66,51 +63,3 @@ class Questions:
             source=self.source,
             rows=[i + 1 for i in chosen] if self.rows is None else pick(self.rows),
         )
-
-
-# The first ten by file and row are shown; they may be found in another order.
-MOST_KEPT = 10_000
-
-
-def _by_number(text: str) -> list[tuple[int, str]]:
-    """Sorts row 9 before row 10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
-
-
-@dataclass
-class Problems:
-    """Collects what is wrong with the input, to be told at once or, with `skip`, left out and counted."""
-
-    skip: bool = False
-    messages: list[str] = field(default_factory=list)
-    total: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    first: dict[str, str] = field(default_factory=dict)
-    lost: Counter[str] = field(default_factory=Counter)
-
-    def add(self, where: str, what: str, kind: str, questions: int = 1) -> None:
-        """Notes one problem. `kind` names its sort in the summary; `questions` is how many it spoils."""
-        if len(self.messages) < MOST_KEPT:
-            self.messages.append(f"{where}: {what}")
-        self.total += 1
-        self.kinds[kind] += 1
-        self.lost[kind] += questions
-        self.first.setdefault(kind, where)
-
-    def error(self) -> DataError:
-        return data_errors(
-            sorted(self.messages, key=_by_number), self.total, "Mend them, or leave them out with --skip-bad"
-        )
-
-    def raise_if_any(self) -> None:
-        """Ends with all problems in one error, unless they may be skipped."""
-        if self.total and not self.skip:
-            raise self.error()
-
-    def summary(self) -> list[str]:
-        """One line a kind: how many questions are left out, why, and where the first is."""
-        return [
-            f"{self.lost[kind]:,} question{'s' if self.lost[kind] != 1 else ''} left out: {kind}"
-            f"{f' ({count:,})' if count != self.lost[kind] else ''}, first {self.first[kind]}"
-            for kind, count in self.kinds.items()
-        ]

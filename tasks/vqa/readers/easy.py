@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 from tasks.errors import DataError
-from tasks.vqa.questions import Problems, Questions
+from tasks.readers.paths import listing, read_text, split_of
+from tasks.readers.problems import Problems
+from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import answer_types, question_types
-from tasks.vqa.readers.paths import Resolver, listing, read_text, split_of
+from tasks.vqa.readers.paths import Resolver
 from tasks.vqa.readers.source import Load, Options, Source, index_paths
 
 

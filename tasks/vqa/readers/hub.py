@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.readers.paths import canonical, files_below, split_of
+from tasks.readers.problems import Problems
+from tasks.readers.remote import reading
 from tasks.vqa.images import EncodedImages, ImageStore
-from tasks.vqa.questions import Problems, Questions
+from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Layout, assemble, layout
-from tasks.vqa.readers.paths import Resolver, canonical, files_below, split_of
+from tasks.vqa.readers.paths import Resolver
 from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
 
 _PLAIN = ("question_id", "question_type", "answer_type", "image_id", "split")
@@ -37,7 +39,7 @@ def recognise(path: Path, options: Options) -> Source | None:
 def _saved(path: Path, options: Options) -> Source:
     from datasets import DatasetDict, load_from_disk
 
-    with _reading(path):
+    with reading(path):
         saved = load_from_disk(str(path))
     splits = (
         {canonical(name): part for name, part in saved.items()} if isinstance(saved, DatasetDict) else {WHOLE: saved}
@@ -66,7 +68,7 @@ def _shards(path: Path, files: list[Path], kind: str, options: Options) -> Sourc
 def _open(files: list[Path], kind: str, options: Options) -> Any:
     from datasets import Dataset, concatenate_datasets, load_dataset
 
-    with _reading(files[0]):
+    with reading(files[0]):
         if kind == "arrow":
             return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
         return load_dataset(
@@ -92,31 +94,6 @@ def _source(format: str, path: Path, splits: dict[str, Any], options: Options) -
 
 def _name(path: Path, split: str) -> str:
     return str(path) if split == WHOLE or path.is_file() else f"{path} ({split})"
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Names the file in whatever `datasets` or Arrow raise on it, and keeps their progress bars off the terminal."""
-    import datasets
-    import pyarrow
-
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    except (
-        pyarrow.ArrowException,
-        datasets.exceptions.DatasetsError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:
-        cause = error.__cause__ or error
-        raise DataError(f"{path}: can't be read as a dataset ({' '.join(str(cause).split())})") from error
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Questions:

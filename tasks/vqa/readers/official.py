@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.readers.paths import files_below, read_text, split_of
+from tasks.readers.problems import Problems
 from tasks.vqa.images import FileImages
-from tasks.vqa.questions import Problems, Questions
+from tasks.vqa.questions import Questions
 from tasks.vqa.readers.coco import locate
 from tasks.vqa.readers.columns import answer_types, as_answers, question_types
-from tasks.vqa.readers.paths import files_below, read_text, split_of
 from tasks.vqa.readers.source import WHOLE, Load, Options, Source
 
 _FORMS = re.compile(r"openended|multiplechoice|questions|annotations|[_\-. ]+")

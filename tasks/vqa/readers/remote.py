@@ -1,20 +1,13 @@
-"""A dataset on the Hub: reached within seconds or said to be out of reach, and then looked for in the local cache."""
+"""A dataset on the Hub, or from the local cache where the Hub can't be reached."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from tasks.errors import DataError, ToolError
+from tasks.readers.paths import canonical
+from tasks.readers.remote import ask, explained, online
 from tasks.vqa.readers.hub import read
-from tasks.vqa.readers.paths import canonical
 from tasks.vqa.readers.source import Load, Options, Source
-
-# Seconds that the Hub has to answer. A name server that never answers is not covered by the first.
-TIMEOUT = 5.0
-PATIENCE = 8.0
 
 
 def recognise(data: str, options: Options) -> Source:
@@ -24,7 +17,7 @@ def recognise(data: str, options: Options) -> Source:
         ToolError: no network, and not in the cache either.
         DataError: there is no such dataset, or it needs a loading script.
     """
-    info = _ask(data, options)
+    info = ask(data, options.revision, options.token)
     if info is None:
         cached = _fetch(data, None, info, options)
 
@@ -34,7 +27,7 @@ def recognise(data: str, options: Options) -> Source:
         return Source("Hub dataset, from the cache", data, {canonical(name): kept(name) for name in cached})
     from datasets import get_dataset_split_names
 
-    with _explained(data, info):
+    with explained(data, info):
         names = get_dataset_split_names(data, revision=options.revision, token=options.token)
 
     def load(name: str) -> Load:
@@ -47,99 +40,7 @@ def _fetch(data: str, split: str | None, info: Any, options: Options) -> Any:
     """One split, or all of them, by the library; from its cache alone where the Hub wasn't reached."""
     from datasets import load_dataset
 
-    with _online(info is not None), _explained(data, info):
+    with online(info is not None), explained(data, info):
         return load_dataset(
             data, split=split, revision=options.revision, token=options.token, cache_dir=options.cache_dir
         )
-
-
-def _ask(data: str, options: Options) -> Any:
-    """What the Hub says of the dataset; None where the Hub can't be reached.
-
-    One short question first: `load_dataset` would try again and again for half a minute.
-    """
-    from huggingface_hub import HfApi, constants
-
-    if constants.is_offline_mode():
-        return None
-    answer: list[Any] = []
-
-    def ask() -> None:
-        try:
-            answer.append(HfApi().dataset_info(data, revision=options.revision, token=options.token, timeout=TIMEOUT))
-        except Exception as error:
-            answer.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    result = answer[0] if answer else None
-    if isinstance(result, Exception):
-        _refused(data, result)
-        return None
-    return result
-
-
-def _refused(data: str, error: Exception) -> None:
-    """Raises what an answer of the Hub means; returns where there was no answer at all."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    if isinstance(error, HFValidationError):
-        raise DataError(f"--data {data}: neither a file or folder here nor a name that the Hub can have") from error
-    if isinstance(error, GatedRepoError):
-        raise DataError(
-            f"{data}: its owners want to be asked first; accept its terms on the Hub, then set HF_TOKEN"
-        ) from error
-    if isinstance(error, RevisionNotFoundError):
-        raise DataError(f"{data}: the Hub has no such revision of it; check --revision") from error
-    if isinstance(error, RepositoryNotFoundError):
-        raise DataError(
-            f"no dataset {data} on the Hub, nor a file or folder here; check the name, or set HF_TOKEN if it is private"
-        ) from error
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, HfHubHTTPError) and status is not None and status < 500:
-        raise ToolError(f"{data}: the Hub refused ({status}); check HF_TOKEN and try again") from error
-
-
-@contextmanager
-def _online(reached: bool) -> Iterator[None]:
-    """Without the Hub, lets the libraries look into their caches only, as HF_HUB_OFFLINE=1 would."""
-    import datasets
-    from huggingface_hub import constants
-
-    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    if not reached:
-        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
-
-
-@contextmanager
-def _explained(data: str, info: Any) -> Iterator[None]:
-    """Turns what `datasets` raises into one line that says what to do."""
-    try:
-        yield
-    except ToolError:
-        raise
-    except Exception as error:
-        if info is None:
-            raise ToolError(
-                f"can't reach the Hub for the dataset {data}, and it is not in the local cache; give a local file "
-                "or folder as --data, use --data sample, or fetch it once with a network and run with HF_HUB_OFFLINE=1"
-            ) from error
-        files = [file.rfilename for file in info.siblings or []]
-        if f"{data.split('/')[-1]}.py" in files:
-            raise DataError(
-                f"{data}: needs a loading script ({data.split('/')[-1]}.py), which `datasets` no longer runs; "
-                "use a Parquet copy of it, or download its files and give them as --data"
-            ) from error
-        detail = " ".join(str(error).split())
-        raise DataError(f"{data}: can't be loaded from the Hub ({type(error).__name__}: {detail})") from error

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import DataError
-from tasks.vqa.questions import Problems, Questions
+from tasks.readers.paths import canonical, files_below, read_text, split_of
+from tasks.readers.problems import Problems
+from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like, parse_cell
-from tasks.vqa.readers.paths import Resolver, canonical, files_below, read_text, split_of
+from tasks.vqa.readers.paths import Resolver
 from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
