@@ -20,6 +20,11 @@ MODEL, OPTIMIZATION, EVALUATION, CHECKPOINTS, MACHINE, OUTPUT, HUB = (
 AUTO = "auto"
 
 
+def cost(seconds: float, price_per_hour: float | None) -> dict[str, float]:
+    """{"cost": money for so long}, as status.json has it; {} where no price was given."""
+    return {} if price_per_hour is None else {"cost": round(seconds / 3600 * price_per_hour, 4)}
+
+
 @dataclasses.dataclass
 class TrainOptions:
     """Shared by all recipes; a recipe's dataclass inherits it and adds its own. None: the recipe's default."""
@@ -210,8 +215,8 @@ class TrainOptions:
     )
 
     def cost(self, seconds: float) -> dict[str, float]:
-        """{"cost": money for so long}, as status.json has it; {} where no price was given."""
-        return {} if self.price_per_hour is None else {"cost": round(seconds / 3600 * self.price_per_hour, 4)}
+        """See `cost`."""
+        return cost(seconds, self.price_per_hour)
 
     def cost_text(self, seconds: float) -> str:
         """The same as '0.35 at 2 an hour', or ''."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,6 @@ class Work:
         evaluate: (model, Evaluator) -> metrics; every process returns the same.
         metric: the name in those metrics that says which model is best; None: the last one is.
         parameter_groups: the optimizer's groups; each may carry `lr` and `weight_decay`.
-        save_model: (model, folder) writes what `from_pretrained` loads.
         heaviest: batch size -> example numbers of the batch that takes the most memory, tried before the first step.
         examples: how many there are to train on.
         data: a digest of the data; a run goes on only with the data that it began with.
@@ -67,7 +65,6 @@ class Work:
     evaluate: Callable[[nn.Module, Evaluator], dict[str, Any]]
     metric: str | None
     parameter_groups: Callable[[nn.Module], list[dict[str, Any]]]
-    save_model: Callable[[nn.Module, Path], None]
     heaviest: Callable[[int], np.ndarray]
     examples: int
     greater_is_better: bool = True

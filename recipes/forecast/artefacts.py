@@ -11,16 +11,15 @@ from recipes.forecast import outputs, report, testing
 from recipes.forecast.testing import NAIVE, SEASONAL, Tested
 from recipes.loop import Outcome
 from recipes.progress import duration
-from recipes.report.card import Card, write_card
+from recipes.report.card import Card, known_environment, write_card
 from recipes.report.html import write_report
 from recipes.runs import Run
-from tasks.files import write_folder, write_json
+from tasks.files import write_folder
 
 if TYPE_CHECKING:
     from recipes.forecast.config import Train
     from recipes.forecast.train import Parts
 
-ENVIRONMENT = ("python", "processor", "cores", "memory_gb", "gpus", "versions", "git")
 TRAINING = (
     "model", "epochs", "batches_per_epoch", "max_steps", "batch_size", "learning_rate", "optimizer", "weight_decay",
     "lr_scheduler", "warmup_ratio", "warmup_steps", "adam_beta1", "adam_beta2", "max_grad_norm", "mixed_precision", "dropout",
@@ -36,7 +35,7 @@ CLASSES = {
 
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Tested) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
-    outputs.write_all(run.path, tested, data_facts(config, parts), write_json)
+    outputs.write_all(run.path, tested, data_facts(config, parts))
     write_folder(run.model, functools.partial(fill_model, config, parts, run, tested))
     write_report(
         run.path,
@@ -107,7 +106,7 @@ def make_card(config: Train, parts: Parts, run: Run, tested: Tested) -> Card:
                 else []
             ),
         ],
-        environment={key: value for key, value in run.environment().items() if key in ENVIRONMENT and value},
+        environment=known_environment(run.environment()),
     )
 
 
@@ -119,34 +118,39 @@ def usage(parts: Parts, folder: str) -> str:
             "from tasks.forecast.models import load  # pip install modeltool\n\n"
             f'model = load("{folder}")  # this folder, or the Hub id\n'
         )
-    past, length = parts.spec.past_length, parts.spec.prediction_length
+    spec = parts.spec
+    past, length = spec.past_length, spec.prediction_length
+    # PatchTST has an axis of dimensions even for one.
+    shape = f"1, {past}, {spec.input_size}" if spec.input_size > 1 or spec.kind == "patchtst" else f"1, {past}"
     lines = [
         "import torch",
         f"from transformers import {name}",
         "",
         f'model = {name}.from_pretrained("{folder}").eval()  # this folder, or the Hub id',
-        f"past = torch.rand(1, {past}) + 1  # the last {past} values of a series",
+        f"past = torch.rand({shape}) + 1  # the last {past} values of a series",
         "inputs = {",
         '    "past_values": past,',
         '    "past_observed_mask": torch.ones_like(past),',
     ]
-    if parts.spec.kind != "patchtst":
-        count = parts.spec.num_time_features
+    if spec.kind != "patchtst":
+        count = spec.num_time_features
         lines += [
             f'    "past_time_features": torch.zeros(1, {past}, {count}),  # gluonts.time_feature of the frequency, then log10(2 + age)',
             f'    "future_time_features": torch.zeros(1, {length}, {count}),',
         ]
-        if parts.spec.cardinality:
+        if spec.cardinality:
             lines.append(
-                f'    "static_categorical_features": torch.zeros(1, {len(parts.spec.cardinality)}, dtype=torch.long),'
+                f'    "static_categorical_features": torch.zeros(1, {len(spec.cardinality)}, dtype=torch.long),'
             )
-    lines += ["}", "print(model.generate(**inputs).sequences.median(1).values)", ""]
+        if spec.num_static_real_features:
+            lines.append(f'    "static_real_features": torch.zeros(1, {spec.num_static_real_features}),')
+    point = spec.kind == "patchtst" and spec.distribution == "point"
+    output = "model(**inputs).prediction_outputs" if point else "model.generate(**inputs).sequences.median(1).values"
+    lines += ["}", f"print({output})", ""]
     return "\n".join(lines)
 
 
-def closing_text(
-    config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Tested, summary: dict[str, Any]
-) -> str:
+def closing_text(run: Run, outcome: Outcome, tested: Tested, summary: dict[str, Any]) -> str:
     """The result on stdout: scores beside the baselines, time against the estimate, and where things are."""
     estimated = summary["estimated_seconds"]
     took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")

@@ -20,11 +20,12 @@ from recipes.forecast.forecasting import Asked, Piece, forecast, pieces
 from recipes.forecast.networks import Opened, open_models
 from recipes.forecast.testing import Tested, phase
 from recipes.interrupts import Interrupts, settle
+from recipes.options import cost
 from recipes.progress import Progress, duration, print_line
 from recipes.report.html import write_report
 from recipes.session import noting_the_end
 from tasks.errors import ConfigError
-from tasks.files import remove_tree, write_json, writing
+from tasks.files import remove_tree, writing
 from tasks.forecast import summary
 from tasks.forecast.calendar import seasonality_of
 from tasks.forecast.data import Loaded
@@ -105,6 +106,8 @@ def named(config: Score, models: list[Opened], first: Opened | None) -> Any:
             if name in was and name not in ("seed", "token") and getattr(config, name) in (None, [], False)
         }
         values.setdefault("data", "sample")
+        if config.data_seed is None:
+            values["data_seed"] = was.get("seed", 0)
     return dataclasses.replace(config, **values)
 
 
@@ -253,12 +256,12 @@ def finish(config: Backtest, setup: Setup, run: runs.Run, found: dict[str, Forec
     """Scores, files, report; the run is finished when all are written."""
     tested = score(setup, found)
     data = outputs.data_facts(setup.loaded, setup.loaded.test, setup.horizon, config.data_revision)
-    outputs.write_all(run.path, tested, data, write_json)
+    outputs.write_all(run.path, tested, data)
     if config.save_samples:
         outputs.write_samples(run.path / "samples.parquet", setup.loaded.panel, read_samples(run.path / PIECES, setup))
     seconds = round(sum(tested.seconds.values()), 3)
-    cost = {"cost": round(seconds / 3600 * config.price_per_hour, 4)} if config.price_per_hour is not None else {}
-    run.update(score=tested.headline(), seconds=seconds, phases=tested.seconds, **cost)
+    paid = cost(seconds, config.price_per_hour)
+    run.update(score=tested.headline(), seconds=seconds, phases=tested.seconds, **paid)
     write_report(
         run.path,
         state="finished",

@@ -11,6 +11,7 @@ from recipes.options import HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOpti
 DATA = "Data"
 FORECAST = "Forecast"
 ARCHITECTURES = ("transformer", "informer", "autoformer", "dlinear", "patchtst")
+DATA_SEED = "Seed of the sample and of --max-series, as training had it."
 BASELINES = ("naive", "seasonal-naive")
 DISTRIBUTIONS = ("student_t", "normal", "negative_binomial", "quantiles", "point")
 NAMED = ("exchange_rate", "traffic", "electricity", "solar", "m4_hourly")
@@ -245,6 +246,7 @@ class Score(UseOptions, DataOptions):
     """What the verbs share that forecast a past of which the truth is known."""
 
     data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
+    data_seed: int | None = option(None, DATA_SEED, panel=DATA, minimum=0, shown_default="the run's, else 0")
     horizon: int | None = option(
         None, "Steps to forecast, at most the model's.", panel=FORECAST, minimum=1, shown_default="the model's"
     )
@@ -289,6 +291,7 @@ class Predict(UseOptions, DataOptions):
     """`tool predict forecast`."""
 
     data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
+    data_seed: int | None = option(None, DATA_SEED, panel=DATA, minimum=0, shown_default="the run's, else 0")
     inputs: list[str] = option([], "The data to forecast, as --data.", panel="Input")
     horizon: int | None = option(
         None, "Steps to forecast, at most the model's.", panel=FORECAST, minimum=1, shown_default="the model's"

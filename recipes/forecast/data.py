@@ -62,6 +62,8 @@ def open_data(
     for name in ("target_columns", "category_columns", "real_columns", "covariate_columns"):
         arguments[name] = arguments[name] or None
     arguments["revision"] = config.data_revision
+    if hasattr(config, "data_seed"):  # the verbs that use a model draw sample paths from another seed
+        arguments["seed"] = config.data_seed or 0
     if facts is not None and not facts.item_embedding and facts.category_names:
         arguments["categories"] = facts.category_names
     return load(

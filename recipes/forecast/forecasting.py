@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,8 @@ def windows_for(panel: Panel, network: Any, device: torch.device) -> Windows:
 
 def pieces(asked: Asked) -> list[slice]:
     """The entries in parts of a batch."""
-    return [slice(first, min(first + asked.batch_size, len(asked.entries))) for first in _starts(asked)]
+    count, size = len(asked.entries), asked.batch_size
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def forecast(models: list[Opened], asked: Asked, part: slice) -> Piece:
@@ -101,18 +102,10 @@ def forecast(models: list[Opened], asked: Asked, part: slice) -> Piece:
         return _join(part, [forecast(models, asked, smaller) for smaller in parts])
 
 
-def over(
-    models: list[Opened], asked: Asked, *, check: Callable[[], None] = lambda: None, share: tuple[int, int] = (0, 1)
-) -> Iterator[Piece]:
+def over(models: list[Opened], asked: Asked, *, share: tuple[int, int] = (0, 1)) -> Iterator[Piece]:
     """The pieces of this process's share, (rank, world), one after the other."""
-    for number, part in enumerate(pieces(asked)):
-        check()
-        if number % share[1] == share[0]:
-            yield forecast(models, asked, part)
-
-
-def _starts(asked: Asked) -> range:
-    return range(0, len(asked.entries), asked.batch_size)
+    for part in pieces(asked)[share[0] :: share[1]]:
+        yield forecast(models, asked, part)
 
 
 def _forecast(networks: list[Opened], asked: Asked, part: slice) -> Piece:

@@ -12,7 +12,7 @@ from recipes.forecast.facts import FILE, Facts
 from recipes.progress import print_line
 from tasks.errors import ConfigError
 from tasks.forecast.models import load, spec_of
-from tasks.vqa.pretrained import model_folder
+from tasks.weights import model_folder
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from recipes import scores
 from recipes.forecast import testing
 from recipes.forecast.testing import Tested
-from tasks.files import writing
+from tasks.files import write_json, writing
 from tasks.forecast.data import Loaded
 from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.scale import actual_rows
@@ -101,7 +101,7 @@ def _sample_frame(panel: Panel, entries: Entries, name: str, values: np.ndarray)
     return pd.DataFrame(columns)
 
 
-def write_all(folder: Path, tested: Tested, data: dict[str, Any], write_json: Callable[[Path, Any], None]) -> None:
+def write_all(folder: Path, tested: Tested, data: dict[str, Any]) -> None:
     """The files of a back-test: forecasts, metrics, and the scores of each series for `tool runs compare`."""
     with testing.phase(tested.seconds, "write"):
         write_forecasts(folder / FORECASTS, tested)

@@ -72,6 +72,7 @@ def train_options(config: Backtest, run: runs.Run, window: int, output_dir: str)
     values: dict[str, Any] = {name: value for name, value in was.items() if name in names}
     data = ("data", "windows", "stride", "data_revision", *(name for name in LOADING if name not in ("seed", "token")))
     values |= {name: getattr(config, name) for name in data}
+    # The run's seed draws its weights and, of such data, the sample: a back-test on another sample can't be a refit of it.
     values |= {"output_dir": output_dir, "first_window": window, "tracker": [], "on_exit": None, "push_to_hub": None}
     values |= {"resume": None, "fresh": False, "num_processes": 1, "num_machines": 1, "dry_run": False}
     return Train(**values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +68,6 @@ def measure(
     asked: Asked,
     m: int,
     *,
-    check: Callable[[], None] = lambda: None,
     share: tuple[int, int] = (0, 1),
     gather: Callable[[list[Any]], list[Any]] = lambda items: items,
     show: bool = True,
@@ -77,7 +76,7 @@ def measure(
     seconds: dict[str, float] = {}
     found: list[Any] = []
     with phase(seconds, "forecast"), Progress("back-test", len(asked.entries), unit="windows", show=show) as progress:
-        for piece in over(models, asked, check=check, share=share):
+        for piece in over(models, asked, share=share):
             found.append((piece.part.start, piece.forecasts))
             progress.advance((piece.part.stop - piece.part.start) * share[1])
         ordered = [forecasts for _, forecasts in sorted(gather(found), key=lambda item: item[0])]
@@ -106,7 +105,7 @@ def score_all(
 
 
 @contextmanager
-def phase(seconds: dict[str, float], name: str) -> Any:
+def phase(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Adds the time spent within to `seconds[name]`."""
     began = time.monotonic()
     try:
@@ -115,11 +114,11 @@ def phase(seconds: dict[str, float], name: str) -> Any:
         seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - began, 3)
 
 
-def interval(found: dict[str, float], digits: int = 4) -> str:
+def interval(found: dict[str, float]) -> str:
     """` (0.880 to 0.945)`; empty for a single series."""
     if np.isnan(found["low"]):
         return ""
-    return f" ({found['low']:.{digits}g} to {found['high']:.{digits}g})"
+    return f" ({found['low']:.4g} to {found['high']:.4g})"
 
 
 def score_table(tested: Tested) -> str:

@@ -213,7 +213,6 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
         metric="loss" if len(parts.validation) else None,
         greater_is_better=False,
         parameter_groups=lambda model: decay_groups(model, learning_rate=rate, weight_decay=config.weight_decay),
-        save_model=lambda model, folder: parts.model.save(folder),
         heaviest=lambda size: np.zeros(size, dtype=np.int64),
         examples=len(parts.origins),
         unit="windows",
@@ -294,5 +293,5 @@ def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> d
     write = functools.partial(artefacts.write, config, parts, session.run, outcome, tested)
     summary = close(config, session, outcome, write, tested.headline())
     if summary:
-        summary["text"] = artefacts.closing_text(config, parts, session.run, outcome, tested, summary)
+        summary["text"] = artefacts.closing_text(session.run, outcome, tested, summary)
     return summary

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_CELL = 300
 MAX_TEXT = 2_000
 TAG = "modeltool"
+ENVIRONMENT = ("python", "processor", "cores", "memory_gb", "gpus", "versions", "git")
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|#~$])")
 _SLUG = re.compile(r"[^a-z0-9_]+")
@@ -78,6 +79,11 @@ def write_card(folder: Path, card: Card) -> Path:
     target = folder / "README.md"
     write_text(target, f"---\n{metadata(card).to_yaml()}\n---\n\n{_body(card)}")
     return target
+
+
+def known_environment(environment: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the environment that a run noted."""
+    return {key: value for key, value in environment.items() if key in ENVIRONMENT and value}
 
 
 def metadata(card: Card) -> ModelCardData:

@@ -11,7 +11,7 @@ from recipes import scores
 from recipes.config import as_dict
 from recipes.loop import Outcome
 from recipes.progress import duration
-from recipes.report.card import Card, write_card
+from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import BarChart, Example, Headline, Section, Table
 from recipes.report.html import write_report
 from recipes.runs import Run
@@ -49,7 +49,6 @@ TRAINING = (
     "dropout",
     "seed",
 )
-ENVIRONMENT = ("python", "processor", "cores", "memory_gb", "gpus", "versions", "git")
 
 USAGE = """from PIL import Image
 from transformers import ViltForQuestionAnswering, ViltProcessor
@@ -169,7 +168,7 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card
             "It can only give the answers it was trained with.",
             "Measured on the evaluation split named above, and on nothing else: other images and other wordings were not tried.",
         ],
-        environment={key: value for key, value in run.environment().items() if key in ENVIRONMENT and value},
+        environment=known_environment(run.environment()),
     )
 
 

@@ -18,6 +18,7 @@ from tasks.vqa import pretrained
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.model import normalise
 from tasks.vqa.questions import Questions
+from tasks.weights import model_folder
 
 
 def forward(model: torch.nn.Module, batch: Batch, images: ImageFormat) -> torch.Tensor:
@@ -82,7 +83,7 @@ def generate(config: UseOptions, model: str, questions: Questions, done: Callabl
     from tasks.vqa.generative import GenerativeVqa
 
     generator = GenerativeVqa.from_pretrained(
-        pretrained.model_folder(model),
+        model_folder(model),
         device=pick_device(config.cpu, config.threads),
         revision=config.revision,
         token=config.token,

@@ -167,7 +167,6 @@ def make_work(config: Train, parts: Parts) -> Work:
             head=("classifier",),
             head_factor=config.head_learning_rate_factor or 1.0,
         ),
-        save_model=lambda model, folder: artefacts.save_model(model, parts.processor, folder),
         heaviest=parts.train.heaviest,
         examples=len(parts.train_questions),
         data=digest(parts.splits),

@@ -66,7 +66,6 @@ def make_work() -> Work:
         metric="loss",
         greater_is_better=False,
         parameter_groups=lambda model: decay_groups(model, learning_rate=1e-4, weight_decay=0.01),
-        save_model=lambda model, folder: None,
         heaviest=lambda size: np.arange(size),
         examples=EXAMPLES,
     )

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from tasks.errors import ConfigError, DataError
+from tasks.errors import ConfigError
 from tasks.hub import loading
 from tasks.vqa.model import ViltForQuestionAnswering
+from tasks.weights import check_weights, model_folder
 
 HINT = "a local folder, a run folder, or --model tiny"
-
-
-def model_folder(model: str) -> str:
-    """`model`, or the model/ inside it where it is a run folder."""
-    inside = Path(model).expanduser() / "model"
-    if (Path(model).expanduser() / "status.json").is_file():
-        if not inside.is_dir():
-            raise ConfigError(f"--model {model}: that run has no model/ yet; finish it by running its command again")
-        return str(inside)
-    return str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
 
 
 def model_type(model: str, revision: str | None, token: str | None) -> str:
@@ -97,21 +87,6 @@ def load_for_training(
 def has_answers(config: Any) -> bool:
     """Whether the label map holds answers and not transformers' place holders."""
     return not all(str(label).startswith("LABEL_") for label in config.id2label.values())
-
-
-def check_weights(model: Any, name: str) -> Any:
-    """Refuses weights that hold NaN or infinity.
-
-    Raises:
-        DataError: naming the first such tensor.
-    """
-    for key, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(
-                f"--model {name}: the weights {key} hold NaN or infinite values; take another copy, or a checkpoint from before "
-                f"the run diverged"
-            )
-    return model
 
 
 def _from_pretrained(folder: str, revision: str | None, token: str | None, **extra: Any) -> ViltForQuestionAnswering:

@@ -136,6 +136,15 @@ def test_eval_gives_the_same_figures_without_a_run_folder(place, trained):
     assert sorted((place / "runs").iterdir()) == before
 
 
+def test_a_backtest_reads_the_sample_that_its_run_was_trained_on(tmp_path):
+    options = ["--model", "dlinear", "--max-steps", 2, "--max-series", 4, "--seed", 3, "--num-parallel-samples", 20]
+    run = json.loads(within("train", "forecast", *options, "--json", cwd=tmp_path).stdout)
+    found = json.loads(within("backtest", "--seed", 3, "--num-parallel-samples", 20, "--json", cwd=tmp_path).stdout)
+    name = run["run"].split("/")[-1]
+    assert found["models"][name]["overall"]["mase"]["value"] == run["metrics"]["mase"]
+    assert found["models"]["naive"]["overall"]["mase"]["value"] == run["metrics"]["baselines"]["naive"]
+
+
 def test_two_runs_are_a_table_and_an_ensemble(place, trained):
     other = json.loads(within(*SMALL, "--model", "dlinear", "--windows", 3, "--json", cwd=place).stdout)["run"]
     done = tool(

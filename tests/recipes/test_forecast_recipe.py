@@ -1,6 +1,7 @@
 """The forecasting recipe's own parts: options, what a model's facts refuse, pieces of a back-test, tables of forecasts."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ import pytest
 
 from recipes.config import resolve
 from recipes.forecast import outputs
+from recipes.forecast.artefacts import usage
 from recipes.forecast.backtest import Setup, check_data, read_piece, save_piece
-from recipes.forecast.config import Backtest, Train, with_defaults
+from recipes.forecast.config import ARCHITECTURES, DISTRIBUTIONS, NAMED, Backtest, Train, with_defaults
 from recipes.forecast.data import check_inputs, cut, for_model, with_item_category
 from recipes.forecast.facts import Facts
 from recipes.forecast.forecasting import Piece
@@ -18,9 +20,12 @@ from recipes.forecast.testing import naive_forecasts, overall, score_all
 from recipes.runs import Run
 from tasks.errors import ConfigError, DataError
 from tasks.files import write_text
+from tasks.forecast import named
 from tasks.forecast.calendar import Calendar
 from tasks.forecast.data import Loaded
-from tasks.forecast.models import Spec
+from tasks.forecast.models import Spec, build
+from tasks.forecast.models.spec import DISTRIBUTIONS as KNOWN
+from tasks.forecast.models.spec import KINDS
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries, Panel, rolling_entries
 from tasks.forecast.summary import from_samples
@@ -204,3 +209,27 @@ def test_a_backtest_goes_on_only_with_the_data_that_it_began_with(tmp_path):
     given.values[3] += 1e-9
     with pytest.raises(ConfigError, match="began with other data than is there now"):
         check_data(Setup([], loaded(given), 4, 24), run)
+
+
+def test_the_names_that_flags_offer_are_those_that_there_are():
+    assert set(NAMED) <= set(named.NAMES)
+    assert ARCHITECTURES == KINDS
+    assert {name for names in KNOWN.values() for name in names} == set(DISTRIBUTIONS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("transformer", {"input_size": 2, "num_static_real_features": 1}),
+        ("informer", {"cardinality": (3,)}),
+        ("autoformer", {"label_length": 4}),
+        ("patchtst", {}),
+        ("patchtst", {"distribution": "point"}),
+    ],
+)
+def test_the_cards_example_runs(tmp_path, capsys, kind, settings):
+    features = {} if kind == "patchtst" else {"num_time_features": 5, "lags": (1, 2)}
+    spec = Spec(kind, 4, 12, **features, **settings)
+    build(spec, 0).save_pretrained(tmp_path)
+    exec(compile(usage(SimpleNamespace(spec=spec), str(tmp_path)), "card", "exec"), {})
+    assert capsys.readouterr().out.startswith("tensor(")

@@ -81,7 +81,6 @@ def work(dropout=0.0, stopper=None, seed=0):
         metric="error",
         greater_is_better=False,
         parameter_groups=lambda model: decay_groups(model, learning_rate=0.01, weight_decay=0.1),
-        save_model=lambda model, folder: None,
         heaviest=lambda size: np.arange(size),
         examples=N,
         eval_examples=N,

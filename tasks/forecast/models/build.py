@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from tasks.errors import ConfigError, DataError
+from tasks.errors import ConfigError
 from tasks.forecast.models.dlinear import DLinearConfig, DLinearForPrediction
 from tasks.forecast.models.spec import Spec
 from tasks.hub import loading
+from tasks.weights import check_weights, model_folder
 
 CLASSES: dict[str, Any] = {
     "time_series_transformer": transformers.TimeSeriesTransformerForPrediction,
@@ -108,12 +108,7 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
         DataError: NaN in its weights.
         ToolError: the Hub can't be reached, or refuses it.
     """
-    path = Path(model).expanduser()
-    folder = str(path) if path.is_dir() else model
-    if (path / "status.json").is_file():
-        if not (path / "model").is_dir():
-            raise ConfigError(f"--model {model}: that run has no model/ yet; finish it by running its command again")
-        folder = str(path / "model")
+    folder = model_folder(model)
     known = {"revision": revision or "main", "token": token}
     with loading(folder, "--model"):
         config = transformers.AutoConfig.from_pretrained(folder, **known)
@@ -129,11 +124,7 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
     for key, tensor in loaded.named_parameters():
         if ".embed_positions." in key:  # fixed sines; transformers 5 forgets that when it loads them
             tensor.requires_grad_(False)
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(
-                f"--model {model}: the weights {key} hold NaN or infinite values; take another copy, or a checkpoint from "
-                f"before the run diverged"
-            )
+    check_weights(loaded, model)
     return loaded.eval()
 
 

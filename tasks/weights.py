@@ -1,0 +1,37 @@
+"""What every recipe checks of a model that it is given: where its folder is, and that its weights are numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import ConfigError, DataError
+
+
+def model_folder(model: str) -> str:
+    """`model`, or the model/ inside it where it is a run folder.
+
+    Raises:
+        ConfigError: a run without a model yet.
+    """
+    inside = Path(model).expanduser() / "model"
+    if (Path(model).expanduser() / "status.json").is_file():
+        if not inside.is_dir():
+            raise ConfigError(f"--model {model}: that run has no model/ yet; finish it by running its command again")
+        return str(inside)
+    return str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+
+
+def check_weights(model: Any, name: str) -> Any:
+    """Refuses weights that hold NaN or infinity.
+
+    Raises:
+        DataError: naming the first such tensor.
+    """
+    for key, tensor in model.named_parameters():
+        if not bool(tensor.isfinite().all()):
+            raise DataError(
+                f"--model {name}: the weights {key} hold NaN or infinite values; take another copy, or a checkpoint from before "
+                f"the run diverged"
+            )
+    return model
