@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recipes import accelerate_file, hub, on_exit, trackers
@@ -25,6 +25,7 @@ class Stages:
         header: (config, parts, session) says what is trained on what.
         work: (config, parts, session) -> what the loop trains.
         finish: (config, parts, session, outcome) -> what the command prints; closes the run.
+        label: parts -> a word for the name of the run folder, after the recipe's.
     """
 
     recipe: str
@@ -32,6 +33,7 @@ class Stages:
     header: Callable[[Any, Any, Session], None]
     work: Callable[[Any, Any, Session], Work]
     finish: Callable[[Any, Any, Session, Outcome], dict[str, Any]]
+    label: Callable[[Any], str] = field(default=lambda parts: "")
 
 
 def train(stages: Stages, config: Any) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def run(stages: Stages, config: Any) -> dict[str, Any]:
         if config.push_to_hub:
             hub.check(config.push_to_hub, config.token)
         parts = stages.prepare(config)
-        session = start(stages.recipe, config, interrupts)
+        session = start(stages.recipe, config, interrupts, stages.label(parts))
         with noting_the_end(session.run, main=session.accelerator.is_main_process):
             stages.header(config, parts, session)
             ended = session_train(stages.work(config, parts, session), config, session, interrupts)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recipes import runs
+from recipes.choose import choose_model
 from recipes.device import silence
 from recipes.progress import Progress, print_line
 from recipes.score import write_official_results
@@ -24,7 +25,7 @@ from tasks.vqa.questions import Questions
 def evaluate(config: Eval) -> dict[str, Any]:
     """Scores a model; returns the figures and the text to print."""
     silence()
-    model, run = choose_model(config.model, config.output_dir)
+    model, run = choose_model(config.model, config.output_dir, ("vqa",))
     splits = read_data(config, run)
     questions = splits.evaluation
     assert questions is not None
@@ -47,16 +48,6 @@ def evaluate(config: Eval) -> dict[str, Any]:
         write_official_results(Path(config.output), questions.question_id, answers)
     figures["text"] = _text(figures)
     return figures
-
-
-def choose_model(model: str | None, output_dir: str) -> tuple[str, runs.Run | None]:
-    """The model asked for, or the newest finished run, which is said; and the run it belongs to, if it does."""
-    if model is None:
-        run = runs.newest_finished(output_dir, ("vqa",))
-        print_line(f"newest vqa run: {run.path}")
-        return str(run.path), run
-    run = runs.Run(Path(model))
-    return model, run if (run.path / "status.json").is_file() else None
 
 
 def read_data(config: Eval, run: runs.Run | None) -> Splits:

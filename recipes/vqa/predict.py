@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.choose import choose_model
 from recipes.device import silence
 from recipes.progress import print_line
 from recipes.vqa.config import Predict, require_inputs
-from recipes.vqa.evaluate import choose_model
 from recipes.vqa.inference import generate, open_vilt, predict_logits
 from recipes.work import Evaluator
 from tasks.errors import ConfigError, DataError, data_errors
@@ -30,7 +30,7 @@ def predict(config: Predict) -> dict[str, Any]:
     silence()
     require_inputs(config)
     pairs = check_images(read_inputs(config.inputs), config.skip_bad)
-    model, _ = choose_model(config.model, config.output_dir)
+    model, _ = choose_model(config.model, config.output_dir, ("vqa",))
     questions = as_questions(pairs)
     if pretrained.model_type(model, config.revision, config.token) == "vilt":
         answers = by_vilt(config, model, questions)

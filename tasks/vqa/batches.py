@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tasks.buckets import epoch_plan, heaviest_first
 from tasks.vqa.augment import Augmentation, draw
 from tasks.vqa.images import target_size
 from tasks.vqa.questions import Questions
 from tasks.vqa.vocabulary import Targets
-
-# Batches are cut from pieces of this many batches, sorted by image shape and text length within each.
-BUCKET_BATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -100,30 +98,19 @@ class VqaBatches:
 
     def plan(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """An epoch's batches: each question once; alike in image shape and text length within a batch; order by seed."""
-        order = np.random.default_rng([seed, epoch]).permutation(len(self))
-        piece = batch_size * BUCKET_BATCHES
-        batches = []
-        for start in range(0, len(order), piece):
-            batches += self._cut(order[start : start + piece], batch_size)
-        shuffled = np.random.default_rng([seed, epoch, 1]).permutation(len(batches))
-        return [batches[number] for number in shuffled]
+        return epoch_plan(self._keys(), batch_size, seed, epoch)
 
     def in_order(self, batch_size: int) -> list[np.ndarray]:
-        """Batches for evaluation: by image shape, text length and image, so that padding is least and images are shared.
-
-        The heaviest come first: what doesn't fit is known at once.
-        """
-        return self._cut(np.arange(len(self)), batch_size)[::-1]
+        """Batches for evaluation: by image shape, text length and image, so that padding is least and images are shared."""
+        return heaviest_first(self._keys(), batch_size)
 
     def heaviest(self, batch_size: int) -> np.ndarray:
         """The questions with the most tokens: the batch that takes the most memory."""
         cost = self.sizes.prod(1) * 1000 + self.lengths
         return np.argsort(-cost, kind="stable")[:batch_size]
 
-    def _cut(self, numbers: np.ndarray, batch_size: int) -> list[np.ndarray]:
-        keys = (self.questions.image[numbers], self.lengths[numbers], self.sizes[numbers, 0], self.sizes[numbers, 1])
-        ordered = numbers[np.lexsort(keys)]
-        return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+    def _keys(self) -> tuple[np.ndarray, ...]:
+        return self.questions.image, self.lengths, self.sizes[:, 0], self.sizes[:, 1]
 
     def collate(self, numbers: np.ndarray, epoch: int = 0) -> dict[str, Any]:
         """CPU tensors of a batch.

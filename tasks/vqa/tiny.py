@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import torch
 import torch.nn.functional as F
 import transformers
 
+from tasks import word_pieces
 from tasks.errors import DataError
 from tasks.vqa.batches import ImageFormat, resized
 from tasks.vqa.images import target_size
 from tasks.vqa.model import ViltForQuestionAnswering, normalise, position_table
 from tasks.vqa.questions import Questions
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_WORDS = 1000
 IMAGE_SIZE, PATCH_SIZE = 64, 8
 HIDDEN, LAYERS, HEADS, INTERMEDIATE = 128, 4, 4, 512
@@ -28,25 +27,9 @@ INITIALIZER_RANGE = 0.05
 POSITION_SCALE = 0.6
 
 
-def build_tokenizer(questions: Iterable[str], max_words: int = MAX_WORDS) -> transformers.PreTrainedTokenizerBase:
-    """A word-piece tokenizer from the training questions: every character, and the most frequent words.
-
-    Words beyond `max_words` fall apart into characters, so that no text is unknown that uses known letters. Order: by
-    frequency, then by spelling.
-    """
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-
-    clean, split = BertNormalizer(lowercase=True), BertPreTokenizer()
-    counts: Counter[str] = Counter()
-    for question, times in Counter(questions).items():
-        for word, _ in split.pre_tokenize_str(clean.normalize_str(question)):
-            counts[word] += times
-    letters = sorted({letter for word in counts for letter in word})
-    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
-    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words[:max_words]]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    return transformers.BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=MAX_TEXT)
+def build_tokenizer(questions: Iterable[str]) -> transformers.PreTrainedTokenizerBase:
+    """A word-piece tokenizer from the training questions."""
+    return word_pieces.build_tokenizer(questions, MAX_WORDS, MAX_TEXT)
 
 
 def build_processor(tokenizer: Any) -> transformers.ViltProcessor:
