@@ -1,0 +1,185 @@
+"""Which layers of a graph can be quantized, by readable names, and how much of a graph is quantized."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from tasks.errors import ConfigError, ToolError
+from tasks.quantize.graph import initializers, skeleton
+from tasks.quantize.plan import Plan
+
+# Nodes that are there only in a quantized graph.
+INTEGER = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "ConvInteger",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "QLinearMatMul",
+    "QLinearConv",
+    "QGemm",
+    "QAttention",
+    "MatMulNBits",
+    "MatMulBnb4",
+    "GatherBlockQuantized",
+)
+# Where a node's weight stands among its inputs.
+WEIGHT_INPUT = {"MatMul": 1, "Gemm": 1, "Conv": 1, "Gather": 0, "Attention": 1}
+_FLOAT = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight that can be quantized.
+
+    Args:
+        name: path of its module in the torch model ("bert.encoder.layer.3.output.dense") where the graph says it, else
+            its weight's or its node's name.
+        operator: type of its node.
+        node: name of its node.
+        weight: name of its constant.
+        shape: of the weight, as the graph holds it.
+        columns: outputs, which per-channel quantization gives a scale each.
+    """
+
+    name: str
+    operator: str
+    node: str
+    weight: str
+    shape: tuple[int, ...]
+    columns: int
+
+    @property
+    def elements(self) -> int:
+        """How many numbers the weight holds."""
+        total = 1
+        for size in self.shape:
+            total *= size
+        return total
+
+
+def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tuple(WEIGHT_INPUT)) -> list[Layer]:
+    """Every node with a constant float weight, in the graph's order; names are unique."""
+    model = model if isinstance(model, onnx.ModelProto) else skeleton(model)
+    constants = initializers(model)
+    found: list[Layer] = []
+    taken: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type not in operators or len(node.input) <= WEIGHT_INPUT.get(node.op_type, 1):
+            continue
+        weight = constants.get(node.input[WEIGHT_INPUT.get(node.op_type, 1)])
+        if weight is None or weight.data_type not in _FLOAT or len(weight.dims) < 2:
+            continue
+        name = module_name(node, weight.name)
+        taken[name] += 1
+        name = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        shape = tuple(weight.dims)
+        found.append(Layer(name, node.op_type, node.name, weight.name, shape, _columns(node, shape)))
+    return found
+
+
+def module_name(node: onnx.NodeProto, weight: str) -> str:
+    """The path of a node's module as torch's exporter noted it, else its weight's name, else its own."""
+    scopes = {prop.key: prop.value for prop in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
+    try:
+        path = [str(scope) for scope in ast.literal_eval(scopes)] if scopes else []
+    except (ValueError, SyntaxError):
+        path = []
+    if len(path) > 1 and path[-2]:
+        return path[-2]
+    if weight.endswith((".weight", ".qkv_weight")):
+        return weight.rpartition(".")[0]
+    return node.name
+
+
+def left_float(model: onnx.ModelProto, plan: Plan) -> list[str]:
+    """Names of the nodes that a plan leaves float, in the graph's order.
+
+    Raises:
+        ConfigError: the plan excludes what the graph doesn't have.
+    """
+    every = layers(model, plan.operators)
+    nodes = {node.name for node in model.graph.node}
+    wanted: set[str] = set()
+    for name in plan.excluded:
+        hits = [layer.node for layer in every if layer.name == name or layer.name.startswith(name + ".")]
+        if not hits and name not in nodes:
+            near = difflib.get_close_matches(name, [layer.name for layer in every], 3, 0.3)
+            raise ConfigError(
+                f"--exclude {name}: the graph has no such layer or node; near it: {', '.join(near) or 'none'}"
+            )
+        wanted.update(hits or [name])
+    wanted.update(layer.node for layer in every if layer.columns < plan.narrow)
+    return [node.name for node in model.graph.node if node.name in wanted]
+
+
+def counts(path: str | Path | onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each quantized type a graph has, and `weights_quantized` of `weights` (constants of weighty nodes)."""
+    model = path if isinstance(path, onnx.ModelProto) else skeleton(path)
+    types = Counter(node.op_type for node in model.graph.node)
+    found = {name: types[name] for name in INTEGER if types[name]}
+    quantized = _quantized_weights(model)
+    found["weights_quantized"] = quantized
+    found["weights"] = quantized + len(layers(model))
+    return found
+
+
+def is_quantized(path: str | Path) -> bool:
+    """Whether a graph holds any quantized operator."""
+    return any(node.op_type in INTEGER for node in skeleton(path).graph.node)
+
+
+def require_float(path: str | Path) -> None:
+    """Refuses a graph that is quantized already.
+
+    Raises:
+        ConfigError: naming what it found.
+    """
+    found = counts(path)
+    kinds = [name for name in INTEGER if name in found]
+    if kinds:
+        raise ConfigError(
+            f"{path} is quantized already ({', '.join(f'{found[name]} {name}' for name in kinds)}); give the float model"
+        )
+
+
+def require_quantized(path: str | Path, plan: Plan) -> dict[str, int]:
+    """The counts of a graph that its plan has quantized.
+
+    Raises:
+        ToolError: nothing was quantized, or weights alone where activations were to be.
+    """
+    found = counts(path)
+    where = f"{path}: {plan.name}"
+    if not found["weights_quantized"]:
+        raise ToolError(
+            f"{where} quantized nothing: no {', '.join(plan.operators)} with a constant weight was left to it"
+        )
+    integer = sum(found.get(name, 0) for name in INTEGER if name not in ("DequantizeLinear",))
+    if not integer:
+        raise ToolError(
+            f"{where} quantized weights alone: no activation has a QuantizeLinear, so the products stay float; "
+            f"give the graph without fused operators (tool export onnx --graph none)"
+        )
+    return found
+
+
+def _columns(node: onnx.NodeProto, shape: tuple[int, ...]) -> int:
+    if node.op_type == "Gemm":
+        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+        return shape[0] if transposed else shape[1]
+    return shape[0] if node.op_type == "Conv" else shape[-1]
+
+
+def _quantized_weights(model: onnx.ModelProto) -> int:
+    eight = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+    names = {t.name for t in model.graph.initializer if t.data_type in eight and len(t.dims) >= 2}
+    return len({name for node in model.graph.node for name in node.input if name in names})
