@@ -37,6 +37,9 @@ def build(name: str, help: str) -> Any:
         ] = None,
         periodicity: Annotated[int | None, typer.Option(help="The season m of that scale: 24 for hours.")] = None,
         freq: Annotated[str | None, typer.Option(help="Frequency of the time stamps, which tells m: h, D, B.")] = None,
+        config_name: Annotated[
+            str | None, typer.Option(help="Variant of a metric that has several: the task of glue, sst2 to stsb.")
+        ] = None,
         model: Annotated[str | None, typer.Option(help="Run folder whose recipe is to be used.")] = None,
         data: Annotated[str | None, typer.Option(help="Data to evaluate that run on.")] = None,
         output: Annotated[Path | None, typer.Option(help="Write the scores here as JSON too.")] = None,
@@ -51,6 +54,7 @@ def build(name: str, help: str) -> Any:
                 "--history": history,
                 "--periodicity": periodicity,
                 "--freq": freq,
+                "--config-name": config_name,
                 "--model": model,
                 "--data": data,
                 "--output": output,
@@ -60,7 +64,7 @@ def build(name: str, help: str) -> Any:
                 raise ConfigError(f"{', '.join(misplaced)}: give it after {ctx.invoked_subcommand}")
         elif metric is not None:
             names = [name.strip() for given in metric for name in given.split(",") if name.strip()]
-            options = {"history": history, "periodicity": periodicity, "freq": freq}
+            options = {"history": history, "periodicity": periodicity, "freq": freq, "config_name": config_name}
             score(names, predictions, references, output, options)
         else:
             by_run(model, data)
@@ -86,13 +90,14 @@ def score(
     given = {key: value for key, value in options.items() if value is not None}
     if len(metrics) > 1 and not set(metrics) <= set(FIGURES):
         raise ConfigError(f"--metric {name}: several at once are for forecasts: {', '.join(FIGURES)}")
-    if given and metrics[0] not in FIGURES:
-        raise ConfigError(f"{', '.join('--' + key for key in given)}: only for forecasts: {', '.join(FIGURES)}")
+    only = [key for key in given if key != "config_name"]
+    if only and metrics[0] not in FIGURES:
+        raise ConfigError(f"{', '.join('--' + key for key in only)}: only for forecasts: {', '.join(FIGURES)}")
     scores = score_files(name, predictions, references, given)
     if output is not None:
         write_json(output, scores)
-    if metrics[0] in FIGURES:
-        result(scores, table(["", "value", "low", "high"], forecast_rows(scores)))
+    if "intervals" in scores:
+        result(scores, table(["", "value", "low", "high"], figure_rows(scores)))
         return
     rows = [[key, value] for key, value in scores.items() if not isinstance(value, (dict, list))]
     for key, value in scores.items():
@@ -101,7 +106,7 @@ def score(
     result(scores, table(["", name], rows))
 
 
-def forecast_rows(scores: dict[str, Any]) -> list[list[Any]]:
+def figure_rows(scores: dict[str, Any]) -> list[list[Any]]:
     """A row a figure: name, value, low, high, to seven digits as text."""
     intervals = scores["intervals"]
     return [

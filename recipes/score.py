@@ -36,7 +36,8 @@ def score_files(
 
     Returns:
         plain values, ready for JSON: {"metric", the scores, "n"}, and where rows have a score of their own "low",
-        "high" and "confidence". vqa_accuracy gives the official form in per cent, and the interval over images.
+        "high" and "confidence"; where the metric reckons its own, "intervals" (name -> [low, high]) and "confidence".
+        vqa_accuracy gives the official form in per cent, and the interval over images.
 
     Raises:
         DataError: a file can't be read or the two don't match; names the file and row.
@@ -154,12 +155,16 @@ def _score_columns(
     try:
         scores = metric.compute(predictions=predicted, references=expected, **options)
         rows = metric.per_row(predicted, expected) if hasattr(metric, "per_row") else None
+        bounds = metric.intervals(predicted, expected, **bootstrap) if hasattr(metric, "intervals") else {}
     except (TypeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         if options:
             raise ConfigError(f"{name} refuses {', '.join(options)} or the values: {reason}") from error
         raise DataError(f"{name} can't score {predictions} against {references}: {reason}") from error
     interval = {} if rows is None else _interval(rows, None, bootstrap)
+    if bounds:
+        known = {figure: pair for figure, pair in bounds.items() if all(map(math.isfinite, pair))}
+        interval = {"intervals": known, "confidence": bootstrap.get("confidence", 0.95)}
     return {"metric": name, **_plain(scores), "n": len(predicted), **interval}
 
 

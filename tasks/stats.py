@@ -1,12 +1,14 @@
 """Confidence intervals by the percentile bootstrap over groups: rows that share an image or a series stay together.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16. An interval says nothing
-where there is a single group or where all groups agree: it is then the point itself.
+where there is a single group or where all groups agree: it is then the point itself. Shares of rows have Wilson's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,9 +104,36 @@ def paired_bootstrap(
         raise DataError(f"paired scores must be of the same rows, found {len(first)} and {len(second)}")
     rows = first - second
     means = _resampled_means(rows, groups, confidence, resamples, seed)
-    beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
-    return Difference(float(rows.mean()), *_percentiles(means, confidence), p)
+    return Difference(float(rows.mean()), *_percentiles(means, confidence), two_sided_p(means))
+
+
+def two_sided_p(differences: np.ndarray) -> float:
+    """The p of no difference from resampled differences [resamples], as `paired_bootstrap` has it."""
+    beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (beyond + 1) / (len(differences) + 1))
+
+
+def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """The score interval of a share, which holds its confidence near 0 and 1 too, where a bootstrap is a point.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+
+    Raises:
+        DataError: no rows, or more successes than rows.
+        ConfigError: a confidence out of range.
+    """
+    if not 0 <= successes <= total or not total:
+        raise DataError(f"a share needs at least one row and no more successes than rows, got {successes} of {total}")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence must lie in (0, 1), got {confidence}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, shrunk = successes / total, 1 + z * z / total
+    middle = (share + z * z / (2 * total)) / shrunk
+    half = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / shrunk
+    # At the ends the bound is the end itself, whatever rounding makes of it.
+    return Interval(
+        0.0 if successes == 0 else max(0.0, middle - half), 1.0 if successes == total else min(1.0, middle + half)
+    )
 
 
 def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -193,6 +222,39 @@ def resampled_ratios(
             ratio = drawn[:, above] / drawn[:, below]
         ratios[start : start + len(drawn)] = np.where(drawn[:, below] != 0, ratio, np.nan)
     return ratios
+
+
+def resampled_counts(sizes: np.ndarray, resamples: int = 2000, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each kind of row is drawn where as many rows as there are are drawn with replacement.
+
+    A score that depends on rows only through their kinds (a prediction and its label, say) follows from these counts.
+
+    Args:
+        sizes: int64 [kinds] rows of each kind.
+
+    Returns:
+        pieces of all draws, float64 [draws, kinds], each row adding up to the number of rows.
+
+    Raises:
+        DataError: no rows.
+        ConfigError: resamples below 1.
+    """
+    total, kinds = int(sizes.sum()), len(sizes)
+    if not total:
+        raise DataError("there is no row to draw")
+    if resamples < 1:
+        raise ConfigError(f"resamples must be >= 1, got {resamples}")
+    generator = np.random.default_rng(seed)
+    if kinds * _COUNT_COST <= total:
+        step = max(1, _CHUNK_ENTRIES // kinds)
+        for start in range(0, resamples, step):
+            yield generator.multinomial(total, sizes / total, size=min(step, resamples - start)).astype(np.float64)
+        return
+    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    step = max(1, _CHUNK_ENTRIES // total)
+    for start in range(0, resamples, step):
+        rows = _drawn_times(generator, min(step, resamples - start), total)
+        yield rows if kinds == total else np.add.reduceat(rows, firsts, axis=1)
 
 
 def _drawn_times(generator: np.random.Generator, draws: int, groups: int) -> np.ndarray:

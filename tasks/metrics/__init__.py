@@ -15,6 +15,12 @@ from tasks.errors import ConfigError, ToolError
 # name -> (module:class, one-line help). The classes are `evaluate.Metric`; nothing is imported before `load`.
 METRICS: dict[str, tuple[str, str]] = {
     "accuracy": ("tasks.metrics.accuracy:Accuracy", "Share of predictions equal to their reference, numbers or text."),
+    "f1": ("tasks.metrics.glue:F1", "F1 of class 1, of the classes 0 and 1."),
+    "macro_f1": ("tasks.metrics.glue:MacroF1", "Mean over classes of the F1 of each, numbers or text."),
+    "matthews_correlation": ("tasks.metrics.glue:MatthewsCorrelation", "Correlation of predicted and true classes."),
+    "pearsonr": ("tasks.metrics.glue:Pearsonr", "Pearson's correlation of numbers."),
+    "spearmanr": ("tasks.metrics.glue:Spearmanr", "Spearman's correlation of ranks."),
+    "glue": ("tasks.metrics.glue:Glue", "The official metrics of a GLUE task, named by --config-name."),
     "mase": ("tasks.metrics.forecast:Mase", "Absolute error over that of the seasonal naive on the training values."),
     "smape": ("tasks.metrics.forecast:Smape", "Symmetric absolute percentage error, 0 to 2."),
     "mape": ("tasks.metrics.forecast:Mape", "Absolute percentage error, in parts of 1."),
@@ -26,6 +32,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "coverage": ("tasks.metrics.forecast:Coverage", "Share of values within an interval, and its width."),
     "vqa_accuracy": ("tasks.metrics.vqa_accuracy:VqaAccuracy", "The official VQA accuracy against ten human answers."),
 }
+# Those of the table that have variants, by `config_name`.
+VARIANTS = ("glue",)
 ENTRY_POINTS = "modeltool.metrics"
 
 # What the `evaluate` library offers under the Hub's organisation `evaluate-metric`: told apart from a slip of the pen
@@ -57,10 +65,12 @@ def load(name: str, config_name: str | None = None) -> Any:
         config_name: the variant, where a metric has several (the task of `glue`).
 
     Raises:
-        ConfigError: there is no such metric; names the nearest.
+        ConfigError: there is no such metric (names the nearest), or it has no variants.
         ToolError: the metric exists, but needs the network or a package that isn't installed.
     """
     if name in METRICS:
+        if config_name is not None and name not in VARIANTS:
+            raise ConfigError(f"the metric {name} has no variants, got {config_name!r}")
         target = METRICS[name][0]
     elif name in (installed := _installed()):
         target = installed[name]

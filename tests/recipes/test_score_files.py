@@ -330,5 +330,26 @@ def test_a_metric_gets_the_kind_of_values_it_takes(tmp_path: Path, monkeypatch: 
 
 def test_a_metric_that_has_to_be_fetched_offline(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="can't be reached") as caught:
-        score_files("f1", tmp_path / "p.txt", tmp_path / "r.txt")
+        score_files("rouge", tmp_path / "p.txt", tmp_path / "r.txt")
     assert caught.value.exit_code == 1
+
+
+def test_the_metrics_of_glue_from_files(tmp_path: Path) -> None:
+    predictions, references = tmp_path / "p.csv", tmp_path / "r.npy"
+    predictions.write_text("id,prediction\n" + "".join(f"{row},{row % 2}\n" for row in range(20)))
+    np.save(references, np.array([row % 2 if row < 15 else 1 for row in range(20)]))
+    found = score_files("glue", predictions, references, {"config_name": "mrpc"})
+    assert (found["accuracy"], found["n"], found["confidence"]) == (0.9, 20, 0.95)
+    assert found["f1"] == pytest.approx(2 * 10 / 22)
+    for name in ("accuracy", "f1"):
+        low, high = found["intervals"][name]
+        assert low < found[name] < high
+    narrow = score_files("f1", predictions, references, {"confidence": 0.5})["intervals"]["f1"]
+    assert found["intervals"]["f1"][0] < narrow[0] < narrow[1] < found["intervals"]["f1"][1]
+    constant = tmp_path / "c.txt"
+    constant.write_text("2\n" * 20)
+    assert score_files("pearsonr", constant, references)["pearsonr"] is None
+    assert score_files("pearsonr", constant, references)["intervals"] == {}
+    predictions.write_text("prediction\n" + "yes\n" * 20)
+    with pytest.raises(DataError, match=r"p.csv, row 1: f1 needs finite numbers, found 'yes'"):
+        score_files("f1", predictions, references)

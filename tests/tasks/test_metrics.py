@@ -16,7 +16,10 @@ from tasks import metrics
 from tasks.errors import ConfigError, DataError, ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ["accuracy", "coverage", "crps", "mape", "mase", "msis", "nd", "rmse", "smape", "vqa_accuracy", "wql"]
+OURS = [
+    "accuracy", "coverage", "crps", "f1", "glue", "macro_f1", "mape", "mase", "matthews_correlation", "msis", "nd",
+    "pearsonr", "rmse", "smape", "spearmanr", "vqa_accuracy", "wql",
+]  # fmt: skip
 TWO = (["Red", "two"], [["red"] * 3 + ["blue"] * 7, ["Two."] + ["3"] * 9])  # 0.9 and 0.3
 
 
@@ -143,21 +146,21 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 
 def test_a_metric_of_the_library_without_a_network_is_not_a_slip_of_the_user() -> None:
     with pytest.raises(
-        ToolError, match=r"f1 has to be fetched .* there are accuracy, coverage, .*, vqa_accuracy"
+        ToolError, match=r"rouge has to be fetched .* there are accuracy, coverage, .*, vqa_accuracy"
     ) as caught:
-        metrics.load("f1")
+        metrics.load("rouge")
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)
 
 
 def test_no_script_from_the_disk_or_from_a_repository_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("f1", "evaluate-metric/f1"):
+    for name in ("rouge", "evaluate-metric/rouge"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "f1" / "f1.py").write_text("raise SystemExit('the script ran')\n")
+    (tmp_path / "rouge" / "rouge.py").write_text("raise SystemExit('the script ran')\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ToolError):
-        metrics.load("f1")
-    for name in ("./f1", str(tmp_path / "f1"), "somebody/metric", "f1.py", ""):
+        metrics.load("rouge")
+    for name in ("./rouge", str(tmp_path / "rouge"), "somebody/metric", "rouge.py", ""):
         with pytest.raises(ConfigError, match="plain name"):
             metrics.load(name)
 
@@ -176,7 +179,7 @@ def test_the_library_is_left_as_it_was() -> None:
 
     before = (evaluate.logging.get_verbosity(), evaluate.config.HF_EVALUATE_OFFLINE)
     with pytest.raises(ToolError):
-        metrics.load("f1")
+        metrics.load("rouge")
     assert (evaluate.logging.get_verbosity(), evaluate.config.HF_EVALUATE_OFFLINE) == before
     assert evaluate.logging.is_progress_bar_enabled()
 

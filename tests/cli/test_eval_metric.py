@@ -1,0 +1,38 @@
+"""`tool eval --metric M --predictions P --references R` for classes and numbers: what is printed, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def test_the_task_of_glue_is_a_variant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cli.console import State
+    from cli.main import main
+
+    monkeypatch.setattr(State, "json", False)
+    predictions, references = tmp_path / "p.csv", tmp_path / "r.jsonl"
+    predictions.write_text("prediction\n1\n0\n1\n1\n")
+    references.write_text("".join(f'{{"label": {label}}}\n' for label in (1, 0, 0, 1)))
+    files = ["--predictions", str(predictions), "--references", str(references)]
+
+    def run(*args: str) -> tuple[int, str, str]:
+        try:
+            code = main(["eval", "--metric", *args, *files])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return (code, *capsys.readouterr())
+
+    code, out, _ = run("glue", "--config-name", "mrpc")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["value", "low", "high"]
+    assert [(line[0], line[1]) for line in lines[1:]] == [("accuracy", "0.75"), ("f1", "0.8"), ("n", "4")]
+    assert [len(line) for line in lines] == [3, 4, 4, 2]
+    code, _, told = run("glue")
+    assert (code, "glue needs the name of a task (--config-name): cola" in told) == (2, True)
+    code, _, told = run("nd", "--config-name", "mrpc")
+    assert (code, "nd has no option config_name" in told) == (2, True)
