@@ -13,6 +13,7 @@ from tasks.errors import ConfigError
 #   Train (config dataclass), train(config), Eval, evaluate(config), Predict, predict(config), Inspect, inspect(config).
 RECIPES: dict[str, tuple[str, str]] = {
     "vqa": ("recipes.vqa", "Visual question answering: fine-tune ViLT, or ask a generative model."),
+    "glue": ("recipes.glue", "Text classification and regression: GLUE's tasks and your own files."),
     "forecast": (
         "recipes.forecast",
         "Time series: Transformer, Informer, Autoformer, DLinear and PatchTST, back-tested.",

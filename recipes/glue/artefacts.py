@@ -1,0 +1,193 @@
+"""What a run leaves behind: the model folder with its card, predictions, figures and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes import scores
+from recipes.config import as_dict
+from recipes.glue import report
+from recipes.glue.answers import write_answers
+from recipes.loop import Outcome
+from recipes.progress import duration
+from recipes.report.card import Card, known_environment, write_card
+from recipes.report.content import Headline
+from recipes.report.html import write_report
+from recipes.runs import Run
+from tasks.files import write_folder, write_json
+from tasks.glue import evaluation
+from tasks.glue.data import Splits
+
+if TYPE_CHECKING:
+    from recipes.glue.config import Train
+    from recipes.glue.train import Parts
+
+TRAINING = (
+    "model",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "weight_decay",
+    "lr_scheduler",
+    "warmup_ratio",
+    "warmup_steps",
+    "adam_beta1",
+    "adam_beta2",
+    "max_grad_norm",
+    "mixed_precision",
+    "max_length",
+    "dropout",
+    "seed",
+)
+
+USAGE = """from transformers import pipeline
+
+classify = pipeline("text-classification", model=".")  # this folder, or the Hub id
+print(classify({example}))
+"""
+
+
+def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
+    """Writes everything and returns the run's summary, as `--json` prints it."""
+    splits, logits = parts.splits, outcome.metrics["logits"]
+    figures = {key: value for key, value in outcome.metrics.items() if key != "logits"}
+    figures |= {
+        "task": splits.task,
+        "metrics": list(splits.metrics),
+        "labels": splits.labels,
+        "baselines": parts.baselines,
+        "best_step": outcome.best_step,
+    }
+    write_json(run.path / "evaluation.json", figures)
+    for name, texts in splits.evaluation.items():
+        suffix = "" if len(splits.evaluation) == 1 else f"-{name}"
+        write_answers(run.path / f"predictions{suffix}.jsonl", texts, logits[name], splits.labels)
+    scores.write(run.path, per_text(config, splits, logits))
+    headline = headline_of(splits, figures, parts.baselines)
+    card = make_card(config, parts, run, headline, figures)
+
+    def fill(folder: Path) -> None:
+        parts.model.save_pretrained(folder)
+        parts.tokenizer.save_pretrained(folder)
+        write_card(folder, card)
+
+    write_folder(run.model, fill)
+    lengths = {name: batches.lengths for name, batches in parts.evaluation.items()}
+    write_report(
+        run.path,
+        state="finished",
+        title=f"GLUE · {config.model} on {splits.name}",
+        headline=headline,
+        sections=report.sections(splits, lengths, logits),
+    )
+    return {
+        "run": str(run.path),
+        "model": str(run.model),
+        "report": str(run.path / "report.html"),
+        "metrics": {key: value for key, value in figures.items() if key not in ("splits", "labels")},
+    }
+
+
+def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float]) -> Headline:
+    """The task's first metric."""
+    first = splits.metrics[0]
+    low, high = (figures[f"{first}_{side}"] for side in ("low", "high"))
+    return Headline(
+        first,
+        figures[first],
+        low if np.isfinite(low) else None,
+        high if np.isfinite(high) else None,
+        figures["n"],
+        beside,
+        unit=evaluation.unit(first),
+    )
+
+
+def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> scores.Scores:
+    """Whether each text was answered rightly, or how far off a score is, for comparing runs."""
+    name, texts = next(iter(splits.evaluation.items()))
+    assert texts.label is not None
+    given = evaluation.answers_of(logits[name], splits.labels)
+    off = np.abs(given - texts.label)
+    each = off if splits.labels is None else (off == 0).astype(float)
+    second = texts.second or [""] * len(texts)
+    names = [float(at) if splits.labels is None else splits.labels[int(at)] for at in texts.label]
+    return scores.Scores(
+        metric="absolute error" if splits.labels is None else "accuracy",
+        greater_is_better=splits.labels is not None,
+        data={"name": config.data, "revision": config.data_revision, "split": name, "texts": len(texts)},
+        ids=list(range(len(texts))),
+        scores=[float(value) for value in each],
+        groups=list(range(len(texts))),
+        contents=[scores.digest(*parts) for parts in zip(texts.first, second, names, strict=True)],
+        unit="" if splits.labels is None else "percent",
+    )
+
+
+def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures: dict[str, Any]) -> Card:
+    """The model card's content."""
+    given, splits = as_dict(config), parts.splits
+    what = "scores texts with a number" if splits.labels is None else f"sorts texts into {len(splits.labels)} classes"
+    pair = "" if parts.train_texts.second is None else " It reads pairs of texts."
+    example = '"a gripping film"'
+    if parts.train_texts.second is not None:
+        example = '{"text": "A man plays.", "text_pair": "Somebody plays."}'
+    if splits.labels is None:
+        example += ', function_to_apply="none"'
+    return Card(
+        name=f"{config.model.rstrip('/').rsplit('/', 1)[-1]} for {splits.name}",
+        summary=f"A model that {what}.{pair} Trained on {splits.description}.",
+        pipeline_tag="text-classification",
+        headline=headline,
+        metric=splits.metrics[0],
+        usage=USAGE.replace("{example}", example),
+        base_model=config.model,
+        dataset_id=config.data,
+        dataset_name=splits.name,
+        dataset_config=splits.task,
+        dataset_split=next(iter(splits.evaluation)),
+        dataset_revision=config.data_revision,
+        further={name: figures[name] for name in splits.metrics[1:]},
+        data={
+            "data": config.data,
+            "training texts": len(parts.train_texts),
+            "evaluation texts": {name: len(texts) for name, texts in splits.evaluation.items()},
+            "held out": splits.held_out,
+            "labels": splits.labels,
+        },
+        training={key: given[key] for key in TRAINING if given[key] is not None},
+        limits=[
+            f"Texts longer than {config.max_length} tokens are cut.",
+            "Measured on the evaluation split named above, and on nothing else: other kinds of text were not tried.",
+        ],
+        environment=known_environment(run.environment()),
+    )
+
+
+def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
+    """The result on stdout: score, time against the estimate, three answers, and where things are."""
+    splits, estimated = parts.splits, summary["estimated_seconds"]
+    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
+    lines = [f"done      {evaluation.describe(splits, outcome.metrics, parts.baselines)} · {took}"]
+    lines += [f"          {note}" for note in outcome.notes]
+    name, texts = next(iter(splits.evaluation.items()))
+    assert texts.label is not None
+    given = evaluation.answers_of(outcome.metrics["logits"][name], splits.labels)
+    for number in np.linspace(0, len(texts) - 1, min(3, len(texts))).round().astype(int):
+        answer, expected = (_named(splits.labels, value) for value in (given[number], texts.label[number]))
+        text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
+        lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")
+    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
+    if "url" in summary:
+        lines.append(f"uploaded  {summary['url']}")
+    lines.append("next      tool quantize --approach dynamic")
+    return "\n".join(lines)
+
+
+def _named(labels: list[str] | None, value: float) -> str:
+    return f"{value:.2f}" if labels is None else labels[int(value)]

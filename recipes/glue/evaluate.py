@@ -1,0 +1,81 @@
+"""`tool eval glue`: a text classifier, PyTorch or ONNX, on labelled data."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipes.choose import choose_model
+from recipes.device import silence
+from recipes.glue.answers import check_output, write_answers
+from recipes.glue.config import Eval
+from recipes.glue.data import run_data
+from recipes.glue.inference import Classifier, open_classifier, predict_logits, trained_length
+from recipes.progress import Progress, print_line
+from recipes.tables import table
+from recipes.work import Evaluator
+from tasks.glue import evaluation
+from tasks.glue.data import Splits
+from tasks.glue.texts import Texts
+
+
+def evaluate(config: Eval) -> dict[str, Any]:
+    """Scores a model; returns the figures and the text to print."""
+    silence()
+    check_output(config.output)
+    model, run = choose_model(config.model, config.output_dir, ("glue",))
+    classifier = open_classifier(config, model)
+    splits = run_data(config, run, ("evaluation",), classifier.labels, regression=classifier.labels is None)
+    length = trained_length(run, config.max_length, classifier.longest)
+    print_line(f"glue · {model} ({classifier.kind}) · {splits.description}")
+    for line in splits.skipped:
+        print_line(f"skipped   {line}")
+    logits, loss, speed = {}, {}, {}
+    for name, texts in splits.evaluation.items():
+        logits[name], loss[name], speed[name] = ask(classifier, texts, length, config)
+        if config.output:
+            path = Path(config.output)
+            target = path if len(splits.evaluation) == 1 else path.with_stem(f"{path.stem}-{name}")
+            write_answers(target, texts, logits[name], classifier.labels)
+    figures = evaluation.summarise(splits, logits, loss)
+    beside = evaluation.baselines(splits)
+    found = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
+    found["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
+    return {**found, "text": _text(splits, figures, beside, speed)}
+
+
+def ask(
+    classifier: Classifier, texts: Texts, length: int, config: Any, precision: str = "no"
+) -> tuple[np.ndarray, float, float]:
+    """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
+    batches = classifier.batches(texts, min(length, classifier.longest))
+    dtype = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[getattr(config, "mixed_precision", precision)]
+    with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
+        evaluator = Evaluator(
+            0,
+            1,
+            classifier.device,
+            config.batch_size,
+            lambda: None,
+            lambda items: items,
+            lambda: torch.autocast(classifier.device.type, dtype) if dtype else contextlib.nullcontext(),
+            progress.advance,
+        )
+        began = time.perf_counter()
+        logits, loss = predict_logits(classifier.logits, batches, evaluator)
+        return logits, loss, len(texts) / max(1e-9, time.perf_counter() - began)
+
+
+def _text(splits: Splits, figures: dict[str, Any], beside: dict[str, float], speed: dict[str, float]) -> str:
+    rows = []
+    for name, found in figures["splits"].items():
+        for metric in splits.metrics:
+            cells = [evaluation.text_of(metric, found[key]) for key in (metric, f"{metric}_low", f"{metric}_high")]
+            rows.append([name, evaluation.title(metric), *cells, found["n"], f"{speed[name]:,.0f}"])
+    columns = ["split", "metric", "value", "low", "high", "n", "texts/s"]
+    return f"{evaluation.describe(splits, figures, beside)}\n\n{table(columns, rows)}"

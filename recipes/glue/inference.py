@@ -1,0 +1,135 @@
+"""Logits of a text classifier over batches, PyTorch or ONNX, for training's evaluation, `tool eval` and `tool predict` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from recipes import runs
+from recipes.device import pick_device
+from recipes.glue.config import MAX_LENGTH, UseOptions
+from recipes.memory import to_device
+from recipes.work import Batch, Evaluator
+from tasks.errors import ConfigError
+from tasks.glue import pretrained
+from tasks.glue.batches import TextBatches
+from tasks.glue.texts import Texts
+from tasks.weights import model_folder
+
+
+@dataclass
+class Classifier:
+    """A text classifier that can be asked.
+
+    Attributes:
+        logits: a batch as `TextBatches.collate` gives it, on `device` -> float32 [b, labels].
+        labels: names of the classes in order of their numbers; None: a regression.
+        longest: tokens that it reads at most.
+        kind: `torch` or `onnx`.
+    """
+
+    name: str
+    logits: Callable[[Batch], torch.Tensor]
+    tokenizer: Any
+    labels: list[str] | None
+    longest: int
+    device: torch.device
+    kind: str
+
+    def batches(self, texts: Texts, max_length: int | None) -> TextBatches:
+        """The texts as batches for this model.
+
+        Raises:
+            ConfigError: --max-length beyond what the model can read.
+        """
+        if max_length is not None and max_length > self.longest:
+            raise ConfigError(
+                f"--max-length: {max_length} is more than the {self.longest} tokens that {self.name} reads"
+            )
+        return TextBatches(texts, self.tokenizer, max_length=max_length or self.longest)
+
+
+def open_classifier(config: UseOptions, model: str) -> Classifier:
+    """The model at a run folder, a model folder of PyTorch or ONNX, or on the Hub.
+
+    Raises:
+        ConfigError: it has no classification head.
+        DataError: it is damaged.
+    """
+    folder = Path(model_folder(model))
+    if folder.is_dir() and any(folder.glob("*.onnx")) and not any(folder.glob("*.safetensors")):
+        return _open_onnx(config, model, folder)
+    device = pick_device(config.cpu, config.threads)
+    network = pretrained.load(model, config.revision, config.token).to(device).eval()
+    tokenizer = pretrained.load_tokenizer(model, config.revision, config.token)
+    longest = pretrained.longest(network.config, tokenizer)
+    return Classifier(
+        model, lambda batch: forward(network, batch), tokenizer, labels_of(network.config), longest, device, "torch"
+    )
+
+
+def _open_onnx(config: UseOptions, model: str, folder: Path) -> Classifier:
+    from tasks.onnx.session import open_model
+
+    session, tokenizer, settings = open_model(folder, threads=config.threads)
+
+    def logits(batch: Batch) -> torch.Tensor:
+        mask = batch["attention_mask"]
+        feeds = {name: value.numpy() for name, value in batch.items() if name not in ("labels", "attention_mask")}
+        feeds["attention_mask"] = np.ones_like(feeds["input_ids"]) if mask is None else mask.numpy()
+        return torch.from_numpy(session.run(feeds))
+
+    longest = pretrained.longest(settings, tokenizer)
+    return Classifier(model, logits, tokenizer, labels_of(settings), longest, torch.device("cpu"), "onnx")
+
+
+def labels_of(config: Any) -> list[str] | None:
+    """The classes of a model's config in order; None: a regression."""
+    if config.num_labels == 1 or config.problem_type == "regression":
+        return None
+    return [str(config.id2label[number]) for number in range(config.num_labels)]
+
+
+def trained_length(run: runs.Run | None, asked: int | None, longest: int) -> int:
+    """The length that texts are cut to: as asked, as the run was trained, else what is usual."""
+    was = run.config().get("max_length") if run is not None else None
+    return asked or min(int(was or MAX_LENGTH), longest)
+
+
+def forward(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits float32 [b, labels] of a batch as `TextBatches` collates it, on the model's device."""
+    logits: torch.Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    return logits.float()
+
+
+def losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of classes, squared error of scores: float32 [b]."""
+    if labels.is_floating_point():
+        return F.mse_loss(logits[:, 0], labels, reduction="none")
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def predict_logits(
+    logits: Callable[[Batch], torch.Tensor], batches: TextBatches, evaluator: Evaluator
+) -> tuple[np.ndarray, float]:
+    """Logits float32 [n, labels] of all texts in their order, and the mean loss (NaN without labels); all processes have all."""
+    mine: list[Any] = []
+    for numbers in evaluator.mine(batches.in_order(evaluator.batch_size)):
+        batch = to_device(batches.collate(numbers), evaluator.device)
+        with evaluator.autocast():
+            found = logits(batch)
+        loss = losses(found, batch["labels"]) if "labels" in batch else torch.full((len(numbers),), float("nan"))
+        mine.append((numbers, found.float().cpu().numpy(), loss.cpu().numpy()))
+        evaluator.progress(len(numbers))
+    every = evaluator.gather(mine)
+    width = every[0][1].shape[1] if every else 1
+    result, loss_of = np.zeros((len(batches), width), dtype=np.float32), np.zeros(len(batches))
+    for numbers, part, loss in every:
+        result[numbers], loss_of[numbers] = part, loss
+    return result, float(loss_of.mean()) if len(loss_of) else float("nan")

@@ -1,0 +1,92 @@
+"""`tool predict glue`: texts or files in, labels out in the form of transformers' pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recipes.choose import choose_model
+from recipes.device import silence
+from recipes.glue.answers import as_pipeline, check_output, write_answers
+from recipes.glue.config import Predict, require_inputs
+from recipes.glue.evaluate import ask
+from recipes.glue.inference import open_classifier, trained_length
+from recipes.progress import print_line
+from tasks.errors import ConfigError, DataError
+from tasks.glue.data import load_splits
+from tasks.glue.texts import Texts
+
+FILES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".txt"}
+
+
+def predict(config: Predict) -> dict[str, Any]:
+    """Answers; returns each text with its labels and scores."""
+    silence()
+    require_inputs(config)
+    check_output(config.output)
+    texts = read_inputs(config)
+    model, run = choose_model(config.model, config.output_dir, ("glue",))
+    classifier = open_classifier(config, model)
+    logits, _, _ = ask(classifier, texts, trained_length(run, config.max_length, classifier.longest), config)
+    if config.output:
+        write_answers(Path(config.output), texts, logits, classifier.labels, config.top_k)
+        return {"predictions": [], "text": f"{len(texts):,} answers written to {config.output}"}
+    answers = as_pipeline(logits, classifier.labels, config.top_k)
+    return {
+        "predictions": answers,
+        "text": "\n".join(_line(texts, number, answers[number]) for number in range(len(texts))),
+    }
+
+
+def read_inputs(config: Predict) -> Texts:
+    """The texts given, or those of the files, all in one.
+
+    Raises:
+        ConfigError: files and texts mixed, or pairs of which one half is missing.
+        DataError: a file that can't be read; an empty text.
+    """
+    files = [Path(text).suffix.lower() in FILES and (Path(text).is_file() or "/" in text) for text in config.inputs]
+    if any(files):
+        if not all(files) or config.pairs:
+            raise ConfigError(
+                "give texts or files, not both; the second text of a pair in a file is a column: --text-pair-column"
+            )
+        return _together([_read_file(config, file) for file in config.inputs])
+    empty = [number for number, text in enumerate(config.inputs, start=1) if not text.strip()]
+    if empty:
+        raise DataError(f"text {empty[0]} is empty; leave it out")
+    if config.pairs:
+        return Texts(config.inputs[::2], config.inputs[1::2], None)
+    return Texts(list(config.inputs), None, None)
+
+
+def _read_file(config: Predict, file: str) -> Texts:
+    splits = load_splits(
+        file,
+        task=config.task,
+        text_column=config.text_column,
+        text_pair_column=config.text_pair_column,
+        skip_bad=config.skip_bad,
+        need=("prediction",),
+    )
+    for line in splits.skipped:
+        print_line(f"skipped   {line}")
+    texts = next(iter(splits.evaluation.values()))
+    return Texts(texts.first, texts.second, None, texts.index)
+
+
+def _together(parts: list[Texts]) -> Texts:
+    if len({part.second is None for part in parts}) > 1:
+        raise ConfigError("some of the files hold single texts and some pairs; ask for them apart")
+    first = [text for part in parts for text in part.first]
+    second = None if parts[0].second is None else [text for part in parts for text in part.second or []]
+    index = None
+    if len(parts) == 1:
+        index = parts[0].index
+    return Texts(first, second, None, index)
+
+
+def _line(texts: Texts, number: int, answers: list[dict[str, Any]]) -> str:
+    text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
+    best = " · ".join(f"{answer['label']} {answer['score']:.3f}" for answer in answers)
+    return f"{text[:200]}{' ...' if len(text) > 200 else ''}  {best}"

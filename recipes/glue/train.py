@@ -1,0 +1,188 @@
+"""`tool train glue`: texts, labels, model, the loop, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipes import training
+from recipes.glue import artefacts
+from recipes.glue.config import Train, with_defaults
+from recipes.glue.inference import forward, losses, predict_logits
+from recipes.loop import Outcome
+from recipes.optimizers import decay_groups
+from recipes.progress import print_line
+from recipes.session import Session, close
+from recipes.work import Batch, Evaluator, Work
+from tasks.errors import ConfigError
+from tasks.glue import evaluation, pretrained, tiny
+from tasks.glue.batches import TextBatches
+from tasks.glue.data import Splits, load_splits
+from tasks.glue.texts import Texts
+
+RECIPE = "glue"
+
+
+@dataclass
+class Parts:
+    """Everything that a run of this recipe is made of."""
+
+    splits: Splits
+    model: Any
+    tokenizer: Any
+    train: TextBatches
+    evaluation: dict[str, TextBatches]
+    baselines: dict[str, float]
+    head: str
+    cut: int
+
+    @property
+    def train_texts(self) -> Texts:
+        assert self.splits.train is not None
+        return self.splits.train
+
+
+def train(config: Train) -> dict[str, Any]:
+    """Trains, evaluates and writes the run; returns what the command prints.
+
+    Raises:
+        ToolError: see the exit codes of `tool --help`.
+    """
+    stages = training.Stages(
+        RECIPE,
+        prepare,
+        say_header,
+        lambda config, parts, session: make_work(config, parts),
+        finish,
+        lambda parts: re.sub(r"[^a-z0-9]+", "-", parts.splits.name.lower()).strip("-")[:24],
+    )
+    return training.train(stages, with_defaults(config))
+
+
+def prepare(config: Train) -> Parts:
+    """Reads and checks the data, builds tokenizer and model, cuts texts into tokens."""
+    splits = load_splits(config.source(), **config.load_arguments())
+    assert splits.train is not None
+    if config.metric_for_best not in (None, "loss", *splits.metrics):
+        raise ConfigError(f"--metric-for-best: these data are measured by {', '.join((*splits.metrics, 'loss'))}")
+    model, tokenizer, head = build(config, splits)
+    longest = pretrained.longest(model.config, tokenizer)
+    if config.max_length > longest:
+        raise ConfigError(
+            f"--max-length: {config.max_length} is more than the {longest} tokens that {config.model} reads"
+        )
+    train = TextBatches(splits.train, tokenizer, max_length=config.max_length)
+    held = {
+        name: TextBatches(texts, tokenizer, max_length=config.max_length) for name, texts in splits.evaluation.items()
+    }
+    cut = int((train.lengths == config.max_length).sum())
+    return Parts(splits, model, tokenizer, train, held, evaluation.baselines(splits), head, cut)
+
+
+def build(config: Train, splits: Splits) -> tuple[Any, Any, str]:
+    """The model with a head for the labels, its tokenizer, and what became of the head."""
+    assert splits.train is not None
+    if config.model == "tiny":
+        tokenizer = tiny.build_tokenizer(splits.train)
+        return tiny.build_model(tokenizer, splits.labels, config.seed, config.dropout or 0.0), tokenizer, ""
+    model, head = pretrained.load_for_training(config.model, splits.labels, config.seed, config.revision, config.token)
+    tokenizer = pretrained.load_tokenizer(config.model, config.revision, config.token)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if config.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = config.dropout
+    return model, tokenizer, head
+
+
+def make_work(config: Train, parts: Parts) -> Work:
+    """What the loop needs to know of this task."""
+    assert config.learning_rate is not None
+    metric, rate = config.metric_for_best or parts.splits.metrics[0], config.learning_rate
+
+    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return losses(forward(model, batch), batch["labels"])
+
+    def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+        logits, mean = {}, {}
+        for name, batches in parts.evaluation.items():
+            logits[name], mean[name] = predict_logits(lambda batch: forward(model, batch), batches, evaluator)
+        return {**evaluation.summarise(parts.splits, logits, mean), "logits": logits}
+
+    if config.gradient_checkpointing:
+        parts.model.gradient_checkpointing_enable()
+    return Work(
+        model=parts.model,
+        plan=lambda size, epoch: parts.train.plan(size, config.seed, epoch),
+        collate=parts.train.collate,
+        loss=loss,
+        evaluate=evaluate,
+        metric=metric,
+        greater_is_better=metric != "loss",
+        parameter_groups=lambda model: decay_groups(
+            model, learning_rate=rate, weight_decay=config.weight_decay, head=("classifier", "score"), head_factor=1.0
+        ),
+        heaviest=parts.train.heaviest,
+        examples=len(parts.train),
+        data=digest(parts.splits),
+        unit="texts" if parts.train_texts.second is None else "pairs",
+        eval_examples=sum(len(batches) for batches in parts.evaluation.values()),
+        describe=lambda metrics: evaluation.describe(parts.splits, metrics, parts.baselines),
+    )
+
+
+def digest(splits: Splits) -> str:
+    """Of the texts and labels of all splits, in order."""
+    found = hashlib.sha256(repr(splits.labels).encode())
+    for texts in (splits.train, *splits.evaluation.values()):
+        assert texts is not None
+        for part in (texts.first, texts.second or []):
+            found.update(f"{len(part)}\n".encode())
+            for text in part:
+                found.update(f"{text}\0".encode("utf-8", "surrogatepass"))
+        assert texts.label is not None
+        found.update(np.ascontiguousarray(texts.label).tobytes())
+    return found.hexdigest()
+
+
+def say_header(config: Train, parts: Parts, session: Session) -> None:
+    """The first lines of a run: what is trained on what."""
+    if not session.accelerator.is_main_process:
+        return
+    count = sum(parameter.numel() for parameter in parts.model.parameters())
+    size = f"{count / 1e6:.1f} M" if count < 1e9 else f"{count / 1e9:.1f} B"
+    print_line(f"glue · {config.model}, {size} parameters · {parts.splits.description}")
+    labels = parts.splits.labels
+    kind = (
+        "a number"
+        if labels is None
+        else f"{len(labels)} classes: {', '.join(labels[:6])}{' ...' if len(labels) > 6 else ''}"
+    )
+    held = ", held out of the training data" if parts.splits.held_out else ""
+    measured = " and ".join(evaluation.title(name) for name in parts.splits.metrics)
+    print_line(f"labels    {kind} · measured by {measured} on {' and '.join(parts.splits.evaluation)}{held}")
+    if parts.head:
+        print_line(f"model     {parts.head}")
+    if parts.cut:
+        print_line(
+            f"note      {parts.cut:,} of {len(parts.train):,} training texts reach --max-length {config.max_length} and may be cut"
+        )
+    for line in parts.splits.skipped:
+        print_line(f"skipped   {line}")
+
+
+def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
+    """Writes model, predictions, card and report; uploads where asked; closes the run."""
+    first = parts.splits.metrics[0]
+    score = f"{evaluation.title(first)} {evaluation.text_of(first, outcome.metrics[first])}"
+    write = functools.partial(artefacts.write, config, parts, session.run, outcome)
+    summary = close(config, session, outcome, write, score)
+    if summary:
+        summary["text"] = artefacts.closing_text(parts, session.run, outcome, summary)
+    return summary

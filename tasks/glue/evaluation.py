@@ -1,0 +1,102 @@
+"""From logits to the figures of a task: each evaluation split by its official metrics, beside the baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import DataError
+from tasks.glue import score
+from tasks.glue.data import Splits
+from tasks.glue.texts import Texts
+
+
+def answers_of(logits: np.ndarray, labels: list[str] | None) -> np.ndarray:
+    """Class numbers int64 [n], or scores float64 [n] of a regression, from logits [n, labels]."""
+    return logits[:, 0].astype(np.float64) if labels is None else logits.argmax(1)
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the classes, float64 [n, labels]."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))
+
+
+def summarise(splits: Splits, logits: dict[str, np.ndarray], loss: dict[str, float]) -> dict[str, Any]:
+    """The figures of every evaluation split; those of the first stand on top, the others carry their split's name before them.
+
+    Returns:
+        "n", "loss", each metric with "_low" and "_high", and "splits": the same of each by name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, texts in splits.evaluation.items():
+        found[name] = {**figures(splits, texts, logits[name]), "loss": loss[name]}
+    first, *others = found
+    top = dict(found[first])
+    for name in others:
+        top |= {f"{name}_{key}": value for key, value in found[name].items()}
+    return {**top, "splits": found}
+
+
+def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:
+    """The metrics of one split with their intervals, flat.
+
+    Raises:
+        DataError: logits that aren't numbers.
+    """
+    assert texts.label is not None
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(1))[0])
+        raise DataError(
+            f"the model's answer to text {row + 1} is not a number; its weights are damaged, or training diverged"
+        )
+    scored = score.score(splits.metrics, answers_of(logits, splits.labels), texts.label)
+    flat: dict[str, Any] = {"n": int(scored["n"])}
+    for name in splits.metrics:
+        low, high = scored["intervals"][name]
+        flat |= {name: float(scored[name]), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return flat
+
+
+def baselines(splits: Splits) -> dict[str, float]:
+    """What the headline metric is of the constant answer that the training labels suggest; {} where it is undefined."""
+    texts = next(iter(splits.evaluation.values()))
+    if splits.train is None or splits.train.label is None or texts.label is None:
+        return {}
+    found = score.baseline(splits.metrics, splits.train.label, texts.label)[splits.metrics[0]]
+    name = "mean score" if splits.labels is None else "majority"
+    return {name: float(found)} if np.isfinite(found) else {}
+
+
+PLAIN = {"matthews_correlation", "pearson", "spearman"}
+
+
+def unit(metric: str) -> str:
+    """How a report shows the metric: fractions as per cent, correlations as they are."""
+    return "" if metric in PLAIN else "percent"
+
+
+def text_of(metric: str, value: float) -> str:
+    """The figure to read, in its unit."""
+    return f"{value:.3f}" if metric in PLAIN else f"{100 * value:.1f}"
+
+
+def describe(splits: Splits, metrics: dict[str, Any], beside: dict[str, float]) -> str:
+    """The headline with its interval, n and baselines, then the other metrics and the other splits."""
+    first = splits.metrics[0]
+    sign = "" if first in PLAIN else " %"
+    parts = [
+        f"{title(first)} {text_of(first, metrics[first])}{sign} (n {metrics['n']:,}, 95 % "
+        f"{text_of(first, metrics[f'{first}_low'])} to {text_of(first, metrics[f'{first}_high'])})"
+    ]
+    parts += [f"{title(name)} {text_of(name, metrics[name])}" for name in splits.metrics[1:]]
+    for split in list(splits.evaluation)[1:]:
+        parts += [f"{split} {text_of(first, metrics[f'{split}_{first}'])}"]
+    parts += [f"{name} {text_of(first, value)}" for name, value in beside.items()]
+    return " · ".join(parts)
+
+
+def title(metric: str) -> str:
+    """The metric's name to read."""
+    return {"f1": "F1", "matthews_correlation": "Matthews correlation"}.get(metric, metric)
