@@ -38,6 +38,10 @@ class Problems:
         if len(self.messages) < MOST_KEPT:
             self.messages.append(f"{where}: {what}")
         self.total += 1
+        self.leave_out(where, kind, rows)
+
+    def leave_out(self, where: str, kind: str, rows: int = 1) -> None:
+        """Counts what is left out in any case, and is no reason to stop."""
         self.kinds[kind] += 1
         self.lost[kind] += rows
         self.first.setdefault(kind, where)

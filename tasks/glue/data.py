@@ -1,0 +1,244 @@
+"""Texts with labels, from whatever form they come in to checked training and evaluation splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import DataError
+from tasks.glue.checks import check_classes, checked
+from tasks.glue.choice import called, choose
+from tasks.glue.holdout import hold_out, subset
+from tasks.glue.labels import Scheme, decide, is_labelled
+from tasks.glue.named import HUB, TASKS, check_task
+from tasks.glue.readers import recognise
+from tasks.glue.readers.columns import listed
+from tasks.glue.readers.source import Options, Raw, Source
+from tasks.glue.texts import Texts
+from tasks.readers.problems import Problems
+
+__all__ = ["Splits", "Texts", "inspect", "load_splits"]
+
+HELD_OUT = "held out"
+
+
+@dataclass
+class Splits:
+    """What a run trains on and what it is measured on.
+
+    Attributes:
+        evaluation: split name -> rows; MNLI has "matched" and "mismatched", others have one, named as the data call it.
+        labels: names of the classes in the order of their numbers; None: a regression.
+        task: the GLUE task, where the data are one.
+        name: for headers and folder names.
+        metrics: names of `tasks.glue.score`, the headline first.
+        description: one line for the run header.
+        held_out: whether the evaluation split was held out of the training split.
+        skipped: one line for each sort of row left out.
+    """
+
+    train: Texts | None
+    evaluation: dict[str, Texts]
+    labels: list[str] | None
+    task: str | None
+    name: str
+    metrics: tuple[str, ...]
+    description: str
+    held_out: bool = False
+    skipped: list[str] = field(default_factory=list)
+
+
+def load_splits(
+    data: str | None,
+    *,
+    task: str | None = None,
+    train_split: str | None = None,
+    eval_split: str | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    labels: list[str] | None = None,
+    regression: bool | None = None,
+    max_samples: int | None = None,
+    max_eval_samples: int | None = None,
+    eval_fraction: float = 0.1,
+    seed: int = 0,
+    skip_bad: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | None = None,
+    need: tuple[str, ...] = ("train", "evaluation"),
+) -> Splits:
+    """Reads, parts and checks the data.
+
+    The evaluation split is the one named, else validation (dev), else test where it has labels, else a hold-out of
+    `eval_fraction` of each class. With `need` = ("evaluation",) data of a single split are taken whole; so a run's own
+    hold-out comes back only with both needed and the run's seed and fraction.
+
+    Args:
+        data: a file or folder here, a GLUE task's name, a Hub id, or "sample"; None: the Hub's GLUE where a task is
+            given, else the sample.
+        labels: classes in the order of their numbers; a trained model's where the data are for one.
+        regression: whether labels are scores; None: the data show.
+        max_samples, max_eval_samples: a random subset, drawn from `seed`.
+        skip_bad: leave out rows that can't be used, and say so in `Splits.skipped`.
+        need: "train", "evaluation" (both with labels), "prediction": the evaluation split (test before validation),
+            labels or not; "calibration": the training split without what is held out of it, labels or not.
+
+    Raises:
+        ConfigError: a task, a split, a column or a number that can't be.
+        DataError: unusable data; up to ten problems with file and row.
+        ToolError: a Hub id without a network.
+    """
+    task = None if task is None else check_task(task)
+    data = data or (HUB if task is not None else "sample")
+    columns = (text_column, text_pair_column, label_column)
+    options = Options(task, *columns, revision, token, cache_dir, seed)
+    source = recognise(data, options)
+    problems = Problems(skip=skip_bad)
+    parts = _Parts(source, need, problems, labels, regression)
+    train, evaluation, held_out = parts.read(train_split, eval_split, eval_fraction, seed)
+    problems.raise_if_any()
+    if train is not None:
+        train = subset(train, max_samples, seed)
+    evaluation = {name: subset(part, max_eval_samples, seed, "--max-eval-samples") for name, part in evaluation.items()}
+    scheme = parts.scheme
+    names = None if scheme is None else scheme.labels
+    if train is not None and "train" in need:
+        check_classes(train, names, source.name)
+    for name, part in evaluation.items():
+        if not len(part):
+            raise DataError(f"{source.name} ({name}): no rows are left")
+    if "calibration" in need:
+        evaluation = {}
+    return Splits(
+        train,
+        evaluation,
+        names,
+        source.task,
+        _plain(source.name),
+        _metrics(source.task, names, scheme is not None),
+        _describe(source, train, evaluation, scheme, held_out),
+        held_out,
+        problems.summary(),
+    )
+
+
+def inspect(data: str | None, **arguments: Any) -> dict[str, Any]:
+    """Describes the data as they are; takes what `load_splits` takes. See `tasks.glue.inspection.inspect`."""
+    from tasks.glue.inspection import inspect as look
+
+    return look(data, **arguments)
+
+
+@dataclass
+class _Parts:
+    """The splits of one source, read and checked."""
+
+    source: Source
+    need: tuple[str, ...]
+    problems: Problems
+    labels: list[str] | None
+    regression: bool | None
+    scheme: Scheme | None = None
+
+    def read(
+        self, train_split: str | None, eval_split: str | None, fraction: float, seed: int
+    ) -> tuple[Texts | None, dict[str, Texts], bool]:
+        """(training split, evaluation splits, whether those were held out of the first)."""
+        train_name, eval_names = choose(self.source, self.need, train_split, eval_split)
+        train = self._raw(train_name) if train_name is not None else None
+        evaluation = {name: self._raw(name) for name in eval_names}
+        if train is not None and eval_split is None and not all(map(is_labelled, evaluation.values())):
+            evaluation = {}  # a test split published without its labels
+        self._decide([raw for raw in (train, *evaluation.values()) if raw is not None])
+        parts = {called(name): self._checked(raw) for name, raw in evaluation.items()}
+        if train is None:
+            return None, parts, False
+        whole = self._checked(train)
+        if parts or not self._holds_out(whole):
+            return whole, parts, False
+        try:
+            rest, held = hold_out(whole, fraction, seed, train.source)
+        except DataError:
+            self.problems.raise_if_any()  # then they are why too little is left
+            raise
+        return rest, {HELD_OUT: held}, True
+
+    def _holds_out(self, train: Texts) -> bool:
+        return "evaluation" in self.need or ("calibration" in self.need and train.label is not None and len(train) > 1)
+
+    def _raw(self, name: str) -> Raw:
+        raw = self.source.splits[name](self.problems)
+        if not is_labelled(raw):
+            raw = replace(raw, label=None)
+        return raw
+
+    def _decide(self, raws: Sequence[Raw]) -> None:
+        """Settles what the labels mean.
+
+        Raises:
+            DataError: labels are needed, and a split has none.
+        """
+        if not {"prediction", "calibration"} & set(self.need):
+            for raw in raws:
+                if raw.label is None and len(raw):
+                    raise _unlabelled(raw)
+        self.scheme = decide(
+            [raw for raw in raws if raw.label is not None], self.labels, self.regression, self.source.task
+        )
+
+    def _checked(self, raw: Raw) -> Texts:
+        return checked(raw, self.scheme, self.problems, empty_allowed=self.source.task is not None)
+
+
+def _unlabelled(raw: Raw) -> DataError:
+    if raw.label_column is None:
+        return DataError(f"{raw.source}: no label column; found columns {listed(raw.columns)}; give --label-column")
+    return DataError(
+        f"{raw.source}: the labels are held back (column {raw.label_column} is empty or -1); give a split with labels"
+    )
+
+
+def _metrics(task: str | None, labels: list[str] | None, known: bool) -> tuple[str, ...]:
+    """The task's official ones; else those that suit the labels."""
+    if task is not None:
+        return TASKS[task].metrics
+    if not known:
+        return ()
+    if labels is None:
+        return ("pearson", "spearman")
+    return ("accuracy", "f1")
+
+
+def _plain(name: str) -> str:
+    """A name that is fit for a folder."""
+    return re.sub(r"[^\w.\-]+", "-", name).strip("-.") or "data"
+
+
+def _describe(
+    source: Source, train: Texts | None, evaluation: dict[str, Texts], scheme: Scheme | None, held_out: bool
+) -> str:
+    """One line: 'sst2: 67,349 + 872 sentences, 2 classes'."""
+    parts = [part for part in (train, *evaluation.values()) if part is not None]
+    sizes = " + ".join(f"{len(part):,}" for part in parts)
+    pairs = bool(parts) and parts[0].second is not None
+    noun = "pairs" if pairs else "sentences" if source.task is not None else "texts"
+    note = ", the second held out" if held_out and len(parts) > 1 else ""
+    return f"{source.name}: {sizes} {noun}{_kind(scheme, parts)}{note}"
+
+
+def _kind(scheme: Scheme | None, parts: list[Texts]) -> str:
+    if scheme is None:
+        return ""
+    if scheme.labels is not None:
+        return f", {len(scheme.labels)} classes"
+    scores = [part.label for part in parts if part.label is not None and len(part)]
+    if not scores:
+        return ", a score each"
+    low, high = (float(pick([pick(part) for part in scores])) for pick in (np.min, np.max))
+    return f", scores {low:g} to {high:g}"

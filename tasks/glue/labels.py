@@ -1,0 +1,210 @@
+"""What the labels of data mean: classes and their numbers, or scores of a regression."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import ConfigError, DataError
+from tasks.glue.named import TASKS
+from tasks.glue.readers.source import Raw
+from tasks.readers.problems import Problems
+
+# Whole numbers that don't count from 0 or 1 are classes up to so many different ones; beyond, scores.
+MOST_NUMBERS = 20
+# More different labels than this, on average given to fewer than two rows each, are not classes.
+MANY = 100
+SHOWN = 12
+
+
+@dataclass
+class Scheme:
+    """How a label's cell becomes a number.
+
+    Attributes:
+        labels: names of the classes in the order of their numbers; None: a regression.
+        known: every spelling of a class -> its number.
+    """
+
+    labels: list[str] | None
+    known: dict[str, int] = field(default_factory=dict)
+
+
+def decide(
+    raws: Sequence[Raw], labels: Sequence[str] | None, regression: bool | None, task: str | None
+) -> Scheme | None:
+    """The meaning of labels: as the user or the model has them, else as the task has, else as the data show.
+
+    Args:
+        raws: splits with labels, the training split first; classes are those of the first.
+
+    Returns:
+        None where there is no label at all.
+
+    Raises:
+        ConfigError: labels for a regression.
+        DataError: so many different labels that they can't be classes.
+    """
+    if labels is not None:
+        if regression:
+            raise ConfigError("--regression and --labels: a regression has no classes; give one of the two")
+        return _classes(list(labels))
+    if task is not None and regression is None:
+        official = TASKS[task].labels
+        return Scheme(None) if official is None else _classes(list(official))
+    if regression:
+        return Scheme(None)
+    if not raws:
+        return None
+    return _from_data(raws[0], regression)
+
+
+def _classes(labels: list[str]) -> Scheme:
+    """Classes known by their names, in any case where that is clear, and by their numbers."""
+    known = {name: number for number, name in enumerate(labels)}
+    if len(known) < len(labels):
+        raise ConfigError(f"--labels {','.join(labels)}: a name is there twice")
+    for number, name in enumerate(labels):
+        known.setdefault(name.lower(), number)
+    if not any(_number(name) is not None for name in labels):
+        for number in range(len(labels)):
+            known.setdefault(str(number), number)
+    return Scheme(labels, known)
+
+
+def _from_data(raw: Raw, regression: bool | None) -> Scheme | None:
+    if raw.names is not None:
+        return _classes(raw.names)
+    found = distinct(raw)
+    if not found:
+        return None
+    numbers = [_number(text) for text in found]
+    if regression is None and None not in numbers and not _are_classes([n for n in numbers if n is not None]):
+        return Scheme(None)
+    if len(found) > max(MANY, len(raw) // 2):
+        raise DataError(
+            f"{raw.source}: the column {raw.label_column} has {len(found):,} different values in {len(raw):,} rows, "
+            "too many for classes; give another --label-column"
+        )
+    if None not in numbers:
+        found = sorted(found, key=float)
+    return _classes(found)
+
+
+def _are_classes(numbers: list[float]) -> bool:
+    """Whether numbers are those of classes: whole, and counting up from 0 or 1, or few."""
+    if not all(number.is_integer() for number in numbers):
+        return False
+    span = max(numbers) - min(numbers) + 1
+    return len(numbers) <= MOST_NUMBERS or (span == len(numbers) and min(numbers) in (0, 1))
+
+
+def distinct(raw: Raw) -> list[str]:
+    """The different labels of a split as text, sorted."""
+    cells = set(map(_hashable, raw.label or ()))
+    return sorted({text for text in map(as_text, cells) if text is not None})
+
+
+def _hashable(cell: Any) -> Any:
+    return cell if isinstance(cell, (str, int, float, bool, type(None))) else repr(cell)
+
+
+def as_text(cell: Any) -> str | None:
+    """A label's cell as text: 1.0 is "1", true is "true"; None where there is none."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    text = str(cell).strip()
+    if text.endswith(".0") and text[:-2].lstrip("-").isdigit():
+        text = text[:-2]
+    return text or None
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def is_labelled(raw: Raw) -> bool:
+    """Whether a split has any label; -1 throughout means that they are held back."""
+    if raw.label is None:
+        return False
+    return any(text not in (None, "-1") for text in map(as_text, set(map(_hashable, raw.label))))
+
+
+def encode(raw: Raw, scheme: Scheme, problems: Problems) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers: int64 or float64 [n], bool [n]: which rows have one); the others are noted as problems."""
+    assert raw.label is not None
+    texts = _named(raw) if raw.names is not None and scheme.labels is not None else map(_cached(), raw.label)
+    if scheme.labels is None:
+        return _scores(raw, texts, problems)
+    out, keep = np.zeros(len(raw), np.int64), np.ones(len(raw), bool)
+    shown = known_labels(scheme.labels)
+    for i, text in enumerate(texts):
+        number = None if text is None else scheme.known.get(text)
+        if number is None and text is not None:
+            number = scheme.known.get(text.lower())
+        if number is not None:
+            out[i] = number
+            continue
+        keep[i] = False
+        if text is None:
+            problems.add(raw.where(i), "has no label", "no label")
+        else:
+            problems.add(raw.where(i), f"unknown label {text[:40]!r}; known are {shown}", "unknown label")
+    return out, keep
+
+
+def known_labels(labels: Sequence[str]) -> str:
+    """The classes for a message, cut short where they are many."""
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    return ", ".join(labels[:SHOWN]) + more
+
+
+def _cached() -> Any:
+    """`as_text`, computed once a different cell: labels are few and rows many."""
+    seen: dict[Any, str | None] = {}
+
+    def text(cell: Any) -> str | None:
+        key = (type(cell), cell) if isinstance(cell, (str, int, float)) else repr(cell)
+        if key not in seen:
+            seen[key] = as_text(cell)
+        return seen[key]
+
+    return text
+
+
+def _named(raw: Raw) -> Iterable[str | None]:
+    """Class numbers of a file as the names that it gives them; -1 is none."""
+    names = raw.names or []
+    for cell in raw.label or ():
+        if isinstance(cell, int) and not isinstance(cell, bool):
+            yield names[cell] if 0 <= cell < len(names) else None if cell < 0 else str(cell)
+        else:
+            yield as_text(cell)
+
+
+def _scores(raw: Raw, texts: Iterable[str | None], problems: Problems) -> tuple[np.ndarray, np.ndarray]:
+    out, keep = np.zeros(len(raw), np.float64), np.ones(len(raw), bool)
+    for i, text in enumerate(texts):
+        number = None if text is None else _number(text)
+        if number is not None:
+            out[i] = number
+            continue
+        keep[i] = False
+        cell = (raw.label or [])[i]
+        if text is None and not isinstance(cell, float):
+            problems.add(raw.where(i), "has no score", "no score")
+        else:
+            problems.add(raw.where(i), f"the score {str(cell).strip()[:40]!r} is not a finite number", "unusable score")
+    return out, keep

@@ -1,0 +1,116 @@
+"""Recognises the format of --data, by its files and columns, and gives its splits."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.errors import DataError
+from tasks.glue.named import HUB, TASKS, task_of
+from tasks.glue.readers import arrow, official, tables
+from tasks.glue.readers.source import WHOLE, Load, Options, Source
+from tasks.readers.paths import exists, files_below, is_path, listing, missing_path, names_here, split_word
+
+FORMATS = "GLUE's tsv files, CSV, TSV, JSON lines, a JSON list, or Parquet or Arrow files"
+_HUB_CONFIG = re.compile(r"([\w.\-]+/[\w.\-]+|glue):([\w.\-]+)")
+
+
+def recognise(data: str, options: Options) -> Source:
+    """What `data` is: `sample`, a file or folder here, a GLUE task by name, or a data set on the Hub.
+
+    Raises:
+        ConfigError: data of several tasks, and none is named.
+        DataError: a path that is not there, can't be read, or holds no texts in a format known here.
+        ToolError: a Hub id that can't be reached.
+    """
+    from tasks.glue.readers import remote
+
+    if data == "sample":
+        from tasks.glue import sample
+
+        return sample.source(options)
+    path = Path(data).expanduser()
+    if exists(path):
+        return _local(path, options)
+    task = task_of(data)
+    if task is not None:
+        return remote.recognise(HUB, replace(options, task=task))
+    if _HUB_CONFIG.fullmatch(data) or data == "glue":
+        return remote.recognise(data, options)
+    if is_path(data):
+        raise missing_path(data)
+    near = difflib.get_close_matches(data, ["sample", *TASKS, *names_here()], 1, 0.75)
+    if "/" not in data and near:
+        raise DataError(f"no file or folder {data}; did you mean {near[0]}? (for a Hub data set give OWNER/NAME)")
+    return remote.recognise(data, options)
+
+
+def _local(path: Path, options: Options) -> Source:
+    if path.is_dir():
+        listing(path)
+    source = official.recognise(path, options)
+    if source is not None:
+        return source
+    if path.is_dir() and arrow.is_saved(path):
+        name = path.resolve().name
+        return Source("folder saved by `datasets`", name, arrow.saved_splits(path, options), options.task)
+    files = [path] if path.is_file() else list(files_below(path, 2))
+    for endings in ((".parquet",), (".arrow",), tables.ENDINGS):
+        chosen = [file for file in files if file.suffix.lower() in endings]
+        if chosen and (path.is_file() or _parted(path, chosen)):
+            return _of_files(path, chosen, options)
+    if path.is_file():
+        raise DataError(f"{path}: not a format known here; give {FORMATS}")
+    names = [str(file.relative_to(path)) for file in files[:3]]
+    holds = f"it holds {', '.join(names)}" if names else "it is empty"
+    raise DataError(f"no texts found in the folder {path} ({holds}); give {FORMATS}")
+
+
+def _split(path: Path, file: Path) -> str | None:
+    """The split that a file's name, or else its folder's below `path`, speaks of, in its own word."""
+    inside = path.is_dir() and file.parent != path
+    return _matched(file.stem) or (_matched(file.parent.name) if inside else None)
+
+
+def _matched(name: str) -> str | None:
+    """The word for a split in a name; MNLI's two halves keep theirs."""
+    word = split_word(name)
+    half = next((half for half in ("mismatched", "matched") if half in name.lower()), None)
+    return word if word is None or half is None else f"{word}_{half}"
+
+
+def _parted(path: Path, files: list[Path]) -> bool:
+    """Whether files in a folder are its data: called after splits, or just one."""
+    return len(files) == 1 or any(_split(path, file) for file in files)
+
+
+def _of_files(path: Path, files: list[Path], options: Options) -> Source:
+    """Files grouped by the split in their names; those without one are left out where others have one."""
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault((_split(path, file) if path.is_dir() else None) or WHOLE, []).append(file)
+    if len(groups) > 1:
+        groups.pop(WHOLE, None)
+    ending = files[0].suffix.lower()
+    for name, group in groups.items():
+        if len(group) > 1 and ending in tables.ENDINGS:
+            some = ", ".join(str(file) for file in group[:3])
+            raise DataError(f"{path}: several files for the split {name} ({some}); give one of them as --data")
+
+    def load(name: str) -> Load:
+        group = groups[name]
+        if ending in arrow.ENDINGS:
+            source = str(group[0]) if len(group) == 1 else f"{path} ({name})"
+            return lambda problems: arrow.read(group, source, options, problems)
+        return lambda problems: tables.read(group[0], options, problems)
+
+    name = path.stem if path.is_file() else path.resolve().name
+    return Source(_kind(ending), options.task or name, {split: load(split) for split in groups}, options.task)
+
+
+def _kind(ending: str) -> str:
+    return {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".parquet": "Parquet", ".arrow": "Arrow"}.get(
+        ending, ending[1:].upper()
+    )

@@ -1,0 +1,161 @@
+"""Which column of a table holds the text, its partner, the label, and the row's own id."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tasks.errors import ConfigError, DataError
+from tasks.glue.named import TASKS
+from tasks.glue.readers.source import Options
+
+# Usual names, looked for in this order, in any case.
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+    ("question_a", "question_b"),
+    ("#1 string", "#2 string"),
+    ("question", "sentence"),
+    ("question", "answer"),
+    ("question", "passage"),
+    ("question", "context"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("query", "text"),
+    ("query", "title"),
+    ("claim", "evidence"),
+    ("text", "text_pair"),
+    ("sentence", "sentence_pair"),
+    ("first", "second"),
+)
+TEXTS = (
+    "text",
+    "sentence",
+    "review",
+    "review_text",
+    "content",
+    "comment",
+    "comment_text",
+    "tweet",
+    "message",
+    "document",
+    "body",
+    "utterance",
+    "question",
+    "query",
+    "headline",
+    "title",
+    "description",
+    "input",
+)
+LABELS = (
+    "label",
+    "labels",
+    "gold_label",
+    "class",
+    "category",
+    "target",
+    "sentiment",
+    "polarity",
+    "intent",
+    "topic",
+    "emotion",
+    "is_duplicate",
+    "quality",
+    "similarity",
+    "similarity_score",
+    "relatedness_score",
+    "score",
+    "rating",
+    "stars",
+    "grade",
+)
+INDICES = ("index", "idx", "id")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The column that holds each field; None where there is none."""
+
+    first: str
+    second: str | None
+    label: str | None
+    index: str | None
+
+    @property
+    def used(self) -> list[str]:
+        """The columns to read, each once."""
+        return list(dict.fromkeys(name for name in (self.first, self.second, self.label, self.index) if name))
+
+
+def layout(names: Sequence[str], options: Options, source: str) -> Layout:
+    """Finds the columns: those that the user named, then those of the GLUE task, then those of usual names.
+
+    A label column that is not there is no error here: predictions and test sets do without.
+
+    Raises:
+        ConfigError: the user named a column that is not there.
+        DataError: there is no text.
+    """
+    _check_given(names, options, source)
+    first, second = _texts(names, options, source)
+    label = options.label_column or _label(names, options)
+    if label not in names or label in (first, second):
+        label = None
+    return Layout(first, second, label, _find(names, INDICES))
+
+
+def _check_given(names: Sequence[str], options: Options, source: str) -> None:
+    given = (
+        ("--text-column", options.text_column),
+        ("--text-pair-column", options.text_pair_column),
+    )
+    for flag, name in given:
+        if name is not None and name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.6)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{flag} {name}: {source} has the columns {listed(names)}{hint}")
+    if options.text_pair_column is not None and options.text_pair_column == options.text_column:
+        raise ConfigError(f"--text-pair-column {options.text_pair_column}: is the same as --text-column")
+
+
+def _texts(names: Sequence[str], options: Options, source: str) -> tuple[str, str | None]:
+    if options.text_column is not None:
+        return options.text_column, options.text_pair_column
+    pairs = TASKS[options.task].columns if options.task is not None else PAIRS
+    for wanted in pairs:
+        found = [_find(names, (name,)) for name in wanted]
+        if found[0] is not None and None not in found:
+            return found[0], options.text_pair_column or (found[1] if len(found) > 1 else None)
+    if options.task is not None:
+        wanted = " or ".join(", ".join(form) for form in pairs)
+        raise DataError(
+            f"{source}: found columns {listed(names)}; {options.task} has {wanted}; give --text-column, or leave --task out"
+        )
+    skip = (options.text_pair_column, options.label_column)
+    text = _find([name for name in names if name not in skip], TEXTS)
+    if text is None:
+        raise DataError(f"{source}: no text column; found columns {listed(names)}; give --text-column")
+    return text, options.text_pair_column
+
+
+def _label(names: Sequence[str], options: Options) -> str | None:
+    known = TASKS[options.task].label if options.task is not None else LABELS
+    return _find(names, known)
+
+
+def _find(names: Iterable[str], wanted: Iterable[str]) -> str | None:
+    """The first of the wanted names that is there, in any case, as it is written there."""
+    lowered = {name.strip().lower(): name for name in reversed(list(names))}
+    return next((lowered[name.lower()] for name in wanted if name.lower() in lowered), None)
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Columns for a message, cut short where they are many."""
+    shown = ", ".join(name[:40] for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,0 +1,152 @@
+"""GLUE's own folders of tab-separated files, recognised by file names and headers, and the MRPC corpus as first published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.errors import ConfigError, DataError
+from tasks.glue.named import TASKS, task_of
+from tasks.glue.readers import tables
+from tasks.glue.readers.source import Load, Options, Raw, Source
+from tasks.readers.paths import listing
+from tasks.readers.problems import Problems
+
+SPLITS = ("train", "dev", "dev_matched", "dev_mismatched", "test", "test_matched", "test_mismatched", "diagnostic")
+COLA = ("source", "label", "mark", "sentence")
+_MSR = ("msr_paraphrase_train.txt", "msr_paraphrase_test.txt")
+
+
+def recognise(path: Path, options: Options) -> Source | None:
+    """A folder of one task, the folder with all of them, or one of a task's files; None where it is something else.
+
+    Raises:
+        ConfigError: several tasks lie there and none is named.
+    """
+    if path.is_file():
+        return _of_file(path, options)
+    files = _files(path)
+    task = options.task or _task(path.resolve().name, files)
+    if task is not None and files:
+        return _source(path, task, files, options)
+    if (path / _MSR[0]).is_file() and options.task in (None, "mrpc"):
+        return _first_published(path, options)
+    return _collection(path, options)
+
+
+def _of_file(path: Path, options: Options) -> Source | None:
+    if path.suffix.lower() != ".tsv" or path.stem not in SPLITS:
+        return None
+    task = options.task or _task(path.resolve().parent.name, {path.stem: path})
+    return None if task is None else _source(path, task, {path.stem: path}, options)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The splits' files, in the order of `SPLITS`."""
+    paths = {name: folder / f"{name}.tsv" for name in SPLITS}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _source(path: Path, task: str, files: dict[str, Path], options: Options) -> Source:
+    told = replace(options, task=task)
+
+    def load(name: str) -> Load:
+        header = COLA if task == "cola" and not _has_header(files[name]) else None
+        return lambda problems: tables.read(files[name], told, problems, header)
+
+    hidden = frozenset(name for name in files if name.startswith("test"))
+    return Source(f"GLUE's files of {TASKS[task].title}", task, {name: load(name) for name in files}, task, hidden)
+
+
+def _has_header(file: Path) -> bool:
+    return "sentence" in tables.columns(file)
+
+
+def _task(folder: str, files: dict[str, Path]) -> str | None:
+    """The task whose files these are, by the first lines of one; the folder's name where those leave a choice."""
+    called = task_of(folder)
+    if not files:
+        return None
+    first = next(iter(files))
+    head = [cells for _, (_, cells) in zip(range(2), tables.plain_rows(files[first]), strict=False)]
+    if not head:
+        return called
+    header, row = [name.lower() for name in head[0]], head[-1]
+    if "gold_label" in header and "promptid" in header:
+        return "mnli"
+    if "#1 string" in header:
+        return "mrpc"
+    if "old_index" in header and "score" in header:
+        return "stsb"
+    if "is_duplicate" in header and "question1" in header:
+        return "qqp"
+    if _is_cola(head[0]):
+        return "cola"
+    if header == ["index", "question", "sentence", "label"]:
+        return "qnli"
+    if header == ["index", "sentence1", "sentence2", "label"] and row[-1] in ("entailment", "not_entailment"):
+        return "rte"
+    fits = {
+        "sst2": [["sentence", "label"], ["index", "sentence"]],
+        "wnli": [["index", "sentence1", "sentence2", "label"], ["index", "sentence1", "sentence2"]],
+    }
+    if header == ["sentence", "label"] and "test" in files and tables.columns(files["test"]) == ["index", "sentence"]:
+        return "sst2"
+    if called in fits:
+        return called if header in fits[called] else None
+    only_tests = all(name.startswith(("test", "diagnostic")) for name in files)
+    return called if only_tests else None
+
+
+def _is_cola(cells: list[str]) -> bool:
+    return len(cells) == 4 and cells[1] in ("0", "1") and cells[2] in ("", "*")
+
+
+def _collection(path: Path, options: Options) -> Source | None:
+    """The folder above the tasks' own."""
+    found = {}
+    for entry in listing(path):
+        task = task_of(entry.name)
+        if task is not None and entry.is_dir() and (_files(Path(entry.path)) or (Path(entry.path) / _MSR[0]).is_file()):
+            found[task] = Path(entry.path)
+    if options.task in found:
+        return recognise(found[options.task], options)
+    if found and options.task is None:
+        have = [task for task in TASKS if task in found]
+        raise ConfigError(f"{path} holds the tasks {', '.join(have)}; say which with --task, or give its folder")
+    if found and not any(not entry.is_dir() for entry in listing(path)):
+        raise DataError(f"{path}: no files of {options.task}; it holds {', '.join(found)}")
+    return None
+
+
+def _first_published(path: Path, options: Options) -> Source:
+    """Microsoft's two files; with GLUE's list dev_ids.tsv beside them the training file is parted as GLUE does."""
+    told = replace(options, task="mrpc")
+    train, test = (path / name for name in _MSR)
+    listed = path / "dev_ids.tsv"
+
+    def part(dev: bool) -> Load:
+        return lambda problems: _by_ids(train, listed, dev, told, problems)
+
+    def whole(file: Path) -> Load:
+        return lambda problems: tables.read(file, told, problems)
+
+    splits = {"train": part(False), "dev": part(True)} if listed.is_file() else {"train": whole(train)}
+    if test.is_file():
+        splits["test"] = whole(test)
+    return Source("Microsoft's files of MRPC", "mrpc", splits, "mrpc")
+
+
+def _by_ids(file: Path, listed: Path, dev: bool, options: Options, problems: Problems) -> Raw:
+    """The rows whose pair of ids is in the list, or the others."""
+    ids = {tuple(cells[:2]) for _, cells in tables.plain_rows(listed)}
+    names = tables.columns(file)
+    raw = tables.read(file, options, problems)
+    first, second = names.index("#1 ID"), names.index("#2 ID")
+    wanted = {
+        number
+        for number, cells in tables.plain_rows(file)
+        if len(cells) == len(names) and ((cells[first], cells[second]) in ids) == dev
+    }
+    keep = [i for i, number in enumerate(raw.rows) if number in wanted]
+    return raw.take(keep)

@@ -1,0 +1,96 @@
+"""What every reader is told and what it gives: a recognised format, its splits, and the cells of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tasks.readers.problems import Problems
+
+# The name of the one split of data that know none.
+WHOLE = "all"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user said about how to read the data; None is "find out".
+
+    Attributes:
+        task: a GLUE task's name, checked.
+    """
+
+    task: str | None = None
+    text_column: str | None = None
+    text_pair_column: str | None = None
+    label_column: str | None = None
+    revision: str | None = None
+    token: str | None = None
+    cache_dir: str | None = None
+    seed: int = 0
+
+
+@dataclass
+class Raw:
+    """The cells of one split as they stand, before they are checked.
+
+    Attributes:
+        rows: the number of each row in `source`, from 1.
+        label_column: its name; None where the split has no labels.
+        names: of the classes, where the file gives them to its numbers.
+        columns: all that the file has, for messages.
+    """
+
+    first: list[Any]
+    second: list[Any] | None
+    label: list[Any] | None
+    index: list[Any] | None
+    source: str
+    rows: Sequence[int]
+    label_column: str | None = None
+    names: list[str] | None = None
+    columns: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def where(self, i: int) -> str:
+        """How to name row `i` to the user: file and row."""
+        return f"{self.source}, row {self.rows[i]}"
+
+    def take(self, keep: Sequence[int]) -> Raw:
+        """The rows at `keep`, in that order."""
+
+        def pick(values: Any) -> Any:
+            return None if values is None else [values[i] for i in keep]
+
+        return replace(
+            self,
+            first=pick(self.first),
+            second=pick(self.second),
+            label=pick(self.label),
+            index=pick(self.index),
+            rows=pick(self.rows),
+        )
+
+
+Load = Callable[[Problems], Raw]
+
+
+@dataclass
+class Source:
+    """Recognised data.
+
+    Attributes:
+        format: what it was recognised as, for the user.
+        name: how to call it in headers and folder names.
+        splits: split name as the data call it -> function that reads it, in the order found.
+        task: the GLUE task that the data are, if any.
+        unlabelled: splits known to come without labels before they are read.
+    """
+
+    format: str
+    name: str
+    splits: dict[str, Load]
+    task: str | None = None
+    unlabelled: frozenset[str] = frozenset()
