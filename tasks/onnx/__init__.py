@@ -1,0 +1,1 @@
+"""ONNX: exporting encoder classifiers, cleaning and fusing their graphs, and running them."""

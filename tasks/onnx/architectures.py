@@ -1,0 +1,131 @@
+"""What the export must know of an architecture: its inputs, their dynamic axes, its heads and its hidden size."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tasks.errors import ConfigError
+
+TEXT = {0: "batch", 1: "sequence"}
+TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The inputs of a classifier and what its graph is made of.
+
+    Attributes:
+        inputs: names in the order of the graph.
+        axes: the dynamic axes of each input, by name.
+        kind: text, image or both.
+        heads, hidden: of the attention; 0 where the model has none.
+        image: channels, height and width of `pixel_values`, fixed in the graph.
+    """
+
+    inputs: tuple[str, ...]
+    axes: dict[str, dict[int, str]]
+    kind: str
+    model_type: str
+    heads: int
+    hidden: int
+    longest: int
+    vocabulary: int
+    types: int
+    padding: int
+    image: tuple[int, int, int] | None = None
+    outputs: tuple[str, ...] = ("logits",)
+
+    def example(self, batch: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Random inputs: texts of `length` tokens, all but the first with padding at the end, and images.
+
+        Returns:
+            int64 [batch, length] for texts, float32 [batch, channels, height, width] for images, in order.
+        """
+        draw = torch.Generator().manual_seed(seed)
+        lengths = [max(1, length - row * max(1, length // (2 * batch))) for row in range(batch)]
+        mask = torch.arange(length)[None] < torch.tensor(lengths)[:, None]
+        ids = torch.randint(0, max(2, self.vocabulary), (batch, length), generator=draw)
+        ids = torch.where(ids == self.padding, (ids + 1) % max(2, self.vocabulary), ids)
+        made: dict[str, torch.Tensor] = {
+            "input_ids": torch.where(mask, ids, self.padding),
+            "attention_mask": mask.long(),
+            "token_type_ids": torch.randint(0, max(1, self.types), (batch, length), generator=draw) * mask,
+        }
+        if self.image is not None:
+            made["pixel_values"] = torch.randn(batch, *self.image, generator=draw)
+        return {name: made[name] for name in self.inputs}
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """(batch, length) to check the graph on: other ones than it was traced with."""
+        if self.kind == "image":
+            return [(1, 1), (2, 1), (5, 1)]
+        longest = min(self.longest, 48)
+        return [(1, min(5, longest)), (3, min(17, longest)), (2, longest)]
+
+
+def spec_of(model: Any) -> Spec:
+    """The spec of a transformers classifier of texts or images, or of a ViLT.
+
+    Raises:
+        ConfigError: a model of another kind (one with a decoder, or with inputs that we don't know how to make).
+    """
+    config = model.config
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(f"a {config.model_type} has a decoder; `tool export onnx` takes encoder classifiers")
+    if getattr(config, "is_decoder", False):
+        raise ConfigError(
+            f"this {config.model_type} is set up as a decoder (is_decoder in its config.json); "
+            f"`tool export onnx` takes encoder classifiers"
+        )
+    known = inspect.signature(model.forward).parameters
+    names = [name for name in TEXT_INPUTS if name in known]
+    if (
+        "token_type_ids" in names
+        and int(getattr(config, "type_vocab_size", 0) or 0) < 2
+        and config.model_type != "vilt"
+    ):
+        names.remove("token_type_ids")
+    axes: dict[str, dict[int, str]] = {name: dict(TEXT) for name in names}
+    image = None
+    if "pixel_values" in known:
+        names.append("pixel_values")
+        axes["pixel_values"] = {0: "batch"}
+        size = config.image_size if not isinstance(config.image_size, int) else (config.image_size, config.image_size)
+        image = (int(config.num_channels), int(size[0]), int(size[1]))
+    if not names:
+        raise ConfigError(
+            f"a {config.model_type} takes {', '.join(list(known)[:3])}, neither input_ids nor pixel_values; "
+            f"`tool export onnx` takes classifiers of texts or images"
+        )
+    heads, hidden = sizes(config)
+    padding = getattr(config, "pad_token_id", None)
+    positions = int(getattr(config, "max_position_embeddings", 512) or 512)
+    offset = (padding or 0) + 1 if config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"} else 0
+    return Spec(
+        inputs=tuple(names),
+        axes=axes,
+        kind="image" if "input_ids" not in names else "both" if image else "text",
+        model_type=str(config.model_type),
+        heads=heads,
+        hidden=hidden,
+        longest=positions - offset,
+        vocabulary=int(getattr(config, "vocab_size", 0) or 0),
+        types=int(getattr(config, "type_vocab_size", 1) or 1),
+        padding=int(padding or 0),
+        image=image,
+    )
+
+
+def sizes(config: Any) -> tuple[int, int]:
+    """(heads, hidden size) by Optimum's normalized configs, else by the config's usual names; 0 for what isn't said."""
+    from optimum.utils.normalized_config import NormalizedConfigManager
+
+    try:
+        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
+        return int(normalized.num_attention_heads), int(normalized.hidden_size)
+    except (KeyError, AttributeError):
+        return int(getattr(config, "num_attention_heads", 0) or 0), int(getattr(config, "hidden_size", 0) or 0)

@@ -1,0 +1,126 @@
+"""Exports a classifier to ONNX and checks the result against torch before it is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.errors import ToolError
+from tasks.files import disk_errors
+from tasks.onnx import graph as graphs
+from tasks.onnx.architectures import Spec, spec_of
+from tasks.onnx.cleaning import clean
+from tasks.onnx.session import Session
+from tasks.onnx.tracing import trace
+
+NAME = "model.onnx"
+TOLERANCE = 1e-4
+
+
+@dataclass
+class Exported:
+    """What was written, and how it was checked."""
+
+    path: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    graph: str
+    opset: int
+    fused: dict[str, int]
+    largest_difference: float
+    shapes: list[tuple[int, int]]
+    nodes: dict[str, int]
+    bytes: int
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+
+def export(
+    model: Any,
+    folder: Path,
+    *,
+    graph: str = "fused",
+    opset: int = graphs.OPSET,
+    tolerance: float = TOLERANCE,
+    external: bool | None = None,
+    limit: int = graphs.LIMIT_BYTES,
+    say: Callable[[str], None] = lambda text: None,
+) -> Exported:
+    """Writes `folder/model.onnx` (weights in `model.onnx.data` above 2 GB), with dynamic batch and sequence.
+
+    Args:
+        model: a transformers classifier of texts or images, or a ViLT; float32, on the CPU.
+        graph: one of `tasks.onnx.graph.KINDS`.
+        tolerance: the largest difference of a logit from torch's that is let through.
+        external: whether weights lie in a file of their own; None: where they are above `limit` bytes.
+
+    Raises:
+        ConfigError: a model of another kind.
+        ToolError: an operation without translation, or logits that differ; nothing is kept then.
+        OutOfDisk: no room.
+    """
+    started = time.monotonic()
+    model = model.eval()
+    spec = spec_of(model)
+    traced = trace(model, spec.example(2, min(9, spec.longest), seed=1), spec.axes, spec.outputs[0])
+    clean(traced)
+    fused = graphs.shape_graph(traced, graph, opset)
+    path = Path(folder) / NAME
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        graphs.save(traced, path, external=external, limit=limit)
+    del traced
+    try:
+        worst = check(model, spec, path, tolerance)
+    except ToolError:
+        remove(path)
+        raise
+    data = path.with_name(f"{path.name}.data")
+    return Exported(
+        path=path,
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        graph=graph,
+        opset=opset,
+        fused=fused,
+        largest_difference=worst,
+        shapes=spec.shapes(),
+        nodes=graphs.operators(path),
+        bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def check(model: Any, spec: Spec, path: Path, tolerance: float) -> float:
+    """The largest difference between torch's logits and the file's over the spec's shapes.
+
+    Raises:
+        ToolError: it is above the tolerance, or one is no number; names the shape.
+    """
+    session = Session(path)
+    worst = 0.0
+    for number, (batch, length) in enumerate(spec.shapes()):
+        inputs = spec.example(batch, length, seed=10 + number)
+        with torch.inference_mode():
+            wanted = model(**inputs).logits.float().numpy()
+        found = session.run({name: tensor.numpy() for name, tensor in inputs.items()})
+        difference = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf")
+        if not difference <= tolerance:  # also where it is NaN
+            raise ToolError(
+                f"the ONNX graph differs from torch by {difference:.2g} at batch {batch} x length {length}, above "
+                f"--tolerance {tolerance:g}; nothing was kept: try --graph none, or a larger --tolerance"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def remove(path: Path) -> None:
+    """Takes away a graph and its weights."""
+    path.unlink(missing_ok=True)
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""Running an ONNX classifier with onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from tasks.errors import ConfigError, DataError
+
+# How the files are called, ours and Optimum's, in the order in which a folder is searched.
+NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
+_TYPES = {
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(bool)": np.bool_,
+}
+
+
+class Session:
+    """A classifier's graph, ready to run on the CPU.
+
+    Args:
+        path: an ONNX file, or a folder with one.
+        threads: for one operator; None: as many as this process may use.
+        optimized: whether onnxruntime may change the graph when it loads it.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: it isn't a graph that onnxruntime can run.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None, optimized: bool = True) -> None:
+        self.path = find(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or usable_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors share no base class
+            raise DataError(
+                f"{self.path}: onnxruntime can't load it ({_first_line(error)}); export or quantize the model again"
+            ) from error
+        self.inputs = tuple(value.name for value in self.session.get_inputs())
+        self.types = {value.name: _TYPES.get(value.type, np.float32) for value in self.session.get_inputs()}
+        names = [value.name for value in self.session.get_outputs()]
+        self.output = "logits" if "logits" in names else names[0]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Logits float32 [batch, labels].
+
+        Args:
+            feeds: arrays by name; what the graph doesn't take is left out, and missing token types and masks are filled in.
+
+        Raises:
+            DataError: an input that can't be filled in is missing.
+        """
+        (logits,) = self.session.run([self.output], {name: self._feed(name, feeds) for name in self.inputs})
+        return np.asarray(logits, dtype=np.float32)
+
+    def _feed(self, name: str, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        if name in feeds:
+            return np.asarray(feeds[name], dtype=self.types[name])
+        fill = {"token_type_ids": 0, "attention_mask": 1}.get(name)
+        if fill is None or "input_ids" not in feeds:
+            raise DataError(f"{self.path}: the graph takes {', '.join(self.inputs)}; {name} is missing")
+        return np.full(np.shape(feeds["input_ids"]), fill, dtype=self.types[name])
+
+
+def find(path: str | Path) -> Path:
+    """The ONNX file that a path means: itself, or the one in a folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    found = [given / name for name in NAMES if (given / name).is_file()] or sorted(given.glob("*.onnx"))
+    if not found:
+        where = "no ONNX file in it" if given.is_dir() else "no such file or folder"
+        raise ConfigError(f"{path}: {where}; `tool export onnx` and `tool quantize` write such folders")
+    return found[0]
+
+
+def is_onnx(path: str | Path) -> bool:
+    """Whether a path is an ONNX file or a folder with one."""
+    given = Path(path).expanduser()
+    return (given.is_file() and given.suffix == ".onnx") or (given.is_dir() and any(given.glob("*.onnx")))
+
+
+def open_model(folder: str | Path, *, threads: int | None = None) -> tuple[Session, Any, Any]:
+    """(session, tokenizer or processor, config with the label maps) of a folder that export, quantize or Optimum wrote.
+
+    Raises:
+        ConfigError: no ONNX file, or no config.json or tokenizer beside it.
+        DataError: a broken graph.
+    """
+    import transformers
+
+    from tasks.hub import loading
+
+    path = find(folder)
+    if not (path.parent / "config.json").is_file():
+        raise ConfigError(
+            f"{path.parent}: no config.json beside {path.name}; copy the model's config.json and tokenizer files there"
+        )
+    with loading(str(path.parent), "--model"):
+        config = transformers.AutoConfig.from_pretrained(path.parent)
+        session = Session(path, threads=threads)
+        if "input_ids" not in session.inputs:
+            return session, transformers.AutoImageProcessor.from_pretrained(path.parent), config
+        if "pixel_values" in session.inputs:
+            return session, transformers.AutoProcessor.from_pretrained(path.parent), config
+        return session, transformers.AutoTokenizer.from_pretrained(path.parent), config
+
+
+def usable_threads() -> int:
+    """As many threads as this process may run at once: OMP_NUM_THREADS, else its share of the processors."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
