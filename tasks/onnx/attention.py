@@ -47,7 +47,8 @@ def add(graph: ir.Graph, before: ir.Node, op: str, inputs: Sequence[ir.Value | N
 def _plain(graph: ir.Graph, node: ir.Node, masks: dict[Any, ir.Value]) -> None:
     """softmax(query key' * scale + mask) value, over [batch, heads, length, size]."""
     query, key, value, *rest = node.inputs
-    assert query is not None and key is not None and value is not None
+    assert query is not None and key is not None
+    assert value is not None
     turned = _before(key, _HEADS_FIRST)
     if turned is not None:
         turned_key = add(graph, node, "Transpose", [turned], perm=[0, 2, 3, 1])
@@ -90,7 +91,7 @@ def _fused(graph: ir.Graph, node: ir.Node, masks: dict[Any, ir.Value]) -> bool:
     packed = None
     if None not in biases:
         names = [str(found[1].name) for found in biases if found]
-        values = [found[1].const_value.numpy() for found in biases if found]  # type: ignore[union-attr]
+        values = [found[1].const_value.numpy() for found in biases if found]
         packed = constant(graph, f"{names[0]}.qkv", np.concatenate(values))
         parts = [found[0] for found in biases if found]
     out = add(

@@ -67,7 +67,7 @@ def trace(
         example: its inputs in order.
         axes: which axes of each input are dynamic, and their names.
     """
-    dynamic = tuple({axis: torch.export.Dim.DYNAMIC for axis in axes[name]} for name in example)
+    dynamic = tuple(dict.fromkeys(axes[name], torch.export.Dim.DYNAMIC) for name in example)
     with quiet(), portable_attention(model), torch.no_grad():
         module = Module(model, tuple(example)).eval()
         program = torch.export.export(module, tuple(example.values()), dynamic_shapes=(dynamic,), strict=False)
@@ -95,11 +95,11 @@ def _translate(program: torch.export.ExportedProgram, inputs: list[str], output:
 
     # The exporter decomposes by tracing anew, which takes longer than all the rest.
     decompose = program.run_decompositions
-    program.run_decompositions = lambda *_, **__: program  # type: ignore[method-assign]
+    program.run_decompositions = lambda *_, **__: program
     try:
         return onnx()
     except torch.onnx.errors.OnnxExporterError:
-        program.run_decompositions = decompose  # type: ignore[method-assign]
+        program.run_decompositions = decompose
         return onnx()
 
 
