@@ -86,8 +86,9 @@ def load_splits(
         regression: whether labels are scores; None: the data show.
         max_samples, max_eval_samples: a random subset, drawn from `seed`.
         skip_bad: leave out rows that can't be used, and say so in `Splits.skipped`.
-        need: "train", "evaluation" (both with labels), "prediction": the evaluation split (test before validation),
-            labels or not; "calibration": the training split without what is held out of it, labels or not.
+        need: "train", "evaluation" (both with labels), "prediction": the texts of test, else of validation, else of
+            what there is, without their labels; "calibration": the training split without what is held out of it,
+            labels or not.
 
     Raises:
         ConfigError: a task, a split, a column or a number that can't be.
@@ -128,11 +129,47 @@ def load_splits(
     )
 
 
-def inspect(data: str | None, **arguments: Any) -> dict[str, Any]:
-    """Describes the data as they are; takes what `load_splits` takes. See `tasks.glue.inspection.inspect`."""
+def inspect(
+    data: str | None,
+    *,
+    task: str | None = None,
+    train_split: str | None = None,
+    eval_split: str | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    labels: list[str] | None = None,
+    regression: bool | None = None,
+    max_samples: int | None = None,
+    max_eval_samples: int | None = None,
+    eval_fraction: float = 0.1,
+    seed: int = 0,
+    skip_bad: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | None = None,
+) -> dict[str, Any]:
+    """Describes the data as they are; takes what `load_splits` takes. See `tasks.glue.inspection.inspect`.
+
+    Returns:
+        its figures, and under "text" the same to print.
+    """
+    import yaml
+
     from tasks.glue.inspection import inspect as look
 
-    return look(data, **arguments)
+    task = None if task is None else check_task(task)
+    columns = (text_column, text_pair_column, label_column)
+    found = look(
+        data or (HUB if task is not None else "sample"),
+        Options(task, *columns, revision, token, cache_dir, seed),
+        train_split=train_split,
+        eval_split=eval_split,
+        labels=labels,
+        regression=regression,
+        max_samples=max_samples,
+    )
+    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120).rstrip()}
 
 
 @dataclass
@@ -188,9 +225,9 @@ class _Parts:
             for raw in raws:
                 if raw.label is None and len(raw):
                     raise _unlabelled(raw)
-        self.scheme = decide(
-            [raw for raw in raws if raw.label is not None], self.labels, self.regression, self.source.task
-        )
+        if "prediction" not in self.need:
+            labelled = [raw for raw in raws if raw.label is not None]
+            self.scheme = decide(labelled, self.labels, self.regression, self.source.task)
 
     def _checked(self, raw: Raw) -> Texts:
         return checked(raw, self.scheme, self.problems, empty_allowed=self.source.task is not None)

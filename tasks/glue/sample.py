@@ -7,10 +7,9 @@ things compared one is liked better. The same seed gives the same sentences in m
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import random
+from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
 
 from tasks.files import write_folder
 from tasks.glue.readers.source import Load, Options, Raw, Source
@@ -19,23 +18,24 @@ TRAIN, EVALUATION = 8000, 2000
 LABELS = ["negative", "positive"]
 
 THINGS = (
-    "room", "bed", "breakfast", "pool", "view", "service", "staff member", "lobby", "shower", "balcony",
-    "film", "plot", "ending", "soundtrack", "lead actor", "script", "camera work", "dialogue", "first act", "cast",
-    "phone", "screen", "battery", "keyboard", "speaker", "case", "charger", "lens", "menu", "manual",
-    "soup", "bread", "coffee", "dessert", "waiter", "terrace", "fish", "salad", "wine", "sauce",
+    "room", "breakfast", "pool", "view", "service", "film", "plot", "ending", "soundtrack", "script",
+    "phone", "screen", "battery", "speaker", "soup", "coffee", "dessert", "waiter", "terrace", "wine",
 )  # fmt: skip
-GOOD = (
-    "good", "great", "lovely", "excellent", "pleasant", "superb", "charming", "wonderful", "impressive", "delightful",
-    "reliable", "brilliant", "nice", "perfect", "splendid",
-)  # fmt: skip
-BAD = (
-    "bad", "awful", "dull", "terrible", "dreadful", "poor", "tedious", "horrible", "disappointing", "mediocre",
-    "useless", "shabby", "boring", "hopeless", "weak",
-)  # fmt: skip
+GOOD = ("good", "great", "lovely", "excellent", "pleasant", "charming", "superb", "reliable")
+BAD = ("bad", "awful", "dull", "terrible", "dreadful", "shabby", "tedious", "useless")
 DEGREES = ("", "", "really ", "truly ", "quite ", "rather ", "simply ")
-OWNERS = ("", "", "my sister said that ", "we found that ", "to be fair, ", "last week ", "this time ", "as before, ")
-BETTER = ("is better than", "beats", "is nicer than", "outdoes")
-WORSE = ("is worse than", "falls short of", "is duller than", "loses to")
+OPENINGS = (
+    "",
+    "",
+    "my sister said that ",
+    "we found that ",
+    "to be fair , ",
+    "last week ",
+    "this time ",
+    "as before , ",
+)
+BETTER = ("is better than", "beats", "is nicer than")
+WORSE = ("is worse than", "loses to", "is uglier than")
 TIMES = ("old", "first", "last", "previous")
 
 
@@ -43,63 +43,71 @@ class Draws:
     """Random choices from one stream."""
 
     def __init__(self, seed: int) -> None:
-        self.random = np.random.default_rng([seed, 3])
+        self.random = random.Random(f"reviews {seed}")
 
     def of(self, options: tuple[str, ...]) -> str:
-        return options[int(self.random.integers(len(options)))]
+        return options[int(self.random.random() * len(options))]
 
-    def coin(self) -> int:
-        return int(self.random.integers(2))
+    def chance(self, share: float) -> bool:
+        return self.random.random() < share
 
-    def adjective(self, good: int) -> str:
+    def adjective(self, good: bool) -> str:
         return self.of(GOOD if good else BAD)
 
 
-def _clause(draw: Draws, good: int) -> str:
-    """A clause whose sense is `good`: said outright, or by negating its opposite."""
+def _clause(draw: Draws, good: bool) -> str:
+    """A clause whose sense is `good`: mostly said outright, else by negating the opposite."""
     thing, degree = draw.of(THINGS), draw.of(DEGREES)
-    if draw.coin():
+    if draw.chance(OUTRIGHT):
         return f"the {thing} was {degree}{draw.adjective(good)}"
-    negated = (
-        f"the {thing} was not {draw.adjective(1 - good)}",
-        f"the {thing} was never {draw.adjective(1 - good)}",
-        f"nobody could call the {thing} {draw.adjective(1 - good)}",
-    )
-    return draw.of(negated)
+    return f"the {thing} was {draw.of(('not', 'never', 'hardly'))} {degree}{draw.adjective(not good)}"
 
 
-def plain(draw: Draws, good: int) -> str:
+def plain(draw: Draws, good: bool) -> str:
     """One clause."""
-    return f"{draw.of(OWNERS)}{_clause(draw, good)} ."
+    return f"{draw.of(OPENINGS)}{_clause(draw, good)} ."
 
 
-def contrast(draw: Draws, good: int) -> str:
+def contrast(draw: Draws, good: bool) -> str:
     """Two clauses of opposite sense; the main one, or the one after "but", counts."""
-    main, other = _clause(draw, good), _clause(draw, 1 - good)
+    main, other = _clause(draw, good), _clause(draw, not good)
     return draw.of((f"{other} , but {main} .", f"although {other} , {main} .", f"{main} , although {other} ."))
 
 
-def comparison(draw: Draws, good: int) -> str:
+def comparison(draw: Draws, good: bool) -> str:
     """The new thing against an older one: which of them comes first decides, with the same words."""
-    thing, time = draw.of(THINGS), draw.of(TIMES)
-    new, old = f"this {thing}", f"the {time} one"
-    first, second = (new, old) if draw.coin() else (old, new)
-    verb = draw.of(BETTER if (first == new) == bool(good) else WORSE)
-    return f"{draw.of(OWNERS)}{first} {verb} {second} , a {draw.of(DEGREES)}different {draw.of(THINGS)} ."
+    new, old = f"this {draw.of(THINGS)}", f"the {draw.of(TIMES)} one"
+    first, second = (new, old) if draw.chance(0.5) else (old, new)
+    verb = draw.of(BETTER if (first == new) == good else WORSE)
+    return f"{draw.of(OPENINGS)}{first} {draw.of(DEGREES)}{verb} {second} ."
 
 
-KINDS: tuple[Callable[[Draws, int], str], ...] = (plain, contrast, contrast, comparison)
+# What a sentence is drawn from: by these shares plain, contrast, or else comparison; clauses said outright.
+PLAIN, CONTRAST, OUTRIGHT = 0.5, 0.35, 0.7
+
+
+def _sentence(draw: Draws, good: bool) -> str:
+    at = draw.random.random()
+    make = plain if at < PLAIN else contrast if at < PLAIN + CONTRAST else comparison
+    return make(draw, good)
+
+
+@lru_cache(maxsize=2)
+def _all(seed: int) -> dict[str, bool]:
+    """Sentence -> whether it is positive, in the order drawn."""
+    draw = Draws(seed)
+    seen: dict[str, bool] = {}
+    while len(seen) < TRAIN + EVALUATION:
+        good = draw.chance(0.5)
+        seen.setdefault(_sentence(draw, good), good)
+    return seen
 
 
 def rows_of(split: str, seed: int = 0) -> tuple[list[str], list[int]]:
     """(sentences, labels) of "train" or "validation"; no sentence is there twice, in one split or across them."""
-    draw, seen = Draws(seed), {}
-    while len(seen) < TRAIN + EVALUATION:
-        kind, good = KINDS[int(draw.random.integers(len(KINDS)))], draw.coin()
-        seen.setdefault(kind(draw, good), good)
-    sentences, labels = list(seen), list(seen.values())
     part = slice(0, TRAIN) if split == "train" else slice(TRAIN, None)
-    return sentences[part], labels[part]
+    found = _all(seed)
+    return list(found)[part], [int(good) for good in found.values()][part]
 
 
 def source(options: Options) -> Source:

@@ -46,10 +46,12 @@ class Problems:
         self.lost[kind] += rows
         self.first.setdefault(kind, where)
 
+    def first_messages(self, count: int = 10) -> list[str]:
+        """The first problems by file and row."""
+        return sorted(self.messages, key=_by_number)[:count]
+
     def error(self) -> DataError:
-        return data_errors(
-            sorted(self.messages, key=_by_number), self.total, "Mend them, or leave them out with --skip-bad"
-        )
+        return data_errors(self.first_messages(), self.total, "Mend them, or leave them out with --skip-bad")
 
     def raise_if_any(self) -> None:
         """Ends with all problems in one error, unless they may be skipped."""

@@ -56,6 +56,8 @@ def _local(path: Path, options: Options) -> Source:
     if path.is_dir() and arrow.is_saved(path):
         name = path.resolve().name
         return Source("folder saved by `datasets`", name, arrow.saved_splits(path, options), options.task)
+    if path.is_file() and path.suffix.lower() == ".txt":
+        return Source("text, one a line", path.stem, {WHOLE: lambda problems: tables.read_lines(path)})
     files = [path] if path.is_file() else list(files_below(path, 2))
     for endings in ((".parquet",), (".arrow",), tables.ENDINGS):
         chosen = [file for file in files if file.suffix.lower() in endings]

@@ -133,9 +133,9 @@ def _texts(names: Sequence[str], options: Options, source: str) -> tuple[str, st
         if found[0] is not None and None not in found:
             return found[0], options.text_pair_column or (found[1] if len(found) > 1 else None)
     if options.task is not None:
-        wanted = " or ".join(", ".join(form) for form in pairs)
+        usual = " or ".join(", ".join(form) for form in pairs)
         raise DataError(
-            f"{source}: found columns {listed(names)}; {options.task} has {wanted}; give --text-column, or leave --task out"
+            f"{source}: found columns {listed(names)}; {options.task} has {usual}; give --text-column, or leave --task out"
         )
     skip = (options.text_pair_column, options.label_column)
     text = _find([name for name in names if name not in skip], TEXTS)

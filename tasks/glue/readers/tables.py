@@ -39,6 +39,12 @@ def read(file: Path, options: Options, problems: Problems, header: Sequence[str]
     return _read_json(file, options, problems)
 
 
+def read_lines(file: Path) -> Raw:
+    """A plain text file: a text a line, nothing else."""
+    texts = [line.rstrip("\r\n") for line in _lines(file)]
+    return Raw(texts, None, None, None, str(file), range(1, len(texts) + 1), columns=("text",))
+
+
 def columns(file: Path) -> list[str]:
     """The names in the header of a CSV or TSV file, or of the first JSON row; [] for an empty file."""
     if file.suffix.lower() in (*DELIMITED, ".txt"):
