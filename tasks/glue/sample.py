@@ -24,19 +24,13 @@ THINGS = (
 GOOD = ("good", "great", "lovely", "excellent", "pleasant", "charming", "superb", "reliable")
 BAD = ("bad", "awful", "dull", "terrible", "dreadful", "shabby", "tedious", "useless")
 DEGREES = ("", "", "really ", "truly ", "quite ", "rather ", "simply ")
-OPENINGS = (
-    "",
-    "",
-    "my sister said that ",
-    "we found that ",
-    "to be fair , ",
-    "last week ",
-    "this time ",
-    "as before , ",
-)
-BETTER = ("is better than", "beats", "is nicer than")
-WORSE = ("is worse than", "loses to", "is uglier than")
+NEGATIONS = ("not", "never", "hardly", "not really", "not at all")
+BETTER = ("is better than", "is much better than", "beats", "easily beats", "is nicer than")
+WORSE = ("is worse than", "is much worse than", "loses to", "clearly loses to", "is uglier than")
 TIMES = ("old", "first", "last", "previous")
+OPENINGS = (
+    "", "", "my sister said that ", "we found that ", "to be fair , ", "last week ", "this time ", "as before , "
+)  # fmt: skip
 
 
 class Draws:
@@ -60,7 +54,7 @@ def _clause(draw: Draws, good: bool) -> str:
     thing, degree = draw.of(THINGS), draw.of(DEGREES)
     if draw.chance(OUTRIGHT):
         return f"the {thing} was {degree}{draw.adjective(good)}"
-    return f"the {thing} was {draw.of(('not', 'never', 'hardly'))} {degree}{draw.adjective(not good)}"
+    return f"the {thing} was {draw.of(NEGATIONS)} {draw.adjective(not good)}"
 
 
 def plain(draw: Draws, good: bool) -> str:
@@ -79,7 +73,7 @@ def comparison(draw: Draws, good: bool) -> str:
     new, old = f"this {draw.of(THINGS)}", f"the {draw.of(TIMES)} one"
     first, second = (new, old) if draw.chance(0.5) else (old, new)
     verb = draw.of(BETTER if (first == new) == good else WORSE)
-    return f"{draw.of(OPENINGS)}{first} {draw.of(DEGREES)}{verb} {second} ."
+    return f"{draw.of(OPENINGS)}{first} {verb} {second} ."
 
 
 # What a sentence is drawn from: by these shares plain, contrast, or else comparison; clauses said outright.
