@@ -1,0 +1,230 @@
+"""What a quantization leaves behind: the folder that plain onnxruntime runs, quantization.json, the report, and the words printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from recipes.config import as_dict
+from recipes.progress import size
+from recipes.quantize import report
+from recipes.quantize.bench import GRAPH, Bench
+from recipes.quantize.search import Found, pareto
+from recipes.quantize.trials import Trial
+from recipes.tables import table
+from tasks.errors import ToolError
+from tasks.files import remove_tree, write_folder, write_json, write_text
+from tasks.glue import evaluation
+from tasks.quantize.formats import cpu_features
+
+FACTS = "quantization.json"
+REJECTED = "-over-the-drop"
+VERSIONS = ("modeltool", "onnxruntime", "onnx", "onnxscript", "torch", "transformers", "numpy")
+
+README = """# {title}
+
+{what}
+
+| | {metric} | drop | median latency, 1 text | texts/s | size |
+|---|---|---|---|---|---|
+{rows}
+
+Measured on {where}. All figures, versions and settings are in `{facts}`.
+
+It needs nothing but onnxruntime, tokenizers and numpy:
+
+```python
+import numpy, onnxruntime, tokenizers
+session = onnxruntime.InferenceSession("model.onnx")
+text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
+given = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
+print(session.run(["logits"], {{one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}}))
+```
+
+{labels}
+"""
+
+
+def finish(bench: Bench, found: Found, output: Path, exported: dict[str, Any]) -> dict[str, Any]:
+    """Writes the folder of what is kept, or puts it aside where too much was lost.
+
+    Raises:
+        ToolError: nothing could be quantized at all.
+    """
+    refused = ""
+    trial = found.chosen
+    if trial is None:
+        trial, refused = best_of_the_lost(bench, found)
+        output = output.with_name(output.name + REJECTED)
+    result = bench.make(bench.plan_of(trial), trial.key)
+    trial.counts = trial.counts or result.counts
+    facts = facts_of(bench, found, trial, exported, refused)
+    write_folder(output, lambda folder: fill(bench, trial, facts, folder))
+    report.write(bench, found, trial, output / "report.html")
+    if not refused and (aside := output.with_name(output.name + REJECTED)).is_dir():
+        remove_tree(aside)
+    bench.store.drop_files(set())
+    return {
+        **facts,
+        "model": str(output),
+        "report": str(output / "report.html"),
+        "text": text_of(bench, found, trial, output, refused),
+    }
+
+
+def best_of_the_lost(bench: Bench, found: Found) -> tuple[Trial, str]:
+    """The trial that loses least, and why it isn't kept."""
+    measured = [trial for trial in found.trials if trial.measured]
+    if not measured:
+        raise ToolError(found.trials[0].error if found.trials else "nothing was tried: raise --budget-minutes")
+    trial = min(measured, key=lambda one: (one.drop, one.name))
+    metric = evaluation.title(bench.subject.splits.metrics[0])
+    tried = f"the least of {len(measured)} trials" if len(measured) > 1 else trial.name
+    unfinished = (
+        f" ({len(found.unfinished)} were left out for want of time: raise --budget-minutes)" if found.unfinished else ""
+    )
+    way = (
+        "raise --max-drop, or take --approach auto"
+        if bench.config.approach != "auto"
+        else "raise --max-drop or --budget-minutes"
+    )
+    return (
+        trial,
+        f"{tried} loses {trial.drop:.2f} points of {metric}, above --max-drop {bench.config.max_drop:g}{unfinished}; {way}",
+    )
+
+
+def fill(bench: Bench, trial: Trial, facts: dict[str, Any], folder: Path) -> None:
+    """The files of the folder."""
+    for file in sorted(bench.store.path(trial.key).iterdir()):
+        if file.name.startswith(GRAPH):
+            shutil.copyfile(file, folder / file.name)
+    bench.subject.settings.save_pretrained(folder)
+    bench.subject.tokenizer.save_pretrained(folder)
+    write_json(folder / FACTS, facts)
+    write_text(folder / "README.md", readme(bench, trial))
+
+
+def facts_of(bench: Bench, found: Found, trial: Trial, exported: dict[str, Any], refused: str) -> dict[str, Any]:
+    """All of it, for quantization.json."""
+    subject, config = bench.subject, bench.config
+    return {
+        "model": subject.model,
+        "approach": config.approach,
+        "plan": trial.plan,
+        "name": trial.name,
+        "refused": refused,
+        "operators": trial.counts,
+        "metric": subject.splits.metrics[0],
+        "labels": subject.labels,
+        "data": {"description": subject.splits.description, "max_length": subject.length, "digest": subject.data},
+        "float": {**bench.reference.as_dict(), "export": exported},
+        "quantized": trial.measured,
+        "trials": [dataclasses.asdict(one) for one in found.trials],
+        "pareto": pareto(found.trials, config.optimize_for),
+        "sensitivity": {name: [list(pair) for pair in pairs] for name, pairs in found.sensitivity.items()},
+        "unfinished": found.unfinished,
+        "options": as_dict(config),
+        "machine": {
+            "cpu": list(cpu_features()),
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": config.threads,
+        },
+        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def readme(bench: Bench, trial: Trial) -> str:
+    """The folder's README.md, in the words of its figures."""
+    subject, metric = bench.subject, bench.subject.splits.metrics[0]
+    rows = "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows_of(bench, [trial]))
+    labels = (
+        "It gives one number."
+        if subject.labels is None
+        else f"Logits of the labels, in order: {', '.join(subject.labels)}."
+    )
+    pair = subject.splits.evaluation[next(iter(subject.evaluation))].second is not None
+    return README.format(
+        title=f"{Path(subject.model).name}, {trial.name}",
+        what=f"A quantized text classifier for onnxruntime. {bench.subject.splits.description}.",
+        metric=evaluation.title(metric),
+        rows=rows,
+        where=subject.splits.description,
+        facts=FACTS,
+        example='"A man plays.", "Somebody plays."' if pair else '"a gripping film"',
+        labels=labels,
+    )
+
+
+def rows_of(bench: Bench, trials: list[Trial]) -> list[list[str]]:
+    """The float model and each trial: name, score, drop with interval, latency, speed, size."""
+    metric = bench.subject.splits.metrics[0]
+    reference = bench.reference.as_dict()
+    rows = [["float", evaluation.text_of(metric, reference["figures"][metric]), "", *_speed(reference)]]
+    for trial in trials:
+        if not trial.measured:
+            continue
+        against = trial.measured["against"]
+        score = evaluation.text_of(metric, trial.measured["figures"][metric])
+        drop = f"{against['drop']:+.2f} ({against['drop_low']:+.2f} to {against['drop_high']:+.2f})"
+        rows.append([trial.name, score, drop, *_speed(trial.measured)])
+    return rows
+
+
+def _speed(found: dict[str, Any]) -> list[str]:
+    latency = found["latency"]["1"]
+    return [
+        f"{latency['median_ms']:.2f} ms (95th {latency['p95_ms']:.2f})",
+        f"{found['texts_per_second']:,.0f}",
+        size(found["bytes"]),
+    ]
+
+
+def text_of(bench: Bench, found: Found, trial: Trial, output: Path, refused: str) -> str:
+    """What the command prints."""
+    metric, against = evaluation.title(bench.subject.splits.metrics[0]), trial.measured["against"]
+    shown = sorted((one for one in found.trials if one.measured), key=lambda one: one.cost(bench.config.optimize_for))
+    rows = [[*row, ""] for row in rows_of(bench, shown)]
+    for row, one in zip(rows[1:], shown, strict=True):
+        over = "" if one.within(bench.config.max_drop) else "over"
+        row[-1] = "kept" if one is trial and not refused else over
+    columns = ["", metric, "drop (95 %)", "1 text, median", "texts/s", "size", ""]
+    lines = [table(columns, [list(row) for row in rows])]
+    batch = [key for key in trial.measured["latency"] if key != "1"]
+    for key in batch:
+        one, other = bench.reference.latency[key], trial.measured["latency"][key]
+        lines.append(
+            f"batch {key:<4}{other['median_ms']:.1f} ms (95th {other['p95_ms']:.1f}) against {one['median_ms']:.1f} in float"
+        )
+    lines.append(
+        f"answers   {100 * against['equal_answers']:.2f} % equal to the float model's · largest difference of a logit "
+        f"{against['largest_logit_difference']:.3f} · paired p {against['p']:.2g} "
+        f"(better {against['better']}, worse {against['worse']})"
+    )
+    left = trial.plan["excluded"]
+    if left:
+        lines.append(f"float     {', '.join(left[:8])}{' ...' if len(left) > 8 else ''} left float")
+    if found.unfinished:
+        lines.append(
+            f"not tried for want of time: {', '.join(found.unfinished[:4])}{' ...' if len(found.unfinished) > 4 else ''}"
+        )
+    saved = 100 * (1 - trial.measured["bytes"] / bench.reference.bytes)
+    lines.append(
+        f"{'put aside' if refused else 'model    '} {output} · {saved:.0f} % smaller   report  {output / 'report.html'}"
+    )
+    if not refused:
+        lines.append(f"next      tool eval glue --model {output}")
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""Measuring a model as it will be used: its score on the evaluation split, its latency at the lengths that the data have, its speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recipes.quantize.subject import Feeds, Subject, points
+from tasks.glue import evaluation, score
+
+Run = Callable[[Feeds], np.ndarray]
+BATCHES_TIMED = 12
+WARM_UP = 3
+
+
+@dataclass
+class Measured:
+    """What a model was measured to be.
+
+    Attributes:
+        figures: `evaluation.summarise`'s, without splits.
+        logits: of each split, float32 [n, labels].
+        texts_per_second: over all splits, from padded batches to logits.
+        latency: batch size -> {"median_ms", "p95_ms"} over texts or batches of all lengths.
+        against: the paired comparison with the float model; {} for that itself.
+    """
+
+    figures: dict[str, Any]
+    logits: dict[str, np.ndarray]
+    texts_per_second: float
+    bytes: int
+    latency: dict[str, dict[str, float]] = field(default_factory=dict)
+    against: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "figures": self.figures,
+            "texts_per_second": round(self.texts_per_second, 1),
+            "bytes": self.bytes,
+            "latency": self.latency,
+            "against": self.against,
+        }
+
+
+def measure(subject: Subject, run: Run, size: int, batch_size: int, advance: Callable[[int], None]) -> Measured:
+    """Score and speed over every text of the evaluation splits.
+
+    Args:
+        run: feeds -> logits float32 [b, labels].
+        size: bytes of the model.
+        advance: hears of each batch.
+    """
+    width = 1 if subject.labels is None else len(subject.labels)
+    logits = {name: np.zeros((len(batches), width), dtype=np.float32) for name, batches in subject.evaluation.items()}
+    seconds, count = 0.0, 0
+    for name, numbers, feeds in subject.feeds(batch_size):
+        began = time.perf_counter()
+        logits[name][numbers] = run(feeds)
+        seconds += time.perf_counter() - began
+        count += len(numbers)
+        advance(len(numbers))
+    # The loss is of no use here: quantization is judged by answers.
+    found = evaluation.summarise(subject.splits, logits, dict.fromkeys(logits, float("nan")))
+    figures = {key: value for key, value in found.items() if key != "splits" and not key.endswith("loss")}
+    return Measured(figures, logits, count / max(seconds, 1e-9), size)
+
+
+def compare(subject: Subject, reference: Measured, other: Measured) -> dict[str, Any]:
+    """The other model against the float one, row by row.
+
+    Returns:
+        "drop": points of the headline metric lost, the most of any split, with its interval and p; "equal_answers": their
+        share; "largest_logit_difference".
+    """
+    metric = subject.splits.metrics[0]
+    found: dict[str, Any] = {"metric": metric, "n": 0, "drop": -np.inf}
+    equal, largest = [], 0.0
+    for name, texts in subject.splits.evaluation.items():
+        assert texts.label is not None
+        one, two = (evaluation.answers_of(side.logits[name], subject.labels) for side in (reference, other))
+        pair = score.paired(metric, one, two, texts.label)
+        equal.append((one == two) if subject.labels is not None else np.abs(one - two) < 0.05)
+        largest = max(largest, float(np.abs(reference.logits[name] - other.logits[name]).max()))
+        drop = 0.0 - points(pair.difference)  # no -0.0
+        if not np.isfinite(drop):
+            drop = np.inf  # a score that is undefined after quantization is lost
+        if drop > found["drop"]:
+            found |= {
+                "split": name,
+                "n": pair.n,
+                "drop": drop,
+                "drop_low": 0.0 - points(pair.high),
+                "drop_high": 0.0 - points(pair.low),
+                "p": pair.p,
+                "better": pair.better,
+                "worse": pair.worse,
+            }
+    return {**found, "equal_answers": float(np.concatenate(equal).mean()), "largest_logit_difference": largest}
+
+
+def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None]) -> dict[str, dict[str, float]]:
+    """Median and 95th percentile of the milliseconds a call, of several models in turns on the same input.
+
+    In turns, and each in another place from call to call, so that what else the machine does strikes them alike.
+    """
+    names = list(runs)
+    for name in names:
+        for one in (feeds * WARM_UP)[:WARM_UP]:
+            runs[name](one)
+    took: dict[str, list[float]] = {name: [] for name in names}
+    for at, one in enumerate(feeds):
+        check()
+        for turn in range(len(names)):
+            name = names[(at + turn) % len(names)]
+            began = time.perf_counter()
+            runs[name](one)
+            took[name].append(1000 * (time.perf_counter() - began))
+    return {
+        name: {
+            "median_ms": round(float(np.median(times)), 3),
+            "p95_ms": round(float(np.quantile(times, 0.95)), 3),
+            "mean_ms": round(float(np.mean(times)), 3),
+        }
+        for name, times in took.items()
+    }
+
+
+def time_them(
+    subject: Subject, runs: dict[str, Run], batch_size: int, samples: int, check: Callable[[], None]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """`latencies` for one text at a time and for a batch: name -> batch size -> figures."""
+    single = latencies(runs, subject.of_all_lengths(samples), check)
+    found: dict[str, dict[str, dict[str, float]]] = {name: {"1": single[name]} for name in runs}
+    if batch_size > 1:
+        batched = latencies(runs, subject.batches_of_all_lengths(batch_size, BATCHES_TIMED), check)
+        for name in runs:
+            found[name][str(batch_size)] = batched[name]
+    return found

@@ -1,0 +1,141 @@
+"""The page on a quantization: every trial, speed against loss, the sensitivity of layers, and which answers changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recipes.quantize.bench import Bench
+from recipes.quantize.search import Found, pareto
+from recipes.quantize.trials import Trial
+from recipes.report.content import BarChart, Section, Table
+from recipes.report.html import write_sections
+from tasks.glue import evaluation
+
+LAYERS_SHOWN = 25
+
+
+def write(bench: Bench, found: Found, kept: Trial, target: Path) -> Path:
+    """Writes the page."""
+    subject = bench.subject
+    title = f"Quantization · {Path(subject.model).name}"
+    state = "kept" if kept.within(bench.config.max_drop) else "over the drop"
+    return write_sections(
+        target, title, [("kept", kept.name, state, subject.splits.description)], sections(bench, found, kept)
+    )
+
+
+def sections(bench: Bench, found: Found, kept: Trial) -> list[Section]:
+    """The parts of the page."""
+    parts = [
+        Section(
+            "Trials",
+            text=(
+                f"Each trial against the float model on {bench.subject.splits.description}. A positive drop is a loss, in points; "
+                f"up to {bench.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts."
+            ),
+            charts=_charts(bench, found),
+            tables=[_scores(bench, found, kept), _speeds(bench, found)],
+        )
+    ]
+    failed = [[trial.name, trial.error] for trial in found.trials if trial.error]
+    if failed or found.unfinished:
+        rows = [*failed, *([name, "not tried for want of time"] for name in found.unfinished)]
+        parts.append(Section("Not measured", tables=[Table("Trials without figures", ["trial", "why"], rows)]))
+    for name, pairs in found.sensitivity.items():
+        shown = pairs[:LAYERS_SHOWN]
+        chart = BarChart(
+            f"How far the logits move when one layer alone is quantized: {name}",
+            [layer for layer, _ in shown],
+            [value for _, value in shown],
+            unit="",
+            note=f"The {len(shown)} most sensitive of {len(pairs)} layers.",
+        )
+        parts.append(Section("Sensitivity of layers", charts=[chart]))
+    return parts
+
+
+def _measured(found: Found) -> list[Trial]:
+    return [trial for trial in found.trials if trial.measured]
+
+
+def _charts(bench: Bench, found: Found) -> list[BarChart]:
+    trials, reference = _measured(found), bench.reference
+    names = [trial.name for trial in trials]
+    against: list[dict[str, Any]] = [trial.measured["against"] for trial in trials]
+    return [
+        BarChart(
+            "Points lost",
+            names,
+            [one["drop"] for one in against],
+            [one["drop_low"] for one in against],
+            [one["drop_high"] for one in against],
+            baseline=bench.config.max_drop,
+            baseline_name="allowed",
+            unit="points",
+        ),
+        BarChart(
+            "Median milliseconds for one text",
+            names,
+            [trial.measured["latency"]["1"]["median_ms"] for trial in trials],
+            baseline=reference.latency["1"]["median_ms"],
+            baseline_name="float",
+            unit="ms",
+        ),
+        BarChart(
+            "Texts a second over the split",
+            names,
+            [trial.measured["texts_per_second"] for trial in trials],
+            baseline=reference.texts_per_second,
+            baseline_name="float",
+            unit="",
+        ),
+    ]
+
+
+def _scores(bench: Bench, found: Found, kept: Trial) -> Table:
+    metric = bench.subject.splits.metrics[0]
+    front = set(pareto(found.trials, bench.config.optimize_for))
+    rows: list[list[Any]] = []
+    for trial in _measured(found):
+        one = trial.measured["against"]
+        rows.append(
+            [
+                trial.name,
+                evaluation.text_of(metric, trial.measured["figures"][metric]),
+                f"{one['drop']:+.2f}",
+                f"{one['drop_low']:+.2f} to {one['drop_high']:+.2f}",
+                f"{one['p']:.2g}",
+                f"{100 * one['equal_answers']:.2f} %",
+                f"{one['largest_logit_difference']:.3f}",
+                ", ".join(trial.plan["excluded"]) or "none",
+                "kept" if trial.key == kept.key else "Pareto" if trial.key in front else "",
+            ]
+        )
+    score = evaluation.text_of(metric, bench.reference.figures[metric])
+    columns = [
+        "trial",
+        evaluation.title(metric),
+        "drop",
+        "95 % interval",
+        "p",
+        "equal answers",
+        "largest logit difference",
+        "left float",
+        "",
+    ]
+    note = f"The float model: {score}. p: exact McNemar for accuracy, else paired bootstrap. Pareto: none is both faster and better."
+    return Table("Accuracy", columns, rows, note)
+
+
+def _speeds(bench: Bench, found: Found) -> Table:
+    rows: list[list[Any]] = []
+    for name, one in [
+        ("float", bench.reference.as_dict()),
+        *((trial.name, trial.measured) for trial in _measured(found)),
+    ]:
+        cells = [f"{part[key]:.2f}" for part in one["latency"].values() for key in ("median_ms", "p95_ms")]
+        rows.append([name, *cells, f"{one['texts_per_second']:,.0f}", f"{one['bytes'] / 1e6:.1f}"])
+    batches = [f"{side}, batch {key}" for key in bench.reference.latency for side in ("median ms", "95th ms")]
+    note = "Latency over texts (or batches) of all lengths that the split has, float and quantized in turns."
+    return Table("Speed and size", ["", *batches, "texts/s", "MB"], rows, note)

@@ -1,0 +1,168 @@
+"""`tool quantize`: the float model and its figures, one way to make it small or a search for the best, and the verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from recipes.device import set_threads, silence
+from recipes.interrupts import Interrupts, settle
+from recipes.progress import print_line, size
+from recipes.quantize import artefacts
+from recipes.quantize.config import BNB, Quantize
+from recipes.quantize.search import Found, line, search, single
+from recipes.quantize.subject import Subject, open_subject
+from recipes.quantize.trials import Store
+from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
+from tasks.files import write_json
+
+
+def quantize(config: Quantize) -> dict[str, Any]:
+    """Quantizes, measures, and writes the folder; returns what the command prints.
+
+    Returns:
+        With "refused", a sentence, where more was lost than --max-drop allows; the files are then put aside.
+
+    Raises:
+        ToolError: see the exit codes of `tool --help`.
+    """
+    silence()
+    set_threads(config.threads)
+    with Interrupts() as interrupts:
+        if config.approach in BNB:
+            from recipes.quantize.bnb import quantize_torch
+
+            return quantize_torch(config)
+        try:
+            return quantize_onnx(config, interrupts)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(
+                    "the model doesn't fit into memory while it is exported and quantized; take a machine with about six "
+                    "times the size of its weights"
+                ) from None
+            raise
+
+
+def quantize_onnx(config: Quantize, interrupts: Interrupts) -> dict[str, Any]:
+    """The same by onnxruntime, in a graph of ONNX."""
+    from recipes.quantize.bench import Bench
+
+    subject = open_subject(config)
+    output = target_folder(config, subject)
+    store = Store(output.with_name(f"{output.name}-trials"), config.fresh)
+    try:
+        source, exported = float_graph(config, subject, store)
+        bench = Bench(config, subject, source, store, interrupts)
+        say_header(config, subject)
+        bench.open_float()
+        if config.approach == "auto":
+            found = search(bench)
+        else:
+            trial = bench.try_plan(single(config))
+            if trial.error:
+                raise ToolError(trial.error)
+            print_line(f"trial     {line(trial, config)}")
+            found = Found([trial], trial if trial.within(config.max_drop) else None)
+        outcome = artefacts.finish(bench, found, output, exported)
+        settle()
+        return outcome
+    except Preempted as stop:
+        done = len(store.known)
+        raise Preempted(
+            f"{stop}; {done} trial{'s are' if done != 1 else ' is'} kept in {store.folder}: run the same command again"
+        ) from None
+
+
+def target_folder(config: Quantize, subject: Subject) -> Path:
+    """Where the result goes: as asked, in the run's folder, or here under the model's name.
+
+    Raises:
+        ConfigError: a folder with something else in it.
+    """
+    suffix = "int4" if config.approach == "int4" else "int8"
+    if config.output:
+        output = Path(config.output)
+        if output.exists() and (
+            not output.is_dir() or (any(output.iterdir()) and not (output / artefacts.FACTS).exists())
+        ):
+            raise ConfigError(f"--output: {output} holds something else; give a new folder")
+        return output
+    if subject.run is not None:
+        return subject.run.path / f"model-{suffix}"
+    return Path(f"{Path(subject.model).name}-{suffix}")
+
+
+def float_graph(config: Quantize, subject: Subject, store: Store) -> tuple[Path, dict[str, Any]]:
+    """The float graph in `store`, exported now or by an earlier call; or the ONNX file given.
+
+    Returns:
+        Its path and what its export noted.
+    """
+    from tasks.onnx.session import find
+    from tasks.quantize.nodes import require_float
+
+    if subject.network is None:
+        path = find(subject.folder)
+        require_float(path)
+        return path, {}
+    from tasks.onnx.export import export
+
+    folder = store.folder / f"float-{config.graph}"
+    facts, digest = folder / "export.json", weights_digest(subject.network)
+    if facts.is_file() and (folder / "model.onnx").is_file():
+        known = json.loads(facts.read_text(encoding="utf-8"))
+        if known.get("weights") == digest:
+            return folder / "model.onnx", known
+    print_line("export    to ONNX, and checking it against PyTorch")
+    done = export(subject.network, folder, graph=config.graph, say=lambda text: print_line(f"          {text}"))
+    noted = {
+        "weights": digest,
+        "graph": done.graph,
+        "opset": done.opset,
+        "fused": done.fused,
+        "largest_difference": done.largest_difference,
+        "bytes": done.bytes,
+        "seconds": done.seconds,
+    }
+    write_json(facts, noted)
+    fused = ", ".join(f"{count} {name}" for name, count in done.fused.items()) or "nothing"
+    print_line(
+        f"          {size(done.bytes)} · fused {fused} · logits within {done.largest_difference:.1g} · {done.seconds:.0f} s"
+    )
+    return done.path, noted
+
+
+def weights_digest(network: Any) -> str:
+    """Of all weights, by name and value."""
+    found = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def say_header(config: Quantize, subject: Subject) -> None:
+    """What is quantized, measured on what, for which processor."""
+    from tasks.quantize.formats import cpu_features
+
+    features = ", ".join(cpu_features()) or "no instruction sets known"
+    vnni = (
+        ""
+        if any("vnni" in name or name in ("dotprod", "amx_int8") for name in cpu_features())
+        else ", no 8-bit dot products"
+    )
+    where = (
+        f"this CPU: {features}{vnni}" if config.target == "this" else f"for {config.target}, measured here: {features}"
+    )
+    count = ""
+    if subject.network is not None:
+        count = f" · {sum(one.numel() for one in subject.network.parameters()) / 1e6:.1f} M parameters"
+    print_line(f"quantize  {subject.model}{count} · {where}")
+    lengths = subject.first.lengths
+    print_line(
+        f"measured  on {subject.splits.description}; {int(sorted(lengths)[len(lengths) // 2])} tokens in the middle, "
+        f"{int(lengths.max())} at most · may lose {config.max_drop:g} points of {subject.splits.metrics[0]}"
+    )

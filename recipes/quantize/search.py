@@ -1,0 +1,215 @@
+"""`--approach auto`: tries approaches and formats, leaves the most sensitive layers float where too much is lost, keeps the fastest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tasks.quantize.sensitivity import sensitivity
+
+from recipes.progress import duration, print_line
+from recipes.quantize.bench import Bench
+from recipes.quantize.config import Quantize
+from recipes.quantize.trials import Trial
+from tasks.quantize import nodes
+from tasks.quantize.formats import Format, formats
+from tasks.quantize.plan import OPERATORS, Plan
+
+FINALISTS = 3
+# Sensitivity is measured on so many calibration batches.
+SENSITIVITY_BATCHES = 4
+
+
+@dataclass
+class Found:
+    """What a search came to.
+
+    Attributes:
+        chosen: the fastest trial within the allowed drop; None where there is none.
+        sensitivity: (layer, how far the logits move when it alone is quantized), largest first, by the plan it was measured for.
+        unfinished: what the time did not suffice for.
+    """
+
+    trials: list[Trial]
+    chosen: Trial | None
+    sensitivity: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
+
+
+def base_plan(config: Quantize, approach: str, form: Format) -> Plan:
+    """The plan that the options describe."""
+    if config.per_channel is not None:
+        form = replace(form, per_channel=config.per_channel)
+    if config.reduce_range is not None:
+        form = replace(form, reduce_range=config.reduce_range)
+    return Plan(
+        approach=approach,
+        format=form,
+        operators=tuple(config.operators) or OPERATORS,
+        excluded=tuple(config.exclude),
+        method=config.calibration if approach == "static" else None,
+        percentile=config.percentile,
+        moving_average=config.moving_average if approach == "static" else None,
+        block_size=config.block_size,
+    )
+
+
+def single(config: Quantize) -> Plan:
+    """The one plan of --approach dynamic, static or int4."""
+    return base_plan(config, config.approach, chosen_format(config, config.approach))
+
+
+def chosen_format(config: Quantize, approach: str) -> Format:
+    """The format asked for, with what suits the target beside its signs, else the target's best."""
+    fitting = formats(config.target, approach)
+    if config.format is None:
+        return fitting[0]
+    same = [form for form in fitting if form.activation + form.weight == config.format]
+    if same:
+        return same[0]
+    return Format(config.format[:2], config.format[2:], True, False, "as asked for")
+
+
+def candidates(config: Quantize) -> list[Plan]:
+    """Every approach and format worth a trial on the target, the most promising first."""
+    plans: list[Plan] = []
+    for form in formats(config.target, "dynamic"):
+        plans.append(base_plan(config, "dynamic", form))
+    static = formats(config.target, "static")[0]
+    for method, average in (("minmax", None), ("minmax", 0.1), ("percentile", None), ("entropy", None)):
+        plans.append(replace(base_plan(config, "static", static), method=method, moving_average=average))
+    plans.append(base_plan(config, "int4", static))
+    if config.format is not None:
+        plans = [plan for plan in plans if plan.format.activation + plan.format.weight == config.format]
+    distinct = {plan.name + str(plan.moving_average): plan for plan in plans}
+    return list(distinct.values())
+
+
+def search(bench: Bench) -> Found:
+    """Tries, rescues, and times the best again in turns."""
+    return Search(bench).run()
+
+
+class Search:
+    """One search within its budget of time."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.config = bench, bench.config
+        self.deadline = time.monotonic() + 60 * bench.config.budget_minutes
+        self.found = Found([], None)
+
+    def run(self) -> Found:
+        """See `search`."""
+        for plan in candidates(self.config):
+            self.attempt(plan)
+        self.rescue()
+        self.finals()
+        return self.found
+
+    def attempt(self, plan: Plan) -> Trial | None:
+        """One trial and its line; None where the time is up and it isn't known from before."""
+        known = self.bench.key(plan) in self.bench.store.known
+        if not known and time.monotonic() > self.deadline:
+            self.found.unfinished.append(plan.name)
+            return None
+        trial = self.bench.try_plan(plan)
+        if trial.key not in {one.key for one in self.found.trials}:
+            self.found.trials.append(trial)
+            print_line(f"trial     {line(trial, self.config)}{' · from an earlier call' if known else ''}")
+        self.bench.store.drop_files({one.key for one in self.leaders()})
+        return trial
+
+    def leaders(self) -> list[Trial]:
+        """The fastest within the drop, fastest first."""
+        good = [trial for trial in self.found.trials if trial.within(self.config.max_drop)]
+        return sorted(good, key=lambda trial: (trial.cost(self.config.optimize_for), trial.name))[:FINALISTS]
+
+    def rescue(self) -> None:
+        """Leaves layers float in the plans that are faster than what is within the drop, but lose too much."""
+        measured = sorted((t for t in self.found.trials if t.measured), key=lambda t: t.cost(self.config.optimize_for))
+        done: set[str] = set()
+        for trial in measured:
+            best = self.leaders()
+            if best and trial.cost(self.config.optimize_for) >= best[0].cost(self.config.optimize_for):
+                return
+            family = trial.plan["approach"]
+            if trial.within(self.config.max_drop) or family == "int4" or family in done:
+                continue
+            done.add(family)
+            self.rescue_one(self.bench.plan_of(trial))
+
+    def rescue_one(self, plan: Plan) -> None:
+        """Leaves 1, 2, 4, ... of the most sensitive layers float until it is within the drop, then as few of them as do."""
+        if time.monotonic() > self.deadline:
+            self.found.unfinished.append(f"layers left float in {plan.name}")
+            return
+        ranked = [name for name, _ in self.rank(plan)]
+        low, high = 0, 1
+        while True:
+            trial = self.without(plan, ranked[:high])
+            if trial is None:
+                return
+            if trial.within(self.config.max_drop):
+                break
+            if high >= len(ranked) - 1:
+                return
+            low, high = high, min(2 * high, len(ranked) - 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            trial = self.without(plan, ranked[:middle])
+            if trial is None:
+                return
+            low, high = (low, middle) if trial.within(self.config.max_drop) else (middle, high)
+
+    def without(self, plan: Plan, layers: list[str]) -> Trial | None:
+        """The plan with these layers float as well."""
+        return self.attempt(replace(plan, excluded=(*plan.excluded, *layers)))
+
+    def rank(self, plan: Plan) -> list[tuple[str, float]]:
+        """Layers by how much quantizing each of them alone moves the logits, largest first."""
+        if plan.name not in self.found.sensitivity:
+            source = self.bench.source
+            names = [layer.name for layer in nodes.layers(source, plan.operators) if layer.columns >= plan.narrow]
+            batches = self.bench.calibration_batches()[:SENSITIVITY_BATCHES]
+            print_line(f"layers    measuring how sensitive {len(names)} layers are under {plan.name}")
+            found = sensitivity(source, names, plan, batches, check=self.bench.check)
+            self.found.sensitivity[plan.name] = found
+            worst = " · ".join(f"{name} {value:.3g}" for name, value in found[:3])
+            print_line(f"          most sensitive: {worst}")
+        return self.found.sensitivity[plan.name]
+
+    def finals(self) -> None:
+        """Times the leaders again, in turns, and chooses."""
+        best = self.leaders()
+        if len(best) > 1:
+            self.bench.time_again(best)
+            best = self.leaders()
+        self.found.chosen = best[0] if best else None
+
+
+def line(trial: Trial, config: Quantize) -> str:
+    """A trial in a line."""
+    if trial.error:
+        return f"{trial.name}: {trial.error}"
+    found, against = trial.measured, trial.measured["against"]
+    verdict = "" if trial.within(config.max_drop) else " · over"
+    return (
+        f"{trial.name}: drop {against['drop']:+.2f} points{verdict} · {found['latency']['1']['median_ms']:.2f} ms against "
+        f"{against['float_latency']['1']['median_ms']:.2f} · {found['texts_per_second']:,.0f} texts/s · "
+        f"{duration(sum(trial.seconds.values()))}"
+    )
+
+
+def pareto(trials: list[Trial], optimize_for: str) -> list[str]:
+    """Keys of the trials that no other beats in both speed and drop."""
+    measured: list[Any] = [trial for trial in trials if trial.measured]
+    return [
+        one.key
+        for one in measured
+        if not any(
+            (two.cost(optimize_for) <= one.cost(optimize_for) and two.drop < one.drop)
+            or (two.cost(optimize_for) < one.cost(optimize_for) and two.drop <= one.drop)
+            for two in measured
+        )
+    ]
