@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import DataError
+from tasks.errors import ConfigError, DataError, ToolError
 from tasks.glue.checks import check_classes, checked
 from tasks.glue.choice import called, choose
 from tasks.glue.holdout import hold_out, subset
@@ -101,7 +101,7 @@ def load_splits(
     options = Options(task, *columns, revision, token, cache_dir, seed)
     source = recognise(data, options)
     problems = Problems(skip=skip_bad)
-    parts = _Parts(source, need, problems, labels, regression)
+    parts = _Parts(source, need, problems, labels, regression, label_column)
     train, evaluation, held_out = parts.read(train_split, eval_split, eval_fraction, seed)
     problems.raise_if_any()
     if train is not None:
@@ -181,6 +181,7 @@ class _Parts:
     problems: Problems
     labels: list[str] | None
     regression: bool | None
+    label_column: str | None
     scheme: Scheme | None = None
 
     def read(
@@ -219,12 +220,12 @@ class _Parts:
         """Settles what the labels mean.
 
         Raises:
-            DataError: labels are needed, and a split has none.
+            ConfigError, DataError: labels are needed, and a split has none.
         """
         if not {"prediction", "calibration"} & set(self.need):
             for raw in raws:
                 if raw.label is None and len(raw):
-                    raise _unlabelled(raw)
+                    raise _unlabelled(raw, self.label_column)
         if "prediction" not in self.need:
             labelled = [raw for raw in raws if raw.label is not None]
             self.scheme = decide(labelled, self.labels, self.regression, self.source.task)
@@ -233,9 +234,13 @@ class _Parts:
         return checked(raw, self.scheme, self.problems, empty_allowed=self.source.task is not None)
 
 
-def _unlabelled(raw: Raw) -> DataError:
+def _unlabelled(raw: Raw, wanted: str | None) -> ToolError:
+    """The error for a split without the labels that are needed; `wanted`: the column that the user named."""
+    columns = listed(raw.columns)
+    if raw.label_column is None and wanted is not None:
+        return ConfigError(f"--label-column {wanted}: {raw.source} has the columns {columns}")
     if raw.label_column is None:
-        return DataError(f"{raw.source}: no label column; found columns {listed(raw.columns)}; give --label-column")
+        return DataError(f"{raw.source}: no label column; found columns {columns}; give --label-column")
     return DataError(
         f"{raw.source}: the labels are held back (column {raw.label_column} is empty or -1); give a split with labels"
     )

@@ -82,15 +82,16 @@ def _from_data(raw: Raw, regression: bool | None) -> Scheme | None:
     found = distinct(raw)
     if not found:
         return None
-    numbers = [_number(text) for text in found]
-    if regression is None and None not in numbers and not _are_classes([n for n in numbers if n is not None]):
+    numeric = all(map(_is_float, found))
+    numbers = [number for number in map(_number, found) if number is not None]
+    if regression is None and numeric and not (numbers and _are_classes(numbers)):
         return Scheme(None)
     if len(found) > max(MANY, len(raw) // 2):
         raise DataError(
             f"{raw.source}: the column {raw.label_column} has {len(found):,} different values in {len(raw):,} rows, "
             "too many for classes; give another --label-column"
         )
-    if None not in numbers:
+    if numeric:
         found = sorted(found, key=float)
     return _classes(found)
 
@@ -127,12 +128,18 @@ def as_text(cell: Any) -> str | None:
     return text or None
 
 
-def _number(text: str) -> float | None:
+def _is_float(text: str) -> bool:
+    """Whether a text is a number, be it infinite or NaN."""
     try:
-        value = float(text)
+        float(text)
     except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+        return False
+    return True
+
+
+def _number(text: str) -> float | None:
+    """The finite number that a text is, or None."""
+    return float(text) if _is_float(text) and math.isfinite(float(text)) else None
 
 
 def is_labelled(raw: Raw) -> bool:
