@@ -23,7 +23,8 @@ class Spec:
         axes: the dynamic axes of each input, by name.
         kind: text, image or both.
         heads, hidden: of the attention; 0 where the model has none.
-        image: channels, height and width of `pixel_values`, fixed in the graph.
+        image: channels, height and width of `pixel_values`, as the config says them.
+        patch: where height and width are dynamic, what they are multiples of in `example`; else 0.
     """
 
     inputs: tuple[str, ...]
@@ -37,6 +38,7 @@ class Spec:
     types: int
     padding: int
     image: tuple[int, int, int] | None = None
+    patch: int = 0
     outputs: tuple[str, ...] = ("logits",)
 
     def example(self, batch: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -56,7 +58,10 @@ class Spec:
             "token_type_ids": torch.randint(0, max(1, self.types), (batch, length), generator=draw) * mask,
         }
         if self.image is not None:
-            made["pixel_values"] = torch.randn(batch, *self.image, generator=draw)
+            height, width = (
+                (self.patch * (2 + length % 5), self.patch * (3 + length % 3)) if self.patch else self.image[1:]
+            )
+            made["pixel_values"] = torch.randn(batch, self.image[0], height, width, generator=draw)
         return {name: made[name] for name in self.inputs}
 
     def shapes(self) -> list[tuple[int, int]]:
@@ -76,13 +81,19 @@ def spec_of(model: Any) -> Spec:
     config = model.config
     if getattr(config, "is_encoder_decoder", False):
         raise ConfigError(f"a {config.model_type} has a decoder; `tool export onnx` takes encoder classifiers")
+    causal = next((part for part in model.modules() if getattr(part, "is_causal", False) is True), None)
+    if causal is not None:
+        raise ConfigError(
+            f"a {config.model_type} is a decoder ({type(causal).__name__} sees no later tokens); "
+            f"`tool export onnx` takes encoder classifiers"
+        )
     if getattr(config, "is_decoder", False):
         raise ConfigError(
             f"this {config.model_type} is set up as a decoder (is_decoder in its config.json); "
             f"`tool export onnx` takes encoder classifiers"
         )
     known = inspect.signature(model.forward).parameters
-    names = [name for name in TEXT_INPUTS if name in known]
+    names = [name for name in TEXT_INPUTS if name in known] if "input_ids" in known else []
     if (
         "token_type_ids" in names
         and int(getattr(config, "type_vocab_size", 0) or 0) < 2
@@ -90,12 +101,15 @@ def spec_of(model: Any) -> Spec:
     ):
         names.remove("token_type_ids")
     axes: dict[str, dict[int, str]] = {name: dict(TEXT) for name in names}
-    image = None
+    image, patch = None, 0
     if "pixel_values" in known:
         names.append("pixel_values")
         axes["pixel_values"] = {0: "batch"}
         size = config.image_size if not isinstance(config.image_size, int) else (config.image_size, config.image_size)
         image = (int(config.num_channels), int(size[0]), int(size[1]))
+        if config.model_type == "vilt":
+            patch = int(config.patch_size)
+            axes["pixel_values"] |= {2: "height", 3: "width"}
     if not names:
         raise ConfigError(
             f"a {config.model_type} takes {', '.join(list(known)[:3])}, neither input_ids nor pixel_values; "
@@ -117,6 +131,7 @@ def spec_of(model: Any) -> Spec:
         types=int(getattr(config, "type_vocab_size", 1) or 1),
         padding=int(padding or 0),
         image=image,
+        patch=patch,
     )
 
 

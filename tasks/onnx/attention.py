@@ -47,7 +47,8 @@ def add(graph: ir.Graph, before: ir.Node, op: str, inputs: Sequence[ir.Value | N
 def _plain(graph: ir.Graph, node: ir.Node, masks: dict[Any, ir.Value]) -> None:
     """softmax(query key' * scale + mask) value, over [batch, heads, length, size]."""
     query, key, value, *rest = node.inputs
-    assert query is not None and key is not None
+    assert query is not None
+    assert key is not None
     assert value is not None
     turned = _before(key, _HEADS_FIRST)
     if turned is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from tasks.onnx import graph as graphs
 from tasks.onnx.architectures import Spec, spec_of
 from tasks.onnx.cleaning import clean
 from tasks.onnx.session import Session
-from tasks.onnx.tracing import trace
+from tasks.onnx.tracing import UntranslatedError, quiet, trace
 
 NAME = "model.onnx"
 TOLERANCE = 1e-4
+MEASURED_LENGTH = 128
 
 
 @dataclass
@@ -38,6 +40,12 @@ class Exported:
     nodes: dict[str, int]
     bytes: int
     seconds: float
+    tolerance: float
+    axes: dict[str, dict[int, str]]
+    image: tuple[int, int, int] | None
+    heads: int
+    hidden: int
+    measured: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -50,6 +58,8 @@ def export(
     tolerance: float = TOLERANCE,
     external: bool | None = None,
     limit: int = graphs.LIMIT_BYTES,
+    measure: bool = True,
+    threads: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Writes `folder/model.onnx` (weights in `model.onnx.data` above 2 GB), with dynamic batch and sequence.
@@ -58,6 +68,9 @@ def export(
         model: a transformers classifier of texts or images, or a ViLT; float32, on the CPU.
         graph: one of `tasks.onnx.graph.KINDS`.
         tolerance: the largest difference of a logit from torch's that is let through.
+        measure: whether fused attention is kept only where it is faster here than plain operators.
+        threads: what it is measured with.
+        say: told of each step.
         external: whether weights lie in a file of their own; None: where they are above `limit` bytes.
 
     Raises:
@@ -68,19 +81,31 @@ def export(
     started = time.monotonic()
     model = model.eval()
     spec = spec_of(model)
-    traced = trace(model, spec.example(2, min(9, spec.longest), seed=1), spec.axes, spec.outputs[0])
-    clean(traced)
-    fused = graphs.shape_graph(traced, graph, opset)
+    say(f"tracing a {spec.model_type}")
+    traced = translated(model, spec)
     path = Path(folder) / NAME
+    plain = traced.clone() if graph == "fused" and measure else None
+    notes: list[str] = []
+    measured: dict[str, float] = {}
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        fused = graphs.shape_graph(traced, graph, opset)
         graphs.save(traced, path, external=external, limit=limit)
-    del traced
-    try:
-        worst = check(model, spec, path, tolerance)
-    except ToolError:
-        remove(path)
-        raise
+        del traced
+        if graph == "fused" and not fused["MultiHeadAttention"]:
+            graph = "basic"
+            notes.append("its attention has a form that onnxruntime has no fused operator for")
+        try:
+            if plain is not None and fused.get("MultiHeadAttention"):
+                kept, measured = faster(plain, spec, path, opset, threads)
+                if kept is not None:
+                    graph, fused = "basic", kept
+                    notes.append("attention is left in plain operators, which are faster here than the fused one")
+            say("checking the graph against PyTorch")
+            worst = check(model, spec, path, tolerance)
+        except BaseException:
+            remove(path)
+            raise
     data = path.with_name(f"{path.name}.data")
     return Exported(
         path=path,
@@ -94,7 +119,74 @@ def export(
         nodes=graphs.operators(path),
         bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
         seconds=round(time.monotonic() - started, 2),
+        tolerance=tolerance,
+        axes=spec.axes,
+        image=spec.image,
+        heads=spec.heads,
+        hidden=spec.hidden,
+        measured=measured,
+        notes=notes,
     )
+
+
+def translated(model: Any, spec: Spec) -> Any:
+    """The cleaned graph in memory.
+
+    Raises:
+        ToolError: an operation of the model has no translation; names it.
+    """
+    try:
+        traced = trace(model, spec.example(2, min(9, spec.longest), seed=1), spec.axes, spec.outputs[0])
+    except UntranslatedError as error:
+        raise ToolError(
+            f"this {spec.model_type} can't be exported: {error}; write that part of the model in operations that ONNX knows"
+        ) from error
+    with quiet():
+        clean(traced)
+    return traced
+
+
+def faster(
+    plain: Any, spec: Spec, path: Path, opset: int, threads: int | None
+) -> tuple[dict[str, int] | None, dict[str, float]]:
+    """Measures the graph at `path` against the same with attention in plain operators, which replaces it where it is faster.
+
+    Returns:
+        What is fused in the plain one where that was kept, else None; and the medians in milliseconds.
+    """
+    aside = path.with_name(f"plain-{path.name}")
+    counts = graphs.shape_graph(plain, "basic", opset)
+    graphs.save(plain, aside, external=path.with_name(f"{path.name}.data").exists())
+    try:
+        length = min(spec.longest, MEASURED_LENGTH)
+        feeds = {name: tensor.numpy() for name, tensor in spec.example(1, length, seed=2).items()}
+        basic, fused = alternate([Session(aside, threads=threads), Session(path, threads=threads)], feeds)
+        measured = {
+            "length": length,
+            "basic_milliseconds": round(1000 * basic, 3),
+            "fused_milliseconds": round(1000 * fused, 3),
+        }
+        if fused <= basic:
+            return None, measured
+        remove(path)
+        graphs.save(plain, path, external=aside.with_name(f"{aside.name}.data").exists())
+        return counts, measured
+    finally:
+        remove(aside)
+
+
+def alternate(sessions: list[Session], feeds: dict[str, np.ndarray], seconds: float = 2.0) -> list[float]:
+    """The median seconds of each session's run, taken in turns, so that what else the machine does meets all alike."""
+    times: list[list[float]] = [[] for _ in sessions]
+    for session in sessions:
+        session.run(feeds)
+    end = time.monotonic() + seconds
+    while len(times[0]) < 5 or (time.monotonic() < end and len(times[0]) < 100):
+        for session, taken in zip(sessions, times, strict=True):
+            begun = time.perf_counter()
+            session.run(feeds)
+            taken.append(time.perf_counter() - begun)
+    return [statistics.median(taken) for taken in times]
 
 
 def check(model: Any, spec: Spec, path: Path, tolerance: float) -> float:

@@ -8,6 +8,7 @@ where the first one holds nothing that needs it.
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from onnx import defs
 from onnxscript import opset20, values
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, bidirectional_mask_function, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tasks.errors import is_out_of_memory
+from tasks.hub import chain, one_line
 
 DOMAIN = "modeltool"
 TRACED = "modeltool"  # the name of our attention among transformers' implementations
@@ -36,13 +40,26 @@ _PASSING = {
     _aten.lift_fresh_copy.default,
     _aten.clone.default,
 }
+# In place, but to the same effect where nothing else reads what they write to.
+_IN_PLACE = {_aten.add_.Tensor: _aten.add.Tensor, _aten.mul_.Tensor: _aten.mul.Tensor}
+_FRESH = {_aten.add.Tensor, _aten.mul.Tensor, _aten.embedding.default, _aten.linear.default}
 _ASSERTIONS = {
     _aten._assert_tensor_metadata.default,
     _aten._assert_scalar.default,
     _aten._assert_async.msg,
     _aten.sym_constrain_range_for_size.default,
 }
+# The same under the name that the exporter knows.
+_RENAMED = {
+    _aten.view.default: _aten.reshape.default,  # what made its input contiguous is taken out
+    _aten.__and__.Tensor: _aten.bitwise_and.Tensor,
+    _aten.__or__.Tensor: _aten.bitwise_or.Tensor,
+}
 _CASTS = {_aten.to.device, _aten.to.dtype, _aten.to.dtype_layout, _aten.to.other, _aten._to_copy.default}
+
+
+class UntranslatedError(Exception):
+    """Something in a model has no translation; the message names the operation."""
 
 
 class Module(torch.nn.Module):
@@ -66,14 +83,23 @@ def trace(
         model: a transformers model, in evaluation mode.
         example: its inputs in order.
         axes: which axes of each input are dynamic, and their names.
+
+    Raises:
+        UntranslatedError: it can't be traced, or holds an operation without translation.
     """
     dynamic = tuple(dict.fromkeys(axes[name], torch.export.Dim.DYNAMIC) for name in example)
     with quiet(), portable_attention(model), torch.no_grad():
         module = Module(model, tuple(example)).eval()
-        program = torch.export.export(module, tuple(example.values()), dynamic_shapes=(dynamic,), strict=False)
+        try:
+            program = torch.export.export(module, tuple(example.values()), dynamic_shapes=(dynamic,), strict=False)
+        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise UntranslatedError(f"torch.export can't trace it ({one_line(str(error))})") from error
         simplify(program)
         found = _translate(program, list(example), output)
     name_axes(found, axes)
+    name_parts(found)
     return found
 
 
@@ -98,9 +124,14 @@ def _translate(program: torch.export.ExportedProgram, inputs: list[str], output:
     program.run_decompositions = lambda *_, **__: program
     try:
         return onnx()
-    except torch.onnx.errors.OnnxExporterError:
+    except torch.onnx.errors.OnnxExporterError as error:
+        logging.getLogger(__name__).debug("decomposed after all: %s", error)
         program.run_decompositions = decompose
+    try:
         return onnx()
+    except torch.onnx.errors.OnnxExporterError as error:
+        causes = [cause for cause in chain(error) if isinstance(cause, torch.onnx.errors.OnnxExporterError)]
+        raise UntranslatedError(one_line(str(causes[-1]))) from error
 
 
 def simplify(program: torch.export.ExportedProgram) -> None:
@@ -114,6 +145,10 @@ def simplify(program: torch.export.ExportedProgram) -> None:
         elif node.target in _PASSING:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+        elif node.target in _RENAMED:
+            node.target = _RENAMED[node.target]
+        elif node.target in _IN_PLACE and node.args[0].target in _FRESH and len(node.args[0].users) == 1:
+            node.target = _IN_PLACE[node.target]
         elif node.target in _CASTS:
             source, value = node.args[0].meta["val"], node.meta["val"]
             if source.dtype == value.dtype:
@@ -137,6 +172,22 @@ def name_axes(model: ir.Model, axes: dict[str, dict[int, str]]) -> None:
             value.shape = ir.Shape(
                 [dim if isinstance(dim, int) else ir.SymbolicDim(names.get(str(dim), str(dim))) for dim in value.shape]
             )
+
+
+def name_parts(model: ir.Model) -> None:
+    """Weights and nodes under the names that the model's own modules have, without the wrapper's."""
+    prefix = "model."
+    for value in list(model.graph.initializers.values()):
+        if value.name is not None and value.name.startswith(prefix):
+            value.name = value.name.removeprefix(prefix)
+    for node in model.graph:
+        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes", "")
+        found = [scope.removeprefix(prefix) for scope in ast.literal_eval(scopes)] if scopes else []
+        node.metadata_props.clear()
+        if found:
+            node.metadata_props["pkg.torch.onnx.name_scopes"] = repr(found)
+        if len(found) > 1 and found[-2]:
+            node.name = f"{found[-2]}/{node.name or node.op_type}"
 
 
 @contextmanager

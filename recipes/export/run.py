@@ -1,0 +1,177 @@
+"""`tool export onnx`: a trained classifier as a folder that plain onnxruntime runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes import runs
+from recipes.choose import choose_model
+from recipes.device import set_threads, silence
+from recipes.export.config import Export
+from recipes.progress import print_line, size
+from tasks.errors import ConfigError, ToolError
+from tasks.files import write_folder, write_json, write_text
+from tasks.hub import loading
+
+if TYPE_CHECKING:
+    from tasks.onnx.export import Exported
+
+FACTS = "export.json"
+VERSIONS = ("modeltool", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+FITTING = ("glue", "vqa")
+
+
+def export_onnx(config: Export) -> dict[str, Any]:
+    """Exports, checks and writes the folder, whole or not at all; returns what the command prints."""
+    silence()
+    set_threads(config.threads)
+    require_packages()
+    from tasks.onnx.export import export
+    from tasks.onnx.pretrained import load
+
+    model, run = choose_model(config.model, config.output_dir, FITTING)
+    output = target_folder(config, model, run)
+    with loading(model, "--model"):
+        network, processor = load(model, config.revision, config.token)
+    count = sum(tensor.numel() for tensor in network.parameters())
+    print_line(f"export    {model} · {network.config.model_type}, {count / 1e6:.1f} M parameters")
+    done: list[Exported] = []
+
+    def fill(folder: Path) -> None:
+        made = export(
+            network,
+            folder,
+            graph=config.graph,
+            opset=config.opset,
+            tolerance=config.tolerance,
+            threads=config.threads,
+        )
+        done.append(made)
+        network.config.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+        write_text(folder / "README.md", readme(network, made))
+        write_json(folder / FACTS, facts(made, model))
+
+    write_folder(output, fill)
+    made = done[0]
+    noted = {"output": str(output), **facts(made, model)}
+    return {**noted, "text": report(made, output)}
+
+
+def target_folder(config: Export, model: str, run: runs.Run | None) -> Path:
+    """Where the result goes: as asked, in the run's folder, or here under the model's name.
+
+    Raises:
+        ConfigError: a folder with something else in it.
+    """
+    if config.output is None:
+        return run.path / "model-onnx" if run is not None else Path(f"{Path(model).name}-onnx")
+    output = Path(config.output)
+    if output.exists() and not (output.is_dir() and ((output / FACTS).exists() or not any(output.iterdir()))):
+        raise ConfigError(f"--output: {output} holds something else; give a new folder")
+    return output
+
+
+def require_packages() -> None:
+    """Says what to install where the packages of the extra `onnx` are missing.
+
+    Raises:
+        ToolError: one of them is.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript", "optimum") if find_spec(name) is None]
+    if missing:
+        raise ToolError(
+            f"`tool export` needs {', '.join(missing)}, which is not installed; pip install 'modeltool[onnx]'"
+        )
+
+
+def facts(made: Exported, model: str) -> dict[str, Any]:
+    """export.json: how the graph was made and checked."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in VERSIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "model": model,
+        "graph": made.graph,
+        "opset": made.opset,
+        "inputs": list(made.inputs),
+        "outputs": list(made.outputs),
+        "dynamic_axes": {name: list(axes) for name, axes in made.axes.items()},
+        "image": list(made.image) if made.image else None,
+        "heads": made.heads,
+        "hidden_size": made.hidden,
+        "fused": made.fused,
+        "measured": made.measured,
+        "notes": made.notes,
+        "checked_shapes": [list(shape) for shape in made.shapes],
+        "largest_difference": made.largest_difference,
+        "tolerance": made.tolerance,
+        "nodes": sum(made.nodes.values()),
+        "operators": made.nodes,
+        "bytes": made.bytes,
+        "seconds": made.seconds,
+        "versions": versions,
+    }
+
+
+def report(made: Exported, output: Path) -> str:
+    """What the command prints."""
+    fused = ", ".join(f"{count} {name}" for name, count in made.fused.items() if count) or "nothing"
+    lines = [
+        f"graph     {made.graph} · {sum(made.nodes.values())} nodes · fused {fused} · opset {made.opset} · {size(made.bytes)}",
+        *(f"          {note}" for note in made.notes),
+        f"checked   {len(made.shapes)} shapes against PyTorch · largest difference {made.largest_difference:.1g}",
+        f"model     {output} · {made.seconds:.1f} s",
+    ]
+    return "\n".join(lines)
+
+
+_TEXT = """import numpy, onnxruntime, tokenizers
+session = onnxruntime.InferenceSession("model.onnx")
+text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
+given = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
+print(session.run(["logits"], {{one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}}))
+"""
+_IMAGE = """import onnxruntime
+from PIL import Image
+from transformers import AutoImageProcessor
+pixels = AutoImageProcessor.from_pretrained(".")(Image.open("photo.jpg").convert("RGB"), return_tensors="np")["pixel_values"]
+print(onnxruntime.InferenceSession("model.onnx").run(["logits"], {"pixel_values": pixels}))
+"""
+_BOTH = """import onnxruntime
+from PIL import Image
+from transformers import AutoProcessor
+session, processor = onnxruntime.InferenceSession("model.onnx"), AutoProcessor.from_pretrained(".")
+given = processor(Image.open("photo.jpg").convert("RGB"), "What is it?", return_tensors="np")
+print(session.run(["logits"], {one.name: given[one.name] for one in session.get_inputs()}))
+"""
+
+
+def readme(network: Any, made: Exported) -> str:
+    """README.md: how to run the folder with nothing of ours."""
+    labels = network.config.id2label
+    named = ", ".join(f"{number} {labels[number]}" for number in sorted(labels)[:20])
+    more = f" and {len(labels) - 20} more in config.json" if len(labels) > 20 else ""
+    if made.image is None:
+        example = '"A first text.", "A second one."' if "token_type_ids" in made.inputs else '"A text."'
+        code = _TEXT.format(example=example)
+    elif "input_ids" in made.inputs:
+        code = _BOTH
+    else:
+        code = _IMAGE
+    return (
+        f"# {network.config.model_type} classifier in ONNX\n\n"
+        f"`model.onnx` computes `logits` within {made.largest_difference:.1g} of PyTorch's on the shapes that it was checked on; "
+        f"`{FACTS}` says how it was made. It runs with onnxruntime alone:\n\n"
+        f"```python\n{code}```\n\n"
+        f"The logits are of: {named}{more}.\n"
+    )
