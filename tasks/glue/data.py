@@ -254,7 +254,7 @@ def _metrics(task: str | None, labels: list[str] | None, known: bool) -> tuple[s
         return ()
     if labels is None:
         return ("pearson", "spearman")
-    return ("accuracy", "f1")
+    return ("accuracy", "f1" if len(labels) == 2 else "macro_f1")
 
 
 def _plain(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,10 +50,13 @@ def decide(
         ConfigError: labels for a regression.
         DataError: so many different labels that they can't be classes.
     """
+    for raw in raws:
+        _check_single(raw)
     if labels is not None:
         if regression:
             raise ConfigError("--regression and --labels: a regression has no classes; give one of the two")
-        return _classes(list(labels))
+        theirs = TASKS[task].labels if task is not None else raws[0].names if raws else None
+        return _given(list(labels), theirs)
     if task is not None and regression is None:
         official = TASKS[task].labels
         return Scheme(None) if official is None else _classes(list(official))
@@ -74,6 +78,35 @@ def _classes(labels: list[str]) -> Scheme:
         for number in range(len(labels)):
             known.setdefault(str(number), number)
     return Scheme(labels, known)
+
+
+def _given(labels: list[str], theirs: Sequence[str] | None) -> Scheme:
+    """Classes in the order given, for data that may have them in another one.
+
+    Args:
+        theirs: the data's names of their numbers, where they have such. A model that never learnt names (LABEL_0, ...)
+            is taken to have them in the data's order.
+    """
+    scheme = _classes(labels)
+    if theirs is None:
+        return scheme
+    same = all(name.lower() in scheme.known for name in theirs)
+    if same or all(re.fullmatch(r"LABEL_\d+", name) for name in labels):
+        for number, name in enumerate(theirs[: len(labels)]):
+            place = scheme.known[name.lower()] if same else number
+            scheme.known[name] = scheme.known[name.lower()] = scheme.known[str(number)] = place
+    return scheme
+
+
+def _check_single(raw: Raw) -> None:
+    """
+    Raises:
+        DataError: a row has several labels.
+    """
+    for i, cell in enumerate(raw.label or ()):
+        if isinstance(cell, (list, dict)):
+            what = "a list" if isinstance(cell, list) else "an object"
+            raise DataError(f"{raw.where(i)}: the label is {what}; each row needs one label, a name or a number")
 
 
 def _from_data(raw: Raw, regression: bool | None) -> Scheme | None:

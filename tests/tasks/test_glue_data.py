@@ -276,7 +276,8 @@ def test_what_labels_mean(tmp_path, values, labels, numbers):
     splits = load_splits(str(file), need=("evaluation",))
     assert splits.labels == labels
     assert splits.evaluation["all"].label.tolist() == numbers
-    assert splits.metrics == (("pearson", "spearman") if labels is None else ("accuracy", "f1"))
+    of_classes = ("accuracy", "f1" if labels and len(labels) == 2 else "macro_f1")
+    assert splits.metrics == (("pearson", "spearman") if labels is None else of_classes)
 
 
 def test_labels_of_a_model(tmp_path):
@@ -292,6 +293,21 @@ def test_labels_of_a_model(tmp_path):
     assert str(error.value).startswith(
         f"{named}, row 2: unknown label 'Pos'; known are good, bad; {named}, row 3: unknown"
     )
+
+
+def test_classes_in_another_order_are_matched_by_name(glue, tmp_path):
+    """GLUE's files say 0 and 1; what those are called decides, not the place in the model's list."""
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    dev = load_splits(str(glue / "SST-2"), labels=["POSITIVE", "NEGATIVE"], need=("evaluation",)).evaluation["dev"]
+    assert dev.label.tolist() == [0, 1]
+    dev = load_splits(str(glue / "SST-2"), labels=["LABEL_0", "LABEL_1"], need=("evaluation",)).evaluation["dev"]
+    assert dev.label.tolist() == [1, 0]
+    features = Features(text=Value("string"), label=ClassLabel(names=["ham", "spam"]))
+    Dataset.from_dict({"text": list("abc"), "label": [1, 0, 1]}, features).to_parquet(tmp_path / "d.parquet")
+    for labels, wanted in ((["Spam", "Ham"], [0, 1, 0]), (["LABEL_0", "LABEL_1"], [1, 0, 1])):
+        part = load_splits(str(tmp_path / "d.parquet"), labels=labels, need=("evaluation",)).evaluation["all"]
+        assert part.label.tolist() == wanted
 
 
 def test_files_of_a_folder(tmp_path):

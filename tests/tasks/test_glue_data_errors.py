@@ -79,6 +79,11 @@ FILES = {
         '{"text": ["x"], "label": 1}\n{"text": "y", "label": 0}\n',
         ", row 1: the text is a list, not a string",
     ),
+    "several labels": (
+        "d.jsonl",
+        '{"text": "x", "label": ["a"]}\n{"text": "y", "label": ["a", "b"]}\n',
+        ", row 1: the label is a list; each row needs one label, a name or a number",
+    ),
     "NUL": ("d.csv", GOOD + "a\0b,a\n", ", row 22: the text holds a NUL character"),
     "second text": ("d.csv", "premise,hypothesis,label\na,b,x\nc, ,y\n", ", row 3: the second text is empty"),
     "Parquet": ("d.parquet", "text", ": not a Parquet file, or broken"),
@@ -120,6 +125,12 @@ def test_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reviews").mkdir()
     assert fails("reviews").startswith("no texts found in the folder reviews (it is empty); give GLUE's tsv files")
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / "reviews" / name).write_text(GOOD)
+    several = (
+        "reviews: it holds one.csv, two.csv, none called after a split (train, dev, test); give one file as --data"
+    )
+    assert fails("reviews") == several
     assert fails(tmp_path / "review") == f"no file or folder {tmp_path}/review; did you mean {tmp_path}/reviews?"
     assert fails("sampel").startswith("no file or folder sampel; did you mean sample?")
     assert fails("./a.csv") == "no file or folder ./a.csv; check --data"

@@ -67,6 +67,8 @@ def _local(path: Path, options: Options) -> Source:
         raise DataError(f"{path}: not a format known here; give {FORMATS}")
     names = [str(file.relative_to(path)) for file in files[:3]]
     holds = f"it holds {', '.join(names)}" if names else "it is empty"
+    if any(file.suffix.lower() in (*tables.ENDINGS, *arrow.ENDINGS) for file in files):
+        raise DataError(f"{path}: {holds}, none called after a split (train, dev, test); give one file as --data")
     raise DataError(f"no texts found in the folder {path} ({holds}); give {FORMATS}")
 
 
