@@ -1,12 +1,22 @@
-"""Dynamic quantization: weights in 8 bits beforehand, activations with each batch's own range at run time."""
+"""Dynamic quantization: weights in 8 bits beforehand, activations with each batch's own range at run time.
+
+The nodes are those of onnxruntime's quantizer, in the order in which its loader fuses them with the bias into one kernel
+(DynamicQuantizeMatMul, MatMulIntegerToFloat); a test holds the logits equal to its own. They are written here because
+its quantizer stops at graphs with fused operators, and writes and reads the whole model four times.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
+import onnx
+
 from tasks.quantize import graph, nodes
 from tasks.quantize.plan import Plan, Result
+from tasks.quantize.rewriting import Product, Rewriting, prepare
+from tasks.quantize.tables import replace_table
+from tasks.quantize.weights import to_integers
 
 
 def quantize_dynamic(source: str | Path, target: str | Path, plan: Plan) -> Result:
@@ -16,21 +26,28 @@ def quantize_dynamic(source: str | Path, target: str | Path, plan: Plan) -> Resu
         ConfigError: the source is quantized already, or the plan excludes what isn't there.
         ToolError: nothing could be quantized.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     started = time.monotonic()
-    nodes.require_float(source)
-    model = graph.load(source)
-    excluded = nodes.left_float(model, plan)
-    with graph.refusals(source, "dynamic quantization"):
-        quantize_dynamic(
-            model,
-            target,
-            op_types_to_quantize=list(plan.operators),
-            per_channel=plan.format.per_channel,
-            reduce_range=plan.format.reduce_range,
-            weight_type=QuantType.QInt8 if plan.format.weight == "s8" else QuantType.QUInt8,
-            nodes_to_exclude=excluded,
-        )
-    counts = nodes.require_quantized(target, plan)
-    return Result(counts, Path(target).stat().st_size, time.monotonic() - started)
+    model = prepare(source)
+    Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan))
+    counts = nodes.require_quantized(model, plan, source)
+    return Result(counts, graph.save(model, target), time.monotonic() - started)
+
+
+def _replace(rewriting: Rewriting, part: Product, plan: Plan) -> None:
+    if part.layer.operator == "Gather":
+        replace_table(rewriting, part, plan.format)
+        return
+    name, data, out = part.layer.weight, part.data, part.output
+    weight = to_integers(part.weight, plan.format, 1 if plan.format.per_channel else None)
+    values = rewriting.constant(f"{name}_quantized", weight.values)
+    weight_scale = rewriting.constant(f"{name}_scale", weight.scale)
+    weight_zero = rewriting.constant(f"{name}_zero_point", weight.zero)
+    scale, zero = f"{data}_scale", f"{data}_zero_point"
+    quantized = rewriting.node("DynamicQuantizeLinear", [data], f"{data}_quantized", scale, zero)
+    sums = rewriting.node("MatMulInteger", [quantized, values, zero, weight_zero], f"{out}_integers")
+    floats = rewriting.node("Cast", [sums], f"{out}_cast", to=onnx.TensorProto.FLOAT)
+    scales = rewriting.node("Mul", [scale, weight_scale], f"{out}_scales")
+    scaled = f"{out}_scaled" if part.bias else out
+    rewriting.node("Mul", [floats, scales], scaled)
+    if part.bias:
+        rewriting.node("Add", [scaled, part.bias], out)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import numpy_helper
 
-from tasks.errors import DataError, ToolError
+from tasks.errors import DataError
 from tasks.files import disk_errors
+from tasks.onnx.session import usable_threads
 
 # Above this, protobuf can't hold a model in one message and its weights go to a file beside it.
+_SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+_LARGE = 2**16
 _MESSAGE_BYTES = 2**31 - 2**20
 
 
-def load(path: str | Path) -> onnx.ModelProto:
-    """A graph with every node named and without the shapes that its exporter noted, which quantizers trip over.
+def load(path: str | Path, change: Callable[[onnx.ModelProto], object] = lambda model: None) -> onnx.ModelProto:
+    """A graph with every node named and without the shapes that its exporter noted, which would be wrong after changes.
+
+    Args:
+        change: runs while the shapes are still there.
 
     Raises:
         DataError: no such file, or not an ONNX graph.
@@ -32,8 +39,10 @@ def load(path: str | Path) -> onnx.ModelProto:
         raise DataError(f"{path} is not a whole ONNX file; export it again: tool export onnx --model ...") from error
     if not model.graph.node:
         raise DataError(f"{path} holds no ONNX graph; export it again: tool export onnx --model ...")
-    del model.graph.value_info[:]
     _name_nodes(model.graph)
+    change(model)
+    del model.graph.value_info[:]
+    drop_unread(model)
     return model
 
 
@@ -62,6 +71,16 @@ def save(model: onnx.ModelProto, path: str | Path) -> int:
     return path.stat().st_size + (beside.stat().st_size if large else 0)
 
 
+def drop_unread(model: onnx.ModelProto) -> None:
+    """Takes constants out that no node reads."""
+    graph = model.graph
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    if not any(a.type in _SUBGRAPHS for node in graph.node for a in node.attribute):
+        unread = [number for number, tensor in enumerate(graph.initializer) if tensor.name not in read]
+        for number in reversed(unread):
+            del graph.initializer[number]
+
+
 def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Constant tensors by name."""
     return {tensor.name: tensor for tensor in model.graph.initializer}
@@ -72,16 +91,28 @@ def array(tensor: onnx.TensorProto) -> np.ndarray:
     return numpy_helper.to_array(tensor)
 
 
-@contextmanager
-def refusals(path: str | Path, what: str) -> Iterator[None]:
-    """Turns what a quantizing library raises into one line that names the file."""
-    try:
-        yield
-    except (ToolError, MemoryError, OSError):
-        raise
-    except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ToolError(f"{path}: {what} failed: {line}; try another --approach, or leave the node float") from error
+def session(model: onnx.ModelProto, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Runs a graph that is in memory, its weights read from a file that goes away at once, so that they are held once.
+
+    Raises:
+        DataError: it isn't a graph that onnxruntime can run.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or usable_threads()
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    with (
+        tempfile.TemporaryDirectory(prefix="modeltool-", ignore_cleanup_errors=True) as folder,
+        disk_errors(Path(folder)),
+    ):
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, str(path), save_as_external_data=True, location="weights", size_threshold=_LARGE)
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors share no base class
+            line = " ".join(str(error).split())[:200]
+            raise DataError(f"the graph can't be run by onnxruntime ({line}); export it again") from error
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:

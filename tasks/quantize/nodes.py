@@ -14,6 +14,8 @@ from tasks.errors import ConfigError, ToolError
 from tasks.quantize.graph import initializers, skeleton
 from tasks.quantize.plan import Plan
 
+# Where torch's exporter notes the path of a node's module.
+SCOPES = "pkg.torch.onnx.name_scopes"
 # Nodes that are there only in a quantized graph.
 INTEGER = (
     "QuantizeLinear",
@@ -31,9 +33,14 @@ INTEGER = (
     "MatMulBnb4",
     "GatherBlockQuantized",
 )
+# What shows that the products are in integers, by approach.
+_PRODUCTS = {
+    "dynamic": ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "ConvInteger", "QAttention"),
+    "static": ("QuantizeLinear", "QLinearMatMul", "MatMulIntegerToFloat", "QLinearConv"),
+    "int4": ("MatMulNBits",),
+}
 # Where a node's weight stands among its inputs.
-WEIGHT_INPUT = {"MatMul": 1, "Gemm": 1, "Conv": 1, "Gather": 0, "Attention": 1}
-_FLOAT = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+WEIGHT_INPUT = {"MatMul": 1, "Gemm": 1, "Gather": 0}
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,10 @@ def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tup
     found: list[Layer] = []
     taken: Counter[str] = Counter()
     for node in model.graph.node:
-        if node.op_type not in operators or len(node.input) <= WEIGHT_INPUT.get(node.op_type, 1):
+        weight = constants.get(_weight(node)) if node.op_type in operators else None
+        if weight is None or weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
             continue
-        weight = constants.get(node.input[WEIGHT_INPUT.get(node.op_type, 1)])
-        if weight is None or weight.data_type not in _FLOAT or len(weight.dims) < 2:
+        if node.op_type == "Gather" and weight.dims[1] < 2:  # scales of a quantized table
             continue
         name = module_name(node, weight.name)
         taken[name] += 1
@@ -88,15 +95,16 @@ def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tup
 
 def module_name(node: onnx.NodeProto, weight: str) -> str:
     """The path of a node's module as torch's exporter noted it, else its weight's name, else its own."""
-    scopes = {prop.key: prop.value for prop in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
+    scopes = {prop.key: prop.value for prop in node.metadata_props}.get(SCOPES, "")
     try:
         path = [str(scope) for scope in ast.literal_eval(scopes)] if scopes else []
     except (ValueError, SyntaxError):
         path = []
     if len(path) > 1 and path[-2]:
         return path[-2]
-    if weight.endswith((".weight", ".qkv_weight")):
-        return weight.rpartition(".")[0]
+    plain = weight.removesuffix(".T")
+    if plain.endswith(".weight"):
+        return plain.removesuffix(".weight")
     return node.name
 
 
@@ -151,32 +159,56 @@ def require_float(path: str | Path) -> None:
         )
 
 
-def require_quantized(path: str | Path, plan: Plan) -> dict[str, int]:
+def require_quantized(path: str | Path | onnx.ModelProto, plan: Plan, name: object = "") -> dict[str, int]:
     """The counts of a graph that its plan has quantized.
+
+    Args:
+        name: what the message calls it, where `path` is a model in memory.
 
     Raises:
         ToolError: nothing was quantized, or weights alone where activations were to be.
     """
     found = counts(path)
-    where = f"{path}: {plan.name}"
+    where = f"{path if isinstance(path, (str, Path)) else name}: {plan.name}"
     if not found["weights_quantized"]:
         raise ToolError(
-            f"{where} quantized nothing: no {', '.join(plan.operators)} with a constant weight was left to it"
+            f"{where} quantized nothing: {_reason(path, plan)}; name other operators or exclude fewer layers"
         )
-    integer = sum(found.get(name, 0) for name in INTEGER if name not in ("DequantizeLinear",))
-    if not integer:
+    if not any(found.get(kind) for kind in _PRODUCTS[plan.approach]):
         raise ToolError(
-            f"{where} quantized weights alone: no activation has a QuantizeLinear, so the products stay float; "
-            f"give the graph without fused operators (tool export onnx --graph none)"
+            f"{where} quantized weights alone, so the products stay float: no {' or '.join(_PRODUCTS[plan.approach])} in the "
+            f"graph; quantize its MatMul or Gemm too, or give the graph without fused operators (tool export onnx --graph none)"
         )
     return found
+
+
+def _reason(path: str | Path | onnx.ModelProto, plan: Plan) -> str:
+    every = layers(path, plan.operators)
+    if not every:
+        return f"the graph has no {', '.join(plan.operators)} with a constant float weight"
+    return (
+        f"all {len(every)} layers of {', '.join(plan.operators)} are excluded, or narrower than {plan.narrow} columns"
+    )
+
+
+def _weight(node: onnx.NodeProto) -> str:
+    """The name of what may be a node's weight; "" where the node is of a form that has no integer counterpart."""
+    place = WEIGHT_INPUT.get(node.op_type)
+    if place is None or len(node.input) <= place:
+        return ""
+    numbers = {a.name: a.f if a.type == onnx.AttributeProto.FLOAT else a.i for a in node.attribute}
+    if node.op_type == "Gemm" and (
+        numbers.get("transA", 0) or numbers.get("alpha", 1) != 1 or numbers.get("beta", 1) != 1
+    ):
+        return ""
+    return "" if node.op_type == "Gather" and numbers.get("axis", 0) != 0 else str(node.input[place])
 
 
 def _columns(node: onnx.NodeProto, shape: tuple[int, ...]) -> int:
     if node.op_type == "Gemm":
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         return shape[0] if transposed else shape[1]
-    return shape[0] if node.op_type == "Conv" else shape[-1]
+    return shape[-1]
 
 
 def _quantized_weights(model: onnx.ModelProto) -> int:

@@ -9,8 +9,8 @@ from tasks.quantize.formats import Format, formats
 
 APPROACHES = ("dynamic", "static", "int4")
 METHODS = ("minmax", "entropy", "percentile")
-# Operators of encoders whose weights are worth 8 bits; activations between two others stay float.
-OPERATORS = ("MatMul", "Gemm", "Gather", "Attention")
+# Operators whose constant weights can be quantized. A Gather is an embedding's table.
+OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
 @dataclass(frozen=True)

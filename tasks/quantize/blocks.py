@@ -1,0 +1,101 @@
+"""Weights alone in 4 bits, a scale for each block of them: the smallest files, not the fastest."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tasks.errors import ConfigError
+from tasks.quantize import graph, nodes
+from tasks.quantize.formats import Format
+from tasks.quantize.plan import Plan, Result
+from tasks.quantize.rewriting import MICROSOFT, Product, Rewriting, prepare
+from tasks.quantize.tables import replace_table
+
+SIZES = (16, 32, 64, 128, 256)
+# Products in 8-bit integers (activations rounded by block); 1 would be in float32.
+ACCURACY_LEVEL = 4
+_LOW, _HIGH = -8, 7
+
+
+def quantize_blocks(source: str | Path, target: str | Path, plan: Plan) -> Result:
+    """Writes `target`, the float graph `source` with weights of 4 bits (MatMulNBits), and embeddings of 8 bits a row.
+
+    Raises:
+        ConfigError: the source is quantized already, the plan excludes what isn't there, or an unknown block size.
+        ToolError: nothing could be quantized.
+    """
+    started = time.monotonic()
+    check_block(plan.block_size)
+    model = prepare(source)
+    Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan))
+    counts = nodes.require_quantized(model, plan, source)
+    return Result(counts, graph.save(model, target), time.monotonic() - started)
+
+
+def check_block(size: int) -> None:
+    """Refuses a block size that the kernel doesn't have.
+
+    Raises:
+        ConfigError: naming those that it has.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"--block-size {size}: one of {', '.join(map(str, SIZES))}")
+
+
+def to_blocks(weight: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A weight [inner, columns] in symmetric 4 bits, blocks running down the inner axis.
+
+    The largest absolute value of a block becomes -8, as onnxruntime's own quantizer has it.
+
+    Returns:
+        values: uint8 [columns, blocks, size / 2], two numbers a byte, the earlier one in the low half, each plus 8.
+        scales: float32 [columns, blocks].
+    """
+    inner, columns = weight.shape
+    blocks = -(-inner // size)
+    padded = np.zeros((columns, blocks * size), np.float32)
+    padded[:, :inner] = weight.T
+    padded = padded.reshape(columns, blocks, size)
+    place = np.abs(padded).argmax(axis=2)[:, :, None]
+    scales = np.take_along_axis(padded, place, 2) / np.float32(_LOW)
+    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
+    values = np.clip(np.rint(padded * inverse), _LOW, _HIGH).astype(np.int8)
+    raised = (values - _LOW).astype(np.uint8)
+    return raised[:, :, 0::2] | (raised[:, :, 1::2] << 4), scales[:, :, 0]
+
+
+def from_blocks(values: np.ndarray, scales: np.ndarray, inner: int) -> np.ndarray:
+    """The weight [inner, columns] that `to_blocks`' results stand for."""
+    columns, blocks, half = values.shape
+    numbers = np.empty((columns, blocks, half * 2), np.float32)
+    numbers[:, :, 0::2], numbers[:, :, 1::2] = values & 15, values >> 4
+    floats = (numbers + _LOW) * scales[:, :, None]
+    return np.ascontiguousarray(floats.reshape(columns, -1)[:, :inner].T)
+
+
+def _replace(rewriting: Rewriting, part: Product, plan: Plan) -> None:
+    if part.layer.operator == "Gather":
+        replace_table(rewriting, part, Format("u8", "s8", True, False))
+        return
+    name, out = part.layer.weight, part.output
+    inner, columns = part.weight.shape
+    blocks, sizes = to_blocks(part.weight, plan.block_size)
+    values = rewriting.constant(f"{name}_int4", blocks)
+    scales = rewriting.constant(f"{name}_scales", sizes.ravel())
+    product = f"{out}_product" if part.bias else out
+    rewriting.node(
+        "MatMulNBits",
+        [part.data, values, scales],
+        product,
+        domain=MICROSOFT,
+        K=inner,
+        N=columns,
+        bits=4,
+        block_size=plan.block_size,
+        accuracy_level=ACCURACY_LEVEL,
+    )
+    if part.bias:
+        rewriting.node("Add", [product, part.bias], out)

@@ -1,0 +1,122 @@
+"""bitsandbytes' formats of torch models: int8 with outliers in 16 bits, and nf4, 4 bits in blocks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.errors import ConfigError
+from tasks.files import folder_bytes
+from tasks.hub import loading
+from tasks.weights import model_folder
+
+KINDS = ("bnb-int8", "bnb-nf4")
+
+
+def quantized_model(
+    model: str,
+    kind: str,
+    *,
+    excluded: tuple[str, ...] = (),
+    device: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    auto_class: str = "AutoModelForSequenceClassification",
+) -> Any:
+    """A torch model with its linear layers in a format of bitsandbytes, the head in its own precision.
+
+    Args:
+        model: a Hub id, a folder or a run.
+        kind: one of `KINDS`.
+        excluded: names of modules that keep their precision, besides the head, which always does.
+        device: "cuda" or "cpu"; the GPU where there is one.
+        auto_class: of transformers, which loads it.
+
+    Raises:
+        ConfigError: an unknown kind, bitsandbytes is missing, no GPU for a format that needs one, or quantized already.
+    """
+    import transformers
+
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    require(kind, place)
+    folder = model_folder(model)
+    with loading(folder, "--model"):
+        config = transformers.AutoConfig.from_pretrained(folder, revision=revision or "main", token=token)
+    if getattr(config, "quantization_config", None):
+        raise ConfigError(f"--model {model} is quantized already; give the float model")
+    skipped = [*excluded, *head_names(config, auto_class)]
+    with loading(folder, "--model"):
+        loaded = getattr(transformers, auto_class).from_pretrained(
+            folder,
+            revision=revision or "main",
+            token=token,
+            quantization_config=_config(kind, skipped),
+            device_map={"": place},
+            dtype=torch.bfloat16 if place == "cpu" else torch.float16,
+        )
+    if not quantized_layers(loaded):
+        raise ConfigError(f"--model {model}: {kind} quantized nothing; it has no linear layers besides its head")
+    return loaded.eval()
+
+
+def save(loaded: Any, folder: Path) -> tuple[dict[str, int], int, float]:
+    """Writes the model as `from_pretrained` reads it; returns (counts of layers, bytes, seconds)."""
+    started = time.monotonic()
+    loaded.save_pretrained(folder)
+    return {"linear_quantized": quantized_layers(loaded)}, folder_bytes(folder), time.monotonic() - started
+
+
+def quantized_layers(loaded: Any) -> int:
+    """How many linear layers bitsandbytes holds."""
+    import bitsandbytes
+
+    kinds = (bitsandbytes.nn.Linear8bitLt, bitsandbytes.nn.Linear4bit)
+    return sum(isinstance(module, kinds) for module in loaded.modules())
+
+
+def require(kind: str, device: str) -> None:
+    """Refuses what can't run here.
+
+    Raises:
+        ConfigError: naming what to do.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"--approach {kind}: one of {', '.join(KINDS)}")
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"--approach {kind} needs bitsandbytes; install it with: pip install 'modeltool[bnb]'"
+        ) from error
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"--approach {kind}: no CUDA device here; run it on a GPU machine, or take --approach dynamic, which is made for CPUs"
+        )
+
+
+def head_names(config: Any, auto_class: str) -> list[str]:
+    """Modules of the model outside its encoder: head, pooler's projection and the like."""
+    import accelerate
+    import transformers
+
+    with accelerate.init_empty_weights():
+        empty = getattr(transformers, auto_class).from_config(config)
+    base = empty.base_model_prefix
+    return [name for name, _ in empty.named_children() if name != base]
+
+
+def _config(kind: str, skipped: list[str]) -> Any:
+    import transformers
+
+    if kind == "bnb-int8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=skipped,
+    )
