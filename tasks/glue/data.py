@@ -193,6 +193,9 @@ class _Parts:
         evaluation = {name: self._raw(name) for name in eval_names}
         if train is not None and eval_split is None and not all(map(is_labelled, evaluation.values())):
             evaluation = {}  # a test split published without its labels
+        for name, raw in evaluation.items():
+            if raw.label is None and name in self.source.unlabelled and "prediction" not in self.need:
+                raise DataError(f"{raw.source}: GLUE keeps the labels of its test sets back; leave --eval-split out")
         self._decide([raw for raw in (train, *evaluation.values()) if raw is not None])
         parts = {called(name): self._checked(raw) for name, raw in evaluation.items()}
         if train is None:

@@ -123,6 +123,8 @@ def test_each_layout_of_glue(glue, task):
     hidden = load_splits(str(glue), task=TASKS[task].folder, need=("prediction",)).evaluation
     assert list(hidden) == (["matched", "mismatched"] if task == "mnli" else ["test"])
     assert all(part.label is None and part.index == ["0"] for part in hidden.values())
+    with pytest.raises(DataError, match="GLUE keeps the labels of its test sets back; leave --eval-split out"):
+        load_splits(str(glue / TASKS[task].folder), eval_split="test")
 
 
 def test_names_of_mnlis_halves(glue):
