@@ -189,6 +189,8 @@ class _Parts:
     ) -> tuple[Texts | None, dict[str, Texts], bool]:
         """(training split, evaluation splits, whether those were held out of the first)."""
         train_name, eval_names = choose(self.source, self.need, train_split, eval_split)
+        if train_name is not None and self.source.task == "ax":
+            raise DataError("ax has no rows to train on; train on mnli, and evaluate that model on ax")
         train = self._raw(train_name) if train_name is not None else None
         evaluation = {name: self._raw(name) for name in eval_names}
         if train is not None and eval_split is None and not all(map(is_labelled, evaluation.values())):

@@ -154,6 +154,19 @@ def test_recognised_without_the_folders_name(glue, tmp_path):
     assert load_splits(str(mine), task="sst2").labels == ["negative", "positive"]
 
 
+def test_the_diagnostic_set(tmp_path):
+    folder = tmp_path / "diagnostic"
+    tsv(folder / "diagnostic.tsv", ["index", "sentence1", "sentence2"], [[0, "a", "b"], [1, "c", "d"]])
+    tsv(tmp_path / "diagnostic-full.tsv", ["Logic", "Premise", "Hypothesis", "Label"], [["", "a", "b", "neutral"]])
+    hidden = load_splits(str(folder), need=("prediction",))
+    assert (hidden.task, hidden.evaluation["diagnostic"].second) == ("ax", ["b", "d"])
+    labels = ["contradiction", "neutral", "entailment"]
+    full = load_splits(str(tmp_path / "diagnostic-full.tsv"), task="ax", labels=labels, need=("evaluation",))
+    assert (full.metrics, full.evaluation["all"].label.tolist()) == (("matthews_correlation",), [1])
+    with pytest.raises(DataError, match="ax has no rows to train on; train on mnli, and evaluate that model on ax"):
+        load_splits(str(folder))
+
+
 def test_mrpc_as_first_published(tmp_path):
     head = ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]
     rows = [[i % 2, 100 + i, 200 + i, f'a "{i}', f"b {i}"] for i in range(6)]
