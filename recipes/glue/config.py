@@ -11,11 +11,11 @@ from tasks.errors import ConfigError
 
 DATA = "Data"
 TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax")
-METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
+METRICS = ("accuracy", "f1", "macro_f1", "matthews_correlation", "pearson", "spearman")
 HUB_GLUE = "nyu-mll/glue"
 MODEL_HELP = "Hub id, local folder, run folder, or `tiny` (random weights, under two million parameters)."
 USE_HELP = "Run folder, model folder (PyTorch or ONNX) or Hub id."
-DATA_HELP = "GLUE's tsv folder, a CSV, JSON lines or Parquet file or folder, a Hub id, or `sample`."
+DATA_HELP = "GLUE's tsv folder, a CSV, JSON lines or Parquet file or folder, a GLUE task's name, a Hub id, or `sample`."
 MAX_LENGTH = 128
 
 # Options that `load_splits` knows by the same name.

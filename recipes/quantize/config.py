@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from recipes.config import option
-from recipes.glue.config import DataOptions
+from recipes.glue.config import DATA, DATA_HELP, DataOptions
 from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OUTPUT
 
 APPROACHES = ("dynamic", "static", "int4", "auto", "bnb-int8", "bnb-nf4")
@@ -20,6 +20,8 @@ BNB = ("bnb-int8", "bnb-nf4")
 @dataclasses.dataclass
 class Quantize(DataOptions):
     """`tool quantize`."""
+
+    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")
 
     model: str | None = option(
         None,
@@ -54,7 +56,7 @@ class Quantize(DataOptions):
         shown_default="by target",
     )
     operators: list[str] = option([], "Operators to quantize.", panel=QUANTIZATION)
-    exclude: list[str] = option([], "Layers to leave float, by name or pattern (`*.pooler.*`).", panel=QUANTIZATION)
+    exclude: list[str] = option([], "Layers to leave float, by name, or by its beginning up to a dot.", panel=QUANTIZATION)
     block_size: int = option(32, "Weights that share a scale, for int4.", panel=QUANTIZATION, minimum=16, maximum=256)
     graph: str = option("fused", "What is fused before: see `tool export onnx`.", panel=QUANTIZATION, choices=GRAPHS)
 
@@ -122,4 +124,6 @@ class Quantize(DataOptions):
             found.append("--percentile: only with --calibration percentile")
         if self.calibration != "minmax" and self.moving_average is not None:
             found.append("--moving-average: only with --calibration minmax")
+        if self.approach == "dynamic" and (self.format or "").startswith("s8"):
+            found.append(f"--format {self.format}: dynamic quantization has unsigned activations only; take u8s8 or u8u8")
         return found

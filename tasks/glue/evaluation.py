@@ -99,4 +99,4 @@ def describe(splits: Splits, metrics: dict[str, Any], beside: dict[str, float]) 
 
 def title(metric: str) -> str:
     """The metric's name to read."""
-    return {"f1": "F1", "matthews_correlation": "Matthews correlation"}.get(metric, metric)
+    return {"f1": "F1", "macro_f1": "macro F1", "matthews_correlation": "Matthews correlation"}.get(metric, metric)

@@ -15,7 +15,9 @@ HEAVY = (
     "matplotlib",
     "pandas",
     "evaluate",
+    "onnx",
     "onnxruntime",
+    "optimum",
 )
 
 
@@ -45,6 +47,9 @@ def tool(*args, env=None, cwd=None):
         ["predict", "vqa", "--help"],
         ["data", "inspect", "vqa", "--help"],
         ["data", "sample", "vqa", "--help"],
+        ["train", "glue", "--help"],
+        ["quantize", "--help"],
+        ["export", "onnx", "--help"],
         ["runs", "list", "--help"],
         ["runs", "show", "--help"],
         ["runs", "push", "--help"],
