@@ -30,15 +30,18 @@ class Histogram:
 
     def __post_init__(self) -> None:
         self.top = np.float32(max(abs(self.low), abs(self.high)))
-        self._span: Any = (-self.top, self.top)  # float32, so that the edges are too
         self.counts = np.zeros(self.bins, np.int64)
-        self.edges = np.histogram_bin_edges(np.zeros(1, np.float32), self.bins, self._span)
+        self.edges = np.histogram_bin_edges(np.zeros(1, np.float32), self.bins, self.span())
+
+    def span(self) -> Any:
+        """From where to where, in float32, so that the edges are too."""
+        return -self.top, self.top
 
     def add(self, values: np.ndarray) -> None:
         """Counts flat values, in pieces, so that the counting takes little memory of its own."""
         for start in range(0, len(values), _PIECE):
             piece = values[start : start + _PIECE]
-            self.counts += np.histogram(piece, self.bins, range=self._span)[0]
+            self.counts += np.histogram(piece, self.bins, range=self.span())[0]
 
 
 def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, float]:

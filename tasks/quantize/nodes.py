@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -74,13 +74,16 @@ class Layer:
 
 
 def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tuple(WEIGHT_INPUT)) -> list[Layer]:
-    """Every node with a constant float weight, in the graph's order; names are unique."""
+    """Every node with a constant float weight [inner, outer], in the graph's order; names are unique.
+
+    A first word that all names share is left out: it is the exporter's wrapper around the model.
+    """
     model = model if isinstance(model, onnx.ModelProto) else skeleton(model)
     constants = initializers(model)
     found: list[Layer] = []
     taken: Counter[str] = Counter()
     for node in model.graph.node:
-        weight = constants.get(_weight(node)) if node.op_type in operators else None
+        weight = constants.get(_weight(node))
         if weight is None or weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
             continue
         if node.op_type == "Gather" and weight.dims[1] < 2:  # scales of a quantized table
@@ -90,7 +93,10 @@ def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tup
         name = name if taken[name] == 1 else f"{name}#{taken[name]}"
         shape = tuple(weight.dims)
         found.append(Layer(name, node.op_type, node.name, weight.name, shape, _columns(node, shape)))
-    return found
+    first = {layer.name.partition(".")[0] for layer in found}
+    if len(first) == 1 and all("." in layer.name for layer in found):
+        found = [replace(layer, name=layer.name.partition(".")[2]) for layer in found]
+    return [layer for layer in found if layer.operator in operators]
 
 
 def module_name(node: onnx.NodeProto, weight: str) -> str:

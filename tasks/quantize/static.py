@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from tasks.errors import ToolError
 from tasks.quantize import graph, nodes
@@ -45,25 +46,32 @@ def _replace(rewriting: Rewriting, part: Product, plan: Plan, ranges: Ranges) ->
     if part.layer.operator == "Gather":
         replace_table(rewriting, part, plan.format)
         return
-    name, data, out = part.layer.weight, part.data, part.output
+    name, data = part.layer.weight, part.data
     if data not in ranges.values:
         raise ToolError(
             f"{part.layer.name}: the calibration found no range of its input {data}; calibrate on this graph"
         )
-    lowest, highest = (np.float32(bound) for bound in ranges.values[data])
-    scale, zero = scale_of(np.asarray(lowest), np.asarray(highest), plan.format.activation)
-    scale_name = rewriting.constant(f"{data}_scale", scale)
-    zero_name = rewriting.constant(f"{data}_zero_point", zero)
-    quantized = rewriting.node("QuantizeLinear", [data, scale_name, zero_name], f"{data}_quantized")
-    floats = rewriting.node("DequantizeLinear", [quantized, scale_name, zero_name], f"{data}_dequantized")
-    axis = 1 if plan.format.per_channel else None
-    weight = to_integers(part.weight, plan.format, axis)
+    lowest, highest = (np.asarray(bound, np.float32) for bound in ranges.values[data])
+    activation = scale_of(lowest, highest, plan.format.activation)
+    scale = rewriting.constant(f"{data}_scale", activation[0])
+    zero = rewriting.constant(f"{data}_zero_point", activation[1])
+    quantized = rewriting.node("QuantizeLinear", [data, scale, zero], f"{data}_quantized")
+    weight = to_integers(part.weight, plan.format, 1 if plan.format.per_channel else None)
     values = rewriting.constant(f"{name}_quantized", weight.values)
-    weight_scale = rewriting.constant(f"{name}_scale", weight.scale)
     weight_zero = rewriting.constant(f"{name}_zero_point", weight.zero)
-    axes: dict[str, Any] = {} if axis is None else {"axis": axis}
-    weights = rewriting.node("DequantizeLinear", [values, weight_scale, weight_zero], f"{name}_dequantized", **axes)
-    scaled = f"{out}_scaled" if part.bias else out
-    rewriting.node("MatMul", [floats, weights], scaled)
+    product = f"{part.output}_scaled" if part.bias else part.output
+    if part.layer.operator == "Gemm":
+        # In integers outright: of a pair here the loader would make a Gemm in float, with the activation behind it.
+        sums = rewriting.node("MatMulInteger", [quantized, values, zero, weight_zero], f"{part.output}_integers")
+        floats = rewriting.node("Cast", [sums], f"{part.output}_cast", to=onnx.TensorProto.FLOAT)
+        scales = rewriting.constant(f"{part.output}_scales", (activation[0] * weight.scale).astype(np.float32))
+        rewriting.node("Mul", [floats, scales], product)
+    else:
+        axis: dict[str, Any] = {"axis": 1} if plan.format.per_channel else {}
+        weight_scale = rewriting.constant(f"{name}_scale", weight.scale)
+        floats = rewriting.node("DequantizeLinear", [quantized, scale, zero], f"{data}_dequantized")
+        inputs = [values, weight_scale, weight_zero]
+        weights = rewriting.node("DequantizeLinear", inputs, f"{name}_dequantized", **axis)
+        rewriting.node("MatMul", [floats, weights], product)
     if part.bias:
-        rewriting.node("Add", [scaled, part.bias], out)
+        rewriting.node("Add", [product, part.bias], part.output)
