@@ -110,7 +110,7 @@ def facts(made: Exported, model: str) -> dict[str, Any]:
         "heads": made.heads,
         "hidden_size": made.hidden,
         "fused": made.fused,
-        "measured": made.measured,
+        "attention_milliseconds": made.attention_milliseconds,
         "notes": made.notes,
         "checked_shapes": [list(shape) for shape in made.shapes],
         "largest_difference": made.largest_difference,

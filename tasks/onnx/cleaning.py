@@ -113,14 +113,14 @@ def _reshape(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
     source, target = dims(node.inputs[0]), dims(node.outputs[0])
     if target is not None and source == target:
         return node.inputs[0]
-    if target is None or (integers(node.inputs[1]) is not None and not node.attributes.get_int("allowzero", 0)):
+    if target is None:
         return None
     numbers: list[int] = []
     for axis, dim in enumerate(target):
-        if isinstance(dim, int):
-            numbers.append(dim)
+        if source is not None and axis < len(source) and source[axis] == dim:
+            numbers.append(0)  # also where it is a number: the axis may be cut before
         else:
-            numbers.append(0 if source is not None and axis < len(source) and source[axis] == dim else -1)
+            numbers.append(dim if isinstance(dim, int) else -1)
     if numbers.count(-1) > 1 or 0 in [dim for dim in target if isinstance(dim, int)]:
         return None
     node.replace_input_with(1, shape_constant(graph, numbers))

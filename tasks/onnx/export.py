@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,12 +16,13 @@ from tasks.files import disk_errors
 from tasks.onnx import graph as graphs
 from tasks.onnx.architectures import Spec, spec_of
 from tasks.onnx.cleaning import clean
+from tasks.onnx.measuring import Times, fused_is_faster
+from tasks.onnx.measuring import measure as measure_attention
 from tasks.onnx.session import Session
 from tasks.onnx.tracing import UntranslatedError, quiet, trace
 
 NAME = "model.onnx"
 TOLERANCE = 1e-4
-MEASURED_LENGTH = 128
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Exported:
     image: tuple[int, int, int] | None
     heads: int
     hidden: int
-    measured: dict[str, float] = field(default_factory=dict)
+    attention_milliseconds: Times = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,23 +84,23 @@ def export(
     say(f"tracing a {spec.model_type}")
     traced = translated(model, spec)
     path = Path(folder) / NAME
-    plain = traced.clone() if graph == "fused" and measure else None
     notes: list[str] = []
-    measured: dict[str, float] = {}
+    times: Times = {}
+    if graph == "fused" and measure and spec.heads:
+        say("measuring attention fused and in plain operators")
+        times = measure_attention(spec.heads, spec.hidden, opset, spec.longest, threads)
+        if not fused_is_faster(times):
+            graph = "basic"
+            notes.append("attention is left in plain operators, which are faster here than the fused one")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fused = graphs.shape_graph(traced, graph, opset)
-        graphs.save(traced, path, external=external, limit=limit)
-        del traced
         if graph == "fused" and not fused["MultiHeadAttention"]:
-            graph = "basic"
+            graph, times = "basic", {}
             notes.append("its attention has a form that onnxruntime has no fused operator for")
         try:
-            if plain is not None and fused.get("MultiHeadAttention"):
-                kept, measured = faster(plain, spec, path, opset, threads)
-                if kept is not None:
-                    graph, fused = "basic", kept
-                    notes.append("attention is left in plain operators, which are faster here than the fused one")
+            graphs.save(traced, path, external=external, limit=limit)
+            del traced
             say("checking the graph against PyTorch")
             worst = check(model, spec, path, tolerance)
         except BaseException:
@@ -124,7 +124,7 @@ def export(
         image=spec.image,
         heads=spec.heads,
         hidden=spec.hidden,
-        measured=measured,
+        attention_milliseconds=times,
         notes=notes,
     )
 
@@ -144,49 +144,6 @@ def translated(model: Any, spec: Spec) -> Any:
     with quiet():
         clean(traced)
     return traced
-
-
-def faster(
-    plain: Any, spec: Spec, path: Path, opset: int, threads: int | None
-) -> tuple[dict[str, int] | None, dict[str, float]]:
-    """Measures the graph at `path` against the same with attention in plain operators, which replaces it where it is faster.
-
-    Returns:
-        What is fused in the plain one where that was kept, else None; and the medians in milliseconds.
-    """
-    aside = path.with_name(f"plain-{path.name}")
-    counts = graphs.shape_graph(plain, "basic", opset)
-    graphs.save(plain, aside, external=path.with_name(f"{path.name}.data").exists())
-    try:
-        length = min(spec.longest, MEASURED_LENGTH)
-        feeds = {name: tensor.numpy() for name, tensor in spec.example(1, length, seed=2).items()}
-        basic, fused = alternate([Session(aside, threads=threads), Session(path, threads=threads)], feeds)
-        measured = {
-            "length": length,
-            "basic_milliseconds": round(1000 * basic, 3),
-            "fused_milliseconds": round(1000 * fused, 3),
-        }
-        if fused <= basic:
-            return None, measured
-        remove(path)
-        graphs.save(plain, path, external=aside.with_name(f"{aside.name}.data").exists())
-        return counts, measured
-    finally:
-        remove(aside)
-
-
-def alternate(sessions: list[Session], feeds: dict[str, np.ndarray], seconds: float = 2.0) -> list[float]:
-    """The median seconds of each session's run, taken in turns, so that what else the machine does meets all alike."""
-    times: list[list[float]] = [[] for _ in sessions]
-    for session in sessions:
-        session.run(feeds)
-    end = time.monotonic() + seconds
-    while len(times[0]) < 5 or (time.monotonic() < end and len(times[0]) < 100):
-        for session, taken in zip(sessions, times, strict=True):
-            begun = time.perf_counter()
-            session.run(feeds)
-            taken.append(time.perf_counter() - begun)
-    return [statistics.median(taken) for taken in times]
 
 
 def check(model: Any, spec: Spec, path: Path, tolerance: float) -> float:

@@ -21,6 +21,7 @@ from onnx import defs
 from onnxscript import opset20, values
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, bidirectional_mask_function, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.deberta import modeling_deberta
 
 from tasks.errors import is_out_of_memory
 from tasks.hub import chain, one_line
@@ -88,7 +89,7 @@ def trace(
         UntranslatedError: it can't be traced, or holds an operation without translation.
     """
     dynamic = tuple(dict.fromkeys(axes[name], torch.export.Dim.DYNAMIC) for name in example)
-    with quiet(), portable_attention(model), torch.no_grad():
+    with quiet(), portable_attention(model), plain_span(), torch.no_grad():
         module = Module(model, tuple(example)).eval()
         try:
             program = torch.export.export(module, tuple(example.values()), dynamic_shapes=(dynamic,), strict=False)
@@ -130,8 +131,8 @@ def _translate(program: torch.export.ExportedProgram, inputs: list[str], output:
     try:
         return onnx()
     except torch.onnx.errors.OnnxExporterError as error:
-        causes = [cause for cause in chain(error) if isinstance(cause, torch.onnx.errors.OnnxExporterError)]
-        raise UntranslatedError(one_line(str(causes[-1]))) from error
+        root = list(chain(error))[-1]
+        raise UntranslatedError(f"{type(root).__name__}: {one_line(str(root))}") from error
 
 
 def simplify(program: torch.export.ExportedProgram) -> None:
@@ -188,6 +189,19 @@ def name_parts(model: ir.Model) -> None:
             node.metadata_props["pkg.torch.onnx.name_scopes"] = repr(found)
         if len(found) > 1 and found[-2]:
             node.name = f"{found[-2]}/{node.name or node.op_type}"
+
+
+@contextmanager
+def plain_span() -> Iterator[None]:
+    """DeBERTa makes a tensor of a length and then a length of the tensor, which no trace can follow; within, it stays one."""
+    before = modeling_deberta.compute_attention_span
+    modeling_deberta.compute_attention_span = lambda query, key, most: torch.sym_min(
+        torch.sym_max(query.size(-2), key.size(-2)), most
+    )
+    try:
+        yield
+    finally:
+        modeling_deberta.compute_attention_span = before
 
 
 @contextmanager
