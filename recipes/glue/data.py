@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from recipes import runs
 from recipes.device import silence
 from recipes.glue.config import LOADING, Data, DataOptions, Sample
+from tasks.errors import ConfigError
 from tasks.glue.data import Splits, load_splits
+from tasks.glue.texts import Texts
 
 
 def inspect(config: Data) -> dict[str, Any]:
@@ -37,7 +42,12 @@ def run_data(
     Args:
         labels: the model's classes, which the data's labels must be among.
         regression: whether the model gives a number.
+
+    Raises:
+        ConfigError: other labels than the model's were given.
     """
+    if config.labels and config.labels != labels:
+        raise ConfigError(f"--labels: the model has its own: {', '.join(labels or ['a number'])}")
     arguments = config.load_arguments()
     was = run.config() if run is not None and run.config().get("recipe") == "glue" else {}
     if was and config.data in (None, was.get("data")) and config.task in (None, was.get("task")):
@@ -50,3 +60,16 @@ def run_data(
     arguments |= {"regression": True} if regression else {"labels": labels, "regression": False}
     data = config.data or (config.source() if config.task and not was else was.get("data")) or "sample"
     return load_splits(data, need=need, **arguments)
+
+
+def digest(labels: list[str] | None, *splits: Texts) -> str:
+    """Of the texts and labels of some splits, in order."""
+    found = hashlib.sha256(repr(labels).encode())
+    for texts in splits:
+        for part in (texts.first, texts.second or []):
+            found.update(f"{len(part)}\n".encode())
+            for text in part:
+                found.update(f"{text}\0".encode("utf-8", "surrogatepass"))
+        if texts.label is not None:
+            found.update(np.ascontiguousarray(texts.label).tobytes())
+    return found.hexdigest()

@@ -48,10 +48,7 @@ class Classifier:
         Raises:
             ConfigError: --max-length beyond what the model can read.
         """
-        if max_length is not None and max_length > self.longest:
-            raise ConfigError(
-                f"--max-length: {max_length} is more than the {self.longest} tokens that {self.name} reads"
-            )
+        check_length(max_length, self.longest, self.name)
         return TextBatches(texts, self.tokenizer, max_length=max_length or self.longest)
 
 
@@ -94,6 +91,16 @@ def labels_of(config: Any) -> list[str] | None:
     if config.num_labels == 1 or config.problem_type == "regression":
         return None
     return [str(config.id2label[number]) for number in range(config.num_labels)]
+
+
+def check_length(asked: int | None, longest: int, model: str) -> None:
+    """Refuses texts longer than the model can read.
+
+    Raises:
+        ConfigError: with its limit.
+    """
+    if asked is not None and asked > longest:
+        raise ConfigError(f"--max-length: {asked} is more than the {longest} tokens that {model} reads")
 
 
 def trained_length(run: runs.Run | None, asked: int | None, longest: int) -> int:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from recipes import training
 from recipes.glue import artefacts
 from recipes.glue.config import Train, with_defaults
-from recipes.glue.inference import forward, losses, predict_logits
+from recipes.glue.data import digest
+from recipes.glue.inference import check_length, forward, losses, predict_logits
 from recipes.loop import Outcome
 from recipes.optimizers import decay_groups
 from recipes.progress import print_line
@@ -72,11 +71,7 @@ def prepare(config: Train) -> Parts:
     if config.metric_for_best not in (None, "loss", *splits.metrics):
         raise ConfigError(f"--metric-for-best: these data are measured by {', '.join((*splits.metrics, 'loss'))}")
     model, tokenizer, head = build(config, splits)
-    longest = pretrained.longest(model.config, tokenizer)
-    if config.max_length > longest:
-        raise ConfigError(
-            f"--max-length: {config.max_length} is more than the {longest} tokens that {config.model} reads"
-        )
+    check_length(config.max_length, pretrained.longest(model.config, tokenizer), config.model)
     train = TextBatches(splits.train, tokenizer, max_length=config.max_length)
     held = {
         name: TextBatches(texts, tokenizer, max_length=config.max_length) for name, texts in splits.evaluation.items()
@@ -130,25 +125,11 @@ def make_work(config: Train, parts: Parts) -> Work:
         ),
         heaviest=parts.train.heaviest,
         examples=len(parts.train),
-        data=digest(parts.splits),
+        data=digest(parts.splits.labels, parts.train_texts, *parts.splits.evaluation.values()),
         unit="texts" if parts.train_texts.second is None else "pairs",
         eval_examples=sum(len(batches) for batches in parts.evaluation.values()),
         describe=lambda metrics: evaluation.describe(parts.splits, metrics, parts.baselines),
     )
-
-
-def digest(splits: Splits) -> str:
-    """Of the texts and labels of all splits, in order."""
-    found = hashlib.sha256(repr(splits.labels).encode())
-    for texts in (splits.train, *splits.evaluation.values()):
-        assert texts is not None
-        for part in (texts.first, texts.second or []):
-            found.update(f"{len(part)}\n".encode())
-            for text in part:
-                found.update(f"{text}\0".encode("utf-8", "surrogatepass"))
-        assert texts.label is not None
-        found.update(np.ascontiguousarray(texts.label).tobytes())
-    return found.hexdigest()
 
 
 def say_header(config: Train, parts: Parts, session: Session) -> None:

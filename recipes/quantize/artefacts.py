@@ -205,9 +205,9 @@ def text_of(bench: Bench, found: Found, trial: Trial, output: Path, refused: str
     lines = [table(columns, [list(row) for row in rows])]
     batch = [key for key in trial.measured["latency"] if key != "1"]
     for key in batch:
-        one, other = bench.reference.latency[key], trial.measured["latency"][key]
+        now, before = trial.measured["latency"][key], bench.reference.latency[key]
         lines.append(
-            f"batch {key:<4}{other['median_ms']:.1f} ms (95th {other['p95_ms']:.1f}) against {one['median_ms']:.1f} in float"
+            f"batch {key:<4}{now['median_ms']:.1f} ms (95th {now['p95_ms']:.1f}) against {before['median_ms']:.1f} in float"
         )
     lines.append(
         f"answers   {100 * against['equal_answers']:.2f} % equal to the float model's · largest difference of a logit "

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tasks.quantize.blocks import quantize_blocks
-from tasks.quantize.static import quantize_static
 
 from recipes.interrupts import Interrupts
-from recipes.progress import Progress, size
+from recipes.progress import Progress
 from recipes.quantize import measure
 from recipes.quantize.config import Quantize
 from recipes.quantize.measure import Measured
 from recipes.quantize.subject import Feeds, Subject
 from recipes.quantize.trials import Store, Trial, key_of
-from tasks.errors import OutOfDisk, OutOfMemory, Preempted, ToolError, is_out_of_memory
-from tasks.files import folder_bytes, sha256
+from tasks.errors import ToolError
+from tasks.files import sha256
 from tasks.onnx.session import Session
 from tasks.quantize import calibration, formats, nodes
+from tasks.quantize.blocks import quantize_blocks
 from tasks.quantize.dynamic import quantize_dynamic
 from tasks.quantize.plan import Plan, Result
+from tasks.quantize.static import quantize_static
 
 GRAPH = "model.onnx"
 
@@ -95,12 +95,10 @@ class Bench:
             result = self.make(plan, key)
             trial.counts, trial.seconds["quantize"] = result.counts, round(result.seconds, 2)
             self.measure(trial)
-        except (Preempted, OutOfDisk):
-            raise
-        except (ToolError, RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                raise OutOfMemory(too_large(self.source)) from None
-            if not isinstance(error, ToolError):
+        except ToolError as error:
+            if (
+                type(error) is not ToolError
+            ):  # wrong options or data, no disk, a stop: of the command, not of this trial
                 raise
             trial.error = str(error)
             return trial  # not kept: another version of a library may do it
@@ -203,11 +201,3 @@ class Bench:
 def model_bytes(folder: Path) -> int:
     """Of a graph and its external data."""
     return sum(file.stat().st_size for file in folder.iterdir() if file.name.startswith("model.onnx"))
-
-
-def too_large(source: Path) -> str:
-    """What is said where memory ran out."""
-    return (
-        f"the model ({size(folder_bytes(source.parent))} in float) doesn't fit into memory while it is quantized; take a machine "
-        f"with at least four times as much, or --graph none --approach dynamic"
-    )

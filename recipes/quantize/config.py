@@ -56,7 +56,9 @@ class Quantize(DataOptions):
         shown_default="by target",
     )
     operators: list[str] = option([], "Operators to quantize.", panel=QUANTIZATION)
-    exclude: list[str] = option([], "Layers to leave float, by name, or by its beginning up to a dot.", panel=QUANTIZATION)
+    exclude: list[str] = option(
+        [], "Layers to leave float, by name, or by its beginning up to a dot.", panel=QUANTIZATION
+    )
     block_size: int = option(32, "Weights that share a scale, for int4.", panel=QUANTIZATION, minimum=16, maximum=256)
     graph: str = option("fused", "What is fused before: see `tool export onnx`.", panel=QUANTIZATION, choices=GRAPHS)
 
@@ -125,5 +127,7 @@ class Quantize(DataOptions):
         if self.calibration != "minmax" and self.moving_average is not None:
             found.append("--moving-average: only with --calibration minmax")
         if self.approach == "dynamic" and (self.format or "").startswith("s8"):
-            found.append(f"--format {self.format}: dynamic quantization has unsigned activations only; take u8s8 or u8u8")
+            found.append(
+                f"--format {self.format}: dynamic quantization has unsigned activations only; take u8s8 or u8u8"
+            )
         return found

@@ -117,7 +117,8 @@ def float_graph(config: Quantize, subject: Subject, store: Store) -> tuple[Path,
         if known.get("weights") == digest:
             return folder / "model.onnx", known
     print_line("export    to ONNX, and checking it against PyTorch")
-    done = export(subject.network, folder, graph=config.graph, say=lambda text: print_line(f"          {text}"))
+    # Which graph is taken must not hang on a measurement: the same command gives the same bytes.
+    done = export(subject.network, folder, graph=config.graph, measure=False)
     noted = {
         "weights": digest,
         "graph": done.graph,

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.quantize.sensitivity import sensitivity
-
 from recipes.progress import duration, print_line
 from recipes.quantize.bench import Bench
 from recipes.quantize.config import Quantize
@@ -15,6 +13,7 @@ from recipes.quantize.trials import Trial
 from tasks.quantize import nodes
 from tasks.quantize.formats import Format, formats
 from tasks.quantize.plan import OPERATORS, Plan
+from tasks.quantize.sensitivity import sensitivity
 
 FINALISTS = 3
 # Sensitivity is measured on so many calibration batches.
@@ -101,9 +100,12 @@ class Search:
 
     def run(self) -> Found:
         """See `search`."""
+        calibrated = self.bench.subject.splits.train is not None
         for plan in candidates(self.config):
-            self.attempt(plan)
-        self.rescue()
+            if calibrated or plan.approach != "static":
+                self.attempt(plan)
+        if calibrated:
+            self.rescue()
         self.finals()
         return self.found
 
@@ -173,7 +175,8 @@ class Search:
             names = [layer.name for layer in nodes.layers(source, plan.operators) if layer.columns >= plan.narrow]
             batches = self.bench.calibration_batches()[:SENSITIVITY_BATCHES]
             print_line(f"layers    measuring how sensitive {len(names)} layers are under {plan.name}")
-            found = sensitivity(source, names, plan, batches, check=self.bench.check)
+            ranges = self.bench.ranges(plan) if plan.approach == "static" else None
+            found = sensitivity(source, names, plan, batches, ranges=ranges, check=self.bench.check)
             self.found.sensitivity[plan.name] = found
             worst = " · ".join(f"{name} {value:.3g}" for name, value in found[:3])
             print_line(f"          most sensitive: {worst}")

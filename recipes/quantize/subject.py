@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ import numpy as np
 
 from recipes import runs
 from recipes.choose import choose_model
-from recipes.glue.data import run_data
-from recipes.glue.inference import labels_of, trained_length
-from recipes.glue.train import digest
+from recipes.glue.data import digest, run_data
+from recipes.glue.inference import check_length, labels_of, trained_length
 from recipes.progress import print_line
 from recipes.quantize.config import Quantize
 from tasks.errors import DataError
@@ -61,7 +59,7 @@ class Subject:
     @cached_property
     def data(self) -> str:
         """A digest of the texts and labels measured on."""
-        return hashlib.sha256(f"{digest(self.splits)} {self.length}".encode()).hexdigest()
+        return f"{digest(self.labels, *self.splits.evaluation.values())} {self.length}"
 
     def calibration(self, config: Quantize) -> list[Feeds]:
         """Batches of seeded random training texts, like in length with like.
@@ -122,6 +120,7 @@ def open_subject(config: Quantize) -> Subject:
     seed = config.seed if config.seed is not None else int(run.config().get("seed", 0)) if run is not None else 0
     splits = read_data(config, run, labels)
     longest = pretrained.longest(settings, tokenizer)
+    check_length(config.max_length, longest, model)
     length = min(trained_length(run, config.max_length, longest), longest)
     held = {name: TextBatches(texts, tokenizer, max_length=length) for name, texts in splits.evaluation.items()}
     return Subject(model, run, folder, network, tokenizer, settings, labels, splits, length, held, seed)
@@ -129,15 +128,23 @@ def open_subject(config: Quantize) -> Subject:
 
 def read_data(config: Quantize, run: runs.Run | None, labels: list[str] | None) -> Splits:
     """The evaluation split, and the training split where it is calibrated on."""
-    asked = replace(config, seed=config.seed if config.seed is not None else None)
-    need: tuple[str, ...] = ("evaluation",)
-    if config.approach in ("static", "auto"):
-        need = ("train", "evaluation")
     if config.data is None and run is None and config.task is None:
         raise DataError(
             f"--data: say what to measure {config.model} on: texts with labels that it knows, or --task for GLUE's own"
         )
-    splits = run_data(asked, run, need, labels, regression=labels is None)
+
+    def read(*need: str) -> Splits:
+        return run_data(config, run, need, labels, regression=labels is None)
+
+    try:
+        splits = read("train", "evaluation") if config.approach in ("static", "auto") else read("evaluation")
+    except DataError as error:
+        if config.approach == "static":
+            raise DataError(f"--approach static needs training texts to calibrate on: {error}") from None
+        if config.approach != "auto":
+            raise
+        splits = read("evaluation")
+        print_line(f"note      nothing to calibrate on, so static approaches are left out: {error}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
     return splits

@@ -9,37 +9,19 @@ import pytest
 import torch
 import transformers
 from running import leftovers, only_run, same, start, status, stop, tool, until, weights, within
+from texts import WORDS, sentences, write_csv, write_data
 
 QUICK = ["--model", "tiny", "--threads", 1, "--epochs", 2, "--batch-size", 16, "--learning-rate", 2e-3]
 FILES = [
     ".lock", "checkpoints", "config.yaml", "environment.json", "evaluation.json", "log.txt", "metrics.jsonl", "model",
     "predictions.jsonl", "report.html", "scores.json", "status.json",
 ]  # fmt: skip
-WORDS = ["film", "plot", "song", "story", "book", "scene", "cast", "score"]
-
-
-def sentences(count, seed):
-    """Texts of 2 to 12 words; "fine" among them means yes, "poor" no."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for number in range(count):
-        words = [WORDS[at] for at in rng.integers(0, len(WORDS), rng.integers(1, 12))]
-        words.insert(int(rng.integers(0, len(words) + 1)), "fine" if number % 2 else "poor")
-        found.append((" ".join(words), "yes" if number % 2 else "no"))
-    return found
-
-
-def write_csv(path, rows, header):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("glue")
-    (folder / "data").mkdir()
-    write_csv(folder / "data" / "train.csv", sentences(320, 0), ["text", "label"])
-    write_csv(folder / "data" / "dev.csv", sentences(120, 1), ["text", "label"])
+    write_data(folder / "data")
     return folder
 
 
