@@ -1,0 +1,84 @@
+"""The tool's side of the quantization benchmark: the parts of it that do one step of the peer's, and its calibration."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.quantize_side import peak, serve, texts_of
+
+
+def quantize(options: argparse.Namespace) -> dict[str, Any]:
+    """Dynamic int8 in the format that is best for this processor."""
+    import shutil
+
+    from tasks.onnx.session import find
+    from tasks.quantize.dynamic import quantize_dynamic
+    from tasks.quantize.plan import Plan
+
+    began = time.perf_counter()
+    options.output.mkdir(parents=True, exist_ok=True)
+    plan = Plan()
+    result = quantize_dynamic(find(options.source), options.output / "model.onnx", plan)
+    for path in sorted(options.source.iterdir()):
+        if path.is_file() and not path.name.startswith("model.onnx"):
+            shutil.copy2(path, options.output)
+    return {"seconds": time.perf_counter() - began, "counts": result.counts, "plan": plan.name}
+
+
+def score(options: argparse.Namespace) -> dict[str, Any]:
+    """Logits of the texts in batches of about equal length, as `tool eval glue` has them."""
+    from tasks.glue.batches import TextBatches
+    from tasks.glue.texts import Texts
+    from tasks.onnx.session import open_model
+
+    rows = texts_of(options)
+    session, tokenizer, config = open_model(options.source, threads=options.threads)
+    began = time.perf_counter()
+    batches = TextBatches(Texts([text for text, _ in rows], None, None), tokenizer, max_length=options.length)
+    tokens = time.perf_counter() - began
+    logits = np.zeros((len(rows), config.num_labels), dtype=np.float32)
+    for numbers in batches.in_order(options.batch_size):
+        logits[numbers] = session.run(batches.feeds(numbers))
+    seconds = time.perf_counter() - began
+    np.save(options.output, logits)
+    return {"seconds": seconds, "tokenize_seconds": tokens, "rows": len(rows)}
+
+
+def calibrate(options: argparse.Namespace) -> dict[str, Any]:
+    """Static int8 with ranges from the texts, in batches of about equal length; `way` is the method."""
+    import transformers
+
+    from tasks.glue.batches import TextBatches
+    from tasks.glue.texts import Texts
+    from tasks.onnx.session import find
+    from tasks.quantize.calibration import collect
+    from tasks.quantize.plan import Plan
+    from tasks.quantize.static import quantize_static
+
+    texts = texts_of(options)
+    began = time.perf_counter()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(options.source)
+    batches = TextBatches(Texts(texts, None, None), tokenizer, max_length=options.length)
+    plan = Plan(approach="static", method=options.way)
+    feeds = [batches.feeds(numbers) for numbers in batches.in_order(options.batch_size)]
+    ranges = collect(find(options.source), feeds, options.way)
+    calibrated = peak()
+    options.output.mkdir(parents=True, exist_ok=True)
+    result = quantize_static(find(options.source), options.output / "model.onnx", plan, ranges)
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": seconds,
+        "calibration_seconds": ranges.seconds,
+        "calibration_bytes": calibrated,
+        "samples": ranges.rows,
+        "counts": result.counts,
+        "plan": plan.name,
+    }
+
+
+if __name__ == "__main__":
+    serve({"quantize": quantize, "score": score, "calibrate": calibrate})
