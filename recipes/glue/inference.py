@@ -63,7 +63,11 @@ def open_classifier(config: UseOptions, model: str) -> Classifier:
     if folder.is_dir() and any(folder.glob("*.onnx")) and not any(folder.glob("*.safetensors")):
         return _open_onnx(config, model, folder)
     device = pick_device(config.cpu, config.threads)
-    network = pretrained.load(model, config.revision, config.token).to(device).eval()
+    network = pretrained.load(model, config.revision, config.token).eval()
+    if pretrained.is_quantized(network.config):
+        device = network.device
+    else:
+        network = network.to(device)
     tokenizer = pretrained.load_tokenizer(model, config.revision, config.token)
     longest = pretrained.longest(network.config, tokenizer)
     return Classifier(

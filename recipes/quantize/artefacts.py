@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 from recipes.config import as_dict
 from recipes.progress import size
 from recipes.quantize import report
-from recipes.quantize.bench import GRAPH, Bench
-from recipes.quantize.search import Found, pareto
-from recipes.quantize.trials import Trial
+from recipes.quantize.trials import Found, Trial, pareto
+from recipes.quantize.workplace import Workplace
 from recipes.tables import table
 from tasks.errors import ToolError
 from tasks.files import remove_tree, write_folder, write_json, write_text
@@ -36,21 +34,13 @@ README = """# {title}
 
 Measured on {where}. All figures, versions and settings are in `{facts}`.
 
-It needs nothing but onnxruntime, tokenizers and numpy:
-
-```python
-import numpy, onnxruntime, tokenizers
-session = onnxruntime.InferenceSession("model.onnx")
-text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
-given = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
-print(session.run(["logits"], {{one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}}))
-```
+{usage}
 
 {labels}
 """
 
 
-def finish(bench: Bench, found: Found, output: Path, exported: dict[str, Any]) -> dict[str, Any]:
+def finish(bench: Workplace, found: Found, output: Path, exported: dict[str, Any]) -> dict[str, Any]:
     """Writes the folder of what is kept, or puts it aside where too much was lost.
 
     Raises:
@@ -61,14 +51,12 @@ def finish(bench: Bench, found: Found, output: Path, exported: dict[str, Any]) -
     if trial is None:
         trial, refused = best_of_the_lost(bench, found)
         output = output.with_name(output.name + REJECTED)
-    result = bench.make(bench.plan_of(trial), trial.key)
-    trial.counts = trial.counts or result.counts
     facts = facts_of(bench, found, trial, exported, refused)
     write_folder(output, lambda folder: fill(bench, trial, facts, folder))
     report.write(bench, found, trial, output / "report.html")
     if not refused and (aside := output.with_name(output.name + REJECTED)).is_dir():
         remove_tree(aside)
-    bench.store.drop_files(set())
+    bench.tidy()
     return {
         **facts,
         "model": str(output),
@@ -77,7 +65,7 @@ def finish(bench: Bench, found: Found, output: Path, exported: dict[str, Any]) -
     }
 
 
-def best_of_the_lost(bench: Bench, found: Found) -> tuple[Trial, str]:
+def best_of_the_lost(bench: Workplace, found: Found) -> tuple[Trial, str]:
     """The trial that loses least, and why it isn't kept."""
     measured = [trial for trial in found.trials if trial.measured]
     if not measured:
@@ -99,18 +87,15 @@ def best_of_the_lost(bench: Bench, found: Found) -> tuple[Trial, str]:
     )
 
 
-def fill(bench: Bench, trial: Trial, facts: dict[str, Any], folder: Path) -> None:
+def fill(bench: Workplace, trial: Trial, facts: dict[str, Any], folder: Path) -> None:
     """The files of the folder."""
-    for file in sorted(bench.store.path(trial.key).iterdir()):
-        if file.name.startswith(GRAPH):
-            shutil.copyfile(file, folder / file.name)
-    bench.subject.settings.save_pretrained(folder)
+    bench.write_model(trial, folder)
     bench.subject.tokenizer.save_pretrained(folder)
     write_json(folder / FACTS, facts)
     write_text(folder / "README.md", readme(bench, trial))
 
 
-def facts_of(bench: Bench, found: Found, trial: Trial, exported: dict[str, Any], refused: str) -> dict[str, Any]:
+def facts_of(bench: Workplace, found: Found, trial: Trial, exported: dict[str, Any], refused: str) -> dict[str, Any]:
     """All of it, for quantization.json."""
     subject, config = bench.subject, bench.config
     return {
@@ -147,7 +132,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def readme(bench: Bench, trial: Trial) -> str:
+def readme(bench: Workplace, trial: Trial) -> str:
     """The folder's README.md, in the words of its figures."""
     subject, metric = bench.subject, bench.subject.splits.metrics[0]
     rows = "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows_of(bench, [trial]))
@@ -157,19 +142,20 @@ def readme(bench: Bench, trial: Trial) -> str:
         else f"Logits of the labels, in order: {', '.join(subject.labels)}."
     )
     pair = subject.splits.evaluation[next(iter(subject.evaluation))].second is not None
+    example = '"A man plays.", "Somebody plays."' if pair else '"a gripping film"'
     return README.format(
         title=f"{Path(subject.model).name}, {trial.name}",
-        what=f"A quantized text classifier for onnxruntime. {bench.subject.splits.description}.",
+        what=f"A quantized text classifier. {bench.subject.splits.description}.",
         metric=evaluation.title(metric),
         rows=rows,
         where=subject.splits.description,
         facts=FACTS,
-        example='"A man plays.", "Somebody plays."' if pair else '"a gripping film"',
+        usage=bench.usage.replace("{example}", example),
         labels=labels,
     )
 
 
-def rows_of(bench: Bench, trials: list[Trial]) -> list[list[str]]:
+def rows_of(bench: Workplace, trials: list[Trial]) -> list[list[str]]:
     """The float model and each trial: name, score, drop with interval, latency, speed, size."""
     metric = bench.subject.splits.metrics[0]
     reference = bench.reference.as_dict()
@@ -193,7 +179,7 @@ def _speed(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def text_of(bench: Bench, found: Found, trial: Trial, output: Path, refused: str) -> str:
+def text_of(bench: Workplace, found: Found, trial: Trial, output: Path, refused: str) -> str:
     """What the command prints."""
     metric, against = evaluation.title(bench.subject.splits.metrics[0]), trial.measured["against"]
     shown = sorted((one for one in found.trials if one.measured), key=lambda one: one.cost(bench.config.optimize_for))

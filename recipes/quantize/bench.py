@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,15 @@ from tasks.quantize.plan import Plan, Result
 from tasks.quantize.static import quantize_static
 
 GRAPH = "model.onnx"
+USAGE = """It needs nothing but onnxruntime, tokenizers and numpy:
+
+```python
+import numpy, onnxruntime, tokenizers
+session = onnxruntime.InferenceSession("model.onnx")
+text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
+given = {"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}
+print(session.run(["logits"], {one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}))
+```"""
 
 
 @dataclass
@@ -175,6 +185,23 @@ class Bench:
         found.against["float_latency"] = times["float"]
         trial.measured = found.as_dict()
         trial.seconds["measure"] = round(time.monotonic() - began, 2)
+
+    def write_model(self, trial: Trial, folder: Path) -> None:
+        """The trial's graph, made again where its files were dropped."""
+        trial.counts = self.make(self.plan_of(trial), trial.key).counts
+        for file in sorted(self.store.path(trial.key).iterdir()):
+            if file.name.startswith(GRAPH):
+                shutil.copyfile(file, folder / file.name)
+        self.subject.settings.save_pretrained(folder)
+
+    def tidy(self) -> None:
+        """Drops the graphs of all trials."""
+        self.store.drop_files(set())
+
+    @property
+    def usage(self) -> str:
+        """How the written folder is run, for its README."""
+        return USAGE
 
     def time_again(self, trials: list[Trial]) -> None:
         """Measures the latency of several trials and of the float graph in turns, so that they can be told apart."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipes.quantize.bench import Bench
-from recipes.quantize.search import Found, pareto
-from recipes.quantize.trials import Trial
+from recipes.quantize.trials import Found, Trial, pareto
+from recipes.quantize.workplace import Workplace
 from recipes.report.content import BarChart, Section, Table
 from recipes.report.html import write_sections
 from tasks.glue import evaluation
@@ -15,7 +14,7 @@ from tasks.glue import evaluation
 LAYERS_SHOWN = 25
 
 
-def write(bench: Bench, found: Found, kept: Trial, target: Path) -> Path:
+def write(bench: Workplace, found: Found, kept: Trial, target: Path) -> Path:
     """Writes the page."""
     subject = bench.subject
     title = f"Quantization · {Path(subject.model).name}"
@@ -25,7 +24,7 @@ def write(bench: Bench, found: Found, kept: Trial, target: Path) -> Path:
     )
 
 
-def sections(bench: Bench, found: Found, kept: Trial) -> list[Section]:
+def sections(bench: Workplace, found: Found, kept: Trial) -> list[Section]:
     """The parts of the page."""
     parts = [
         Section(
@@ -59,7 +58,7 @@ def _measured(found: Found) -> list[Trial]:
     return [trial for trial in found.trials if trial.measured]
 
 
-def _charts(bench: Bench, found: Found) -> list[BarChart]:
+def _charts(bench: Workplace, found: Found) -> list[BarChart]:
     trials, reference = _measured(found), bench.reference
     names = [trial.name for trial in trials]
     against: list[dict[str, Any]] = [trial.measured["against"] for trial in trials]
@@ -93,7 +92,7 @@ def _charts(bench: Bench, found: Found) -> list[BarChart]:
     ]
 
 
-def _scores(bench: Bench, found: Found, kept: Trial) -> Table:
+def _scores(bench: Workplace, found: Found, kept: Trial) -> Table:
     metric = bench.subject.splits.metrics[0]
     front = set(pareto(found.trials, bench.config.optimize_for))
     rows: list[list[Any]] = []
@@ -128,7 +127,7 @@ def _scores(bench: Bench, found: Found, kept: Trial) -> Table:
     return Table("Accuracy", columns, rows, note)
 
 
-def _speeds(bench: Bench, found: Found) -> Table:
+def _speeds(bench: Workplace, found: Found) -> Table:
     rows: list[list[Any]] = []
     for name, one in [
         ("float", bench.reference.as_dict()),

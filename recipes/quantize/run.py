@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recipes.device import set_threads, silence
+from recipes.extras import require
 from recipes.interrupts import Interrupts, settle
 from recipes.progress import print_line, size
 from recipes.quantize import artefacts
 from recipes.quantize.config import BNB, Quantize
-from recipes.quantize.search import Found, line, search, single
 from recipes.quantize.subject import Subject, open_subject
-from recipes.quantize.trials import Store
+from recipes.quantize.trials import Found, Store, line
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 from tasks.files import write_json
 
@@ -31,12 +31,15 @@ def quantize(config: Quantize) -> dict[str, Any]:
     silence()
     set_threads(config.threads)
     with Interrupts() as interrupts:
-        if config.approach in BNB:
-            from recipes.quantize.bnb import quantize_torch
-
-            return quantize_torch(config)
         try:
-            return quantize_onnx(config, interrupts)
+            subject = open_subject(config)
+            output = target_folder(config, subject)
+            if config.approach in BNB:
+                from recipes.quantize.bnb import quantize_torch
+
+                say_header(config, subject)
+                return quantize_torch(config, interrupts, output, subject)
+            return quantize_onnx(config, subject, output, interrupts)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(
@@ -46,12 +49,12 @@ def quantize(config: Quantize) -> dict[str, Any]:
             raise
 
 
-def quantize_onnx(config: Quantize, interrupts: Interrupts) -> dict[str, Any]:
+def quantize_onnx(config: Quantize, subject: Subject, output: Path, interrupts: Interrupts) -> dict[str, Any]:
     """The same by onnxruntime, in a graph of ONNX."""
+    require("onnx", f"tool quantize --approach {config.approach}")
     from recipes.quantize.bench import Bench
+    from recipes.quantize.search import search, single
 
-    subject = open_subject(config)
-    output = target_folder(config, subject)
     store = Store(output.with_name(f"{output.name}-trials"), config.fresh)
     try:
         source, exported = float_graph(config, subject, store)
@@ -82,7 +85,7 @@ def target_folder(config: Quantize, subject: Subject) -> Path:
     Raises:
         ConfigError: a folder with something else in it.
     """
-    suffix = "int4" if config.approach == "int4" else "int8"
+    suffix = "int8" if config.approach in ("dynamic", "static", "auto") else config.approach
     if config.output:
         output = Path(config.output)
         if output.exists() and (

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
-from recipes.progress import duration, print_line
+from recipes.progress import print_line
 from recipes.quantize.bench import Bench
 from recipes.quantize.config import Quantize
-from recipes.quantize.trials import Trial
+from recipes.quantize.trials import Found, Trial, line
 from tasks.quantize import nodes
 from tasks.quantize.formats import Format, formats
 from tasks.quantize.plan import OPERATORS, Plan
@@ -18,22 +17,6 @@ from tasks.quantize.sensitivity import sensitivity
 FINALISTS = 3
 # Sensitivity is measured on so many calibration batches.
 SENSITIVITY_BATCHES = 4
-
-
-@dataclass
-class Found:
-    """What a search came to.
-
-    Attributes:
-        chosen: the fastest trial within the allowed drop; None where there is none.
-        sensitivity: (layer, how far the logits move when it alone is quantized), largest first, by the plan it was measured for.
-        unfinished: what the time did not suffice for.
-    """
-
-    trials: list[Trial]
-    chosen: Trial | None
-    sensitivity: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
-    unfinished: list[str] = field(default_factory=list)
 
 
 def base_plan(config: Quantize, approach: str, form: Format) -> Plan:
@@ -189,30 +172,3 @@ class Search:
             self.bench.time_again(best)
             best = self.leaders()
         self.found.chosen = best[0] if best else None
-
-
-def line(trial: Trial, config: Quantize) -> str:
-    """A trial in a line."""
-    if trial.error:
-        return f"{trial.name}: {trial.error}"
-    found, against = trial.measured, trial.measured["against"]
-    verdict = "" if trial.within(config.max_drop) else " · over"
-    return (
-        f"{trial.name}: drop {against['drop']:+.2f} points{verdict} · {found['latency']['1']['median_ms']:.2f} ms against "
-        f"{against['float_latency']['1']['median_ms']:.2f} · {found['texts_per_second']:,.0f} texts/s · "
-        f"{duration(sum(trial.seconds.values()))}"
-    )
-
-
-def pareto(trials: list[Trial], optimize_for: str) -> list[str]:
-    """Keys of the trials that no other beats in both speed and drop."""
-    measured: list[Any] = [trial for trial in trials if trial.measured]
-    return [
-        one.key
-        for one in measured
-        if not any(
-            (two.cost(optimize_for) <= one.cost(optimize_for) and two.drop < one.drop)
-            or (two.cost(optimize_for) < one.cost(optimize_for) and two.drop <= one.drop)
-            for two in measured
-        )
-    ]

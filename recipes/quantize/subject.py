@@ -17,7 +17,7 @@ from recipes.glue.data import digest, run_data
 from recipes.glue.inference import check_length, labels_of, trained_length
 from recipes.progress import print_line
 from recipes.quantize.config import Quantize
-from tasks.errors import DataError
+from tasks.errors import ConfigError, DataError
 from tasks.glue import pretrained
 from tasks.glue.batches import TextBatches
 from tasks.glue.data import Splits
@@ -113,6 +113,8 @@ def open_subject(config: Quantize) -> Subject:
         _, tokenizer, settings = open_model(path, threads=config.threads)
         network = None
     else:
+        if pretrained.is_quantized(pretrained.load_config(model, config.revision, config.token)):
+            raise ConfigError(f"--model {model} is quantized already; give the float model")
         network = pretrained.load(model, config.revision, config.token).eval()
         tokenizer = pretrained.load_tokenizer(model, config.revision, config.token)
         settings = network.config

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recipes.progress import duration
+from recipes.quantize.config import Quantize
 from tasks.errors import DataError
 from tasks.files import remove_tree, write_json
 
@@ -52,6 +54,49 @@ class Trial:
         if optimize_for == "latency":
             return float(self.measured["latency"]["1"]["median_ms"])
         return 1 / max(float(self.measured["texts_per_second"]), 1e-9)
+
+
+@dataclass
+class Found:
+    """What a search came to.
+
+    Attributes:
+        chosen: the fastest trial within the allowed drop; None where there is none.
+        sensitivity: (layer, how far the logits move when it alone is quantized), largest first, by the plan it was measured for.
+        unfinished: what the time did not suffice for.
+    """
+
+    trials: list[Trial]
+    chosen: Trial | None
+    sensitivity: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
+
+
+def line(trial: Trial, config: Quantize) -> str:
+    """A trial in a line."""
+    if trial.error:
+        return f"{trial.name}: {trial.error}"
+    found, against = trial.measured, trial.measured["against"]
+    verdict = "" if trial.within(config.max_drop) else " · over"
+    return (
+        f"{trial.name}: drop {against['drop']:+.2f} points{verdict} · {found['latency']['1']['median_ms']:.2f} ms against "
+        f"{against['float_latency']['1']['median_ms']:.2f} · {found['texts_per_second']:,.0f} texts/s · "
+        f"{duration(sum(trial.seconds.values()))}"
+    )
+
+
+def pareto(trials: list[Trial], optimize_for: str) -> list[str]:
+    """Keys of the trials that no other beats in both speed and drop."""
+    measured: list[Any] = [trial for trial in trials if trial.measured]
+    return [
+        one.key
+        for one in measured
+        if not any(
+            (two.cost(optimize_for) <= one.cost(optimize_for) and two.drop < one.drop)
+            or (two.cost(optimize_for) < one.cost(optimize_for) and two.drop <= one.drop)
+            for two in measured
+        )
+    ]
 
 
 class Store:

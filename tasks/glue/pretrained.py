@@ -41,8 +41,17 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> A
         ConfigError: it has no classification head; says what it has.
         DataError: NaN in its weights.
     """
-    require_head(load_config(model, revision, token), model)
-    return check_weights(_from_pretrained(model, revision, token), model)
+    config = load_config(model, revision, token)
+    require_head(config, model)
+    extra: dict[str, Any] = {}
+    if is_quantized(config):  # it stays in its own numbers, where it is loaded
+        extra = {"dtype": "auto", "device_map": {"": "cuda" if torch.cuda.is_available() else "cpu"}}
+    return check_weights(_from_pretrained(model, revision, token, **extra), model)
+
+
+def is_quantized(config: Any) -> bool:
+    """Whether the checkpoint holds weights in a format of bitsandbytes or its like."""
+    return bool(getattr(config, "quantization_config", None))
 
 
 def load_for_training(
@@ -140,6 +149,5 @@ def _from_pretrained(model: str, revision: str | None, token: str | None, **extr
             revision=revision or "main",
             token=token,
             use_safetensors=True,
-            dtype=torch.float32,
-            **extra,
+            **{"dtype": torch.float32, **extra},
         )

@@ -131,6 +131,20 @@ def test_each_approach(place, graph, options, name, tmp_path):
     assert sorted(path.name for path in output.iterdir()) == FILES
 
 
+@pytest.mark.parametrize("kind", ["bnb-int8", "bnb-nf4"])
+def test_bitsandbytes_folders_load_in_transformers(place, run, kind):
+    pytest.importorskip("bitsandbytes")
+    done = within("quantize", "--approach", kind, "--model", run, *LITTLE, "--json", cwd=place)
+    facts = json.loads(done.stdout)
+    assert facts["operators"]["linear_quantized"] == 13  # two layers of six, and the pooler
+    assert facts["quantized"]["bytes"] < 0.5 * facts["float"]["bytes"]
+    given = ["--model", facts["model"], "--data", "data", "--cpu"]
+    found = json.loads(within("eval", "glue", *given, "--json", cwd=place).stdout)
+    assert found["accuracy"] == facts["quantized"]["figures"]["accuracy"]
+    done = within("quantize", "--model", facts["model"], "--data", "data", cwd=place, code=2)
+    assert "is quantized already" in done.stderr
+
+
 def test_too_great_a_loss_is_refused_and_put_aside(place, run, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(run / "model", broken)
