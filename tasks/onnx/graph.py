@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from tasks.onnx.attention import write_out
 from tasks.onnx.fusion import fuse_layers
+from tasks.onnx.writing import write
 
 KINDS = ("none", "basic", "fused")
 OPSET = 20
@@ -40,7 +41,10 @@ def save(model: ir.Model, path: Path, *, external: bool | None = None, limit: in
     if external is None:
         weights = [value.const_value for value in model.graph.initializers.values()]
         external = sum(tensor.nbytes for tensor in weights if tensor is not None) > limit
-    ir.save(model, path, external_data=f"{path.name}.data" if external else None)
+    if external:
+        ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        write(model, path)
 
 
 def operators(path: str | Path) -> dict[str, int]:

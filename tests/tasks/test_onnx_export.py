@@ -167,3 +167,14 @@ def test_importing_the_session_brings_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", f"import json; {code}"], capture_output=True, text=True, timeout=60)
     assert json.loads(done.stdout) == [], done.stderr
+
+
+@pytest.mark.slow
+def test_a_model_above_two_gigabytes_gets_its_weights_beside_the_graph(tmp_path):
+    # 2.25 GB, nearly all of it a table of embeddings.
+    size = {"vocab_size": 1_100_000, "hidden_size": 512, "num_hidden_layers": 1, "initializer_range": 0.05}
+    model = onnx_models.tiny("BERT", **size)
+    made = export(model, tmp_path, measure=False)
+    assert made.bytes > 2**31
+    assert (tmp_path / "model.onnx").stat().st_size < 1_000_000
+    assert made.largest_difference < 1e-4
