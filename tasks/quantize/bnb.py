@@ -31,7 +31,7 @@ def quantized_model(
     Args:
         model: a Hub id, a folder or a run.
         kind: one of `KINDS`.
-        excluded: names of modules that keep their precision, besides the head, which always does.
+        excluded: paths of modules that keep their precision ("bert.pooler"), besides the head, which always does.
         device: "cuda" or "cpu"; the GPU where there is one.
         auto_class: of transformers, which loads it.
 

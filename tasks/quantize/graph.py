@@ -15,10 +15,11 @@ from tasks.errors import DataError
 from tasks.files import disk_errors
 from tasks.onnx.session import usable_threads
 
-# Above this, protobuf can't hold a model in one message and its weights go to a file beside it.
 _SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+# Above this, protobuf can't hold a model in one message and its weights go to a file beside it.
+_MESSAGE_BYTES = 2**31 - 2**24
+# Constants from this size on are read from a file by a session, and not copied.
 _LARGE = 2**16
-_MESSAGE_BYTES = 2**31 - 2**20
 
 
 def load(path: str | Path, change: Callable[[onnx.ModelProto], object] = lambda model: None) -> onnx.ModelProto:
@@ -30,15 +31,7 @@ def load(path: str | Path, change: Callable[[onnx.ModelProto], object] = lambda 
     Raises:
         DataError: no such file, or not an ONNX graph.
     """
-    path = Path(path)
-    try:
-        model = onnx.load(str(path))
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
-    except Exception as error:  # protobuf's DecodeError is not importable from one place over its versions
-        raise DataError(f"{path} is not a whole ONNX file; export it again: tool export onnx --model ...") from error
-    if not model.graph.node:
-        raise DataError(f"{path} holds no ONNX graph; export it again: tool export onnx --model ...")
+    model = _read(Path(path), weights=True)
     _name_nodes(model.graph)
     change(model)
     del model.graph.value_info[:]
@@ -47,12 +40,26 @@ def load(path: str | Path, change: Callable[[onnx.ModelProto], object] = lambda 
 
 
 def skeleton(path: str | Path) -> onnx.ModelProto:
-    """The graph as `load` gives it, but external weights unread: for looking at its structure."""
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise DataError(f"{path} is not a whole ONNX file; export it again: tool export onnx --model ...") from error
+    """The graph as its file holds it, external weights unread: for looking at its structure.
+
+    Raises:
+        DataError: as `load`.
+    """
+    model = _read(Path(path), weights=False)
     _name_nodes(model.graph)
+    return model
+
+
+def _read(path: Path, weights: bool) -> onnx.ModelProto:
+    hint = "export it again: tool export onnx --model ..."
+    try:
+        model = onnx.load(str(path), load_external_data=weights)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror or error}); {hint}") from error
+    except Exception as error:  # protobuf's DecodeError and onnx's own errors share no base class
+        raise DataError(f"{path} is not a whole ONNX file, or the weights beside it are missing; {hint}") from error
+    if not model.graph.node:
+        raise DataError(f"{path} holds no ONNX graph; {hint}")
     return model
 
 
@@ -61,7 +68,7 @@ def save(model: onnx.ModelProto, path: str | Path) -> int:
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        large = model.ByteSize() > _MESSAGE_BYTES
+        large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MESSAGE_BYTES
         beside = path.with_name(path.name + ".data")
         beside.unlink(missing_ok=True)
         if large:

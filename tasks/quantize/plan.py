@@ -43,13 +43,21 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Such as `dynamic u8s8-7bit-channel`, `static minmax u8s8` or `int4 block 32`, and how many layers stay float."""
+        """Such as `dynamic u8s8-7bit-channel`, `static percentile 99.99 u8s8`, `static minmax moving u8s8` or `int4 block 32`.
+
+        Behind it, how many layers are left float by name.
+        """
         if self.approach == "int4":
             words = ["int4", "block", str(self.block_size)]
         else:
-            words = [self.approach, *([self.method] if self.method else []), self.format.name]
+            words = [self.approach, *self._method(), self.format.name]
         left = [f"({len(self.excluded)} left float)"] if self.excluded else []
         return " ".join([*words, *left])
+
+    def _method(self) -> list[str]:
+        if self.method == "percentile":
+            return ["percentile", f"{self.percentile:g}"]
+        return [*([self.method] if self.method else []), *(["moving"] if self.moving_average is not None else [])]
 
     def as_dict(self) -> dict[str, Any]:
         """For reports: plain values."""
