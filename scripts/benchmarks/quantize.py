@@ -27,9 +27,10 @@ METHODS = ("minmax", "entropy", "percentile")
 SAMPLES = 1000
 # Logits of the two float graphs; they have a spread of 1.
 SAME_LOGITS = 1e-3
-# Mean distance of an int8 model's logits from its own float model's, and the share of equal answers.
+# Mean distance of an int8 model's logits from its own float model's, and the share of equal answers: random weights have
+# many texts near the border.
 NEAR_LOGITS = 0.25
-SAME_ANSWERS = 0.9
+SAME_ANSWERS = 0.85
 COMPARED = 100
 
 

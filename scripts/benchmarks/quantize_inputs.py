@@ -40,6 +40,8 @@ def save_model(texts: list[str], vocabulary: Path, size: str, folder: Path) -> N
     tokenizer = transformers.BertTokenizer(vocab=str(vocabulary), do_lower_case=True, model_max_length=512)
     batch = tokenizer(texts, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt")
     with torch.no_grad():
+        # Opposite logits, so that what a rounding error does to an answer is what it does to a logit.
+        model.classifier.weight[1] = -model.classifier.weight[0]
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         spread, middle = logits.std(dim=0), logits.mean(dim=0)
         # Of random features alone every text would get the same answer, and all answers would agree by necessity.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ def header(asked: Asked) -> None:
     say(
         f"\nquantize: DistilBERT's size (67 M parameters), random weights, float32 to int8, CPU, {asked.threads} threads"
     )
+    if os.getloadavg()[0] > 0.5:
+        say("          something else runs here: what threads take that wait for each other then says little of a side")
 
 
 def at_most(value: float, target: float) -> str:
