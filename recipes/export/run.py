@@ -9,8 +9,9 @@ from recipes import runs
 from recipes.choose import choose_model
 from recipes.device import set_threads, silence
 from recipes.export.config import Export
+from recipes.extras import require
 from recipes.progress import print_line, size
-from tasks.errors import ConfigError, ToolError
+from tasks.errors import ConfigError
 from tasks.files import write_folder, write_json, write_text
 from tasks.hub import loading
 
@@ -26,7 +27,7 @@ def export_onnx(config: Export) -> dict[str, Any]:
     """Exports, checks and writes the folder, whole or not at all; returns what the command prints."""
     silence()
     set_threads(config.threads)
-    require_packages()
+    require("onnx", "tool export onnx")
     from tasks.onnx.export import export
     from tasks.onnx.pretrained import load
 
@@ -72,21 +73,6 @@ def target_folder(config: Export, model: str, run: runs.Run | None) -> Path:
     if output.exists() and not (output.is_dir() and ((output / FACTS).exists() or not any(output.iterdir()))):
         raise ConfigError(f"--output: {output} holds something else; give a new folder")
     return output
-
-
-def require_packages() -> None:
-    """Says what to install where the packages of the extra `onnx` are missing.
-
-    Raises:
-        ToolError: one of them is.
-    """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript", "optimum") if find_spec(name) is None]
-    if missing:
-        raise ToolError(
-            f"`tool export` needs {', '.join(missing)}, which is not installed; pip install 'modeltool[onnx]'"
-        )
 
 
 def facts(made: Exported, model: str) -> dict[str, Any]:

@@ -28,8 +28,8 @@ README = """# {title}
 
 {what}
 
-| | {metric} | drop | median latency, 1 text | texts/s | size |
-|---|---|---|---|---|---|
+| | {metric} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |
+|---|---|---|---|---|---|---|
 {rows}
 
 Measured on {where}. All figures, versions and settings are in `{facts}`.
@@ -159,21 +159,22 @@ def rows_of(bench: Workplace, trials: list[Trial]) -> list[list[str]]:
     """The float model and each trial: name, score, drop with interval, latency, speed, size."""
     metric = bench.subject.splits.metrics[0]
     reference = bench.reference.as_dict()
-    rows = [["float", evaluation.text_of(metric, reference["figures"][metric]), "", *_speed(reference)]]
+    rows = [["float", evaluation.text_of(metric, reference["figures"][metric]), "", *_speed(reference, 1.0)]]
     for trial in trials:
         if not trial.measured:
             continue
         against = trial.measured["against"]
         score = evaluation.text_of(metric, trial.measured["figures"][metric])
         drop = f"{against['drop']:+.2f} ({against['drop_low']:+.2f} to {against['drop_high']:+.2f})"
-        rows.append([trial.name, score, drop, *_speed(trial.measured)])
+        rows.append([trial.name, score, drop, *_speed(trial.measured, trial.cost("latency"))])
     return rows
 
 
-def _speed(found: dict[str, Any]) -> list[str]:
+def _speed(found: dict[str, Any], share: float) -> list[str]:
     latency = found["latency"]["1"]
     return [
         f"{latency['median_ms']:.2f} ms (95th {latency['p95_ms']:.2f})",
+        f"{share:.2f}",
         f"{found['texts_per_second']:,.0f}",
         size(found["bytes"]),
     ]
@@ -187,7 +188,7 @@ def text_of(bench: Workplace, found: Found, trial: Trial, output: Path, refused:
     for row, one in zip(rows[1:], shown, strict=True):
         over = "" if one.within(bench.config.max_drop) else "over"
         row[-1] = "kept" if one is trial and not refused else over
-    columns = ["", metric, "drop (95 %)", "1 text, median", "texts/s", "size", ""]
+    columns = ["", metric, "drop (95 %)", "1 text, median", "of float", "texts/s", "size", ""]
     lines = [table(columns, [list(row) for row in rows])]
     batch = [key for key in trial.measured["latency"] if key != "1"]
     for key in batch:

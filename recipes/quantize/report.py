@@ -59,7 +59,7 @@ def _measured(found: Found) -> list[Trial]:
 
 
 def _charts(bench: Workplace, found: Found) -> list[BarChart]:
-    trials, reference = _measured(found), bench.reference
+    trials = _measured(found)
     names = [trial.name for trial in trials]
     against: list[dict[str, Any]] = [trial.measured["against"] for trial in trials]
     return [
@@ -74,20 +74,18 @@ def _charts(bench: Workplace, found: Found) -> list[BarChart]:
             unit="points",
         ),
         BarChart(
-            "Median milliseconds for one text",
+            "Latency of one text, as a share of the float model's in turns with it",
             names,
-            [trial.measured["latency"]["1"]["median_ms"] for trial in trials],
-            baseline=reference.latency["1"]["median_ms"],
+            [trial.cost("latency") for trial in trials],
+            baseline=1.0,
             baseline_name="float",
-            unit="ms",
         ),
         BarChart(
-            "Texts a second over the split",
+            f"The same of a batch of {bench.config.batch_size}",
             names,
-            [trial.measured["texts_per_second"] for trial in trials],
-            baseline=reference.texts_per_second,
+            [trial.cost("throughput") for trial in trials],
+            baseline=1.0,
             baseline_name="float",
-            unit="",
         ),
     ]
 

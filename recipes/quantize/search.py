@@ -17,6 +17,7 @@ from tasks.quantize.sensitivity import sensitivity
 FINALISTS = 3
 # Sensitivity is measured on so many calibration batches.
 SENSITIVITY_BATCHES = 4
+SENSITIVITY_SECONDS = 120.0
 
 
 def base_plan(config: Quantize, approach: str, form: Format) -> Plan:
@@ -59,7 +60,7 @@ def candidates(config: Quantize) -> list[Plan]:
     for form in formats(config.target, "dynamic"):
         plans.append(base_plan(config, "dynamic", form))
     static = formats(config.target, "static")[0]
-    for method, average in (("minmax", None), ("minmax", 0.1), ("percentile", None), ("entropy", None)):
+    for method, average in (("minmax", None), ("percentile", None), ("minmax", 0.05), ("entropy", None)):
         plans.append(replace(base_plan(config, "static", static), method=method, moving_average=average))
     plans.append(base_plan(config, "int4", static))
     if config.format is not None:
@@ -159,7 +160,9 @@ class Search:
             batches = self.bench.calibration_batches()[:SENSITIVITY_BATCHES]
             print_line(f"layers    measuring how sensitive {len(names)} layers are under {plan.name}")
             ranges = self.bench.ranges(plan) if plan.approach == "static" else None
-            found = sensitivity(source, names, plan, batches, ranges=ranges, check=self.bench.check)
+            found = sensitivity(
+                source, names, plan, batches, ranges=ranges, check=self.bench.check, seconds=SENSITIVITY_SECONDS
+            )
             self.found.sensitivity[plan.name] = found
             worst = " · ".join(f"{name} {value:.3g}" for name, value in found[:3])
             print_line(f"          most sensitive: {worst}")

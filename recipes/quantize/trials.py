@@ -48,12 +48,14 @@ class Trial:
         return bool(self.measured) and self.drop <= max_drop + 1e-9
 
     def cost(self, optimize_for: str) -> float:
-        """What the search makes small: milliseconds for one text, or seconds for a text in batches."""
+        """What the search makes small: the median latency of one text, or of a batch, as a share of the float model's, which was
+        measured in turns with it. Milliseconds of different hours, and other load, could not be compared.
+        """
         if not self.measured:
             return float("inf")
-        if optimize_for == "latency":
-            return float(self.measured["latency"]["1"]["median_ms"])
-        return 1 / max(float(self.measured["texts_per_second"]), 1e-9)
+        latency = self.measured["latency"]
+        size = "1" if optimize_for == "latency" else list(latency)[-1]
+        return float(latency[size]["median_ms"]) / float(self.measured["against"]["float_latency"][size]["median_ms"])
 
 
 @dataclass
@@ -76,11 +78,11 @@ def line(trial: Trial, config: Quantize) -> str:
     """A trial in a line."""
     if trial.error:
         return f"{trial.name}: {trial.error}"
-    found, against = trial.measured, trial.measured["against"]
+    against = trial.measured["against"]
     verdict = "" if trial.within(config.max_drop) else " · over"
     return (
-        f"{trial.name}: drop {against['drop']:+.2f} points{verdict} · {found['latency']['1']['median_ms']:.2f} ms against "
-        f"{against['float_latency']['1']['median_ms']:.2f} · {found['texts_per_second']:,.0f} texts/s · "
+        f"{trial.name}: drop {against['drop']:+.2f} points{verdict} · {trial.cost('latency'):.2f} of float's latency · "
+        f"{trial.cost('throughput'):.2f} in batches · "
         f"{duration(sum(trial.seconds.values()))}"
     )
 

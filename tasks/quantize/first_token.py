@@ -24,9 +24,10 @@ _SMALL = 1024
 
 @dataclass
 class _Cone:
-    """What moves: nodes whose rows are cut, and tensors that are cut by a Gather in front of them."""
+    """What moves: nodes whose rows are cut (and on which axis of what they give), and tensors cut by a Gather in front of them."""
 
     nodes: list[int] = field(default_factory=list)
+    axis: dict[int, int] = field(default_factory=dict)
     cuts: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=dict)
 
 
@@ -88,6 +89,7 @@ def _cone(
         for name in asked:
             del asks[name]
         cone.nodes.append(number)
+        cone.axis[number] = next(iter(axes))
         for place, axis in wanted:
             asks[node.input[place]].append((number, place, axis))
     for name, places in asks.items():
@@ -165,7 +167,7 @@ def _rewrite(graph: onnx.GraphProto, select: int, cone: _Cone, shapes: dict[str,
     for number in cone.nodes:
         node = graph.node[number]
         if node.op_type == "Reshape":
-            _reshape(graph, node, shapes[node.output[0]])
+            _reshape(graph, node, shapes[node.output[0]], cone.axis[number])
     graph.node[select].input[1] = "only_row"
     nodes = [made for number, node in enumerate(graph.node) for made in (*before[number], node)]
     ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
@@ -174,10 +176,9 @@ def _rewrite(graph: onnx.GraphProto, select: int, cone: _Cone, shapes: dict[str,
     del graph.value_info[:]
 
 
-def _reshape(graph: onnx.GraphProto, node: onnx.NodeProto, shape: Shape) -> None:
-    """A shape that copies the batch and the rows, whatever their number."""
-    source = next((axis for axis, dim in enumerate(shape) if isinstance(dim, int)), len(shape))
-    sizes = [0 if axis < source else dim if isinstance(dim, int) else -1 for axis, dim in enumerate(shape)]
+def _reshape(graph: onnx.GraphProto, node: onnx.NodeProto, shape: Shape, cut: int) -> None:
+    """A shape that copies all up to the rows, whatever their number; they stand alike before and after."""
+    sizes = [0 if axis <= cut else dim if isinstance(dim, int) else -1 for axis, dim in enumerate(shape)]
     name = "kept_shape_" + "_".join(str(size).replace("-", "m") for size in sizes)
     _constant(graph, name, np.array(sizes, np.int64))
     node.input[1] = name
