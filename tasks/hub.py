@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from tasks.errors import ConfigError, DataError, OutOfDisk, ToolError
+from tasks.errors import ConfigError, DataError, OutOfDisk, OutOfMemory, ToolError, is_out_of_memory
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -145,6 +145,10 @@ def loading(what: str, flag: str, repo_type: str = "model") -> Iterator[None]:
     except ToolError:
         raise
     except _load_errors() as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"{flag} {what}: memory is too small to load it; use a larger machine or a smaller model"
+            ) from None
         raise load_error(error, what, flag) from error
 
 

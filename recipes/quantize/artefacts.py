@@ -185,9 +185,10 @@ def text_of(bench: Workplace, found: Found, trial: Trial, output: Path, refused:
     metric, against = evaluation.title(bench.subject.splits.metrics[0]), trial.measured["against"]
     shown = sorted((one for one in found.trials if one.measured), key=lambda one: one.cost(bench.config.optimize_for))
     rows = [[*row, ""] for row in rows_of(bench, shown)]
+    front = pareto(found.trials, bench.config.optimize_for) if len(shown) > 1 else []
     for row, one in zip(rows[1:], shown, strict=True):
-        over = "" if one.within(bench.config.max_drop) else "over"
-        row[-1] = "kept" if one is trial and not refused else over
+        mark = "Pareto" if one.key in front else ""
+        row[-1] = "kept" if one is trial and not refused else mark if one.within(bench.config.max_drop) else "over"
     columns = ["", metric, "drop (95 %)", "1 text, median", "of float", "texts/s", "size", ""]
     lines = [table(columns, [list(row) for row in rows])]
     batch = [key for key in trial.measured["latency"] if key != "1"]

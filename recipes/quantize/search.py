@@ -85,15 +85,15 @@ class Search:
     def run(self) -> Found:
         """See `search`."""
         calibrated = self.bench.subject.splits.train is not None
-        for plan in candidates(self.config):
-            if calibrated or plan.approach != "static":
-                self.attempt(plan)
+        plans = [plan for plan in candidates(self.config) if calibrated or plan.approach != "static"]
+        for number, plan in enumerate(plans, start=1):
+            self.attempt(plan, f"{number} of {len(plans)} · ")
         if calibrated:
             self.rescue()
         self.finals()
         return self.found
 
-    def attempt(self, plan: Plan) -> Trial | None:
+    def attempt(self, plan: Plan, number: str = "") -> Trial | None:
         """One trial and its line; None where the time is up and it isn't known from before."""
         known = self.bench.key(plan) in self.bench.store.known
         if not known and time.monotonic() > self.deadline:
@@ -102,7 +102,7 @@ class Search:
         trial = self.bench.try_plan(plan)
         if trial.key not in {one.key for one in self.found.trials}:
             self.found.trials.append(trial)
-            print_line(f"trial     {line(trial, self.config)}{' · from an earlier call' if known else ''}")
+            print_line(f"trial     {number}{line(trial, self.config)}{' · from an earlier call' if known else ''}")
         self.bench.store.drop_files({one.key for one in self.leaders()})
         return trial
 

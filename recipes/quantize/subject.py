@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from recipes import runs
 from recipes.choose import choose_model
 from recipes.glue.data import digest, run_data
 from recipes.glue.inference import check_length, labels_of, trained_length
-from recipes.progress import print_line
+from recipes.memory import room
+from recipes.progress import print_line, size
 from recipes.quantize.config import Quantize
-from tasks.errors import ConfigError, DataError
+from tasks.errors import ConfigError, DataError, OutOfMemory
 from tasks.glue import pretrained
 from tasks.glue.batches import TextBatches
 from tasks.glue.data import Splits
 from tasks.weights import model_folder
 
 Feeds = dict[str, np.ndarray]
+# The weights in PyTorch, in the graph that is written, and in the one that is quantized.
+COPIES = 3
 
 
 @dataclass
@@ -115,6 +119,7 @@ def open_subject(config: Quantize) -> Subject:
     else:
         if pretrained.is_quantized(pretrained.load_config(model, config.revision, config.token)):
             raise ConfigError(f"--model {model} is quantized already; give the float model")
+        check_memory(folder, model)
         network = pretrained.load(model, config.revision, config.token).eval()
         tokenizer = pretrained.load_tokenizer(model, config.revision, config.token)
         settings = network.config
@@ -126,6 +131,21 @@ def open_subject(config: Quantize) -> Subject:
     length = min(trained_length(run, config.max_length, longest), longest)
     held = {name: TextBatches(texts, tokenizer, max_length=length) for name, texts in splits.evaluation.items()}
     return Subject(model, run, folder, network, tokenizer, settings, labels, splits, length, held, seed)
+
+
+def check_memory(folder: str, model: str) -> None:
+    """Refuses weights that can't be exported and quantized in the memory that is free. What is on the Hub isn't known yet.
+
+    Raises:
+        OutOfMemory: with the sum.
+    """
+    weights = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else 0
+    free = room(torch.device("cpu"))
+    if COPIES * weights > free:
+        raise OutOfMemory(
+            f"--model {model}: {size(weights)} of weights, which export and quantization hold {COPIES} times, don't fit into the "
+            f"{size(free)} of memory that are free; use a larger machine or a smaller model"
+        )
 
 
 def read_data(config: Quantize, run: runs.Run | None, labels: list[str] | None) -> Splits:

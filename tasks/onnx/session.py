@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tasks.errors import ConfigError, DataError
+from tasks.errors import ConfigError, DataError, OutOfMemory
 
 # How the files are called, ours and Optimum's, in the order in which a folder is searched.
 NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
@@ -34,6 +34,7 @@ class Session:
     Raises:
         ConfigError: there is no such file.
         DataError: it isn't a graph that onnxruntime can run.
+        OutOfMemory: it doesn't fit.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, optimized: bool = True) -> None:
@@ -49,6 +50,10 @@ class Session:
                 str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors share no base class
+            if _is_full(error):
+                raise OutOfMemory(
+                    f"{self.path} doesn't fit into memory; use a machine with more, or a smaller model"
+                ) from None
             raise DataError(
                 f"{self.path}: onnxruntime can't load it ({_first_line(error)}); export or quantize the model again"
             ) from error
@@ -66,7 +71,15 @@ class Session:
         Raises:
             DataError: an input that can't be filled in is missing.
         """
-        (logits,) = self.session.run([self.output], {name: self._feed(name, feeds) for name in self.inputs})
+        given = {name: self._feed(name, feeds) for name in self.inputs}
+        try:
+            (logits,) = self.session.run([self.output], given)
+        except Exception as error:
+            if _is_full(error):
+                raise OutOfMemory(
+                    "a batch doesn't fit into memory; use a smaller --batch-size or --max-length"
+                ) from None
+            raise
         return np.asarray(logits, dtype=np.float32)
 
     def _feed(self, name: str, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -132,6 +145,11 @@ def usable_threads() -> int:
     if given.isdigit() and int(given) > 0:
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether onnxruntime says by an error that memory is full; it has no type for it."""
+    return isinstance(error, MemoryError) or any(word in str(error) for word in ("bad_alloc", "allocate memory"))
 
 
 def _first_line(error: Exception) -> str:

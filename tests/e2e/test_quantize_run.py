@@ -231,6 +231,15 @@ def test_wrong_models_end_in_a_line(place, run, dynamic, tmp_path):
     assert "has no classification head (it is a BertModel)" in done.stderr
 
 
+def test_a_model_above_memory_is_refused_with_the_sum(place, run, tmp_path):
+    large = tmp_path / "large"
+    shutil.copytree(run / "model", large)
+    with open(large / "more.safetensors", "wb") as file:
+        file.truncate(10 * 2**40)  # takes no room on the disk
+    done = within("quantize", "--model", large, "--data", "data", cwd=place, code=4)
+    assert "of weights, which export and quantization hold 3 times, don't fit into the" in done.stderr
+
+
 def test_static_needs_training_texts(place, run, tmp_path):
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "test.csv").write_text("text,label\na fine film,yes\na poor plot,no\n")
