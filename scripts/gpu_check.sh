@@ -17,3 +17,9 @@ for precision in no bf16; do
     cat "$out/$precision.json"
     cat "$out/$precision"/*/status.json
 done
+"$tool" train glue --model tiny --data sample --epochs 2 --output-dir "$out/glue" --json >"$out/glue.json"
+for approach in bnb-int8 bnb-nf4; do
+    "$tool" quantize --model "$(echo "$out"/glue/*)" --approach "$approach" --max-drop 100 --json >"$out/$approach.json"
+    echo "glue tiny, $approach:"
+    cat "$out/$approach.json"
+done

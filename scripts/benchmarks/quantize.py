@@ -162,7 +162,7 @@ def make_side(place: Place, side: str) -> dict[str, Any]:
     if side == "peer":
         export = step(place, side, "export", "--source", place.inputs / "model", "--output", graph)
     else:
-        command = [tool(), "export", "onnx", "--model", place.inputs / "model", "--output", graph]
+        command = [tool(), "export", "onnx", "--graph", "none", "--model", place.inputs / "model", "--output", graph]
         export = worker(list(map(str, command)), place.work / "step")
         export["seconds"] = json.loads((graph / "export.json").read_text(encoding="utf-8"))["seconds"]
     way = ["--way", "avx2"] if side == "peer" else []
