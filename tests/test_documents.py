@@ -36,6 +36,8 @@ def test_the_readmes_commands_run(tmp_path):
 
 def test_every_flag_in_the_documents_exists():
     from recipes.config import options_of
+    from recipes.export.config import Export
+    from recipes.quantize.config import Quantize
     from recipes.registry import recipes
 
     known = {
@@ -57,7 +59,9 @@ def test_every_flag_in_the_documents_exists():
             infos = options_of(recipe.part(part))
             known |= {info.flag for info in infos}
             known |= {f"--no-{info.flag[2:]}" for info in infos if info.type is bool}
-    known |= {"--history"}  # of tool eval --metric
+    for whole in (Quantize, Export):
+        known |= {info.flag for info in options_of(whole)}
+    known |= {"--history", "--config-name"}  # of tool eval --metric
     known |= {"--only", "--pairs", "--quick", "--part"}  # of scripts/bench.py
     checked = 0
     for page in PAGES:
