@@ -47,6 +47,12 @@ def main() -> int:
             except BenchmarkFailed as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 return 1
+    if not any(found.values()):
+        print(
+            f"--only {' '.join(arguments.only)}: no benchmark has such a part; give it once for each part",
+            file=sys.stderr,
+        )
+        return 2
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         say(f"figures   {arguments.json}")

@@ -13,8 +13,9 @@ from recipes.quantize.subject import Feeds, Subject, points
 from tasks.glue import evaluation, score
 
 Run = Callable[[Feeds], np.ndarray]
-BATCHES_TIMED = 12
+BATCHES_TIMED = 6
 WARM_UP = 3
+BURST, UNCOUNTED = 4, 2
 
 
 @dataclass
@@ -106,7 +107,8 @@ def compare(subject: Subject, reference: Measured, other: Measured) -> dict[str,
 def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None]) -> dict[str, dict[str, float]]:
     """Median and 95th percentile of the milliseconds a call, of several models in turns on the same input.
 
-    In turns, and each in another place from call to call, so that what else the machine does strikes them alike.
+    In turns, and each in another place from call to call, so that what else the machine does strikes them alike. A turn is a burst
+    of calls on the same input, of which the first ones don't count: the threads of the model before still spin then.
     """
     names = list(runs)
     for name in names:
@@ -117,9 +119,12 @@ def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None
         check()
         for turn in range(len(names)):
             name = names[(at + turn) % len(names)]
-            began = time.perf_counter()
-            runs[name](one)
-            took[name].append(1000 * (time.perf_counter() - began))
+            burst = []
+            for _ in range(BURST):
+                began = time.perf_counter()
+                runs[name](one)
+                burst.append(1000 * (time.perf_counter() - began))
+            took[name].append(float(np.median(burst[UNCOUNTED:])))
     return {
         name: {
             "median_ms": round(float(np.median(times)), 3),

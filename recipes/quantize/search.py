@@ -172,6 +172,7 @@ class Search:
         """Times the leaders again, in turns, and chooses."""
         best = self.leaders()
         if len(best) > 1:
+            # Only those that were timed together can be told apart.
             self.bench.time_again(best)
-            best = self.leaders()
+            best.sort(key=lambda trial: (trial.cost(self.config.optimize_for), trial.name))
         self.found.chosen = best[0] if best else None

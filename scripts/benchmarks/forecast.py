@@ -57,7 +57,7 @@ def bench(options: Options) -> dict[str, Any]:
     asked = choose(options)
     found: dict[str, Any] = {"machine": machine()}
     if asked is None:
-        return found
+        return {}
     say(describe_machine(found["machine"]))
     for one in asked.sets:
         work = options.work / f"forecast-{one.name}"
