@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tasks.errors import ConfigError, DataError, OutOfMemory
+from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError
 
 # How the files are called, ours and Optimum's, in the order in which a folder is searched.
 NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
@@ -49,6 +49,8 @@ class Session:
             self.session = onnxruntime.InferenceSession(
                 str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
             )
+        except ToolError:  # a stop that was asked for
+            raise
         except Exception as error:  # its errors share no base class
             if _is_full(error):
                 raise OutOfMemory(
@@ -74,6 +76,8 @@ class Session:
         given = {name: self._feed(name, feeds) for name in self.inputs}
         try:
             (logits,) = self.session.run([self.output], given)
+        except ToolError:
+            raise
         except Exception as error:
             if _is_full(error):
                 raise OutOfMemory(

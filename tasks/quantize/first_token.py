@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from tasks.errors import ToolError
+
 Shape = list[int | str | None]
 
 _UNARY = {"Gelu", "Erf", "Tanh", "Relu", "Sigmoid", "Cast", "Identity", "Neg", "Sqrt", "IsNaN", "Not"}
@@ -217,6 +219,8 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     try:
         inferred = onnx.shape_inference.infer_shapes(small, data_prop=True).graph
+    except ToolError:  # a stop that was asked for
+        raise
     except Exception:  # its own error type says nothing more: what the exporter noted must do
         inferred = graph
     found = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from tasks.errors import DataError
+from tasks.errors import DataError, ToolError
 from tasks.files import disk_errors
 from tasks.onnx.session import usable_threads
 
@@ -56,6 +56,8 @@ def _read(path: Path, weights: bool) -> onnx.ModelProto:
         model = onnx.load(str(path), load_external_data=weights)
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror or error}); {hint}") from error
+    except ToolError:  # a stop that was asked for
+        raise
     except Exception as error:  # protobuf's DecodeError and onnx's own errors share no base class
         raise DataError(f"{path} is not a whole ONNX file, or the weights beside it are missing; {hint}") from error
     if not model.graph.node:
@@ -117,6 +119,8 @@ def session(model: onnx.ModelProto, threads: int | None = None) -> onnxruntime.I
         onnx.save(model, str(path), save_as_external_data=True, location="weights", size_threshold=_LARGE)
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except ToolError:
+            raise
         except Exception as error:  # its errors share no base class
             line = " ".join(str(error).split())[:200]
             raise DataError(f"the graph can't be run by onnxruntime ({line}); export it again") from error
