@@ -23,7 +23,10 @@ VERBS = {
     "eval": ("cli.evaluate:build", "Say how good a model or a file of predictions is."),
     "predict": ("cli.predict:build", "Answer for new input."),
     "export": ("cli.export:build", "Write a trained model as ONNX, checked against PyTorch."),
-    "quantize": ("cli.quantize:build", "Make a trained model small and fast without losing more accuracy than allowed."),
+    "quantize": (
+        "cli.quantize:build",
+        "Make a trained model small and fast without losing more accuracy than allowed.",
+    ),
     "data": ("cli.data:build", "Look at a data set, or write a sample of one."),
     "runs": ("cli.runs:build", "List, show, compare, report on, prune and push runs."),
     "doctor": ("cli.doctor:build", "Say what on this machine would stop a run, and how to mend it."),
