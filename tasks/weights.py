@@ -22,6 +22,12 @@ def model_folder(model: str) -> str:
     return str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
 
 
+def holds_onnx(folder: str | Path) -> bool:
+    """Whether a folder here holds an ONNX model and no PyTorch one."""
+    path = Path(folder)
+    return path.is_dir() and any(path.glob("*.onnx")) and not any(path.glob("*.safetensors"))
+
+
 def check_weights(model: Any, name: str) -> Any:
     """Refuses weights that hold NaN or infinity.
 

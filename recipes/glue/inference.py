@@ -20,7 +20,7 @@ from tasks.errors import ConfigError
 from tasks.glue import pretrained
 from tasks.glue.batches import TextBatches
 from tasks.glue.texts import Texts
-from tasks.weights import model_folder
+from tasks.weights import holds_onnx, model_folder
 
 
 @dataclass
@@ -60,7 +60,7 @@ def open_classifier(config: UseOptions, model: str) -> Classifier:
         DataError: it is damaged.
     """
     folder = Path(model_folder(model))
-    if folder.is_dir() and any(folder.glob("*.onnx")) and not any(folder.glob("*.safetensors")):
+    if holds_onnx(folder):
         return _open_onnx(config, model, folder)
     device = pick_device(config.cpu, config.threads)
     network = pretrained.load(model, config.revision, config.token).eval()

@@ -44,7 +44,7 @@ class Bench:
     """Everything that trials share.
 
     Attributes:
-        source: the float graph that is quantized; `plain` the one without fusions, where a plan needs it.
+        source: the float graph that is quantized.
         store: trials on disk.
         reference: the float graph's figures.
     """
@@ -72,7 +72,8 @@ class Bench:
             self.subject, {"float": self.float_run}, self.config.batch_size, self.config.latency_samples, self.check
         )
         self.reference.latency = times["float"]
-        self._digest = sha256(self.source)
+        # Above 2 GB the weights lie beside the graph.
+        self._digest = " ".join(sha256(file) for file in model_files(self.source.parent))
 
     def open(self, path: Path) -> measure.Run:
         """A graph that answers to feeds."""
@@ -189,9 +190,8 @@ class Bench:
     def write_model(self, trial: Trial, folder: Path) -> None:
         """The trial's graph, made again where its files were dropped."""
         trial.counts = self.make(self.plan_of(trial), trial.key).counts
-        for file in sorted(self.store.path(trial.key).iterdir()):
-            if file.name.startswith(GRAPH):
-                shutil.copyfile(file, folder / file.name)
+        for file in model_files(self.store.path(trial.key)):
+            shutil.copyfile(file, folder / file.name)
         self.subject.settings.save_pretrained(folder)
 
     def tidy(self) -> None:
@@ -225,6 +225,11 @@ class Bench:
         return Plan(**values)
 
 
+def model_files(folder: Path) -> list[Path]:
+    """A graph and its external data."""
+    return sorted(file for file in folder.iterdir() if file.name.startswith("model") and ".onnx" in file.name)
+
+
 def model_bytes(folder: Path) -> int:
-    """Of a graph and its external data."""
-    return sum(file.stat().st_size for file in folder.iterdir() if file.name.startswith("model.onnx"))
+    """Of the same."""
+    return sum(file.stat().st_size for file in model_files(folder))

@@ -23,7 +23,7 @@ from tasks.errors import ConfigError, DataError, OutOfMemory
 from tasks.glue import pretrained
 from tasks.glue.batches import TextBatches
 from tasks.glue.data import Splits
-from tasks.weights import model_folder
+from tasks.weights import holds_onnx, model_folder
 
 Feeds = dict[str, np.ndarray]
 # The weights in PyTorch, in the graph that is written, and in the one that is quantized.
@@ -111,7 +111,7 @@ def open_subject(config: Quantize) -> Subject:
     model, run = choose_model(config.model, config.output_dir, ("glue",))
     folder = model_folder(model)
     path = Path(folder)
-    if path.is_dir() and any(path.glob("*.onnx")) and not any(path.glob("*.safetensors")):
+    if holds_onnx(path):
         from tasks.onnx.session import open_model
 
         _, tokenizer, settings = open_model(path, threads=config.threads)

@@ -131,9 +131,9 @@ class Store:
 
     def drop_files(self, keep: set[str]) -> None:
         """Deletes the models of all trials but these: each is made again from its plan where it is needed."""
-        for key in self.known:
-            if key not in keep and self.path(key).is_dir():
-                remove_tree(self.path(key))
+        for folder in sorted(self.folder.iterdir()):
+            if folder.is_dir() and folder.name not in keep and not folder.name.startswith("float-"):
+                remove_tree(folder)
 
 
 def key_of(*facts: Any) -> str:
