@@ -204,7 +204,10 @@ class Bench:
         return USAGE
 
     def time_again(self, trials: list[Trial]) -> None:
-        """Measures the latency of several trials and of the float graph in turns, so that they can be told apart."""
+        """Measures the latency of several trials and of the float graph in turns, so that they can be told apart.
+
+        The store keeps the figures that the search went by: with them the same command takes the same way again.
+        """
         runs: dict[str, measure.Run] = {"float": self.float_run}
         for trial in trials:
             self.make(self.plan_of(trial), trial.key)
@@ -214,7 +217,6 @@ class Bench:
         for trial in trials:
             trial.measured["latency"] = times[trial.key]
             trial.measured["against"]["float_latency"] = times["float"]
-            self.store.add(trial)
 
     @staticmethod
     def plan_of(trial: Trial) -> Plan:
