@@ -73,8 +73,9 @@ def recipe_command(
         ctx, file, show = given["ctx"], given["config"], given["print_config"]
         flags = {key: value for key, value in given.items() if key not in HELPERS and value not in (None, [], ())}
         extra = list(ctx.args)
+        with_commas = {info.name for info in options_of(config_class) if info.metadata["commas"]}
         for key, value in flags.items():
-            if isinstance(value, (list, tuple)) and key not in arguments:
+            if isinstance(value, (list, tuple)) and key not in arguments and key in with_commas:
                 flags[key] = ",".join(value)  # --model A --model B is --model A,B
         for key in arguments:
             flags[key] = list(flags.get(key) or ()) or None

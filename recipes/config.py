@@ -24,6 +24,7 @@ def option(
     panel: str = "Options",
     choices: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
+    commas: bool = True,
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
@@ -39,6 +40,7 @@ def option(
         panel: the group it stands under in --help.
         choices: the only values allowed.
         words: texts allowed in the place of a number.
+        commas: whether a list may be one text with commas; else the flag is given several times.
         minimum, maximum: inclusive bounds; `above`: an exclusive lower bound.
         secret: masked wherever the config is shown or written.
         affects_result: False for what may change on resume (logging, output, rhythm of checkpoints).
@@ -49,6 +51,7 @@ def option(
         "panel": panel,
         "choices": choices,
         "words": words,
+        "commas": commas,
         "minimum": minimum,
         "maximum": maximum,
         "above": above,
@@ -79,7 +82,7 @@ class OptionInfo:
     def metavar(self) -> str:
         if self.metadata["choices"]:
             return "|".join(self.metadata["choices"])
-        plain = {int: "N", float: "X", str: "TEXT", list: "A,B"}.get(self.type, "TEXT")
+        plain = {int: "N", float: "X", str: "TEXT", list: "A,B" if self.metadata["commas"] else "TEXT"}[self.type]
         return "|".join([plain, *self.metadata["words"]])
 
     @property
@@ -184,6 +187,8 @@ def convert(info: OptionInfo, value: Any) -> Any:
         raise ValueError("needs a value")
     if isinstance(value, str) and value.lower() in info.metadata["words"]:
         return value.lower()
+    if info.type is list and isinstance(value, str) and not info.metadata["commas"]:
+        value = [value]
     converted = _CONVERT[info.type](value)
     choices = info.metadata["choices"]
     for item in converted if isinstance(converted, list) else [converted]:

@@ -14,6 +14,10 @@ from tasks.errors import ConfigError
 RECIPES: dict[str, tuple[str, str]] = {
     "vqa": ("recipes.vqa", "Visual question answering: fine-tune ViLT, or ask a generative model."),
     "glue": ("recipes.glue", "Text classification and regression: GLUE's tasks and your own files."),
+    "controlnet": (
+        "recipes.controlnet",
+        "Stable Diffusion ControlNets: train one, measure that it obeys its condition, draw with it.",
+    ),
     "forecast": (
         "recipes.forecast",
         "Time series: Transformer, Informer, Autoformer, DLinear and PatchTST, back-tested.",

@@ -18,8 +18,8 @@ from recipes.vqa.inference import generate, open_vilt, predict_logits
 from recipes.work import Evaluator
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import write_text
+from tasks.images import FileImages
 from tasks.vqa import pretrained
-from tasks.vqa.images import FileImages
 from tasks.vqa.questions import Questions
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}

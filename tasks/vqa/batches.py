@@ -12,8 +12,8 @@ from PIL import Image
 
 from tasks.buckets import epoch_plan, heaviest_first
 from tasks.vqa.augment import Augmentation, draw
-from tasks.vqa.images import target_size
 from tasks.vqa.questions import Questions
+from tasks.vqa.sizes import target_size
 from tasks.vqa.vocabulary import Targets
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import ConfigError, DataError
-from tasks.vqa.images import FileImages, ImageStore
+from tasks.images import FileImages, ImageStore
 from tasks.vqa.questions import Questions
 
 # How much of a file's beginning and end tells most pictures of equal size apart, before whole files are compared.

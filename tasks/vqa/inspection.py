@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.images import BROKEN, orientation
 from tasks.readers.problems import Problems
 from tasks.vqa.checks import check_images as check_headers
 from tasks.vqa.checks import check_rows, labelled
 from tasks.vqa.choice import named
 from tasks.vqa.holdout import subset
-from tasks.vqa.images import BROKEN, orientation
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, recognise
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tasks.vqa.images import ImageStore
+from tasks.images import ImageStore
 
 T = TypeVar("T")
 

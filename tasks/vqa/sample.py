@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.files import write_folder
-from tasks.vqa.images import ImageStore
+from tasks.images import ImageStore
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.source import Load, Options, Source
 from tasks.vqa.scenes import Asked, Scene, draw, make_scene

@@ -14,9 +14,9 @@ import transformers
 from tasks import word_pieces
 from tasks.errors import DataError
 from tasks.vqa.batches import ImageFormat, resized
-from tasks.vqa.images import target_size
 from tasks.vqa.model import ViltForQuestionAnswering, normalise, position_table
 from tasks.vqa.questions import Questions
+from tasks.vqa.sizes import target_size
 
 MAX_WORDS = 1000
 IMAGE_SIZE, PATCH_SIZE = 64, 8

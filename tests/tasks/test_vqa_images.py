@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from tasks.errors import DataError
-from tasks.vqa.images import FileImages, pixels, target_size, to_rgb, upright_size
+from tasks.images import FileImages, to_rgb, upright_size
+from tasks.vqa.sizes import pixels, target_size
 
 WHITE = (255, 255, 255)
 

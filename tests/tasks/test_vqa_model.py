@@ -8,8 +8,8 @@ from PIL import Image
 
 from tasks.vqa import tiny
 from tasks.vqa.batches import ImageFormat, pad_images, resized
-from tasks.vqa.images import target_size
 from tasks.vqa.model import ViltForQuestionAnswering, normalise
+from tasks.vqa.sizes import target_size
 
 QUESTIONS = ["what shape is it?", "is there a blue circle in it?", "is it?", "how many circles?"]
 ANSWERS = ["circle", "no", "yes"]

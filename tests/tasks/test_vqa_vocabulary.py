@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import DataError
-from tasks.vqa.images import FileImages
+from tasks.images import FileImages
 from tasks.vqa.questions import Questions
 from tasks.vqa.vocabulary import Vocabulary, build_vocabulary, ceiling, out_of_vocabulary, soft_score, targets
 

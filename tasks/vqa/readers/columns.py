@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import ConfigError, DataError
+from tasks.images import ImageStore
 from tasks.readers.problems import Problems
-from tasks.vqa.images import ImageStore
 from tasks.vqa.questions import Questions
 
 QUESTION = ("question", "question_text", "query")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.images import EncodedImages, ImageStore
 from tasks.readers.paths import canonical, files_below, split_of
 from tasks.readers.problems import Problems
 from tasks.readers.remote import reading
-from tasks.vqa.images import EncodedImages, ImageStore
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Layout, assemble, layout
 from tasks.vqa.readers.paths import Resolver

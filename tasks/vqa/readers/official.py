@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.images import FileImages
 from tasks.readers.paths import files_below, read_text, split_of
 from tasks.readers.problems import Problems
-from tasks.vqa.images import FileImages
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.coco import locate
 from tasks.vqa.readers.columns import answer_types, as_answers, question_types

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.images import FileImages
 from tasks.readers.problems import Problems
-from tasks.vqa.images import FileImages
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Overrides
 from tasks.vqa.readers.paths import Resolver
