@@ -11,9 +11,7 @@ from tasks.errors import ConfigError
 
 DATA, CACHE, GENERATION = "Data", "Caches", "Generation"
 MODEL_HELP = "Stable Diffusion 1.x or 2.x in diffusers' form: Hub id, local folder, or `tiny` (made here in a minute)."
-DATA_HELP = (
-    "Hub id, a folder (metadata.jsonl, parallel folders, fill50k's prompt.json), a file (JSON lines, CSV, Parquet), or `sample`."
-)
+DATA_HELP = "Hub id, a folder (metadata.jsonl, parallel folders, fill50k's prompt.json), a file (JSON lines, CSV, Parquet), or `sample`."
 AGREEMENTS = ("auto", "canny", "palette", "circles", "none")
 SCHEDULERS = ("unipc", "ddim", "euler", "euler-ancestral", "dpm++", "pndm")
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "40gb")
@@ -160,7 +158,10 @@ class Train(TrainOptions, DataOptions):
         "sdpa", "Attention kernels.", panel=MACHINE, choices=("sdpa", "xformers"), affects_result=False
     )
     channels_last: bool = option(
-        True, "Keep pictures with channels last in memory, which convolutions like.", panel=MACHINE, affects_result=False
+        True,
+        "Keep pictures with channels last in memory, which convolutions like.",
+        panel=MACHINE,
+        affects_result=False,
     )
 
     validation_image: list[str] = option(
@@ -219,7 +220,10 @@ class UseOptions:
     """Which net is used, and how."""
 
     model: str | None = option(
-        None, "Run folder, ControlNet folder or Hub id.", panel=MODEL, shown_default="the newest finished controlnet run"
+        None,
+        "Run folder, ControlNet folder or Hub id.",
+        panel=MODEL,
+        shown_default="the newest finished controlnet run",
     )
     base: str | None = option(
         None, "The Stable Diffusion that it steers.", panel=MODEL, shown_default="the one it was trained on"
@@ -247,7 +251,9 @@ class Eval(UseOptions, DataOptions):
 
     data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
     eval_split: str | None = option(None, "Split to evaluate on.", panel=DATA, shown_default="as in training")
-    resolution: int | None = option(None, "Shorter side in pixels.", panel=DATA, shown_default="as in training", minimum=16)
+    resolution: int | None = option(
+        None, "Shorter side in pixels.", panel=DATA, shown_default="as in training", minimum=16
+    )
     agreement: str = option(
         "auto",
         "Compare the condition with that recomputed from the picture drawn; auto: for the kinds it knows.",
@@ -305,4 +311,6 @@ def require_inputs(config: Predict) -> None:
             'give a condition and a prompt: tool predict controlnet --image edges.png --prompt "a red teapot"'
         )
     if len(config.prompt) not in (0, 1, len(config.image)):
-        raise ConfigError(f"--prompt: {len(config.prompt)} for {len(config.image)} images; give one for all, or one for each")
+        raise ConfigError(
+            f"--prompt: {len(config.prompt)} for {len(config.image)} images; give one for all, or one for each"
+        )
