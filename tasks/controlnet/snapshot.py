@@ -1,0 +1,129 @@
+"""The files of a model in diffusers' form, in a folder or on the Hub: which there are, and only those needed fetched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import ConfigError, DataError
+from tasks.hub import is_hub_id, loading
+
+# Component -> how its weights file begins.
+STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+
+
+@dataclass
+class Snapshot:
+    """Files by name, `component/file`; those on the Hub are fetched when asked for.
+
+    Attributes:
+        folder: where they lie, or None while they are on the Hub only.
+        cached: it is what the Hub's cache holds, with no way to look at the rest.
+    """
+
+    model: str
+    flag: str
+    revision: str | None
+    token: str | None
+    folder: Path | None
+    files: list[str]
+    cached: bool = False
+
+    @staticmethod
+    def of(model: str, revision: str | None, token: str | None, flag: str = "--model") -> Snapshot:
+        """The files of a folder or of a repository of the Hub.
+
+        Raises:
+            ConfigError: no such folder.
+            ToolError: the Hub doesn't give it.
+        """
+        with loading(model, flag):
+            if not is_hub_id(model):
+                folder = Path(model).expanduser()
+                return Snapshot(model, flag, None, None, folder, _names(folder))
+            from huggingface_hub import HfApi, constants, snapshot_download
+
+            if constants.HF_HUB_OFFLINE:
+                folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+                return Snapshot(model, flag, revision, token, folder, _names(folder), cached=True)
+            files = sorted(HfApi(token=token).list_repo_files(model, revision=revision))
+            return Snapshot(model, flag, revision, token, None, files)
+
+    def fetch(self, names: list[str]) -> Path:
+        """The folder in which these files lie now."""
+        if self.folder is not None:
+            return self.folder
+        from huggingface_hub import snapshot_download
+
+        with loading(self.model, self.flag):
+            return Path(snapshot_download(self.model, revision=self.revision, token=self.token, allow_patterns=names))
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON file's object.
+
+        Raises:
+            ConfigError: there is no such file.
+            DataError: it isn't JSON.
+        """
+        self.require(name)
+        path = self.fetch(["*.json", "*/*.json"]) / name  # all at once: each request takes its time
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{self.flag} {self.model}: {name} is not JSON ({error}); take another copy") from error
+        return found
+
+    def require(self, name: str) -> None:
+        """Raises ConfigError where a file is missing."""
+        if name not in self.files:
+            why = "the Hub's cache has no" if self.cached else "has no"
+            hint = "; run once with a network" if self.cached else "; take a whole copy"
+            raise ConfigError(f"{self.flag} {self.model}: {why} {name}{hint}")
+
+    def weights(self, component: str, variant: str | None) -> list[str]:
+        """The safetensors files of a component, of the variant where it has them, else plain; with the index of several.
+
+        Raises:
+            ConfigError: it has none, or pickles only: says how to convert them.
+        """
+        stem = f"{component}/{STEMS[component]}" if component else "diffusion_pytorch_model"
+        for kind in dict.fromkeys((variant, None)):
+            found = [name for name in self.files if _is_weights(name, stem, kind)]
+            if any(name.endswith(".safetensors") for name in found):
+                return found
+        inside = [name for name in self.files if name.startswith(stem)]
+        said = f"{self.flag} {self.model}: has no {component + ' ' if component else ''}weights as safetensors"
+        if any(name.endswith((".bin", ".ckpt", ".pt")) for name in inside):
+            raise ConfigError(
+                f'{said}, only pickles, which are not loaded; convert a copy that you trust: python -c "from diffusers import '
+                "DiffusionPipeline as P; P.from_pretrained('MODEL', use_safetensors=False).save_pretrained('base')\", then --model base"
+            )
+        others = [name.rsplit("/")[-1] for name in inside if name.endswith(".safetensors")]
+        hint = f"; there is {', '.join(others)}: name its --variant" if others else f" ({stem}.safetensors)"
+        raise ConfigError(f"{said}{hint}")
+
+
+def _is_weights(name: str, stem: str, variant: str | None) -> bool:
+    """Whether a file is of the weights in one variant: whole, in numbered parts, or their index."""
+    if not name.startswith(stem):
+        return False
+    rest = name.removeprefix(stem)
+    tag = f".{variant}" if variant else ""
+    if rest in (f"{tag}.safetensors", f".safetensors.index{tag}.json"):
+        return True
+    part, end = rest.removesuffix(".safetensors"), rest.endswith(".safetensors")
+    if not end or "-of-" not in part:
+        return False
+    return part.startswith(f"{tag}-") or part.endswith(tag) if tag else part.startswith("-") and "." not in part
+
+
+def _names(folder: Path) -> list[str]:
+    """Files of the folder and of the folders in it, sorted."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for pattern in ("*", "*/*")
+        for path in folder.glob(pattern)
+        if path.is_file()
+    )
