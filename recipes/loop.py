@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from recipes import checkpoint, resume, together
+from recipes.ema import Ema
 from recipes.estimate import Estimate, check_disk
 from recipes.interrupts import Interrupts
 from recipes.memory import (
@@ -74,6 +76,7 @@ class Loop:
         optimizer = make_optimizer(work.parameter_groups(work.model), options, accelerator.device)
         self.model, self.optimizer = accelerator.prepare(work.model, optimizer)
         self.plain = accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        self.ema = Ema(self.optimizer.optimizer, options.ema_decay) if options.ema_decay else None
         self.saver = Saver(run.checkpoints, options.keep_checkpoints, self._saved)
         self._began = interrupts.opened
         self._eval_batch_size = int(options.eval_batch_size or 1)
@@ -208,6 +211,8 @@ class Loop:
         self.optimizer.zero_grad()
         self.scheduler.step()
         self.at.step += 1
+        if self.ema is not None:
+            self.ema.update(self.at.step)
         meter.add(loss, norm, size)
         return True
 
@@ -357,6 +362,9 @@ class Loop:
         notes = [f"stopped early at step {self.at.step}"] if self.at.stopped_early else []
         if self.at.best_step and self.at.best_step != self.at.step:
             notes += self._take_best()
+        if self.ema is not None:
+            self.ema.take()
+            self.ema = None
         # After a resume the best evaluation may have been another process's.
         metrics = self._best_metrics or self._evaluation()
         self.model.zero_grad(set_to_none=True)
@@ -376,6 +384,8 @@ class Loop:
         best, trouble = resume.best(self.run, self.at.best_step, self.accelerator)
         if best is not None:
             checkpoint.set_weights(self.plain, best.weights)
+            if self.ema is not None:  # it lies in the optimizer's state
+                checkpoint.unflatten(self.optimizer.optimizer, best.optimizer, best.scalars)
             return []
         self.at.best_step, self._best_metrics = self.at.step, None
         return [f"{trouble}: the model is that of step {self.at.step}"]
@@ -388,7 +398,7 @@ class Loop:
             while True:
                 try:
                     evaluator = together.evaluator(self.accelerator, self._eval_batch_size, self._stop_if_asked)
-                    with torch.inference_mode():
+                    with self.ema.in_place() if self.ema else nullcontext(), torch.inference_mode():
                         return self.work.evaluate(self.plain, evaluator)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):

@@ -80,8 +80,12 @@ def make_scheduler(
     name = "constant_with_warmup" if options.lr_scheduler == "constant" else options.lr_scheduler
     warmup = warmup_steps(options, total)
     training = None if name == "constant_with_warmup" else total
+    shape = {
+        "cosine_with_restarts": {"num_cycles": options.lr_num_cycles},
+        "polynomial": {"power": options.lr_power},
+    }.get(name, {})
     scheduler: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
-        name, optimizer, num_warmup_steps=warmup, num_training_steps=training
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=training, scheduler_specific_kwargs=shape
     )
     return scheduler
 

@@ -55,8 +55,10 @@ class TrainOptions:
         "linear",
         "Schedule over optimizer steps, after the warm-up.",
         panel=OPTIMIZATION,
-        choices=("linear", "cosine", "polynomial", "constant"),
+        choices=("linear", "cosine", "cosine_with_restarts", "polynomial", "constant"),
     )
+    lr_num_cycles: int = option(1, "Restarts of cosine_with_restarts.", panel=OPTIMIZATION, minimum=1)
+    lr_power: float = option(1.0, "Power of polynomial.", panel=OPTIMIZATION, above=0)
     warmup_ratio: float = option(
         0.1, "Share of the steps in which the learning rate rises from 0.", panel=OPTIMIZATION, minimum=0, maximum=1
     )
@@ -70,6 +72,13 @@ class TrainOptions:
     adam_beta1: float = option(0.9, "AdamW's beta 1.", panel=OPTIMIZATION, minimum=0, maximum=0.9999)
     adam_beta2: float = option(0.999, "AdamW's beta 2.", panel=OPTIMIZATION, minimum=0, maximum=0.99999)
     adam_epsilon: float = option(1e-8, "AdamW's epsilon.", panel=OPTIMIZATION, above=0)
+    ema_decay: float | None = option(
+        None,
+        "Evaluate and keep an average of the weights, of which each step keeps this share (0.999, say).",
+        panel=OPTIMIZATION,
+        above=0,
+        maximum=0.999999,
+    )
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0: never.", panel=OPTIMIZATION, minimum=0)
     mixed_precision: str = option(
         "auto",

@@ -79,6 +79,8 @@ class Probe:
             raise
         tensors, _ = checkpoint.flatten(self.optimizer)
         self.state_bytes = checkpoint.count_bytes(tensors)
+        if self.options.ema_decay and self.fresh:
+            self.state_bytes += checkpoint.count_bytes(checkpoint.weights(self.model))
         return self
 
     def __exit__(
