@@ -10,7 +10,7 @@ import io
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -31,11 +31,27 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)
 
 
+class Header(NamedTuple):
+    """What an image's header says: its size once upright, PIL's mode, and whether parts of it are transparent."""
+
+    width: int
+    height: int
+    mode: str
+    alpha: bool
+    turned: bool
+
+
 class ImageStore:
-    """All images of a split. `open` and `where` are what a kind of store must give; the rest follows."""
+    """All images of a split. `open` and `where` are what a kind of store must give; the rest follows.
+
+    Attributes:
+        ground: what lies under transparent parts.
+    """
+
+    ground: tuple[int, int, int] = (255, 255, 255)
 
     def __init__(self) -> None:
-        self._sizes: dict[int, tuple[int, int]] = {}
+        self._headers: dict[int, Header] = {}
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -60,7 +76,7 @@ class ImageStore:
         """
         try:
             with self.open(i) as image:
-                return to_rgb(image)
+                return to_rgb(image, self.ground)
         except BROKEN as error:
             raise DataError(f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad") from error
 
@@ -70,20 +86,29 @@ class ImageStore:
         Raises:
             DataError: as `load`.
         """
-        if i not in self._sizes:
+        header = self.header(i)
+        return header.width, header.height
+
+    def header(self, i: int) -> Header:
+        """What the header of image `i` says; remembered.
+
+        Raises:
+            DataError: as `load`.
+        """
+        if i not in self._headers:
             try:
                 with self.open(i) as image:
-                    self._sizes[i] = upright_size(image)
+                    self._headers[i] = _header(image)
             except BROKEN as error:
                 message = f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad"
                 raise DataError(message) from error
-        return self._sizes[i]
+        return self._headers[i]
 
     def problem(self, i: int, decode: bool = False) -> str | None:
         """What is wrong with image `i`, seen in its header or, with `decode`, in all of it; None for a sound one."""
         try:
             with self.open(i) as image:
-                self._sizes[i] = upright_size(image)
+                self._headers[i] = _header(image)
                 if decode:
                     image.load()
         except BROKEN as error:
@@ -188,12 +213,20 @@ def orientation(image: Image.Image) -> int:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) once turned upright, without decoding."""
+    header = _header(image)
+    return header.width, header.height
+
+
+def _header(image: Image.Image) -> Header:
+    turn = orientation(image)
     width, height = image.size
-    return (height, width) if orientation(image) in _SIDEWAYS else (width, height)
+    if turn in _SIDEWAYS:
+        width, height = height, width
+    return Header(width, height, image.mode, image.has_transparency_data, turn != 1)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any PIL image as RGB, turned upright; transparency goes over white.
+def to_rgb(image: Image.Image, ground: tuple[int, int, int] = ImageStore.ground) -> Image.Image:
+    """Any PIL image as RGB, turned upright; transparent parts show the ground, white as a rule.
 
     Sixteen-bit grey (`I;16`) is divided by 257. `I` with values past 255 counts as sixteen bits where they fit, else
     it is stretched from its least to its greatest value; so is `F` outside 0 to 255, and `F` within 0 to 1 is
@@ -204,9 +237,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = _from_deep(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        ground.alpha_composite(layer)
-        image = ground
+        under = Image.new("RGBA", layer.size, (*ground, 255))
+        under.alpha_composite(layer)
+        image = under
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     rgb = rgb if turn is None else rgb.transpose(turn)
     rgb.load()

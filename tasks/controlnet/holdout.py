@@ -1,0 +1,128 @@
+"""Parts of a split, drawn from a seed: a hold-out by picture, and a random subset of the pairs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tasks.controlnet.readers.source import Read
+from tasks.errors import ConfigError, DataError
+from tasks.images import EncodedImages, FileImages, ImageStore
+
+# How much of a file's beginning and end tells most pictures of equal size apart, before whole files are compared.
+_EDGE = 4096
+
+
+def take(read: Read, numbers: np.ndarray) -> Read:
+    """The pairs of these numbers, in their order."""
+    return read if len(numbers) == len(read.pairs) else replace(read, pairs=read.pairs.take(numbers))
+
+
+def hold_out(read: Read, fraction: float, seed: int) -> tuple[Read, Read]:
+    """(rest, held out), parted by picture: none is in both, not even as a copy under another name.
+
+    Args:
+        fraction: share of the pictures to hold out, above 0 and below 1; at least one goes and one stays.
+
+    Raises:
+        ConfigError: the fraction is out of range.
+        DataError: there is but one picture.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"--eval-fraction {fraction}: give a share of the pictures above 0 and below 1")
+    group = same_pictures(read.pairs.images, read.pairs.rows)
+    names = np.unique(group)
+    if len(names) < 2:
+        raise DataError(
+            f"{read.pairs.source}: one picture only, so none can be held out; give more, or an --eval-split"
+        )
+    count = min(len(names) - 1, max(1, round(fraction * len(names))))
+    chosen = np.random.default_rng([seed, 1]).permutation(names)[:count]
+    held = np.isin(group, chosen)
+    return take(read, np.flatnonzero(~held)), take(read, np.flatnonzero(held))
+
+
+def subset(read: Read, count: int | None, seed: int, flag: str = "--max-samples") -> Read:
+    """At most `count` of the pairs, drawn at random from the seed, in their old order.
+
+    Raises:
+        ConfigError: `count` is below 1.
+    """
+    if count is not None and count < 1:
+        raise ConfigError(f"{flag} {count}: give 1 or more, or leave it out")
+    if count is None or count >= len(read.pairs):
+        return read
+    chosen = np.random.default_rng([seed, 2]).permutation(len(read.pairs))[:count]
+    return take(read, np.sort(chosen))
+
+
+def same_pictures(images: ImageStore, entries: np.ndarray) -> np.ndarray:
+    """int64 [len(entries)]: the same number for pictures of the same content.
+
+    They are compared by length, then by their edges, then whole, so that few are read in full. One that can't be read
+    is a picture of its own; so is each one that is drawn and not stored.
+    """
+    group = np.arange(len(entries), dtype=np.int64)
+    for members in _alike(images, entries):
+        group[members] = members[0]
+    return group
+
+
+def _alike(images: ImageStore, entries: np.ndarray) -> list[list[int]]:
+    keys: list[Callable[[int], Any]]
+    if isinstance(images, FileImages):
+        paths = images.paths
+        keys = [lambda i: _length(paths[i]), lambda i: _edges(paths[i]), lambda i: _whole(paths[i])]
+    elif isinstance(images, EncodedImages):
+        lengths = list(_lengths(images))
+        keys = [lambda i: lengths[i], lambda i: hashlib.blake2b(images.content(i), digest_size=16).digest()]
+    else:
+        return []
+    alike = [list(range(len(entries)))]
+    for key in keys:
+        alike = [part for members in alike for part in _parted(members, entries, key)]
+    return alike
+
+
+def _parted(members: Sequence[int], entries: np.ndarray, key: Callable[[int], Any]) -> list[list[int]]:
+    """Members with equal keys, together; those alone with theirs are left out."""
+    parts: dict[Any, list[int]] = defaultdict(list)
+    for i in members:
+        try:
+            parts[key(int(entries[i]))].append(i)
+        except (OSError, ValueError):
+            continue
+    return [part for part in parts.values() if len(part) > 1]
+
+
+def _lengths(images: EncodedImages) -> Iterator[int]:
+    """Bytes of each row's image, from the offsets of the column; 0 for a path alone."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for table in images.dataset.with_format("arrow").iter(batch_size=1024):
+        for cells in table.column(images.column).chunks:
+            blobs = pc.struct_field(cells, "bytes") if pa.types.is_struct(cells.type) else cells
+            yield from pc.fill_null(pc.binary_length(blobs.cast(pa.large_binary())), 0).to_pylist()
+
+
+def _length(path: str) -> int:
+    return os.stat(path).st_size
+
+
+def _edges(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        start = file.read(_EDGE)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE))
+        return hashlib.blake2b(start + file.read(_EDGE), digest_size=16).digest()
+
+
+def _whole(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

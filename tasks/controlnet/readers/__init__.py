@@ -1,0 +1,60 @@
+"""Recognises the format of --data, by its files and columns, and gives its splits."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from tasks.controlnet.readers import tables
+from tasks.controlnet.readers.source import Options, Read, Source
+from tasks.errors import DataError
+from tasks.readers.paths import exists, files_below, is_path, listing, missing_path, names_here
+
+__all__ = ["FORMATS", "Options", "Read", "Source", "recognise"]
+
+FORMATS = (
+    "a folder with metadata.jsonl, two folders of images and conditioning_images named alike, fill50k's prompt.json "
+    "with source and target, or CSV, JSON lines or Parquet with image, conditioning_image and text"
+)
+
+
+def recognise(data: str, options: Options) -> Source:
+    """What `data` is: `sample`, a file or folder here, or a dataset on the Hub.
+
+    Raises:
+        DataError: a path that is not there, can't be read, or holds no pairs in a format known here.
+        ToolError: a Hub id that can't be reached.
+    """
+    if data == "sample":
+        from tasks.controlnet import sample
+
+        return sample.source(options)
+    if options.conditioning_dir is not None:
+        listing(Path(options.conditioning_dir).expanduser())
+    path = Path(data).expanduser()
+    if exists(path):
+        return _local(path, options)
+    if is_path(data):
+        raise missing_path(data)
+    near = difflib.get_close_matches(data, ["sample", *names_here()], 1, 0.75)
+    if "/" not in data and near:
+        raise DataError(f"no file or folder {data}; did you mean {near[0]}? (for a Hub dataset give OWNER/NAME)")
+    from tasks.controlnet.readers import remote
+
+    return remote.recognise(data, options)
+
+
+def _local(path: Path, options: Options) -> Source:
+    from tasks.controlnet.readers import folders, hub
+
+    if path.is_dir():
+        listing(path)
+    for read in (tables.recognise_folder, hub.recognise, folders.recognise, tables.recognise):
+        source = read(path, options)
+        if source is not None:
+            return source
+    if path.is_file():
+        raise DataError(f"{path}: not a format known here; give {FORMATS}")
+    names = [str(file.relative_to(path)) for _, file in zip(range(3), files_below(path, 2), strict=False)]
+    holds = f"it holds {', '.join(names)}" if names else "it is empty"
+    raise DataError(f"no pairs found in the folder {path} ({holds}); give {FORMATS}")

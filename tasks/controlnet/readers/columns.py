@@ -1,0 +1,129 @@
+"""Which column is what, and the captions of a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.errors import ConfigError, DataError
+
+IMAGE = (
+    "image",
+    "file_name",
+    "image_file_name",
+    "image_path",
+    "image_file",
+    "img",
+    "img_path",
+    "filename",
+    "target",
+    "target_image",
+    "target_file_name",
+    "path",
+    "file",
+    "jpg",
+    "png",
+    "picture",
+)
+CONDITION = (
+    "conditioning_image",
+    "conditioning_image_file_name",
+    "conditioning_image_path",
+    "conditioning_file_name",
+    "conditioning",
+    "condition_image",
+    "condition_image_file_name",
+    "condition_file_name",
+    "condition",
+    "control_image",
+    "control_image_file_name",
+    "control_file_name",
+    "control",
+    "hint",
+    "source_image",
+    "source_file_name",
+)
+CAPTION = ("text", "caption", "captions", "prompt", "prompts", "texts")
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Columns that the user named. `caption` "none": train without captions."""
+
+    image: str | None = None
+    condition: str | None = None
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The column of each field; no condition column where conditions are found by name, none for no captions."""
+
+    image: str
+    condition: str | None
+    caption: str | None
+
+
+def looks_like(names: Iterable[str], columns: Overrides) -> bool:
+    """Whether columns of these names can be pictures with conditions or captions."""
+    names = list(names)
+    image = columns.image in names or _first(names, IMAGE) is not None
+    return image and (
+        columns.condition in names or _condition(names) is not None or _caption(names, columns) is not None
+    )
+
+
+def layout(names: Iterable[str], columns: Overrides, source: str, by_name: bool = False) -> Layout:
+    """Finds the columns.
+
+    Args:
+        by_name: conditions can be found by the pictures' names where no column holds them.
+
+    Raises:
+        ConfigError: an override names a column that is not there.
+        DataError: no column of pictures or of conditions is found.
+    """
+    names = list(names)
+    caption = None if columns.caption == "none" and "none" not in names else columns.caption
+    named = (("image", columns.image), ("conditioning-image", columns.condition), ("caption", caption))
+    for flag, name in named:
+        if name is not None and name not in names:
+            raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
+    taken = {name for _, name in named if name is not None}
+    image = columns.image or _first([name for name in names if name not in taken], IMAGE)
+    if image is None:
+        raise DataError(f"{source}: no column of pictures among {', '.join(names)}; name it with --image-column")
+    rest = [name for name in names if name not in taken and name != image]
+    condition = columns.condition or _condition([*rest, image])
+    if condition is None and not by_name:
+        hint = "name it with --conditioning-image-column, or give their folder as --conditioning-dir"
+        raise DataError(f"{source}: no column of conditions among {', '.join(names)}; {hint}")
+    return Layout(image, condition, _caption([name for name in names if name != condition], columns))
+
+
+def captions(cell: Any) -> list[str]:
+    """The captions in one cell: a string, or a list of them; blank ones are none."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return []
+    if isinstance(cell, (list, tuple)):
+        return [caption for part in cell for caption in captions(part)]
+    text = cell.strip() if isinstance(cell, str) else str(cell)
+    return [text] if text else []
+
+
+def _condition(names: list[str]) -> str | None:
+    """`source` is a condition beside `target`, as in fill50k; alone it may be anything."""
+    found = _first(names, CONDITION)
+    return found or ("source" if "source" in names and "target" in names else None)
+
+
+def _caption(names: list[str], columns: Overrides) -> str | None:
+    if columns.caption == "none" and "none" not in names:
+        return None
+    return columns.caption or _first(names, CAPTION)
+
+
+def _first(names: list[str], wanted: Iterable[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)

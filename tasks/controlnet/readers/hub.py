@@ -1,0 +1,181 @@
+"""Datasets of the `datasets` library: a Hub id, or local Parquet, Arrow and save_to_disk folders. Pictures stay
+encoded and mapped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.controlnet.readers.columns import captions, layout
+from tasks.controlnet.readers.paths import CONDITION_FOLDERS, IMAGE_FOLDERS, Places, folder_among
+from tasks.controlnet.readers.source import WHOLE, Load, Options, Read, Source, read_of
+from tasks.errors import DataError
+from tasks.images import EncodedImages, FileImages, ImageStore
+from tasks.readers.paths import canonical, files_below, split_of
+from tasks.readers.problems import Problems
+from tasks.readers.remote import reading
+
+
+def recognise(path: Path, options: Options) -> Source | None:
+    """A save_to_disk folder, a Parquet or Arrow file, or a folder with such files in it or two levels below."""
+    if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
+        return _saved(path, options)
+    files = [path] if path.is_file() else list(files_below(path, 2))
+    for ending in (".parquet", ".arrow"):
+        chosen = [file for file in files if file.suffix.lower() == ending]
+        if chosen:
+            return _shards(path, chosen, ending[1:], options)
+    return None
+
+
+def _saved(path: Path, options: Options) -> Source:
+    from datasets import DatasetDict, load_from_disk
+
+    with reading(path):
+        saved = load_from_disk(str(path))
+    splits = (
+        {canonical(name): part for name, part in saved.items()} if isinstance(saved, DatasetDict) else {WHOLE: saved}
+    )
+    return _source("dataset saved by `datasets`", path, splits, options)
+
+
+def _shards(path: Path, files: list[Path], kind: str, options: Options) -> Source:
+    """Files grouped by the split that their name, or else their folder's, speaks of; without any, they are one whole."""
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        inside = file.parent != path and path.is_dir()
+        name = split_of(file.stem) or (split_of(file.parent.name) if inside else None) or WHOLE
+        groups.setdefault(name, []).append(file)
+    if len(groups) > 1:
+        groups.pop(WHOLE, None)
+    splits = {name: _open(members, kind, options) for name, members in groups.items()}
+    return _source(f"{kind.capitalize()} dataset", path, splits, options)
+
+
+def _open(files: list[Path], kind: str, options: Options) -> Any:
+    from datasets import Dataset, concatenate_datasets, load_dataset
+
+    with reading(files[0]):
+        if kind == "arrow":
+            return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
+        names = [str(file) for file in files]
+        return load_dataset("parquet", data_files=names, split="train", cache_dir=options.cache_dir)
+
+
+def _source(format: str, path: Path, splits: dict[str, Any], options: Options) -> Source:
+    """Splits of opened datasets; a single one without a name is parted by its `split` column where it has one."""
+    if list(splits) == [WHOLE] and "split" in splits[WHOLE].column_names:
+        whole = splits[WHOLE]
+        names = np.array([canonical(str(name)) for name in whole.select_columns(["split"])["split"]])
+        splits = {
+            str(name): whole.select(np.flatnonzero(names == name), keep_in_memory=True)
+            for name in dict.fromkeys(names.tolist())
+        }
+
+    def load(name: str) -> Load:
+        called = str(path) if name == WHOLE or path.is_file() else f"{path} ({name})"
+        return lambda problems: read(splits[name], called, path, options, problems)
+
+    return Source(format, path.resolve().name, {name: load(name) for name in splits})
+
+
+def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Read:
+    """One split of an opened `datasets.Dataset`.
+
+    Args:
+        source: how to name it in messages.
+        folder: where it lies, for pictures given as relative paths; None for the Hub.
+    """
+    if not len(dataset):
+        raise DataError(f"{source}: no rows; each needs a picture, its condition and a caption")
+    roles = layout(dataset.column_names, options.columns, source)
+    assert roles.condition is not None
+    base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
+    texts = [[] for _ in range(len(dataset))] if roles.caption is None else _texts(dataset, roles.caption)
+    captioned = any(texts)
+    there = [_there(dataset, column) for column in (roles.image, roles.condition)]
+    good = []
+    for i, text in enumerate(texts):
+        where = f"{source}, row {i + 1}"
+        if not there[0][i]:
+            problems.add(where, "has no picture", "no picture")
+        elif not there[1][i]:
+            problems.add(where, "has no condition", "no condition")
+        elif captioned and not text:
+            problems.add(where, "has no caption (--caption-column none trains without any)", "no caption")
+        else:
+            good.append(i)
+    rows = np.array(good, np.int64)
+    images = _store(dataset, roles.image, rows, source, base, options.image_root, IMAGE_FOLDERS)
+    side = options.conditioning_dir or options.image_root
+    conditions = _store(dataset, roles.condition, rows, source, base, side, CONDITION_FOLDERS)
+    return read_of(images, conditions, [texts[i] for i in good], source, [i + 1 for i in good], captioned)
+
+
+def _texts(dataset: Any, column: str) -> list[list[str]]:
+    feature = dataset.features[column]
+    cells = dataset.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+    names = getattr(feature, "names", None)  # ClassLabel
+    if names:
+        cells = [None if cell is None or cell < 0 else names[cell] for cell in cells]
+    return [captions(cell) for cell in cells]
+
+
+def _kind(feature: Any) -> str:
+    """How a feature holds a picture: "image" (an Image feature or its struct), "bytes", "path", or "" for not at all."""
+    if type(feature).__name__ == "Image" or (isinstance(feature, dict) and "bytes" in feature):
+        return "image"
+    kind = getattr(feature, "dtype", "")
+    return "bytes" if kind in ("binary", "large_binary") else "path" if kind in ("string", "large_string") else ""
+
+
+def _undecoded(dataset: Any, column: str) -> Any:
+    """The one column, memory-mapped, its pictures as they are stored."""
+    if type(dataset.features[column]).__name__ == "Image":
+        from datasets import Image
+
+        dataset = dataset.cast_column(column, Image(decode=False))
+    return dataset.select_columns([column])
+
+
+def _there(dataset: Any, column: str) -> list[bool]:
+    """Whether each row has a picture, without reading any."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def any_of(cells: Any) -> Any:
+        if pa.types.is_null(cells.type):
+            return pa.array([False] * len(cells))
+        return pc.fill_null(pc.greater(pc.binary_length(cells), 0), False)
+
+    found: list[bool] = []
+    for table in _undecoded(dataset, column).with_format("arrow").iter(batch_size=1024):
+        for cells in table.column(column).chunks:
+            parts = [cells]
+            if pa.types.is_struct(cells.type):
+                parts = [pc.struct_field(cells, field.name) for field in cells.type if field.name in ("bytes", "path")]
+            held = [any_of(part).to_pylist() for part in parts]
+            found.extend(any(row) for row in zip(*held, strict=True))
+    return found
+
+
+def _store(
+    dataset: Any, column: str, rows: np.ndarray, source: str, base: Path, root: str | None, names: tuple[str, ...]
+) -> ImageStore:
+    kind = _kind(dataset.features[column])
+    if not kind:
+        raise DataError(
+            f"{source}: the column {column!r} holds neither pictures nor paths; name others with --image-column and "
+            "--conditioning-image-column"
+        )
+    if kind != "path":
+        return EncodedImages(
+            _undecoded(dataset, column), column, rows, source, str(Path(root).expanduser() if root else base)
+        )
+    sub = folder_among(base, names)
+    places = Places([base, *(place for place in (root, sub) if place is not None)])
+    cells = dataset.select_columns([column])[column]
+    return FileImages([places(cells[int(row)]) for row in rows])

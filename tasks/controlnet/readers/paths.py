@@ -1,0 +1,90 @@
+"""Where the paths of a data file lead, and which files of two folders have one name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tasks.readers.paths import files_below
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+IMAGE_FOLDERS = ("images", "image", "imgs", "target", "targets", "pictures")
+CONDITION_FOLDERS = (
+    "conditioning_images",
+    "conditioning_image",
+    "conditioning",
+    "conditions",
+    "condition",
+    "control_images",
+    "controls",
+    "control",
+    "hints",
+    "hint",
+    "source",
+    "sources",
+)
+_DEPTH = 8
+
+
+class Places:
+    """Turns the paths of one file into real ones: as they are, or below the first of some folders that has them.
+
+    Each folder is listed once, so that a hundred thousand paths cost no hundred thousand questions to a slow disk.
+    """
+
+    def __init__(self, roots: Sequence[str | Path]) -> None:
+        self.roots = [os.path.expanduser(str(root)) for root in roots]
+        self._names: dict[str, frozenset[str]] = {}
+
+    def __call__(self, path: str) -> str:
+        """The first place where `path` is; where there is none, the first place looked at."""
+        path = os.path.expanduser(path.strip())
+        places = [os.path.normpath(os.path.join(root, path)) for root in self.roots]
+        return next((place for place in places if self._is_there(place)), places[0])
+
+    def _is_there(self, place: str) -> bool:
+        folder, name = os.path.split(place)
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder or "."))
+            except OSError:
+                self._names[folder] = frozenset()
+        return name in self._names[folder]
+
+
+class Named:
+    """The pictures of a folder by their names without suffix, with the folders below it: `a/b.png` is `a/b`."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.paths: dict[str, Path] = {}
+        self.doubles: list[tuple[str, Path, Path]] = []
+        for path in pictures_below(self.folder):
+            name = stem(str(path.relative_to(self.folder)))
+            if name in self.paths:
+                self.doubles.append((name, self.paths[name], path))
+            else:
+                self.paths[name] = path
+
+    def find(self, path: str) -> Path | None:
+        """The picture called as `path` is, folders before its name being there or not."""
+        name = stem(os.path.normpath(path).replace(os.sep, "/"))
+        parts = name.split("/")
+        forms = ("/".join(parts[start:]) for start in range(len(parts)))
+        return next((self.paths[form] for form in forms if form in self.paths), None)
+
+
+def stem(path: str) -> str:
+    """A path without its suffix."""
+    return os.path.splitext(path)[0]
+
+
+def pictures_below(folder: Path) -> Iterator[Path]:
+    """Files in a folder and below that are called as pictures are, by name."""
+    return (path for path in files_below(folder, _DEPTH) if path.suffix.lower() in PICTURES)
+
+
+def folder_among(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first subfolder of one of these names."""
+    return next((folder / name for name in names if (folder / name).is_dir()), None)

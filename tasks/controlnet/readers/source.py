@@ -1,0 +1,86 @@
+"""What a reader gives: a recognised format and its splits, each read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.readers.columns import Overrides
+from tasks.images import ImageStore
+from tasks.readers.problems import Problems
+
+# The name of the one split of data that know none.
+WHOLE = "all"
+# Conditions are drawn white on black, as a rule: what is transparent in them is nothing, thus black.
+CONDITION_GROUND = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A split as read, before it is checked.
+
+    Attributes:
+        numbers: int64 [entries of the stores], the row of each entry in the source, from 1; None for files that no
+            list names, which are called by their own names.
+        captioned: whether the data have captions at all.
+    """
+
+    pairs: Pairs
+    numbers: np.ndarray | None
+    captioned: bool = True
+
+    def where(self, i: int) -> str:
+        """How to name pair `i` to the user."""
+        entry = int(self.pairs.rows[i])
+        if self.numbers is None:
+            return self.pairs.images.where(entry)
+        return f"{self.pairs.source}, row {int(self.numbers[entry])}"
+
+
+Load = Callable[[Problems], Read]
+
+
+@dataclass
+class Source:
+    """Recognised data.
+
+    Attributes:
+        format: what it was recognised as, for the user.
+        name: how to call it in the run header.
+        splits: split name -> function that reads it, in the order found.
+    """
+
+    format: str
+    name: str
+    splits: dict[str, Load]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user said about how to read the data."""
+
+    image_root: str | None = None
+    conditioning_dir: str | None = None
+    columns: Overrides = field(default_factory=Overrides)
+    revision: str | None = None
+    token: str | None = None
+    cache_dir: str | None = None
+    resolution: int | None = None
+    seed: int = 0
+
+
+def read_of(
+    images: ImageStore,
+    conditions: ImageStore,
+    captions: list[list[str]],
+    source: str,
+    numbers: list[int] | None,
+    captioned: bool = True,
+) -> Read:
+    """Stores whose entries belong together, one by one, as a split."""
+    conditions.ground = CONDITION_GROUND
+    pairs = Pairs(images, conditions, captions, np.arange(len(captions), dtype=np.int64), source)
+    return Read(pairs, None if numbers is None else np.array(numbers, np.int64), captioned)
