@@ -24,7 +24,11 @@ def parts(tmp_path_factory):
     vae.save_pretrained(base.folder / "vae")
     controlnet = pretrained.new_controlnet(base, unet)
     torch.manual_seed(0)
-    for block in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
+    for block in (
+        *controlnet.controlnet_down_blocks,
+        controlnet.controlnet_mid_block,
+        controlnet.controlnet_cond_embedding.conv_out,
+    ):
         torch.nn.init.normal_(block.weight, std=0.5)
     tokenizer, encoder = pretrained.load_tokenizer(base), pretrained.load_text_encoder(base)
     hidden = encoding.encode_prompts(encoder, encoding.tokenize(tokenizer, PROMPTS))
@@ -212,7 +216,8 @@ def test_a_base_of_half_precision_draws_nearly_the_same(parts):
     pen = Painter(base, half, controlnet, vae, CPU, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
     drawn = pen.draw(conditions, hidden, empty, steps=3, guidance=2.0)
     exact = painter(parts).draw(conditions, hidden, empty, steps=3, guidance=2.0)
-    assert 0 < apart(drawn[0][0], exact[0][0]) <= 12
+    spread = np.abs(np.asarray(drawn[0][0]).astype(int) - np.asarray(exact[0][0]))
+    assert 0 < spread.mean() < 4
     assert half.dtype == torch.bfloat16
 
 
