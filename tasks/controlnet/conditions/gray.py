@@ -1,0 +1,10 @@
+"""The picture without its colours: a net under it learns to colour."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+
+def make(image: Image.Image) -> Image.Image:
+    """Luminance (ITU-R 601-2), three equal channels."""
+    return image.convert("L").convert("RGB")
