@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.controlnet.holdout import take
+from tasks.controlnet.holdout import same_pictures, take
 from tasks.controlnet.readers.source import Read
 from tasks.errors import DataError
 from tasks.images import Header, ImageStore
@@ -74,6 +74,16 @@ def notes(read: Read) -> list[str]:
     if smaller:
         lines.append(f"{pairs.source}: {smaller:,} conditions are smaller than their pictures and are enlarged")
     return lines
+
+
+def shared_note(train: Read, evaluation: Read) -> list[str]:
+    """A line where pictures of the evaluation are trained on too."""
+    group = same_pictures(train, evaluation)
+    cut = len(train.pairs)
+    count = int(np.isin(group[cut:], group[:cut]).sum())
+    if not count:
+        return []
+    return [f"{evaluation.pairs.source}: {count:,} of {len(evaluation.pairs):,} pictures are in the training split too"]
 
 
 def check_some(read: Read) -> Read:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.controlnet.checks import check, check_some, notes
+from typing import Any
+
+from tasks.controlnet.checks import check, check_some, notes, shared_note
 from tasks.controlnet.choice import choose
 from tasks.controlnet.holdout import hold_out, subset
 from tasks.controlnet.pairs import Pairs, Splits
@@ -11,7 +13,7 @@ from tasks.controlnet.readers.columns import Overrides
 from tasks.errors import DataError
 from tasks.readers.problems import Problems
 
-__all__ = ["Pairs", "Splits", "load_splits"]
+__all__ = ["Pairs", "Splits", "inspect", "load_splits"]
 
 
 def load_splits(
@@ -68,8 +70,38 @@ def load_splits(
     problems.raise_if_any()
     sound = [check_some(part) for part in parts if part is not None]
     remarks = list(dict.fromkeys(line for part in sound for line in notes(part)))
+    if len(sound) == 2 and not held_out:
+        remarks += shared_note(*sound)
     pairs = [None if part is None else part.pairs for part in parts]
-    return Splits(*pairs, _describe(source, parts, held_out), held_out, [*problems.summary(), *remarks])
+    described = _describe(source, parts, held_out)
+    return Splits(pairs[0], pairs[1], described, held_out, [*problems.summary(), *remarks])
+
+
+def inspect(
+    data: str,
+    *,
+    image_root: str | None = None,
+    conditioning_dir: str | None = None,
+    image_column: str | None = None,
+    conditioning_image_column: str | None = None,
+    caption_column: str | None = None,
+    train_split: str | None = None,
+    eval_split: str | None = None,
+    max_samples: int | None = None,
+    max_eval_samples: int | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | None = None,
+) -> dict[str, Any]:
+    """Describes the data as they are; takes what `load_splits` takes. See `tasks.controlnet.inspection.inspect`."""
+    from tasks.controlnet.inspection import inspect as look
+
+    columns = Overrides(image_column, conditioning_image_column, caption_column)
+    options = Options(image_root, conditioning_dir, columns, revision, token, cache_dir, resolution, seed)
+    return look(data, options, train_split=train_split, eval_split=eval_split, max_samples=max_samples, decode=skip_bad)
 
 
 def _parts(

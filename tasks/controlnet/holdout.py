@@ -36,7 +36,7 @@ def hold_out(read: Read, fraction: float, seed: int) -> tuple[Read, Read]:
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"--eval-fraction {fraction}: give a share of the pictures above 0 and below 1")
-    group = same_pictures(read.pairs.images, read.pairs.rows)
+    group = same_pictures(read)
     names = np.unique(group)
     if len(names) < 2:
         raise DataError(
@@ -62,67 +62,74 @@ def subset(read: Read, count: int | None, seed: int, flag: str = "--max-samples"
     return take(read, np.sort(chosen))
 
 
-def same_pictures(images: ImageStore, entries: np.ndarray) -> np.ndarray:
-    """int64 [len(entries)]: the same number for pictures of the same content.
+def same_pictures(*parts: Read) -> np.ndarray:
+    """int64 [pairs of all parts]: the same number for pictures of the same content.
 
     They are compared by length, then by their edges, then whole, so that few are read in full. One that can't be read
     is a picture of its own; so is each one that is drawn and not stored.
     """
-    group = np.arange(len(entries), dtype=np.int64)
-    for members in _alike(images, entries):
+    return same_images([(part.pairs.images, part.pairs.rows) for part in parts])
+
+
+def same_images(parts: Sequence[tuple[ImageStore, np.ndarray]]) -> np.ndarray:
+    """`same_pictures` of any (store, entries)."""
+    items = [(store, int(entry)) for store, entries in parts for entry in entries]
+    lengths = {id(store): list(_lengths(store)) for store, _ in parts if isinstance(store, EncodedImages)}
+
+    def length(item: tuple[ImageStore, int]) -> int:
+        store, entry = item
+        return os.stat(store.paths[entry]).st_size if isinstance(store, FileImages) else lengths[id(store)][entry]
+
+    group = np.arange(len(items), dtype=np.int64)
+    alike = [[i for i, (store, _) in enumerate(items) if isinstance(store, FileImages | EncodedImages)]]
+    for key in (length, _edges, _whole):
+        alike = [part for members in alike for part in _parted(members, items, key)]
+    for members in alike:
         group[members] = members[0]
     return group
 
 
-def _alike(images: ImageStore, entries: np.ndarray) -> list[list[int]]:
-    keys: list[Callable[[int], Any]]
-    if isinstance(images, FileImages):
-        paths = images.paths
-        keys = [lambda i: _length(paths[i]), lambda i: _edges(paths[i]), lambda i: _whole(paths[i])]
-    elif isinstance(images, EncodedImages):
-        lengths = list(_lengths(images))
-        keys = [lambda i: lengths[i], lambda i: hashlib.blake2b(images.content(i), digest_size=16).digest()]
-    else:
-        return []
-    alike = [list(range(len(entries)))]
-    for key in keys:
-        alike = [part for members in alike for part in _parted(members, entries, key)]
-    return alike
-
-
-def _parted(members: Sequence[int], entries: np.ndarray, key: Callable[[int], Any]) -> list[list[int]]:
+def _parted(
+    members: Sequence[int], items: list[tuple[ImageStore, int]], key: Callable[[tuple[ImageStore, int]], Any]
+) -> list[list[int]]:
     """Members with equal keys, together; those alone with theirs are left out."""
     parts: dict[Any, list[int]] = defaultdict(list)
     for i in members:
         try:
-            parts[key(int(entries[i]))].append(i)
+            parts[key(items[i])].append(i)
         except (OSError, ValueError):
             continue
     return [part for part in parts.values() if len(part) > 1]
 
 
+def _edges(item: tuple[ImageStore, int]) -> bytes:
+    store, entry = item
+    if isinstance(store, FileImages):
+        with open(store.paths[entry], "rb", buffering=0) as file:
+            start = file.read(_EDGE)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE))
+            return _digest(start + file.read(_EDGE))
+    content = store.content(entry)
+    return _digest(content[:_EDGE] + content[-_EDGE:])
+
+
+def _whole(item: tuple[ImageStore, int]) -> bytes:
+    store, entry = item
+    return _digest(store.content(entry))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 def _lengths(images: EncodedImages) -> Iterator[int]:
-    """Bytes of each row's image, from the offsets of the column; 0 for a path alone."""
+    """Bytes of each entry's image, from the offsets of the column; 0 for a path alone."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    lengths: list[int] = []
     for table in images.dataset.with_format("arrow").iter(batch_size=1024):
         for cells in table.column(images.column).chunks:
             blobs = pc.struct_field(cells, "bytes") if pa.types.is_struct(cells.type) else cells
-            yield from pc.fill_null(pc.binary_length(blobs.cast(pa.large_binary())), 0).to_pylist()
-
-
-def _length(path: str) -> int:
-    return os.stat(path).st_size
-
-
-def _edges(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        start = file.read(_EDGE)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE))
-        return hashlib.blake2b(start + file.read(_EDGE), digest_size=16).digest()
-
-
-def _whole(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+            lengths.extend(pc.fill_null(pc.binary_length(blobs.cast(pa.large_binary())), 0).to_pylist())
+    return (lengths[int(row)] for row in images.rows)

@@ -1,0 +1,153 @@
+"""What a data set holds and what is wrong with it, for `tool data inspect controlnet`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from tasks.controlnet.checks import check, notes, shared_note
+from tasks.controlnet.choice import named
+from tasks.controlnet.holdout import same_images, subset, take
+from tasks.controlnet.readers import Options, Read, recognise
+from tasks.errors import DataError
+from tasks.images import Header, ImageStore
+from tasks.readers.problems import Problems
+
+# Conditions that are decoded to see whether they are blank, and values that are listed.
+DECODED = 500
+LISTED = 10
+
+
+def inspect(
+    data: str,
+    options: Options,
+    *,
+    train_split: str | None = None,
+    eval_split: str | None = None,
+    max_samples: int | None = None,
+    decode: bool = False,
+) -> dict[str, Any]:
+    """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
+
+    Args:
+        decode: read the pixels of every file, not the headers alone.
+
+    Returns:
+        format, name, splits {name: pairs, pictures, ...}, notes, problems (up to ten, with file and row) and
+        problem_count.
+
+    Raises:
+        DataError: the data can't be read at all.
+    """
+    source = recognise(data, options)
+    flags = (("--train-split", train_split), ("--eval-split", eval_split))
+    wanted = [named(source, name, flag) for flag, name in flags if name] or list(source.splits)
+    problems = Problems(noun="pair")
+    described, sound = {}, []
+    for name in dict.fromkeys(wanted):
+        read = subset(source.splits[name](problems), max_samples, options.seed)
+        good = check(read, problems, options.resolution, decode)
+        described[name] = describe(_readable(read), options.resolution, options.seed)
+        sound.append(good)
+    lines = [line for read in sound for line in notes(read)]
+    lines += [line for other in sound[1:] for line in shared_note(sound[0], other)]
+    return {
+        "format": source.format,
+        "name": source.name,
+        "splits": described,
+        "notes": lines,
+        "problems": problems.first_messages(),
+        "problem_count": problems.total,
+    }
+
+
+def describe(read: Read, resolution: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """Counts of one split whose headers can be read; sizes in pixels, captions in words."""
+    pairs = read.pairs
+    pictures = [pairs.images.header(entry) for entry in pairs.rows.tolist()]
+    conditions = [pairs.conditions.header(entry) for entry in pairs.rows.tolist()]
+    short = [min(header.width, header.height) for header in pictures]
+    return {
+        "pairs": len(pairs),
+        "different_pictures": _different(pairs.images, pairs.rows),
+        "different_conditions": _different(pairs.conditions, pairs.rows),
+        "shorter_side": _spread(short),
+        "longer_side": _spread([max(header.width, header.height) for header in pictures]),
+        "sizes": _top([f"{header.width}x{header.height}" for header in pictures]),
+        "aspect_ratios": _top([f"{header.width / header.height:.2f}" for header in pictures]),
+        **({"below_resolution": sum(side < resolution for side in short)} if resolution is not None else {}),
+        "pictures": _modes(pictures),
+        "conditions": _modes(conditions),
+        "conditions_of_another_size": sum(
+            (p.width, p.height) != (c.width, c.height) for p, c in zip(pictures, conditions, strict=True)
+        ),
+        "blank_conditions": _blank(read, seed),
+        "captions": _captions(pairs.captions),
+    }
+
+
+def _readable(read: Read) -> Read:
+    """The pairs whose two files can be opened."""
+
+    def opens(entry: int) -> bool:
+        try:
+            read.pairs.images.header(entry)
+            read.pairs.conditions.header(entry)
+        except DataError:
+            return False
+        return True
+
+    return take(read, np.flatnonzero([opens(entry) for entry in read.pairs.rows.tolist()]))
+
+
+def _different(store: ImageStore, entries: np.ndarray) -> int:
+    return len(np.unique(same_images([(store, entries)])))
+
+
+def _modes(headers: list[Header]) -> dict[str, Any]:
+    """How files are stored; all become RGB."""
+    return {
+        "modes": _top([header.mode for header in headers]),
+        "with_alpha": sum(header.alpha for header in headers),
+        "turned_by_exif": sum(header.turned for header in headers),
+    }
+
+
+def _blank(read: Read, seed: int) -> dict[str, Any]:
+    """Conditions of one colour all over, which say nothing, in a random part of them."""
+    pairs = read.pairs
+    looked = np.sort(np.random.default_rng([seed, 3]).permutation(len(pairs))[:DECODED])
+    found = []
+    for i in looked.tolist():
+        try:
+            pixels = np.asarray(pairs.conditions.load(int(pairs.rows[i])))
+        except DataError:
+            continue
+        if (pixels == pixels[0, 0]).all():
+            found.append(read.where(i))
+    return {"looked_at": len(looked), "found": len(found), "first": found[:3]}
+
+
+def _captions(captions: list[list[str]]) -> dict[str, Any]:
+    texts = [text for given in captions for text in given]
+    repeated = Counter(texts)
+    return {
+        "captions": len(texts),
+        "pairs_without": sum(not given for given in captions),
+        "per_pair": {str(count): times for count, times in sorted(Counter(map(len, captions)).items())},
+        "words": _spread([len(text.split()) for text in texts]),
+        "different": len(repeated),
+        "most_repeated": {text: times for text, times in repeated.most_common(3) if times > 1},
+    }
+
+
+def _spread(values: list[int]) -> dict[str, int]:
+    if not values:
+        return {}
+    return {"min": min(values), "median": int(np.median(values)), "max": max(values)}
+
+
+def _top(values: list[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))[:LISTED])
