@@ -1,0 +1,209 @@
+"""Filling the caches before training: all processes encode what is missing, write as they go, and forget the encoders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from recipes import memory
+from recipes.controlnet.encoding import Check, Plan, share, threads
+from recipes.progress import print_line, size
+from recipes.together import any_of
+from tasks.controlnet import keys, pretrained
+from tasks.controlnet.cache import Cache, Entry
+from tasks.controlnet.encoded import Contents, Encodings, Picture
+from tasks.controlnet.encoding import encode_pixels, encode_prompts, tokenize
+from tasks.controlnet.geometry import pixels
+from tasks.controlnet.pretrained import Base
+from tasks.errors import OutOfDisk, OutOfMemory
+from tasks.files import free_bytes
+
+PROMPTS_AT_ONCE = 32
+VAE, TEXT = "VAE", "text encoder"
+
+
+def fill(
+    folder: Path | None,
+    base: Base,
+    pictures: Sequence[Picture],
+    captions: Sequence[str],
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    dtype: torch.dtype = torch.float32,
+    check: Check = lambda: None,
+) -> Encodings:
+    """Encodes what the caches lack; to be called by all processes alike.
+
+    What is encoded together depends on the order of `pictures` alone, so that a run that was killed here goes on to the same values.
+
+    Args:
+        folder: of the caches; None: in RAM, in each process.
+        captions: every prompt that may come up.
+        batch_size: pictures at once; where memory runs out, fewer.
+        dtype: of the encoders.
+        check: asked between batches; may raise Preempted, on one process or on all.
+
+    Raises:
+        OutOfDisk, OutOfMemory: counted before anything is encoded, with the sum.
+        Preempted: what was encoded until then is kept.
+    """
+    main = accelerator.is_main_process
+    found = open_encodings(folder, base, dtype)
+    _learn_contents(found.contents, pictures, accelerator)
+    plans = [_pictures_plan(found, base, pictures, batch_size, dtype), _prompts_plan(found, base, captions, dtype)]
+    told = [line for plan in plans for line in _verified(plan, accelerator)]
+    told += [line for plan in plans for line in plan.changed()] if main else []
+    if main:
+        for line in told:
+            print_line(f"cache     {line}")
+        print_line(f"cache     {_reused(plans)} · {'RAM' if folder is None else folder}")
+    _require_room(folder, plans, accelerator)
+    for plan in plans:
+        while any_of(accelerator, bool(plan.todo()))[0]:
+            plan.run(accelerator, check)
+            accelerator.wait_for_everyone()
+            plan.cache.refresh()
+    return found
+
+
+def open_encodings(folder: Path | None, base: Base, dtype: torch.dtype) -> Encodings:
+    """The caches of a base as they are."""
+    digests = None if folder is None else folder / "digests"
+    vae, text = keys.vae_key(base, dtype, digests), keys.text_key(base, dtype, digests)
+    places = [None if folder is None else folder / kind / key for kind, key in (("moments", vae), ("prompts", text))]
+    caches = [Cache(place) for place in places]
+    return Encodings(caches[0], caches[1], vae, text)
+
+
+def estimate_bytes(base: Base, pictures: Iterable[Picture], captions: int, dtype: torch.dtype = torch.float32) -> int:
+    """What the caches of these take, in bytes."""
+    each = base.text_length * base.hidden_size * dtype.itemsize
+    return sum(_moments_bytes(base, picture) for picture in pictures) + captions * each
+
+
+def _moments_bytes(base: Base, picture: Picture) -> int:
+    frame, factor = picture.view.frame, base.vae_scale_factor
+    return 2 * 4 * base.latent_channels * (frame.height // factor) * (frame.width // factor)
+
+
+def _pictures_plan(
+    found: Encodings, base: Base, pictures: Sequence[Picture], batch_size: int, dtype: torch.dtype
+) -> Plan:
+    inputs = {found.picture_key(picture): picture for picture in pictures}
+
+    def load(batch: list[Picture]) -> torch.Tensor:
+        seen = [pixels(picture.pairs.images.load(picture.row), picture.view) for picture in batch]
+        return torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
+
+    def encode(vae: Any, device: torch.device, batch: torch.Tensor) -> list[Entry]:
+        mean, std = (moment.cpu() for moment in encode_pixels(vae, batch))
+        return [{"mean": mean[row], "std": std[row]} for row in range(len(mean))]
+
+    return Plan(
+        VAE,
+        "pictures",
+        found.pictures,
+        base,
+        dtype,
+        _batches(inputs, lambda picture: picture.view.frame, batch_size),
+        inputs,
+        lambda: pretrained.load_vae(base, dtype).to(memory_format=torch.channels_last),
+        load,
+        encode,
+        lambda key: _moments_bytes(base, inputs[key]),
+    )
+
+
+def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: torch.dtype) -> Plan:
+    inputs = {found.prompt_key(caption): caption for caption in captions}
+    tokenizer = pretrained.load_tokenizer(base)
+
+    def encode(text_encoder: Any, device: torch.device, ids: torch.Tensor) -> list[Entry]:
+        hidden = encode_prompts(text_encoder, ids).cpu()
+        return [{"hidden": hidden[row]} for row in range(len(hidden))]
+
+    return Plan(
+        TEXT,
+        "captions",
+        found.prompts,
+        base,
+        dtype,
+        _batches(inputs, lambda caption: None, PROMPTS_AT_ONCE),
+        inputs,
+        lambda: pretrained.load_text_encoder(base, dtype),
+        lambda batch: tokenize(tokenizer, batch),
+        encode,
+        lambda key: base.text_length * base.hidden_size * dtype.itemsize,
+    )
+
+
+def _batches(inputs: dict[str, Any], alike: Callable[[Any], Any], batch_size: int) -> list[list[str]]:
+    """Keys in their order, in batches of inputs that are alike."""
+    groups: dict[Any, list[str]] = {}
+    for key, item in inputs.items():
+        groups.setdefault(alike(item), []).append(key)
+    return [
+        group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
+    ]
+
+
+def _learn_contents(contents: Contents, pictures: Sequence[Picture], accelerator: Accelerator) -> None:
+    """Digests of all pictures' files, each made by one process."""
+    wanted = [(store, row) for store, row in Contents.wanted(pictures) if row not in contents.of(store)]
+    rank, world = accelerator.process_index, accelerator.num_processes
+    digests = Contents.digests(wanted[rank::world], threads(accelerator))
+    shared = gather_object([digests]) if world > 1 else [digests]
+    for number, (store, row) in enumerate(wanted):
+        contents.of(store)[row] = shared[number % world][number // world]
+
+
+def _verified(plan: Plan, accelerator: Accelerator) -> list[str]:
+    """Lines on damaged shards, which are missing then on all processes."""
+    if plan.cache.folder is None:
+        return []
+    if accelerator.is_local_main_process:
+        plan.cache.clean()
+    lines = plan.cache.verify(plan.inputs, share(accelerator, plan.cache.folder))
+    shared = gather_object(lines) if accelerator.num_processes > 1 else lines
+    accelerator.wait_for_everyone()
+    plan.cache.refresh()
+    return list(dict.fromkeys(shared))
+
+
+def _reused(plans: list[Plan]) -> str:
+    parts = []
+    for plan in plans:
+        missing, total = len(plan.missing()), len(plan.inputs)
+        parts.append(
+            f"{total - missing:,} of {total:,} {plan.unit} reused"
+            if missing < total
+            else f"{total:,} {plan.unit} to encode"
+        )
+    return " · ".join(parts)
+
+
+def _require_room(folder: Path | None, plans: list[Plan], accelerator: Accelerator) -> None:
+    needed = sum(plan.sizes(key) for plan in plans for key in plan.missing())
+    if folder is None:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        free = memory.room(torch.device("cpu"), local)
+        short = any_of(accelerator, needed > free)[0]
+        if short:
+            raise OutOfMemory(
+                f"--cache ram takes {size(needed)} in each process, {size(free)} are free; take --cache disk or none"
+            )
+        return
+    free = free_bytes(folder)
+    if any_of(accelerator, needed > free)[0]:
+        raise OutOfDisk(
+            f"the caches take {size(needed)} more, {folder} has {size(free)} free; free some, or choose another --cache-dir, or "
+            "--cache ram or none"
+        )
