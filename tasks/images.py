@@ -10,12 +10,13 @@ import io
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from tasks.errors import DataError
+from tasks.headers import START, Header, quick
 
 # What PIL raises on a file that is missing, cut short, of another kind or absurdly large.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
@@ -29,16 +30,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-
-
-class Header(NamedTuple):
-    """What an image's header says: its size once upright, PIL's mode, and whether parts of it are transparent."""
-
-    width: int
-    height: int
-    mode: str
-    alpha: bool
-    turned: bool
 
 
 class ImageStore:
@@ -67,6 +58,10 @@ class ImageStore:
     def content(self, i: int) -> bytes:
         """The encoded file of image `i`, as stored."""
         raise NotImplementedError
+
+    def start(self, i: int) -> bytes:
+        """The first bytes of `content`, as many as a header takes as a rule; b"" where they cost as much as all."""
+        return b""
 
     def load(self, i: int) -> Image.Image:
         """Image `i` as RGB, turned upright.
@@ -107,6 +102,10 @@ class ImageStore:
     def problem(self, i: int, decode: bool = False) -> str | None:
         """What is wrong with image `i`, seen in its header or, with `decode`, in all of it; None for a sound one."""
         try:
+            plain = None if decode else quick(self.start(i))
+            if plain is not None:
+                self._headers[i] = plain
+                return None
             with self.open(i) as image:
                 self._headers[i] = _header(image)
                 if decode:
@@ -139,6 +138,10 @@ class FileImages(ImageStore):
 
     def where(self, i: int) -> str:
         return self.paths[i]
+
+    def start(self, i: int) -> bytes:
+        with open(self.paths[i], "rb", buffering=0) as file:
+            return file.read(START)
 
     def content(self, i: int) -> bytes:
         with open(self.paths[i], "rb") as file:

@@ -7,7 +7,8 @@ import numpy as np
 from tasks.controlnet.holdout import same_pictures, take
 from tasks.controlnet.readers.source import Read
 from tasks.errors import DataError
-from tasks.images import Header, ImageStore
+from tasks.headers import Header
+from tasks.images import ImageStore
 from tasks.readers.problems import Problems
 
 
@@ -69,7 +70,7 @@ def notes(read: Read) -> list[str]:
     for what, headers, ground in (("pictures", images, "white"), ("conditions", conditions, "black")):
         count = sum(header.alpha for header in headers)
         if count:
-            lines.append(f"{pairs.source}: {count:,} {what} with transparent parts, laid on {ground}")
+            lines.append(f"{pairs.source}: {count:,} {what} with an alpha channel, laid on {ground}")
     smaller = sum(c.width < i.width for c, i in zip(conditions, images, strict=True))
     if smaller:
         lines.append(f"{pairs.source}: {smaller:,} conditions are smaller than their pictures and are enlarged")

@@ -12,7 +12,7 @@ from tasks.controlnet.choice import named
 from tasks.controlnet.holdout import same_images, subset, take
 from tasks.controlnet.readers import Options, Read, recognise
 from tasks.errors import DataError
-from tasks.images import Header, ImageStore
+from tasks.headers import Header
 from tasks.readers.problems import Problems
 
 # Conditions that are decoded to see whether they are blank, and values that are listed.
@@ -68,11 +68,14 @@ def describe(read: Read, resolution: int | None = None, seed: int = 0) -> dict[s
     pairs = read.pairs
     pictures = [pairs.images.header(entry) for entry in pairs.rows.tolist()]
     conditions = [pairs.conditions.header(entry) for entry in pairs.rows.tolist()]
+    picture = same_images([(pairs.images, pairs.rows)]).tolist()
+    condition = same_images([(pairs.conditions, pairs.rows)]).tolist()
     short = [min(header.width, header.height) for header in pictures]
     return {
         "pairs": len(pairs),
-        "different_pictures": _different(pairs.images, pairs.rows),
-        "different_conditions": _different(pairs.conditions, pairs.rows),
+        "different_pictures": len(set(picture)),
+        "different_conditions": len(set(condition)),
+        "repeated_pairs": len(pairs) - len(set(zip(picture, condition, map(tuple, pairs.captions), strict=True))),
         "shorter_side": _spread(short),
         "longer_side": _spread([max(header.width, header.height) for header in pictures]),
         "sizes": _top([f"{header.width}x{header.height}" for header in pictures]),
@@ -100,10 +103,6 @@ def _readable(read: Read) -> Read:
         return True
 
     return take(read, np.flatnonzero([opens(entry) for entry in read.pairs.rows.tolist()]))
-
-
-def _different(store: ImageStore, entries: np.ndarray) -> int:
-    return len(np.unique(same_images([(store, entries)])))
 
 
 def _modes(headers: list[Header]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from PIL import Image
 from tasks.controlnet.circles import Scene, scene
 from tasks.controlnet.readers.source import Load, Options, Read, Source, read_of
 from tasks.files import write_folder
-from tasks.images import Header, ImageStore
+from tasks.headers import Header
+from tasks.images import ImageStore
 
 # How much there is.
 TRAIN = 2000

@@ -49,7 +49,7 @@ def _local(path: Path, options: Options) -> Source:
 
     if path.is_dir():
         listing(path)
-    for read in (tables.recognise_folder, hub.recognise, folders.recognise, tables.recognise):
+    for read in (tables.recognise_folder, hub.recognise, tables.recognise, folders.recognise):
         source = read(path, options)
         if source is not None:
             return source

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +77,16 @@ def looks_like(names: Iterable[str], columns: Overrides) -> bool:
     )
 
 
-def layout(names: Iterable[str], columns: Overrides, source: str, by_name: bool = False) -> Layout:
+NAME_IT = "name it with --conditioning-image-column"
+NAME_IT_OR_FOLDER = f"{NAME_IT}, or give their folder as --conditioning-dir"
+
+
+def layout(names: Iterable[str], columns: Overrides, source: str, by_name: bool = False, hint: str = NAME_IT) -> Layout:
     """Finds the columns.
 
     Args:
         by_name: conditions can be found by the pictures' names where no column holds them.
+        hint: what to do about a missing column of conditions.
 
     Raises:
         ConfigError: an override names a column that is not there.
@@ -98,18 +105,20 @@ def layout(names: Iterable[str], columns: Overrides, source: str, by_name: bool 
     rest = [name for name in names if name not in taken and name != image]
     condition = columns.condition or _condition([*rest, image])
     if condition is None and not by_name:
-        hint = "name it with --conditioning-image-column, or give their folder as --conditioning-dir"
         raise DataError(f"{source}: no column of conditions among {', '.join(names)}; {hint}")
     return Layout(image, condition, _caption([name for name in names if name != condition], columns))
 
 
 def captions(cell: Any) -> list[str]:
-    """The captions in one cell: a string, or a list of them; blank ones are none."""
+    """The captions in one cell: a string, or a list of them, which text may spell as JSON; blank ones are none."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return []
     if isinstance(cell, (list, tuple)):
         return [caption for part in cell for caption in captions(part)]
     text = cell.strip() if isinstance(cell, str) else str(cell)
+    if text[:2] == '["' and text[-2:] == '"]':
+        with suppress(ValueError):
+            return captions(json.loads(text))
     return [text] if text else []
 
 

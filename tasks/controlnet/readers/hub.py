@@ -52,7 +52,8 @@ def _shards(path: Path, files: list[Path], kind: str, options: Options) -> Sourc
     if len(groups) > 1:
         groups.pop(WHOLE, None)
     splits = {name: _open(members, kind, options) for name, members in groups.items()}
-    return _source(f"{kind.capitalize()} dataset", path, splits, options)
+    folders = {name: members[0].parent for name, members in groups.items()}
+    return _source(f"{kind.capitalize()} dataset", path, splits, options, folders)
 
 
 def _open(files: list[Path], kind: str, options: Options) -> Any:
@@ -65,11 +66,19 @@ def _open(files: list[Path], kind: str, options: Options) -> Any:
         return load_dataset("parquet", data_files=names, split="train", cache_dir=options.cache_dir)
 
 
-def _source(format: str, path: Path, splits: dict[str, Any], options: Options) -> Source:
-    """Splits of opened datasets; a single one without a name is parted by its `split` column where it has one."""
+def _source(
+    format: str, path: Path, splits: dict[str, Any], options: Options, folders: dict[str, Path] | None = None
+) -> Source:
+    """Splits of opened datasets; a single one without a name is parted by its `split` column where it has one.
+
+    Args:
+        folders: where each split's relative paths start; `path` without.
+    """
+    bases = folders or {}
     if list(splits) == [WHOLE] and "split" in splits[WHOLE].column_names:
         whole = splits[WHOLE]
         names = np.array([canonical(str(name)) for name in whole.select_columns(["split"])["split"]])
+        bases = dict.fromkeys(names.tolist(), bases.get(WHOLE, path))
         splits = {
             str(name): whole.select(np.flatnonzero(names == name), keep_in_memory=True)
             for name in dict.fromkeys(names.tolist())
@@ -77,7 +86,7 @@ def _source(format: str, path: Path, splits: dict[str, Any], options: Options) -
 
     def load(name: str) -> Load:
         called = str(path) if name == WHOLE or path.is_file() else f"{path} ({name})"
-        return lambda problems: read(splits[name], called, path, options, problems)
+        return lambda problems: read(splits[name], called, bases.get(name, path), options, problems)
 
     return Source(format, path.resolve().name, {name: load(name) for name in splits})
 

@@ -35,22 +35,25 @@ class Places:
 
     def __init__(self, roots: Sequence[str | Path]) -> None:
         self.roots = [os.path.expanduser(str(root)) for root in roots]
+        self._places: dict[str, list[tuple[str, frozenset[str]]]] = {}
         self._names: dict[str, frozenset[str]] = {}
 
     def __call__(self, path: str) -> str:
         """The first place where `path` is; where there is none, the first place looked at."""
-        path = os.path.expanduser(path.strip())
-        places = [os.path.normpath(os.path.join(root, path)) for root in self.roots]
-        return next((place for place in places if self._is_there(place)), places[0])
+        head, name = os.path.split(path.strip())
+        if head not in self._places:
+            folders = (os.path.normpath(os.path.join(root, os.path.expanduser(head))) for root in self.roots)
+            self._places[head] = [(folder, self._listed(folder)) for folder in folders]
+        places = self._places[head]
+        return os.path.join(next((folder for folder, names in places if name in names), places[0][0]), name)
 
-    def _is_there(self, place: str) -> bool:
-        folder, name = os.path.split(place)
+    def _listed(self, folder: str) -> frozenset[str]:
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(folder or "."))
+                self._names[folder] = frozenset(os.listdir(folder))
             except OSError:
                 self._names[folder] = frozenset()
-        return name in self._names[folder]
+        return self._names[folder]
 
 
 class Named:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.controlnet.readers.columns import Layout, captions, layout, looks_like
+from tasks.controlnet.readers.columns import IMAGE, NAME_IT_OR_FOLDER, Layout, captions, layout, looks_like
 from tasks.controlnet.readers.paths import CONDITION_FOLDERS, IMAGE_FOLDERS, Named, Places, folder_among
 from tasks.controlnet.readers.rows import ENDINGS, rows_of
 from tasks.controlnet.readers.source import WHOLE, Load, Options, Read, Source, read_of
@@ -43,7 +43,8 @@ def recognise(path: Path, options: Options) -> Source | None:
     if path.is_file():
         return _one(path, path, _kind(path), options) if path.suffix.lower() in ENDINGS else None
     files = [Path(entry.path) for entry in listing(path) if entry.is_file() and not entry.name.startswith(".")]
-    files = [file for file in files if file.suffix.lower() in ENDINGS and _has_columns(file, options)]
+    files = [file for file in files if file.suffix.lower() in ENDINGS and file.stem != "captions"]
+    files = [file for file in files if _has_columns(file, options)]
     named: dict[str, Path] = {}
     for file in files:
         name = split_of(file.stem)
@@ -78,13 +79,20 @@ def _has_columns(file: Path, options: Options) -> bool:
 
 
 def _one(file: Path, path: Path, format: str, options: Options) -> Source:
-    """One list: parted by its `split` column if it has one."""
+    """One list: parted by its `split` column, or by folders named after splits that all its pictures are in."""
     name = path.resolve().name
-    found = [row.get("split") for _, row in rows_of(file, Problems(skip=True))]
-    splits = list(dict.fromkeys(canonical(str(split)) for split in found if split))
-    if splits:
-        return Source(format, name, {split: _load(file, options, split) for split in splits})
+    found = [_split(row, options) for _, row in rows_of(file, Problems(skip=True))]
+    if found and all(found):
+        return Source(format, name, {split: _load(file, options, split) for split in dict.fromkeys(found) if split})
     return Source(format, name, {WHOLE: _load(file, options)})
+
+
+def _split(row: dict[str, Any], options: Options) -> str | None:
+    if row.get("split"):
+        return canonical(str(row["split"]))
+    column = options.columns.image or next((name for name in IMAGE if name in row), "")
+    first = canonical(_path(row.get(column)).split("/", 1)[0])
+    return first if first in ("train", "validation", "test") else None
 
 
 def _load(file: Path, options: Options, split: str | None = None) -> Load:
@@ -93,13 +101,13 @@ def _load(file: Path, options: Options, split: str | None = None) -> Load:
 
 def _read(file: Path, options: Options, problems: Problems, split: str | None) -> Read:
     found = rows_of(file, problems)
-    rows = [row for row in found if split is None or canonical(str(row[1].get("split"))) == split]
+    rows = [row for row in found if split is None or _split(row[1], options) == split]
     if not rows:
         problems.raise_if_any()
         raise DataError(f"{file}: no rows; each needs a picture, its condition and a caption")
     folder = options.conditioning_dir or folder_among(file.parent, CONDITION_FOLDERS)
     names = list(dict.fromkeys(name for _, row in rows for name in row))
-    roles = layout(names, options.columns, str(file), by_name=folder is not None)
+    roles = layout(names, options.columns, str(file), by_name=folder is not None, hint=NAME_IT_OR_FOLDER)
     images = Places(_roots(file.parent, options.image_root, folder_among(file.parent, IMAGE_FOLDERS)))
     if roles.condition is None:
         assert folder is not None
