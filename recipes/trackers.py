@@ -24,6 +24,8 @@ from tasks.errors import ConfigError, Preempted, ToolError
 from tasks.files import disk_errors, remove_tree, sync_tree
 
 Line = dict[str, Any]
+Picture = tuple[str, Path, int]
+PICTURES = "validation"
 
 
 class Trackers:
@@ -37,9 +39,14 @@ class Trackers:
         self._open: dict[str, Any] = {}
         self._failed: set[str] = set()
         history = Run(run).read_metrics() if names else []
+        pictures = _drawn(run, history) if names else {}
         try:
             for name in dict.fromkeys(names):
-                self._open[name] = _Wandb(run, project, config, history) if name == "wandb" else _Board(run, history)
+                self._open[name] = (
+                    _Wandb(run, project, config, history, pictures)
+                    if name == "wandb"
+                    else _Board(run, history, pictures)
+                )
         except BaseException:
             self.close()
             raise
@@ -49,6 +56,12 @@ class Trackers:
         for name, tracker in self._open.items():
             if name not in self._failed:
                 self._guarded(name, tracker.log, line)
+
+    def picture(self, name: str, path: Path, step: int) -> None:
+        """A picture of a validation. A resumed run finds by itself those called `step-000500.png` in the run folder's `validation`."""
+        for tracker_name, tracker in self._open.items():
+            if tracker_name not in self._failed:
+                self._guarded(tracker_name, tracker.picture, (name, path, step))
 
     def close(self) -> None:
         """Flushes and ends, in a time that a machine about to be taken away still has."""
@@ -77,7 +90,7 @@ class _Board:
     The older files go at the end, not before: a TensorBoard that is open is lost when the file that it reads goes away.
     """
 
-    def __init__(self, run: Path, history: list[Line]) -> None:
+    def __init__(self, run: Path, history: list[Line], pictures: dict[int, Picture]) -> None:
         folder = run / "tensorboard"
         self._older = list(folder.glob("events.out.tfevents.*"))
         self._excepthook, others = threading.excepthook, set(threading.enumerate())
@@ -92,10 +105,16 @@ class _Board:
             began = time.time() - max((line.get("seconds", 0.0) for line in history), default=0.0)
             for line in history:
                 self._add(line, began + line.get("seconds", 0.0))
+                if line["kind"] == "validation" and line["step"] in pictures:
+                    with contextlib.suppress(OSError, ValueError):  # a picture that was broken since
+                        self._show(pictures[line["step"]], began + line.get("seconds", 0.0))
             self._writer.flush()
 
     def log(self, line: Line) -> None:
         self._add(line, None)
+
+    def picture(self, picture: Picture) -> None:
+        self._show(picture, None)
 
     def close(self, error: BaseException | None) -> None:
         try:
@@ -111,6 +130,15 @@ class _Board:
         for key, value in _values(line).items():
             self._writer.add_scalar(key, value, int(line["step"]), walltime=at)
 
+    def _show(self, picture: Picture, at: float | None) -> None:
+        import numpy as np
+        from PIL import Image
+
+        name, path, step = picture
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        self._writer.add_image(name, pixels, step, walltime=at, dataformats="HWC")
+
 
 class _Wandb:
     """A W&B run named after the run folder.
@@ -119,7 +147,9 @@ class _Wandb:
     that is stopped between the two lines still has the second to come.
     """
 
-    def __init__(self, run: Path, project: str, config: dict[str, Any], history: list[Line]) -> None:
+    def __init__(
+        self, run: Path, project: str, config: dict[str, Any], history: list[Line], pictures: dict[int, Picture]
+    ) -> None:
         self._wandb = _library()
         self._row: tuple[int, Line] | None = None
         before = wandb_tools.folders(run)
@@ -140,12 +170,18 @@ class _Wandb:
         self._history_ends = max((int(line["step"]) for line in history), default=-1)
         self._read_from = 0
         for line in history:
+            if line["kind"] == "validation" and line["step"] in pictures:
+                with contextlib.suppress(OSError, ValueError):  # a picture that was broken since
+                    self._show(pictures[line["step"]])
             self._add(line)
         self._drop_older()
 
     def log(self, line: Line) -> None:
         self._add(line)
         self._drop_older()
+
+    def picture(self, picture: Picture) -> None:
+        self._show(picture)
 
     def close(self, error: BaseException | None) -> None:
         if error is None or self._run.offline:
@@ -186,12 +222,19 @@ class _Wandb:
             return self._wandb.init(**given, resume="allow", mode="offline", settings=settings)
 
     def _add(self, line: Line) -> None:
-        step = int(line["step"])
+        self._fill(int(line["step"]), lambda: _values(line))
+
+    def _show(self, picture: Picture) -> None:
+        name, path, step = picture
+        self._fill(step, lambda: {name: self._wandb.Image(str(path))})
+
+    def _fill(self, step: int, values: Callable[[], Line]) -> None:
+        """Adds to the row of a step that W&B doesn't have yet."""
         if step < self._first:
             return
         if self._row is not None and self._row[0] != step:
             self._send()
-        self._row = (step, {**(self._row[1] if self._row else {}), **_values(line)})
+        self._row = (step, {**(self._row[1] if self._row else {}), **values()})
 
     def _send(self) -> None:
         if self._row is not None:
@@ -240,6 +283,18 @@ def check(names: list[str]) -> None:
 
 
 _WAYS_OUT = "log in with `wandb login`, or log without a network: WANDB_MODE=offline"
+
+
+def _drawn(run: Path, history: list[Line]) -> dict[int, Picture]:
+    """The pictures that the run folder has of its validations, by their steps."""
+    steps = {int(line["step"]) for line in history if line["kind"] == "validation"}
+    found = {step: (run / PICTURES / picture_name(step)) for step in sorted(steps)}
+    return {step: (f"{PICTURES}/pictures", path, step) for step, path in found.items() if path.is_file()}
+
+
+def picture_name(step: int) -> str:
+    """The file of a validation's picture."""
+    return f"step-{step:06d}.png"
 
 
 def _values(line: Line) -> Line:

@@ -1,0 +1,282 @@
+"""Pictures drawn at each evaluation, as grids in the run folder: what the net makes of a few conditions as it learns."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from recipes.controlnet.grids import Row, write_grid
+from recipes.memory import release
+from recipes.progress import print_line
+from recipes.trackers import PICTURES, picture_name
+from recipes.work import Evaluator
+from tasks.controlnet.batches import EMPTY, PairBatches
+from tasks.controlnet.encoding import encode_prompts
+from tasks.controlnet.generation import Decoder, Painter, fit, frame_for, nothing, picture_seed
+from tasks.controlnet.geometry import pixels
+from tasks.controlnet.pretrained import Base, load_vae
+from tasks.errors import Preempted, ToolError, data_errors, is_out_of_memory
+from tasks.images import FileImages
+
+if TYPE_CHECKING:
+    from recipes.controlnet.config import Train
+    from recipes.controlnet.train import Parts
+    from recipes.session import Session
+
+PAIRS = 4
+Drawn = tuple[int, int, Image.Image]  # scene, number, picture
+
+
+@dataclass
+class Scenes:
+    """What is drawn at each evaluation.
+
+    Attributes:
+        conditions: RGB pictures, in the size that is drawn.
+        prompts: one each.
+        truths: the true pictures, where they are held-out pairs; else empty.
+    """
+
+    conditions: list[Image.Image] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    truths: list[Image.Image] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+
+def scenes(config: Train, evaluation: PairBatches) -> Scenes:
+    """The conditions that were asked for, else a few held-out pairs, evenly spread; none where no picture is wanted.
+
+    Raises:
+        DataError: files of --validation-image that are missing or broken.
+    """
+    if not config.num_validation_images:
+        return Scenes()
+    if config.validation_image:
+        return _from_files(config)
+    numbers = np.linspace(0, len(evaluation) - 1, min(PAIRS, len(evaluation))).round().astype(int)
+    pairs, found = evaluation.pairs, Scenes()
+    for number in map(int, numbers):
+        seen, row = evaluation.view(number), int(pairs.rows[number])
+        found.conditions.append(Image.fromarray(pixels(pairs.conditions.load(row), seen)))
+        found.truths.append(Image.fromarray(pixels(pairs.images.load(row), seen)))
+        found.prompts.append(pairs.captions[number][0] if pairs.captions[number] else "")
+    return found
+
+
+def check_files(config: Train) -> None:
+    """Raises where --validation-image names what can't be drawn, before anything else is done.
+
+    Raises:
+        DataError: files that are missing or broken.
+    """
+    if config.num_validation_images and config.validation_image:
+        _from_files(config)
+
+
+def _from_files(config: Train) -> Scenes:
+    images = FileImages([str(Path(path).expanduser()) for path in config.validation_image])
+    bad = images.problems(range(len(images)), decode=True)
+    if bad:
+        raise data_errors([f"--validation-image {images.where(at)}: {reason}" for at, reason in bad.items()])
+    loaded = [images.load(at) for at in range(len(images))]
+    prompts = list(config.validation_prompt) * (1 if len(config.validation_prompt) > 1 else len(loaded))
+    return Scenes([fit(image, frame_for(image.size, config.resolution)) for image in loaded], prompts[: len(loaded)])
+
+
+class Validator:
+    """Draws the scenes and keeps the grids; nothing that fails in it ends the training, but a stop that was asked for.
+
+    Args:
+        config: with its defaults filled in.
+        run: the run folder.
+        device: of the nets; `autocast` gives the context that they run in.
+        world: the processes that share the drawing.
+    """
+
+    def __init__(
+        self,
+        config: Train,
+        run: Path,
+        base: Base,
+        given: Scenes,
+        device: torch.device,
+        autocast: Callable[[], Any] = contextlib.nullcontext,
+        world: int = 1,
+    ) -> None:
+        self.config, self.run, self.base, self.scenes = config, run, base, given
+        self.device, self.autocast, self.world = device, autocast, world
+        self.hidden = self.empty = torch.empty(0)
+        self.unet: Any = None
+        self.decoder: Decoder | None = None
+        self._most: int | None = None
+
+    @classmethod
+    def of(cls, config: Train, parts: Parts, session: Session) -> Validator:
+        """That of a run; before any net is loaded.
+
+        Raises:
+            DataError: as `scenes`.
+        """
+        accelerator = session.accelerator
+        given = scenes(config, parts.evaluation)
+        world = accelerator.num_processes
+        return cls(config, session.run.path, parts.base, given, accelerator.device, accelerator.autocast, world)
+
+    @property
+    def prompts(self) -> list[str]:
+        """Those whose hidden states `prepare` needs, each once."""
+        return list(dict.fromkeys([*self.scenes.prompts, EMPTY])) if len(self.scenes) else []
+
+    def prepare(self, parts: Parts) -> None:
+        """Takes the base's UNet, the prompts' hidden states and the VAE's decoder; the last waits on the host unless the run
+        has the VAE on the device anyway."""
+        if not len(self.scenes):
+            return
+        frozen = parts.frozen
+        assert frozen is not None
+        self.unet = frozen.unet
+        self.decoder = Decoder(frozen.vae if frozen.vae is not None else load_vae(self.base))
+        wanted = [*self.scenes.prompts, EMPTY]
+        if frozen.text_encoder is not None:
+            states = encode_prompts(frozen.text_encoder, parts.evaluation.tokenize(wanted)).float().cpu()
+        else:
+            encoded = parts.evaluation.encoded
+            assert encoded is not None
+            states = torch.stack([encoded.hidden(prompt).float().cpu() for prompt in wanted])
+        self.hidden, self.empty = states[:-1], states[-1:]
+
+    def seconds(self, controlnet: Any) -> float:
+        """What a drawing will take, from two steps of one picture."""
+        if not len(self.scenes):
+            return 0.0
+        stamps: list[float] = []
+        try:
+            self._painted(controlnet, [(0, 0)], 1, steps=2, done=lambda count: stamps.append(time.monotonic()))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return 0.0
+        each = self.config.validation_inference_steps * (stamps[1] - stamps[0]) + time.monotonic() - stamps[1]
+        return -(-len(self._items()) // self.world) * each
+
+    def draw(self, controlnet: Any, evaluator: Evaluator) -> dict[str, Path]:
+        """Draws all scenes, the processes sharing them, and writes `validation/step-000500.png`.
+
+        Every process must call it. A stop is looked for between two denoising steps; of several processes between two
+        batches, where all look together.
+
+        Args:
+            controlnet: the plain module, which may be in training mode.
+
+        Returns:
+            How the trackers call the grid -> its file, on the main process; nothing where nothing was drawn.
+
+        Raises:
+            Preempted: by the evaluator's `check`.
+        """
+        found: list[Drawn] = []
+        for batch in evaluator.mine(self._batches(evaluator)):
+            found += self._tried(controlnet, batch, evaluator)
+        found = evaluator.gather(found)
+        if evaluator.rank or not found:
+            return {}
+        return self._kept(evaluator.step or 0, found)
+
+    def _items(self) -> list[tuple[int, int]]:
+        """(scene, picture) of all that is drawn."""
+        pictures = self.config.num_validation_images or 0
+        return [(scene, picture) for scene in range(len(self.scenes)) for picture in range(pictures)]
+
+    def _batches(self, evaluator: Evaluator) -> list[list[tuple[int, int]]]:
+        """Small enough that each process has its share; with guidance each picture counts twice."""
+        items = self._items()
+        passes = 2 if self.config.validation_guidance > 1 else 1
+        size = max(1, min(evaluator.batch_size // passes, -(-len(items) // evaluator.world)))
+        return [items[start : start + size] for start in range(0, len(items), size)]
+
+    def _tried(self, controlnet: Any, batch: list[tuple[int, int]], evaluator: Evaluator) -> list[Drawn]:
+        """The pictures of a batch; fewer at once where memory runs out, and none where not even one fits."""
+        check = evaluator.check if evaluator.world == 1 else nothing
+        while self._most != 0:
+            try:
+                return self._painted(controlnet, batch, self._most or len(batch), check=check)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._most = (self._most or len(batch)) // 2
+            release(evaluator.device)
+            if not self._most:
+                print_line(
+                    "memory    the validation pictures didn't fit, not even one at a time: none are drawn from here on; "
+                    "the evaluation's figures and the training go on"
+                )
+        return []
+
+    def _painted(
+        self, controlnet: Any, batch: list[tuple[int, int]], at_once: int, steps: int | None = None, **given: Any
+    ) -> list[Drawn]:
+        config = self.config
+        painter = Painter(
+            self.base,
+            self.unet,
+            controlnet,
+            self.decoder,
+            self.device,
+            config.validation_scheduler,
+            autocast=self.autocast,
+            batch_size=at_once,
+        )
+        rows = [scene for scene, _ in batch]
+        drawn = painter.draw(
+            [self.scenes.conditions[row] for row in rows],
+            self.hidden[rows],
+            self.empty,
+            steps=steps or config.validation_inference_steps,
+            guidance=config.validation_guidance,
+            seeds=[[picture_seed(config.seed, scene, picture)] for scene, picture in batch],
+            **given,
+        )
+        return [(scene, picture, row[0]) for (scene, picture), row in zip(batch, drawn, strict=True)]
+
+    def _kept(self, step: int, found: list[Drawn]) -> dict[str, Path]:
+        path = self.run / PICTURES / picture_name(step)
+        try:
+            write_grid(path, self._rows(found), self.scenes.prompts, self.facts(step), truths=bool(self.scenes.truths))
+        except Preempted:
+            raise
+        except ToolError as error:  # a checkpoint that has no room either says so itself
+            print_line(f"          the validation pictures of step {step} were not kept: {error}")
+            return {}
+        return {f"{PICTURES}/pictures": path}
+
+    def _rows(self, found: list[Drawn]) -> list[Row]:
+        """Condition, pictures, and the true picture where there is one, of each scene."""
+        count = self.config.num_validation_images or 0
+        rows: list[Row] = [[condition, *[None] * count] for condition in self.scenes.conditions]
+        for scene, number, drawn in found:
+            rows[scene][1 + number] = drawn
+        for row, truth in zip(rows, self.scenes.truths, strict=False):
+            row.append(truth)
+        return rows
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What the grid was drawn with."""
+        config = self.config
+        return {
+            "step": step,
+            "seed": config.seed,
+            "scheduler": config.validation_scheduler,
+            "steps": config.validation_inference_steps,
+            "guidance": f"{config.validation_guidance:g}",
+            "base": config.model,
+        }
