@@ -299,6 +299,8 @@ class Loop:
             },
             trackers,
         )
+        for name, path in metrics.get("pictures", {}).items():
+            trackers.picture(name, path, self.at.step)
         if self.work.metric:
             progress.line(f"          validation: {self.work.describe(metrics)}{'' if better else ' · not better'}")
         self._save()
@@ -397,7 +399,9 @@ class Loop:
         try:
             while True:
                 try:
-                    evaluator = together.evaluator(self.accelerator, self._eval_batch_size, self._stop_if_asked)
+                    evaluator = together.evaluator(
+                        self.accelerator, self._eval_batch_size, self._stop_if_asked, step=self.at.step
+                    )
                     with self.ema.in_place() if self.ema else nullcontext(), torch.inference_mode():
                         return self.work.evaluate(self.plain, evaluator)
                 except (RuntimeError, MemoryError) as error:

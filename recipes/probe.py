@@ -139,6 +139,7 @@ class Probe:
         saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
         step = self.step_seconds + self.optimizer_seconds
         end = END_SECONDS + self.work.closing(self.model)
+        evaluation += self.work.evaluating(self.model) if evaluations else 0.0
         seconds = seconds_so_far + steps * step + self.fill_seconds + evaluations * (evaluation + saving) + end
         on_disk = (self.options.keep_checkpoints + 2) * whole
         memory = self._note_peak()

@@ -27,8 +27,9 @@ def evaluator(
     batch_size: int,
     check: Callable[[], None],
     progress: Callable[[int], None] = lambda count: None,
+    step: int | None = None,
 ) -> Evaluator:
-    """What an evaluation over all processes works with; `check` and `progress` as `Evaluator` has them."""
+    """What an evaluation over all processes works with; `check`, `progress` and `step` as `Evaluator` has them."""
     return Evaluator(
         accelerator.process_index,
         accelerator.num_processes,
@@ -38,6 +39,7 @@ def evaluator(
         gather_object,
         accelerator.autocast,
         progress,
+        step,
     )
 
 

@@ -18,6 +18,7 @@ class Evaluator:
     """What an evaluation may ask of the loop: its share of the work, safe points, and the others' results.
 
     `batch_size` is how many examples to take at once; where memory runs out, the loop evaluates again with fewer.
+    `step` is the optimizer step that the model is at; None where it is only tried how long an evaluation takes.
     """
 
     rank: int
@@ -28,6 +29,7 @@ class Evaluator:
     gather: Callable[[list[Any]], list[Any]]
     autocast: Callable[[], Any]
     progress: Callable[[int], None] = field(default=lambda count: None)
+    step: int | None = None
 
     def mine(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Every `world`-th item, from this process's rank on; all processes ask together for a stop before each round."""
@@ -48,7 +50,8 @@ class Work:
             function of the seed, the batch size and the epoch alone.
         collate: (example numbers [b], epoch) -> CPU tensors. Augmentation is a function of seed, epoch and example.
         loss: (model, batch) -> a loss for each example, float32 [b].
-        evaluate: (model, Evaluator) -> metrics; every process returns the same.
+        evaluate: (model, Evaluator) -> metrics; every process returns the same. `pictures` among them, name -> file, go to the
+            trackers.
         metric: the name in those metrics that says which model is best; None: the last one is.
         parameter_groups: the optimizer's groups; each may carry `lr` and `weight_decay`.
         heaviest: batch size -> example numbers of the batch that takes the most memory, tried before the first step.
@@ -56,6 +59,7 @@ class Work:
         data: a digest of the data; a run goes on only with the data that it began with.
         host_bytes: -> what caches will yet take of the host's memory.
         closing: model -> seconds that the recipe will take after the last step, tried on a little of it.
+        evaluating: model -> seconds that an evaluation takes beside its examples, tried on a little of it.
     """
 
     model: nn.Module
@@ -73,4 +77,5 @@ class Work:
     data: str = ""
     host_bytes: Callable[[], int] = field(default=lambda: 0)
     closing: Callable[[nn.Module], float] = field(default=lambda model: 0.0)
+    evaluating: Callable[[nn.Module], float] = field(default=lambda model: 0.0)
     describe: Callable[[dict[str, Any]], str] = field(default=lambda metrics: "")

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from recipes.config import option
-from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
+from recipes.options import AUTO, EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 from tasks.errors import ConfigError
 
 DATA, CACHE, GENERATION = "Data", "Caches", "Generation"
@@ -199,10 +199,13 @@ class Train(TrainOptions, DataOptions):
             found.append(f"--validation-prompt: {prompts} for {images} images; give one for all, or one for each")
         if self.resolution is not None and self.resolution % 8:
             found.append(
-                f"--resolution: {self.resolution} is not a multiple of 8; take {self.resolution // 8 * 8} or {-(-self.resolution // 8) * 8}"
+                f"--resolution: {self.resolution} is not a multiple of 8; take {self.resolution // 8 * 8} or "
+                f"{self.resolution // 8 * 8 + 8}"
             )
         if self.aspect_buckets and self.crop == "random":
             found.append("--aspect-buckets and --crop random exclude each other")
+        if self.scale_lr and self.batch_size == AUTO:
+            found.append("--scale-lr: needs a --batch-size in figures")
         if self.optimizer == "muon":
             found.append("--optimizer muon: not for convolutions; take adamw or adamw-8bit")
         return found

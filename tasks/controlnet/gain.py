@@ -6,6 +6,7 @@ conditions. No picture has to be drawn and judged for it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ KINDS = ("own", "shuffled", "none")
 def bands(timesteps: int) -> list[tuple[int, int]]:
     """The timesteps in equal parts, each (first, behind the last)."""
     edges = [round(timesteps * part / BANDS) for part in range(BANDS + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def band_name(band: tuple[int, int]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 # Frames of --aspect-buckets are at most so long for their width, or the other way round.
-LONGEST = 2.0
+LONGEST = 2.5
 
 
 @dataclass(frozen=True)

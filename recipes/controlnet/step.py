@@ -1,0 +1,55 @@
+"""What training, evaluation and the benchmark compute of a batch: the frozen parts on their device, and the losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipes.memory import to_device
+from recipes.work import Batch
+from tasks.controlnet import gain
+from tasks.controlnet.diffusion import Diffusion, as_condition, losses, predict
+from tasks.controlnet.encoding import encode_pixels, encode_prompts
+
+
+@dataclass
+class Frozen:
+    """What is not trained, on the device.
+
+    Attributes:
+        vae, text_encoder: only where batches come with pixels and token ids.
+    """
+
+    unet: Any
+    diffusion: Diffusion
+    device: torch.device
+    vae: Any = None
+    text_encoder: Any = None
+    snr_gamma: float | None = None
+
+    def encoded(self, batch: Batch) -> Batch:
+        """The batch with the encoders' output in the place of pixels and ids."""
+        if "pixels" not in batch:
+            return batch
+        mean, std = encode_pixels(self.vae, batch["pixels"])
+        return {**batch, "mean": mean, "std": std, "hidden": encode_prompts(self.text_encoder, batch["ids"])}
+
+    def loss(self, controlnet: Any, batch: Batch) -> torch.Tensor:
+        """The weighted denoising loss of each example, float32 [b]."""
+        batch = self.encoded(batch)
+        timesteps = batch["timesteps"]
+        latents = self.diffusion.latents(batch["mean"].float(), batch["std"].float(), batch["posterior"])
+        noisy = self.diffusion.noisy(latents, batch["noise"], timesteps)
+        condition = as_condition(batch["condition"], noisy.dtype)
+        prediction = predict(self.unet, controlnet, noisy, timesteps, batch["hidden"], condition)
+        found = losses(prediction, self.diffusion.target(latents, batch["noise"], timesteps))
+        return found * self.diffusion.weights(timesteps, self.snr_gamma)
+
+    def measure(self, controlnet: Any, batch: Batch) -> np.ndarray:
+        """The losses of an evaluation batch on the CPU, by band and kind of condition: float64 [b, bands, 3]."""
+        moved = self.encoded(to_device(batch, self.device))
+        moved = {**moved, "mean": moved["mean"].float(), "std": moved["std"].float()}
+        return gain.measure_batch(self.diffusion, self.unet, controlnet, moved)

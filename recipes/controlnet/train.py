@@ -1,0 +1,273 @@
+"""`tool train controlnet`: pairs, base, caches, the net, the loop, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from recipes import training
+from recipes.controlnet import artefacts, caching, presets, validation
+from recipes.controlnet.config import Train, with_defaults
+from recipes.controlnet.on_demand import OnDemand
+from recipes.controlnet.step import Frozen
+from recipes.controlnet.validation import Validator
+from recipes.loop import Outcome
+from recipes.memory import release
+from recipes.progress import print_line
+from recipes.session import Session, close
+from recipes.work import Evaluator, Work
+from tasks.controlnet import gain, lean, pretrained
+from tasks.controlnet.batches import Encoded, PairBatches, Shapes
+from tasks.controlnet.cache import cache_root
+from tasks.controlnet.data import load_splits
+from tasks.controlnet.diffusion import Diffusion
+from tasks.controlnet.encoded import Picture
+from tasks.controlnet.encoding import tokenize
+from tasks.controlnet.pairs import Pairs, Splits
+from tasks.controlnet.pretrained import Base
+
+RECIPE = "controlnet"
+PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Parts:
+    """Everything that a run of this recipe is made of; the nets come when the caches are filled."""
+
+    splits: Splits
+    base: Base
+    diffusion: Diffusion
+    train: PairBatches
+    evaluation: PairBatches
+    controlnet: Any = None
+    frozen: Frozen | None = None
+    validator: Validator | None = None
+
+    @property
+    def train_pairs(self) -> Pairs:
+        assert self.splits.train is not None
+        return self.splits.train
+
+    @property
+    def eval_pairs(self) -> Pairs:
+        assert self.splits.evaluation is not None
+        return self.splits.evaluation
+
+
+def train(config: Train) -> dict[str, Any]:
+    """Trains, evaluates and writes the run; returns what the command prints.
+
+    Raises:
+        ToolError: see the exit codes of `tool --help`.
+    """
+    given = presets.given(config)
+    config = with_defaults(config)
+    lines: list[str] = []
+    if config.memory:
+        config, lines = presets.apply(config, given)
+    stages = training.Stages(RECIPE, prepare, functools.partial(say_header, lines), make_work, finish, lambda parts: "")
+    return training.train(stages, config)
+
+
+def prepare(config: Train) -> Parts:
+    """Reads and checks the data, finds the base; nothing heavy is loaded yet."""
+    validation.check_files(config)
+    splits = load_splits(config.data, **config.load_arguments())
+    assert splits.train is not None
+    assert splits.evaluation is not None
+    base = pretrained.find_base(
+        config.model,
+        config.revision,
+        config.token,
+        config.variant,
+        config.seed,
+        cache_dir=config.cache_dir,
+        say=print_line,
+    )
+    assert config.resolution is not None
+    diffusion = Diffusion.of(pretrained.load_scheduler(base), base.scaling_factor)
+    shapes = Shapes(
+        config.resolution,
+        config.aspect_buckets,
+        config.crop_variants if config.crop == "random" else 1,
+        config.hflip,
+        base.vae_scale_factor,
+        base.latent_channels,
+    )
+    shared: dict[str, Any] = {
+        "seed": config.seed,
+        "timesteps": diffusion.timesteps,
+        "tokenize": functools.partial(tokenize, pretrained.load_tokenizer(base)),
+    }
+    batches = PairBatches(splits.train, shapes, empty_prompts=config.empty_prompts, **shared)
+    held_out = PairBatches(splits.evaluation, dataclasses.replace(shapes, places=1, flip=False), **shared)
+    return Parts(splits, base, diffusion, batches, held_out)
+
+
+def make_work(config: Train, parts: Parts, session: Session) -> Work:
+    """Fills the caches, loads the nets, and says what the loop needs to know of this task."""
+    accelerator = session.accelerator
+    device, dtype = accelerator.device, PRECISIONS.get(accelerator.mixed_precision, torch.float32)
+    frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
+    validator = Validator.of(config, parts, session)
+    encode(config, parts, accelerator, dtype, validator.prompts)
+    frozen.unet, parts.controlnet = load_nets(config, parts.base, dtype)
+    frozen.unet.to(device)
+    say_nets(config, parts, session)
+    validator.prepare(parts)
+    parts.validator = validator
+    release(device)
+    return Work(
+        model=parts.controlnet,
+        plan=parts.train.plan,
+        collate=parts.train.collate,
+        loss=frozen.loss,
+        evaluate=functools.partial(evaluate, parts),
+        metric=None if config.metric_for_best == "last" else config.metric_for_best,
+        greater_is_better=config.metric_for_best == "gain",
+        parameter_groups=functools.partial(parameter_groups, config),
+        heaviest=parts.train.heaviest,
+        examples=len(parts.train),
+        data=digest(parts.train_pairs, parts.eval_pairs),
+        unit="pairs",
+        eval_examples=len(parts.evaluation),
+        evaluating=validator.seconds,
+        closing=lambda model: encoded.seconds() if isinstance(encoded := parts.train.encoded, OnDemand) else 0.0,
+        describe=describe,
+    )
+
+
+def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.dtype, prompts: list[str]) -> None:
+    """Sets up where batches, and the validation's prompts, take moments and hidden states from."""
+    assert parts.frozen is not None
+    base, both = parts.base, (parts.train, parts.evaluation)
+    captions = list(dict.fromkeys([*parts.train.prompts(), *parts.evaluation.prompts(), *prompts]))
+    if config.cache == "none" or config.dry_run:
+        vae = pretrained.load_vae(base, dtype).to(accelerator.device)
+        text = pretrained.load_text_encoder(base, dtype).to(accelerator.device)
+        if config.cache == "none":
+            parts.frozen.vae, parts.frozen.text_encoder = vae, text
+        else:
+            views = len(parts.train) * parts.train.shapes.variants + len(parts.evaluation)
+            found: Encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions))
+            parts.train.encoded = parts.evaluation.encoded = found
+        return
+    found = caching.fill(
+        None if config.cache == "ram" else cache_root(config.cache_dir) / RECIPE,
+        base,
+        [Picture(one.pairs, number, seen) for one in both for number in range(len(one)) for seen in one.views(number)],
+        captions,
+        accelerator,
+        batch_size=int(config.eval_batch_size or 1),
+        dtype=dtype,
+    )
+    parts.train.encoded = parts.evaluation.encoded = found
+
+
+def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The frozen UNet and the ControlNet to be trained, as the options have them."""
+    unet = pretrained.load_unet(base, dtype)
+    if config.controlnet:
+        controlnet = pretrained.load_controlnet(config.controlnet, None, config.token, base)
+    else:
+        controlnet = pretrained.new_controlnet(base, unet, config.seed)
+    lean.prepare(
+        unet,
+        controlnet,
+        gradient_checkpointing=config.gradient_checkpointing,
+        attention=config.attention,
+        channels_last=config.channels_last,
+    )
+    return unet, controlnet
+
+
+def evaluate(parts: Parts, controlnet: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+    """Denoising loss and conditioning gain on the held-out pairs; between two steps of a run also the pictures."""
+    frozen, batches = parts.frozen, parts.evaluation
+    assert frozen is not None
+
+    def each(numbers: np.ndarray) -> np.ndarray:
+        with evaluator.autocast():
+            found = frozen.measure(controlnet, batches.collate_evaluation(numbers))
+        evaluator.progress(len(numbers))
+        return found
+
+    metrics = gain.measure(batches, each, evaluator.mine(batches.in_order(evaluator.batch_size)), evaluator.gather)
+    if evaluator.step is not None and parts.validator is not None:
+        metrics["pictures"] = parts.validator.draw(controlnet, evaluator)
+    return metrics
+
+
+def parameter_groups(config: Train, controlnet: torch.nn.Module) -> list[dict[str, Any]]:
+    """Weight decay on matrices and kernels, none on biases and norms."""
+    assert config.learning_rate is not None
+    rate = config.learning_rate * (int(config.batch_size or 1) if config.scale_lr else 1)
+    trained = [parameter for parameter in controlnet.parameters() if parameter.requires_grad]
+    return [
+        {"params": [one for one in trained if one.ndim > 1], "lr": rate, "weight_decay": config.weight_decay},
+        {"params": [one for one in trained if one.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+    ]
+
+
+def digest(*splits: Pairs) -> str:
+    """What a run goes on with must be the same pairs: names and captions in their order."""
+    found = hashlib.sha256()
+    for pairs in splits:
+        for row, captions in zip(pairs.rows, pairs.captions, strict=True):
+            name = pairs.images.where(int(row)).replace("\\", "/").rsplit("/", 1)[-1]
+            found.update(repr((name, captions)).encode())
+    return found.hexdigest()[:32]
+
+
+def describe(metrics: dict[str, Any]) -> str:
+    """An evaluation in a line."""
+    return f"loss {metrics['loss']:.4f} · {gain_text(metrics)}"
+
+
+def gain_text(metrics: dict[str, Any]) -> str:
+    """'conditioning gain 3.1 % (2.2 to 4.0)'."""
+    value, low, high = (100 * metrics[name] for name in ("gain", "gain_low", "gain_high"))
+    return f"conditioning gain {value:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def say_header(preset: list[str], config: Train, parts: Parts, session: Session) -> None:
+    """The first lines of a run: what is trained on what."""
+    if not session.accelerator.is_main_process:
+        return
+    print_line(f"controlnet · {config.model} ({parts.base.prediction_type}) · {parts.splits.description}")
+    for line in preset:
+        print_line(f"memory    {line}")
+    shapes = parts.train.shapes
+    kind = "buckets of about" if shapes.buckets else "squares of"
+    print_line(
+        f"pictures  {kind} {shapes.resolution} px · {shapes.variants} view{'s' if shapes.variants > 1 else ''} of each"
+    )
+    for line in parts.splits.skipped:
+        print_line(f"skipped   {line}")
+
+
+def say_nets(config: Train, parts: Parts, session: Session) -> None:
+    """How large what is trained is beside what isn't."""
+    assert parts.frozen is not None
+    if session.accelerator.is_main_process:
+        own, frozen = (sum(one.numel() for one in net.parameters()) for net in (parts.controlnet, parts.frozen.unet))
+        start = f"from {config.controlnet}" if config.controlnet else "from the UNet's weights"
+        print_line(
+            f"nets      ControlNet of {own / 1e6:.1f} M parameters, {start}; UNet of {frozen / 1e6:.1f} M, frozen"
+        )
+
+
+def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
+    """Writes model, evaluation, card and report; uploads where asked; closes the run."""
+    write = functools.partial(artefacts.write, config, parts, session.run, outcome)
+    summary = close(config, session, outcome, write, gain_text(outcome.metrics))
+    if summary:
+        summary["text"] = artefacts.closing_text(parts, session.run, outcome, summary)
+    return summary
