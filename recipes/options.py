@@ -18,6 +18,7 @@ MODEL, OPTIMIZATION, EVALUATION, CHECKPOINTS, MACHINE, OUTPUT, HUB = (
 
 
 AUTO = "auto"
+SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant")
 
 
 def cost(seconds: float, price_per_hour: float | None) -> dict[str, float]:
@@ -55,7 +56,7 @@ class TrainOptions:
         "linear",
         "Schedule over optimizer steps, after the warm-up.",
         panel=OPTIMIZATION,
-        choices=("linear", "cosine", "cosine_with_restarts", "polynomial", "constant"),
+        choices=SCHEDULES,
     )
     lr_num_cycles: int = option(1, "Restarts of cosine_with_restarts.", panel=OPTIMIZATION, minimum=1)
     lr_power: float = option(1.0, "Power of polynomial.", panel=OPTIMIZATION, above=0)

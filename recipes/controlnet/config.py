@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from recipes.config import option
-from recipes.options import AUTO, EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
+from recipes.options import AUTO, EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, SCHEDULES, TrainOptions
 from tasks.errors import ConfigError
 
 DATA, CACHE, GENERATION = "Data", "Caches", "Generation"
@@ -73,8 +73,6 @@ FULL: dict[str, Any] = {
     "optimizer": "adamw",
     "max_eval_samples": 200,
     "num_validation_images": 4,
-    "lr_scheduler": "constant",
-    "warmup_ratio": 0.0,
 }
 TINY: dict[str, Any] = {
     **FULL,
@@ -143,6 +141,12 @@ class Train(TrainOptions, DataOptions):
         affects_result=False,
     )
 
+    lr_scheduler: str = option(
+        "constant", "Schedule over optimizer steps, after the warm-up.", panel=OPTIMIZATION, choices=SCHEDULES
+    )
+    warmup_ratio: float = option(
+        0.0, "Share of the steps in which the learning rate rises from 0.", panel=OPTIMIZATION, minimum=0, maximum=1
+    )
     snr_gamma: float | None = option(
         None, "Min-SNR weighting with this gamma (5 in the paper).", panel=OPTIMIZATION, above=0
     )
