@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 # kind -> (module, what it makes). A module holds `make(image, **options)`; those of models hold
 # `load(model, token, device)` too, which gives a function of a batch of pictures.
@@ -40,3 +41,12 @@ def make(kind: str, image: Image.Image, **options: Any) -> Image.Image:
     """
     made: Image.Image = module(kind).make(image, **options)
     return made
+
+
+def resolved(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What a kind is made with: what was given, and for the rest its own defaults."""
+    import inspect
+
+    parameters = inspect.signature(module(kind).make).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+    return {**defaults, **given}

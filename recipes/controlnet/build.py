@@ -1,0 +1,223 @@
+"""`tool data build controlnet`: pictures, their conditions and captions, as a folder that `datasets` loads."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recipes.controlnet.build_config import OF_KIND, Build, condition_options
+from recipes.controlnet.build_passes import Passes
+from recipes.controlnet.build_report import closing_text, draw_sheet, write_report
+from recipes.interrupts import Interrupts, settle
+from recipes.limits import usable_cpus
+from recipes.progress import duration, print_line, size
+from tasks.controlnet import building, conditions
+from tasks.controlnet.agreement import BUILT
+from tasks.controlnet.survey import DUPLICATE, Left, Picture
+from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted, data_errors
+
+HINT = "Mend them, or leave them out with --skip-bad"
+
+
+@dataclass
+class Outcome:
+    """What a build has come to.
+
+    Attributes:
+        items: the pairs of the result.
+        captions: of each item's number.
+        left: what was left out.
+        made: how many pairs this call made; the others were there already.
+    """
+
+    items: list[building.Item]
+    captions: dict[int, list[str]]
+    left: list[Left]
+    made: int
+    seconds: float = 0.0
+    folder: Path = field(default_factory=Path)
+
+
+def build(config: Build) -> dict[str, Any]:
+    """Makes the folder, or goes on with it.
+
+    Returns:
+        folder, pairs, train, validation, left_out (reason -> how many), made, seconds, sheet, report, and "text".
+
+    Raises:
+        ToolError: see the exit codes of `tool --help`.
+    """
+    import cv2
+
+    cv2.setNumThreads(1)  # the workers are parallel enough
+    started = time.monotonic()
+    output = Path(config.output).expanduser()
+    with Interrupts() as interrupts:
+        options = conditions.resolved(config.condition, condition_options(config))
+        used, left = look(config, output)
+        items = plan(config, used, output)
+        begin(config, options, items, output)
+        passes = Passes(config, options, output, interrupts, config.workers or usable_cpus())
+        try:
+            broken, captions, made = passes.run(items)
+        except Preempted:
+            done = sum(passes.is_made(item) for item in items)
+            raise Preempted(
+                f"stopped by {interrupts.requested}; {done} of {len(items)} pairs are in {output}: run the same command again"
+            ) from None
+        if broken and not config.skip_bad:
+            raise data_errors([f"{one.relative}: {one.detail}" for one in broken], None, f"{HINT}; what is made stays")
+        bad = {one.relative for one in broken}
+        kept = [item for item in items if item.picture.relative not in bad]
+        if not kept:
+            raise DataError(
+                f"--images {config.images}: no picture is left to make a pair of; {reasons([*left, *broken])}"
+            )
+        seconds = time.monotonic() - started
+        outcome = Outcome(kept, captions, sorted([*left, *broken], key=lambda one: one.relative), made, seconds, output)
+        building.write_metadata(kept, captions)
+        draw_sheet(outcome)
+        write_report(config, outcome)
+        settle()
+    return result(config, outcome)
+
+
+def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
+    """The pictures that can be used, by their headers, captions and landmarks.
+
+    Raises:
+        DataError: faults, where they aren't to be left out; or nothing is left.
+    """
+    from tasks.controlnet.captions import reader
+    from tasks.controlnet.survey import find_files, survey
+
+    images = Path(str(config.images)).expanduser()
+    files = find_files(images, output)
+    texts = None
+    if config.caption != "blip":
+        texts = reader(config.caption, images, config.caption_column, config.caption_template)
+    faces = None
+    if config.condition == "landmarks":
+        from tasks.controlnet.conditions.landmark_files import Landmarks
+
+        faces = Landmarks(str(config.landmarks)).of
+    used, left = survey(files, texts, faces, config.resolution)
+    faults = [one for one in left if one.reason != DUPLICATE]
+    if faults and not config.skip_bad:
+        told = [f"{images / one.relative}: {': '.join(filter(None, (one.reason, one.detail)))}" for one in faults]
+        raise data_errors(told, None, HINT)
+    if not used:
+        raise DataError(f"--images {config.images}: no picture is left to make a pair of; {reasons(left)}")
+    return used, left
+
+
+def plan(config: Build, used: Sequence[Picture], output: Path) -> list[building.Item]:
+    """The pairs to make, in order."""
+    splits = building.splits_of(used, config.eval_fraction, config.seed)
+    return building.items_of(
+        used, splits, output, resolution=config.resolution, crop=config.crop, image_format=config.image_format
+    )
+
+
+def reasons(left: Sequence[Left]) -> str:
+    """How many were left out for which reason, in a line."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in Counter(one.reason for one in left).most_common())
+
+
+def begin(config: Build, options: dict[str, Any], items: list[building.Item], output: Path) -> None:
+    """Notes in the folder what is built there; an earlier note must be of the same.
+
+    Raises:
+        ConfigError: something else is in the folder, or a build with other options or of other pictures.
+        OutOfDisk: too little room.
+    """
+    from recipes.config import result_options
+    from tasks.controlnet.survey import digest
+    from tasks.files import free_bytes, remove_leftovers, write_json
+
+    # The kind's own options stand resolved beside the others.
+    shared = {name: value for name, value in result_options(config).items() if name not in OF_KIND}
+    if config.condition in conditions.BY_MODEL:
+        shared["model"] = getattr(config, f"{config.condition}_model") or conditions.module(config.condition).DEFAULT
+    note = {
+        "recipe": "controlnet",
+        "condition": config.condition,
+        "condition_options": options,
+        "options": shared,
+        "pictures": {
+            "count": len(items),
+            "digest": digest([item.picture for item in items], [item.split for item in items]),
+        },
+    }
+    known = read_note(output)
+    if known is not None:
+        differences = differing(known, note)
+        if differences:
+            raise ConfigError(
+                f"--output {output} was begun otherwise: {'; '.join(differences)}; run it as then, or give a new --output"
+            )
+    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"--output: {output} holds something else; give a new folder")
+    missing = [item for item in items if not item.condition.is_file()]
+    need = building.estimate_bytes(missing, config.condition, config.image_format)
+    free = free_bytes(output)
+    if need > free:
+        raise OutOfDisk(
+            f"--output {output}: {len(missing):,} pairs take about {size(need)}, and {size(free)} are free; take a smaller "
+            "--resolution, --image-format jpeg, or another disk"
+        )
+    for folder in {item.folder for item in items}:
+        for below in ("", building.IMAGES, building.CONDITIONS):
+            remove_leftovers(folder / below)
+    if known is None:
+        write_json(output / BUILT, note)
+    there = f" · {len(items) - len(missing):,} are made already" if known is not None else ""
+    print_line(f"build     {len(items):,} pairs · {config.condition} · about {size(need)} to write{there}")
+
+
+def read_note(output: Path) -> dict[str, Any] | None:
+    """What `begin` wrote there, or None."""
+    import json
+
+    try:
+        told = json.loads((output / BUILT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) and told.get("recipe") == "controlnet" else None
+
+
+def differing(known: dict[str, Any], note: dict[str, Any]) -> list[str]:
+    """What is other now, a clause each."""
+    import json
+
+    found = []
+    for part in ("options", "condition_options"):
+        old, new = known.get(part, {}), json.loads(json.dumps(note[part]))
+        for name in dict.fromkeys([*old, *new]):
+            if old.get(name) != new.get(name):
+                found.append(f"{name.replace('_', '-')} {old.get(name)} then, {new.get(name)} now")
+    before, now = known.get("pictures", {}), note["pictures"]
+    if not found and before != now:
+        found.append(f"of {before.get('count')} pictures then, {now['count']} now, which aren't the same")
+    return found
+
+
+def result(config: Build, outcome: Outcome) -> dict[str, Any]:
+    """What the command prints."""
+    splits = Counter(item.split for item in outcome.items)
+    return {
+        "folder": str(outcome.folder),
+        "pairs": len(outcome.items),
+        "train": splits["train"],
+        "validation": splits["validation"],
+        "made": outcome.made,
+        "left_out": dict(Counter(one.reason for one in outcome.left)),
+        "seconds": round(outcome.seconds, 2),
+        "sheet": str(outcome.folder / "sheet.png"),
+        "report": str(outcome.folder / "report.json"),
+        "text": closing_text(config, outcome, duration(outcome.seconds)),
+    }

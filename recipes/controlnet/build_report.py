@@ -1,0 +1,86 @@
+"""What a build shows: a contact sheet, a report, and its last words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from recipes.controlnet.build_config import Build
+from recipes.progress import size
+from tasks.controlnet import building
+from tasks.controlnet.sheet import grid
+from tasks.files import write_json
+from tasks.images import FileImages
+
+if TYPE_CHECKING:
+    from recipes.controlnet.build import Outcome
+
+EXAMPLES = 24
+PAIRS_A_ROW = 3
+CELL = 208
+
+
+def draw_sheet(outcome: Outcome) -> None:
+    """sheet.png: pairs spread evenly over the result, the picture beside its condition, the caption below."""
+    items = outcome.items
+    count = min(EXAMPLES, len(items))
+    chosen = [items[i * len(items) // count] for i in range(count)]
+    pairs = [[FileImages([str(path)]).load(0) for path in (item.image, item.condition)] for item in chosen]
+    texts = [" / ".join(outcome.captions[item.number]) or "(no caption)" for item in chosen]
+    rows = [list(chain(*pairs[start : start + PAIRS_A_ROW])) for start in range(0, count, PAIRS_A_ROW)]
+    words = [texts[start : start + PAIRS_A_ROW] for start in range(0, count, PAIRS_A_ROW)]
+    words[-1] += [""] * (min(PAIRS_A_ROW, count) - len(words[-1]))
+    titles = ["picture", "condition"] * min(PAIRS_A_ROW, count)
+    building.write_png(outcome.folder / "sheet.png", grid(rows, titles, words, cell=CELL, lines=2))
+
+
+def write_report(config: Build, outcome: Outcome) -> None:
+    """report.json: how many, how fast, and every picture that was left out, with the reason."""
+    splits = Counter(item.split for item in outcome.items)
+    report = {
+        "condition": config.condition,
+        "pairs": len(outcome.items),
+        "train": splits["train"],
+        "validation": splits["validation"],
+        "made_by_this_call": outcome.made,
+        "copied_as_they_are": sum(item.copied for item in outcome.items),
+        "seconds": round(outcome.seconds, 2),
+        "pairs_per_second": round(outcome.made / outcome.seconds, 2) if outcome.seconds else None,
+        "bytes": written_bytes(outcome),
+        "left_out": [{"file": one.relative, "reason": one.reason, "detail": one.detail} for one in outcome.left],
+    }
+    write_json(outcome.folder / "report.json", report)
+
+
+def written_bytes(outcome: Outcome) -> int:
+    """Of pictures and conditions."""
+    return sum(path.stat().st_size for item in outcome.items for path in (item.image, item.condition))
+
+
+def closing_text(config: Build, outcome: Outcome, took: str) -> str:
+    """The table that the command prints."""
+    splits = Counter(item.split for item in outcome.items)
+    shares = f" ({splits['train']:,} train, {splits['validation']:,} validation)" if splits["validation"] else ""
+    earlier = len(outcome.items) - outcome.made
+    before = f" · {earlier:,} of them were there already" if earlier > 0 else ""
+    speed = f" · {outcome.made / outcome.seconds:.1f} a second" if outcome.made and outcome.seconds else ""
+    lines = [
+        f"pairs     {len(outcome.items):,}{shares} · {config.condition} · {size(written_bytes(outcome))}{before}",
+        f"took      {took}{speed}",
+    ]
+    counts: dict[str, list[Any]] = {}
+    for one in outcome.left:
+        counts.setdefault(one.reason, []).append(one)
+    for number, (reason, which) in enumerate(counts.items()):
+        detail = f" ({which[0].detail})" if which[0].detail else ""
+        lines.append(
+            f"{'left out' if not number else '':<10}{len(which):>6,}  {reason}, first {which[0].relative}{detail}"
+        )
+    return "\n".join(
+        [
+            *lines,
+            f"look at   {outcome.folder / 'sheet.png'}      report  {outcome.folder / 'report.json'}",
+            f"next      tool train controlnet --data {outcome.folder}",
+        ]
+    )
