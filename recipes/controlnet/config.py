@@ -11,7 +11,7 @@ from tasks.errors import ConfigError
 
 DATA, CACHE, GENERATION = "Data", "Caches", "Generation"
 MODEL_HELP = "Stable Diffusion 1.x or 2.x in diffusers' form: Hub id, local folder, or `tiny` (made here in a minute)."
-DATA_HELP = "Hub id, a folder (metadata.jsonl, parallel folders, fill50k's prompt.json), a file (JSON lines, CSV, Parquet), or `sample`."
+DATA_HELP = "Hub id, a folder (metadata.jsonl, parallel folders, fill50k's prompt.json), a file (JSON lines, CSV, Parquet) or `sample`."
 AGREEMENTS = ("auto", "canny", "palette", "circles", "none")
 SCHEDULERS = ("unipc", "ddim", "euler", "euler-ancestral", "dpm++", "pndm")
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "40gb")

@@ -1,0 +1,68 @@
+"""`tool train controlnet` on an untrained little Stable Diffusion: its losses are diffusers' own, whatever is cached or saved."""
+
+import json
+import shutil
+import controlnets
+import pytest
+from running import losses, metrics, only_run, within
+
+from tasks.controlnet.batches import PairBatches, Shapes
+from tasks.controlnet.data import load_splits
+
+RATE = 1e-3
+LITTLE = ("--resolution", controlnets.RESOLUTION, "--batch-size", 4, "--learning-rate", RATE, "--log-steps", 1)
+BARE = (*LITTLE, "--num-validation-images", 0, "--eval-batch-size", 8)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two bases and a set of pairs."""
+    folder = tmp_path_factory.mktemp("controlnet")
+    controlnets.base(folder / "base")
+    controlnets.base(folder / "velocity", prediction_type="v_prediction")
+    controlnets.pairs(folder / "data")
+    return folder
+
+
+def train(place, tmp_path, *options, model="base", code=0, config=BARE):
+    given = ("--model", place / model, "--data", place / "data", "--cache-dir", tmp_path / "cache")
+    return within("train", "controlnet", *given, *config, *options, cwd=tmp_path, code=code)
+
+
+@pytest.mark.parametrize("model", ["base", "velocity"])
+def test_the_first_losses_are_those_of_diffusers_own_parts(place, tmp_path, model):
+    train(place, tmp_path, "--cache", "none", "--max-steps", 20, "--lr-scheduler", "constant", model=model)
+    splits = load_splits(str(place / "data"), resolution=controlnets.RESOLUTION)
+    examples = PairBatches(splits.train, Shapes(controlnets.RESOLUTION, factor=4), seed=0)
+    expected = controlnets.reference_losses(place / model, examples, 20, 4, RATE)
+    found = losses(only_run(tmp_path))
+    assert len(found) == 20
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert expected[0] != pytest.approx(expected[-1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--cache", "disk"),
+        ("--cache", "ram"),
+        ("--cache", "none", "--gradient-checkpointing"),
+        ("--cache", "none", "--no-channels-last"),
+        ("--cache", "none", "--gradient-accumulation-steps", 2),
+    ],
+    ids=lambda given: " ".join(map(str, given)),
+)
+def test_nothing_that_saves_time_or_memory_changes_the_losses(place, tmp_path, reference, options):
+    train(place, tmp_path, "--max-steps", 20, *options)
+    assert losses(only_run(tmp_path)) == pytest.approx(losses(reference), rel=1e-5)
+    ours, other = (metrics(run, "validation")[-1] for run in (only_run(tmp_path), reference))
+    assert ours["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    assert ours["shuffled"] == pytest.approx(other["shuffled"], rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def reference(place, tmp_path_factory):
+    """A run with nothing cached and nothing saved."""
+    folder = tmp_path_factory.mktemp("reference")
+    train(place, folder, "--cache", "none", "--max-steps", 20)
+    return only_run(folder)
