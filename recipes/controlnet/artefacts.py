@@ -1,0 +1,264 @@
+"""What a ControlNet run leaves behind: the model folder with its card and pictures, figures and the report."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes import scores
+from recipes.config import as_dict
+from recipes.controlnet.grids import Kept, read_kept
+from recipes.controlnet.report import gain_text, headline_of, sections
+from recipes.loop import Outcome
+from recipes.progress import duration
+from recipes.report.card import Card, known_environment, write_card
+from recipes.report.content import Table
+from recipes.report.html import write_report
+from recipes.runs import Run
+from recipes.trackers import PICTURES, picture_name
+from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.png import write_png
+from tasks.controlnet.sheet import grid
+from tasks.files import write_folder, write_json, write_text
+
+if TYPE_CHECKING:
+    from recipes.controlnet.config import Train
+    from recipes.controlnet.train import Parts
+
+FIGURES = (
+    "loss",
+    "loss_low",
+    "loss_high",
+    "shuffled",
+    "none",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "gain_none",
+    "gain_none_low",
+    "gain_none_high",
+    "n",
+    "by_band",
+)
+TRAINING = (
+    "model",
+    "revision",
+    "variant",
+    "controlnet",
+    "resolution",
+    "aspect_buckets",
+    "crop",
+    "hflip",
+    "empty_prompts",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "weight_decay",
+    "lr_scheduler",
+    "warmup_ratio",
+    "warmup_steps",
+    "adam_beta1",
+    "adam_beta2",
+    "max_grad_norm",
+    "mixed_precision",
+    "snr_gamma",
+    "ema_decay",
+    "seed",
+)
+CARD_PICTURE, CARD_CONDITION = "pictures.png", "condition.png"
+CARD_CELL = 256
+
+USAGE = """import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, UniPCMultistepScheduler
+from PIL import Image
+
+folder = "."  # this folder, or the Hub id
+controlnet = ControlNetModel.from_pretrained(folder)
+pipeline = StableDiffusionControlNetPipeline.from_pretrained({base!r}, controlnet=controlnet, safety_checker=None)
+pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+condition = Image.open({condition!r}).convert("RGB").resize(({width}, {height}))
+picture = pipeline({prompt!r}, condition, num_inference_steps=20, generator=torch.Generator().manual_seed(0)).images[0]
+picture.save("picture.png")
+"""
+
+
+def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
+    """Writes everything and returns the run's summary, as `--json` prints it."""
+    figures = {key: _plain(outcome.metrics[key]) for key in FIGURES} | {"best_step": outcome.best_step}
+    write_json(run.path / "evaluation.json", figures)
+    scores.write(run.path, per_pair(config, parts.eval_pairs, outcome.metrics["per_pair"]))
+    kept = grid_of(run, outcome)
+    card = make_card(config, parts, run, outcome, kept)
+
+    def fill(folder: Path) -> None:
+        parts.controlnet.save_pretrained(folder, safe_serialization=True)
+        write_card(folder, card)
+        add_pictures(folder, kept)
+
+    write_folder(run.model, fill)
+    write_report(
+        run.path,
+        state="finished",
+        title=f"ControlNet · {config.model} on {config.data}",
+        headline=headline_of(outcome.metrics),
+        sections=sections(parts.eval_pairs, run, outcome.metrics, outcome.best_step),
+    )
+    return {
+        "run": str(run.path),
+        "model": str(run.model),
+        "report": str(run.path / "report.html"),
+        "pictures": str(kept.path) if kept else None,
+        "metrics": {key: value for key, value in figures.items() if key != "by_band"},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Without numbers that JSON doesn't know: those are null."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def grid_of(run: Run, outcome: Outcome) -> Kept | None:
+    """The grid of the step whose weights are kept, else of the last one; None where none was drawn."""
+    for step in (outcome.best_step, outcome.steps):
+        kept = read_kept(run.path / PICTURES / picture_name(step))
+        if kept is not None:
+            return kept
+    return None
+
+
+def per_pair(config: Train, pairs: Pairs, losses: dict[str, list[float]]) -> scores.Scores:
+    """How much each pair's own condition lowers its loss, for comparing runs: as a share of the mean loss under another's, so
+    that their mean is the gain."""
+    own, shuffled = np.asarray(losses["own"]), np.asarray(losses["shuffled"])
+    origin = f"sample {config.seed}" if config.data == "sample" else ""
+    names = [Path(pairs.images.where(int(row))).name for row in pairs.rows]
+    seen: dict[str, int] = {}
+    ids = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        ids.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return scores.Scores(
+        metric="gain",
+        greater_is_better=True,
+        data={
+            "name": config.data,
+            "revision": config.data_revision,
+            "split": config.eval_split,
+            "pairs": len(pairs),
+        },
+        ids=ids,
+        scores=[float(score) for score in (shuffled - own) / shuffled.mean()],
+        groups=[int(row) for row in pairs.rows],
+        contents=[
+            scores.digest(origin, name, captions, Path(pairs.conditions.where(int(row))).name)
+            for name, captions, row in zip(names, pairs.captions, pairs.rows, strict=True)
+        ],
+    )
+
+
+def make_card(config: Train, parts: Parts, run: Run, outcome: Outcome, kept: Kept | None) -> Card:
+    """The model card's content."""
+    given = as_dict(config)
+    metrics = outcome.metrics
+    base = (
+        f"`{config.model}`" if config.model != "tiny" else "a tiny Stable Diffusion that modeltool makes from its seed"
+    )
+    name = config.model.rstrip("/").rsplit("/", 1)[-1]
+    bands = [
+        [band, 100 * part["gain"], 100 * part["low"], 100 * part["high"]] for band, part in metrics["by_band"].items()
+    ]
+    return Card(
+        name=f"ControlNet for {name}, trained on {Path(config.data).name}",
+        summary=(
+            f"A ControlNet that steers {base.replace('`', '')} by a condition picture. Trained on "
+            f"{parts.splits.description}.\n\nConditioning gain: how much lower the denoising loss of held-out pairs is with "
+            "their own condition than with another pair's. A net that ignores its condition gains nothing."
+        ),
+        pipeline_tag="image-to-image",
+        headline=headline_of(metrics),
+        metric="conditioning_gain",
+        usage=usage(config, parts, kept),
+        base_model=config.model,
+        dataset_id=config.data,
+        dataset_name=Path(config.data).name,
+        library_name="diffusers",
+        tags=["stable-diffusion", "stable-diffusion-diffusers", "controlnet", "diffusers"],
+        further={"denoising loss": metrics["loss"], "denoising loss, shuffled conditions": metrics["shuffled"]},
+        tables=[Table("By timestep", ["timesteps", "gain %", "95 % from", "to"], bands)],
+        data={
+            "data": config.data,
+            "training pairs": len(parts.train_pairs),
+            "evaluation pairs": len(parts.eval_pairs),
+            "held out of the training pairs": parts.splits.held_out,
+        },
+        training={key: given[key] for key in TRAINING if given.get(key) is not None},
+        limits=[
+            "It works with the base model named above; others of its family may fit, and none was tried.",
+            "Measured on the evaluation pairs named above, and on nothing else: other conditions and other captions were "
+            "not tried.",
+            "The conditioning gain says that the condition counts, not that the pictures are good.",
+        ],
+        environment=known_environment(run.environment()),
+    )
+
+
+def usage(config: Train, parts: Parts, kept: Kept | None) -> str:
+    """Code that draws one picture, with the card's own condition where it has one."""
+    size = (config.resolution or 512, config.resolution or 512)
+    if kept is not None and kept.rows[0][0] is not None:
+        size = parts.validator.scenes.conditions[0].size if parts.validator is not None else size
+    base = str(parts.base.folder) if config.model == "tiny" else config.model
+    return USAGE.format(
+        base=base,
+        condition=CARD_CONDITION if kept else "condition.png",
+        prompt=kept.prompts[0] if kept else "a prompt",
+        width=size[0],
+        height=size[1],
+    )
+
+
+def add_pictures(folder: Path, kept: Kept | None) -> None:
+    """Puts the pictures of a grid beside the card, and shows them in it."""
+    if kept is None:
+        return
+    if kept.rows[0][0] is not None:
+        write_png(folder / CARD_CONDITION, kept.rows[0][0], {})
+    columns = max(len(row) for row in kept.rows)
+    titles = ["condition", *(f"drawn {number + 1}" for number in range(columns - 1 - kept.truths))]
+    sheet = grid(kept.rows, titles + (["true picture"] if kept.truths else []), kept.prompts, cell=CARD_CELL)
+    write_png(folder / CARD_PICTURE, sheet, {"step": kept.step})
+    card = folder / "README.md"
+    words = f"Drawn at step {kept.step:,} of the training: the condition, the pictures"
+    words += " and, at the right, the true picture." if kept.truths else "."
+    before, use, after = card.read_text(encoding="utf-8").partition("\n## Use\n")
+    shown = f"\n## Pictures\n\n{words}\n\n![Conditions and what was drawn under them]({CARD_PICTURE})\n"
+    write_text(card, before + shown + use + after)
+
+
+def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
+    """The result on stdout: gain, time against the estimate, and where things are."""
+    metrics = outcome.metrics
+    estimated = summary["estimated_seconds"]
+    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
+    lines = [f"done      {gain_text(metrics)} · {took}"]
+    lines += [f"          {note}" for note in outcome.notes]
+    lines.append(
+        f"loss      {metrics['loss']:.4f} with its own condition · {metrics['shuffled']:.4f} with another pair's · "
+        f"{metrics['none']:.4f} of the base alone"
+    )
+    bands = " · ".join(f"{band} {100 * part['gain']:.1f} %" for band, part in metrics["by_band"].items())
+    lines.append(f"gain      by timestep: {bands}")
+    if summary.get("pictures"):
+        lines.append(f"pictures  {summary['pictures']}")
+    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
+    if "url" in summary:
+        lines.append(f"uploaded  {summary['url']}")
+    lines.append(f'next      tool predict controlnet --model {run.path} --image condition.png --prompt "a prompt"')
+    return "\n".join(lines)

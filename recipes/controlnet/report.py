@@ -1,0 +1,220 @@
+"""The report's parts: how far the condition counts, by step and by timestep, and what was drawn on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from recipes.controlnet.grids import Kept, kept_steps, read_kept
+from recipes.report.content import BarChart, Example, Headline, Line, LineChart, Section, Table
+from recipes.report.folder import read_run
+from recipes.runs import Run
+from recipes.trackers import PICTURES, picture_name
+from tasks.controlnet.pairs import Pairs
+from tasks.errors import DataError
+
+STEPS_SHOWN = 8
+PAIRS_SHOWN = 4
+SIDE = 224
+
+MEANING = (
+    "Noise is added to the latents of each held-out pair at one timestep of every band, always the same noise. The denoising "
+    "loss is then measured three times: with the pair's own condition, with another pair's (shuffled), and without the "
+    "ControlNet (the base alone). The conditioning gain is how much lower the loss is with the own condition than with "
+    "shuffled ones, as a share of the latter. A net that ignores its condition gains nothing, whatever its pictures look like."
+)
+LEARNING = (
+    "ControlNets often begin to follow their condition all at once: until then the own and the shuffled line run together, "
+    "then they part."
+)
+
+
+def headline_of(metrics: dict[str, Any]) -> Headline:
+    """The conditioning gain with its interval; nothing is what a net that ignores its condition gains."""
+    return Headline("gain", metrics["gain"], metrics["gain_low"], metrics["gain_high"], metrics["n"])
+
+
+def gain_text(metrics: dict[str, Any]) -> str:
+    """'conditioning gain 3.1 % (2.2 to 4.0, n 200)'."""
+    value, low, high = (100 * metrics[name] for name in ("gain", "gain_low", "gain_high"))
+    return f"conditioning gain {value:.1f} % ({low:.1f} to {high:.1f}, n {metrics['n']:,})"
+
+
+def sections(pairs: Pairs, run: Run, metrics: dict[str, Any], best_step: int) -> list[Section]:
+    """All of them, the pictures first."""
+    validation = read_run(run.path).validation
+    best = run.path / PICTURES / picture_name(best_step)
+    paths = kept_steps(run.path)
+    shown = [path for path in paths if path in spread(paths) or path == best]
+    kept = [found for path in shown if (found := read_kept(path)) is not None]
+    return [
+        *drawn_sections(kept, run, best_step),
+        Section(
+            "How far the condition counts",
+            MEANING,
+            charts=[*gain_charts(metrics, validation)],
+            tables=[by_band(metrics)],
+        ),
+        against_base(metrics),
+        *extremes(pairs, metrics),
+    ]
+
+
+def gain_charts(metrics: dict[str, Any], validation: list[dict[str, Any]]) -> list[BarChart | LineChart]:
+    """The losses over steps where there are several evaluations, and the gain by timestep."""
+    charts: list[BarChart | LineChart] = []
+    known = [
+        line for line in validation if all(isinstance(line.get(key), float) for key in ("loss", "shuffled", "none"))
+    ]
+    if len(known) > 1:
+        charts.append(losses_by_step(known))
+    bands = metrics["by_band"]
+    charts.append(
+        BarChart(
+            "Conditioning gain by timestep",
+            [f"timesteps {band}" for band in bands],
+            [part["gain"] for part in bands.values()],
+            [part["low"] for part in bands.values()],
+            [part["high"] for part in bands.values()],
+            baseline=0.0,
+            baseline_name="a net that ignores its condition",
+            note="Early timesteps hold little noise: there the picture itself shows what the condition says.",
+        )
+    )
+    return charts
+
+
+def losses_by_step(lines: list[dict[str, Any]]) -> LineChart:
+    """Denoising loss with the own condition, with shuffled ones and of the base alone."""
+    steps = [float(line["step"]) for line in lines]
+    bounds: list[list[float] | None] = [
+        [line[key] for line in lines] if all(isinstance(line.get(key), float) for line in lines) else None
+        for key in ("loss_low", "loss_high")
+    ]
+    low, high = bounds if None not in bounds else (None, None)
+    return LineChart(
+        "Denoising loss over steps",
+        [
+            Line("own condition", steps, [line["loss"] for line in lines], low, high),
+            Line("shuffled conditions", steps, [line["shuffled"] for line in lines], look="plain"),
+            Line("base alone", steps, [line["none"] for line in lines], look="dashed"),
+        ],
+        "step",
+        note=f"The band is the 95 % interval over pairs. {LEARNING}",
+    )
+
+
+def by_band(metrics: dict[str, Any]) -> Table:
+    """Losses and gain of each band of timesteps."""
+    rows = [
+        [band, part["own"], part["shuffled"], part["none"], 100 * part["gain"], 100 * part["low"], 100 * part["high"]]
+        for band, part in metrics["by_band"].items()
+    ]
+    columns = ["timesteps", "own", "shuffled", "base alone", "gain %", "95 % from", "to"]
+    return Table("Denoising loss by timestep", columns, rows)
+
+
+def against_base(metrics: dict[str, Any]) -> Section:
+    """What the ControlNet gives beyond the base, and in how many pairs."""
+    value, low, high = (100 * metrics[name] for name in ("gain_none", "gain_none_low", "gain_none_high"))
+    own, shuffled, none = (np.asarray(metrics["per_pair"][kind]) for kind in ("own", "shuffled", "none"))
+    told = "lower" if value >= 0 else "higher"
+    text = (
+        f"With its own condition the loss is {abs(value):.1f} % {told} than that of the base alone (95 % interval "
+        f"{low:.1f} to {high:.1f} % lower). With another pair's condition it is "
+        f"{_compared(float(shuffled.mean()), float(none.mean()))} that of the base: "
+        "how far a wrong condition leads astray."
+    )
+    rows: list[list[str | float | int | None]] = [
+        ["own condition", float(own.mean()), None, None],
+        ["shuffled", float(shuffled.mean()), int((own < shuffled).sum()), 100 * float((own < shuffled).mean())],
+        ["base alone", float(none.mean()), int((own < none).sum()), 100 * float((own < none).mean())],
+    ]
+    columns = ["condition", "mean loss", "pairs in which the own is better", "in %"]
+    return Section("Against the base alone", text, tables=[Table("Pair by pair", columns, rows)])
+
+
+def _compared(value: float, reference: float) -> str:
+    change = 100 * (value / reference - 1) if reference else 0.0
+    return f"{abs(change):.1f} % {'above' if change >= 0 else 'below'}"
+
+
+def drawn_sections(kept: list[Kept], run: Run, best_step: int) -> list[Section]:
+    """What the kept weights draw, and how the first picture of each scene came to be."""
+    if not kept:
+        return []
+    final = next((one for one in kept if one.step == best_step), kept[-1])
+    here = final.path.relative_to(run.path)
+    found = [
+        Section(
+            "Drawn under their conditions",
+            f"At step {final.step:,}, the same seeds at every evaluation: the condition, what was drawn"
+            f"{', and at the right the true picture' if final.truths else ''}. The grid is in {here}.",
+            examples=[
+                Example([picture for picture in row if picture is not None], prompt or "(empty prompt)")
+                for row, prompt in zip(final.rows, final.prompts, strict=True)
+            ],
+        )
+    ]
+    if len(kept) > 1:
+        found.append(
+            Section(
+                "On the way",
+                "The first picture of each condition, from the same noise, at "
+                f"{'all' if len(kept) <= STEPS_SHOWN else 'some'} evaluations: steps {_listed(kept)}.",
+                examples=[on_the_way(kept, row) for row in range(len(final.rows))],
+            )
+        )
+    return found
+
+
+def on_the_way(kept: list[Kept], row: int) -> Example:
+    """A scene's condition and its first picture at each kept step."""
+    rows = [one.rows[row] for one in kept if row < len(one.rows)]
+    pictures = [rows[-1][0], *(pictures[1] for pictures in rows)]
+    return Example([picture for picture in pictures if picture is not None], kept[-1].prompts[row] or "(empty prompt)")
+
+
+def _listed(kept: list[Kept]) -> str:
+    return ", ".join(f"{one.step:,}" for one in kept)
+
+
+def spread(paths: list[Any]) -> list[Any]:
+    """At most `STEPS_SHOWN`, evenly, the first and the last among them."""
+    if len(paths) <= STEPS_SHOWN:
+        return paths
+    return [paths[at] for at in np.linspace(0, len(paths) - 1, STEPS_SHOWN).round().astype(int)]
+
+
+def extremes(pairs: Pairs, metrics: dict[str, Any]) -> list[Section]:
+    """The held-out pairs whose condition helped most and least."""
+    own, shuffled = (np.asarray(metrics["per_pair"][kind]) for kind in ("own", "shuffled"))
+    gains = (shuffled - own) / shuffled.mean()
+    order = np.argsort(-gains, kind="stable")
+    if len(order) < 2:
+        return []
+    count = min(PAIRS_SHOWN, len(order) // 2)
+    chosen = [*order[:count], *order[-count:]]
+    return [
+        Section(
+            "Pairs whose condition helped most and least",
+            "Condition and true picture; the gain is the pair's own, as a share of the mean shuffled loss.",
+            examples=[_pair(pairs, int(number), float(gains[number])) for number in chosen],
+        )
+    ]
+
+
+def _pair(pairs: Pairs, number: int, gain: float) -> Example:
+    row = int(pairs.rows[number])
+    images: list[Image.Image] = []
+    for store in (pairs.conditions, pairs.images):
+        try:
+            image = store.load(row)
+        except DataError:
+            continue
+        image.thumbnail((SIDE, SIDE))
+        images.append(image)
+    captions = pairs.captions[number]
+    return Example(images, captions[0] if captions else "(empty prompt)", [("gain", f"{100 * gain:+.1f} %")])
