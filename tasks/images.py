@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -156,10 +156,12 @@ class EncodedImages(ImageStore):
         column: its name.
         rows: the row that holds each image (several questions on one image have one entry).
         source: how to name the dataset.
-        folder: where relative paths start, for rows that hold a path and no bytes.
+        folder: where relative paths start, for rows that hold a path and no bytes; or what says where a path leads.
     """
 
-    def __init__(self, dataset: Any, column: str, rows: np.ndarray, source: str, folder: str = ".") -> None:
+    def __init__(
+        self, dataset: Any, column: str, rows: np.ndarray, source: str, folder: str | Callable[[str], str] = "."
+    ) -> None:
         super().__init__()
         self.dataset, self.column, self.rows, self.source, self.folder = dataset, column, rows, source, folder
 
@@ -182,7 +184,9 @@ class EncodedImages(ImageStore):
             raise ValueError("holds no image")
         if cell.get("bytes") is not None:
             return bytes(cell["bytes"])
-        with open(os.path.join(self.folder, cell["path"]), "rb") as file:
+        path = cell["path"]
+        path = os.path.join(self.folder, path) if isinstance(self.folder, str) else self.folder(path)
+        with open(path, "rb") as file:
             return file.read()
 
 

@@ -8,7 +8,7 @@ from tasks.controlnet.holdout import same_pictures, take
 from tasks.controlnet.readers.source import Read
 from tasks.errors import DataError
 from tasks.headers import Header
-from tasks.images import ImageStore
+from tasks.images import FileImages, ImageStore
 from tasks.readers.problems import Problems
 
 
@@ -44,7 +44,10 @@ def _broken(read: Read, i: int, entry: int, broken: list[tuple[ImageStore, dict[
 
 
 def _unfit(read: Read, entry: int, resolution: int | None) -> tuple[str, str] | None:
-    image, condition = read.pairs.images.header(entry), read.pairs.conditions.header(entry)
+    images, conditions = read.pairs.images, read.pairs.conditions
+    if isinstance(images, FileImages) and images.where(entry) == conditions.where(entry):
+        return f"its condition is the picture itself, {images.where(entry)}", "picture as its own condition"
+    image, condition = images.header(entry), conditions.header(entry)
     if not same_shape(image, condition):
         sizes = f"the picture is {image.width}x{image.height}, its condition {condition.width}x{condition.height}"
         return f"{sizes}; cut or resize one to the other's shape", "condition of another shape"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.controlnet.readers.columns import captions, layout
-from tasks.controlnet.readers.paths import CONDITION_FOLDERS, IMAGE_FOLDERS, Places, folder_among
+from tasks.controlnet.readers.paths import Places, condition_places, picture_places
 from tasks.controlnet.readers.source import WHOLE, Load, Options, Read, Source, read_of
 from tasks.errors import DataError
 from tasks.images import EncodedImages, FileImages, ImageStore
@@ -103,42 +103,66 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     roles = layout(dataset.column_names, options.columns, source)
     assert roles.condition is not None
     base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
-    texts = [[] for _ in range(len(dataset))] if roles.caption is None else _texts(dataset, roles.caption)
-    captioned = any(texts)
-    there = [_there(dataset, column) for column in (roles.image, roles.condition)]
-    good = []
-    for i, text in enumerate(texts):
-        where = f"{source}, row {i + 1}"
-        if not there[0][i]:
-            problems.add(where, "has no picture", "no picture")
-        elif not there[1][i]:
-            problems.add(where, "has no condition", "no condition")
-        elif captioned and not text:
-            problems.add(where, "has no caption (--caption-column none trains without any)", "no caption")
-        else:
-            good.append(i)
+    texts = (
+        [captions(cell) for cell in _cells(dataset, roles.caption)]
+        if roles.caption
+        else [[] for _ in range(len(dataset))]
+    )
+    kinds = [_kind(dataset, column, source) for column in (roles.image, roles.condition)]
+    wrong = [
+        (f"has no {what}", f"no {what}", [not held for held in _there(dataset, column)])
+        for what, column in (("picture", roles.image), ("condition", roles.condition))
+    ]
+    if any(texts):
+        bare = "has no caption (--caption-column none trains without any)"
+        wrong.append((bare, "no caption", [not text for text in texts]))
+    good = _sound(wrong, len(dataset), source, problems)
     rows = np.array(good, np.int64)
-    images = _store(dataset, roles.image, rows, source, base, options.image_root, IMAGE_FOLDERS)
-    side = options.conditioning_dir or options.image_root
-    conditions = _store(dataset, roles.condition, rows, source, base, side, CONDITION_FOLDERS)
-    return read_of(images, conditions, [texts[i] for i in good], source, [i + 1 for i in good], captioned)
+    places = picture_places(base, options.image_root)
+    images = _store(dataset, roles.image, kinds[0], rows, source, places)
+    places = condition_places(base, options.image_root, options.conditioning_dir)
+    conditions = _store(dataset, roles.condition, kinds[1], rows, source, places)
+    return read_of(images, conditions, [texts[i] for i in good], source, [i + 1 for i in good], any(texts))
 
 
-def _texts(dataset: Any, column: str) -> list[list[str]]:
-    feature = dataset.features[column]
+def _sound(wrong: list[tuple[str, str, list[bool]]], count: int, source: str, problems: Problems) -> list[int]:
+    """Rows with nothing wrong; the first thing wrong with each other is reported."""
+    good = []
+    for i in range(count):
+        found = next(((what, kind) for what, kind, rows in wrong if rows[i]), None)
+        if found is None:
+            good.append(i)
+        else:
+            problems.add(f"{source}, row {i + 1}", *found)
+    return good
+
+
+def _cells(dataset: Any, column: str) -> list[Any]:
     cells = dataset.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
-    names = getattr(feature, "names", None)  # ClassLabel
-    if names:
-        cells = [None if cell is None or cell < 0 else names[cell] for cell in cells]
-    return [captions(cell) for cell in cells]
+    names = getattr(dataset.features[column], "names", None)  # ClassLabel
+    if not names:
+        return list(cells)
+    return [None if cell is None or cell < 0 else names[cell] for cell in cells]
 
 
-def _kind(feature: Any) -> str:
-    """How a feature holds a picture: "image" (an Image feature or its struct), "bytes", "path", or "" for not at all."""
+def _kind(dataset: Any, column: str, source: str) -> str:
+    """How a column holds pictures: "image" (an Image feature or its struct), "bytes" or "path".
+
+    Raises:
+        DataError: it holds none.
+    """
+    feature = dataset.features[column]
     if type(feature).__name__ == "Image" or (isinstance(feature, dict) and "bytes" in feature):
         return "image"
     kind = getattr(feature, "dtype", "")
-    return "bytes" if kind in ("binary", "large_binary") else "path" if kind in ("string", "large_string") else ""
+    if kind in ("binary", "large_binary"):
+        return "bytes"
+    if kind in ("string", "large_string"):
+        return "path"
+    raise DataError(
+        f"{source}: the column {column!r} holds neither pictures nor paths; name others with --image-column and "
+        "--conditioning-image-column"
+    )
 
 
 def _undecoded(dataset: Any, column: str) -> Any:
@@ -171,20 +195,8 @@ def _there(dataset: Any, column: str) -> list[bool]:
     return found
 
 
-def _store(
-    dataset: Any, column: str, rows: np.ndarray, source: str, base: Path, root: str | None, names: tuple[str, ...]
-) -> ImageStore:
-    kind = _kind(dataset.features[column])
-    if not kind:
-        raise DataError(
-            f"{source}: the column {column!r} holds neither pictures nor paths; name others with --image-column and "
-            "--conditioning-image-column"
-        )
+def _store(dataset: Any, column: str, kind: str, rows: np.ndarray, source: str, places: Places) -> ImageStore:
     if kind != "path":
-        return EncodedImages(
-            _undecoded(dataset, column), column, rows, source, str(Path(root).expanduser() if root else base)
-        )
-    sub = folder_among(base, names)
-    places = Places([base, *(place for place in (root, sub) if place is not None)])
-    cells = dataset.select_columns([column])[column]
-    return FileImages([places(cells[int(row)]) for row in rows])
+        return EncodedImages(_undecoded(dataset, column), column, rows, source, places)
+    cells = _cells(dataset, column)
+    return FileImages([places(cells[row]) for row in rows.tolist()])

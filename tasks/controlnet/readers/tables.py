@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks.controlnet.readers.columns import IMAGE, NAME_IT_OR_FOLDER, Layout, captions, layout, looks_like
-from tasks.controlnet.readers.paths import CONDITION_FOLDERS, IMAGE_FOLDERS, Named, Places, folder_among
+from tasks.controlnet.readers.paths import (
+    CONDITION_FOLDERS,
+    Named,
+    Places,
+    condition_places,
+    folder_among,
+    picture_places,
+)
 from tasks.controlnet.readers.rows import ENDINGS, rows_of
 from tasks.controlnet.readers.source import WHOLE, Load, Options, Read, Source, read_of
 from tasks.errors import DataError
@@ -108,18 +115,14 @@ def _read(file: Path, options: Options, problems: Problems, split: str | None) -
     folder = options.conditioning_dir or folder_among(file.parent, CONDITION_FOLDERS)
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     roles = layout(names, options.columns, str(file), by_name=folder is not None, hint=NAME_IT_OR_FOLDER)
-    images = Places(_roots(file.parent, options.image_root, folder_among(file.parent, IMAGE_FOLDERS)))
+    images = picture_places(file.parent, options.image_root)
     if roles.condition is None:
         assert folder is not None
         conditions = _by_name(Named(folder), roles)
     else:
-        places = Places(_roots(file.parent, options.image_root, folder))
+        places = condition_places(file.parent, options.image_root, options.conditioning_dir)
         conditions = _by_cell(places, roles.condition)
     return _collect(file, rows, roles, images, conditions, problems)
-
-
-def _roots(folder: Path, *others: str | Path | None) -> list[str | Path]:
-    return [folder, *(other for other in others if other is not None)]
 
 
 Find = Callable[[dict[str, Any]], tuple[str, str]]
