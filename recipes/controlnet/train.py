@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from recipes import training
-from recipes.controlnet import artefacts, caching, presets, validation
+from recipes.controlnet import artefacts, caching, validation
 from recipes.controlnet.config import Train, with_defaults
 from recipes.controlnet.on_demand import OnDemand
 from recipes.controlnet.step import Frozen
@@ -67,11 +67,12 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    given = presets.given(config)
-    config = with_defaults(config)
     lines: list[str] = []
     if config.memory:
-        config, lines = presets.apply(config, given)
+        from recipes.controlnet import presets
+
+        config, lines = presets.apply(config)
+    config = with_defaults(config)
     stages = training.Stages(RECIPE, prepare, functools.partial(say_header, lines), make_work, finish, lambda parts: "")
     return training.train(stages, config)
 

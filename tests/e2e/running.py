@@ -159,7 +159,8 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(str(run / "model" / "model.safetensors"))
+    (path,) = (run / "model").glob("*.safetensors")
+    return load_file(str(path))
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
