@@ -60,8 +60,10 @@ def build(config: Build) -> dict[str, Any]:
         options = conditions.resolved(config.condition, condition_options(config))
         used, left = look(config, output)
         items = plan(config, used, output)
-        begin(config, options, items, output)
         passes = Passes(config, options, output, interrupts, config.workers or usable_cpus())
+        note = check_folder(config, options, items, output)
+        passes.open_models(items)
+        begin(config, note, items, output)
         try:
             broken, captions, made = passes.run(items)
         except Preempted:
@@ -128,16 +130,14 @@ def reasons(left: Sequence[Left]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in Counter(one.reason for one in left).most_common())
 
 
-def begin(config: Build, options: dict[str, Any], items: list[building.Item], output: Path) -> None:
-    """Notes in the folder what is built there; an earlier note must be of the same.
+def check_folder(config: Build, options: dict[str, Any], items: list[building.Item], output: Path) -> dict[str, Any]:
+    """What is to be noted in the folder; an earlier note there must be the same.
 
     Raises:
         ConfigError: something else is in the folder, or a build with other options or of other pictures.
-        OutOfDisk: too little room.
     """
     from recipes.config import result_options
     from tasks.controlnet.survey import digest
-    from tasks.files import free_bytes, remove_leftovers, write_json
 
     # The kind's own options stand resolved beside the others.
     shared = {name: value for name, value in result_options(config).items() if name not in OF_KIND}
@@ -154,14 +154,24 @@ def begin(config: Build, options: dict[str, Any], items: list[building.Item], ou
         },
     }
     known = read_note(output)
-    if known is not None:
-        differences = differing(known, note)
-        if differences:
-            raise ConfigError(
-                f"--output {output} was begun otherwise: {'; '.join(differences)}; run it as then, or give a new --output"
-            )
-    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if known is None and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output: {output} holds something else; give a new folder")
+    differences = [] if known is None or not building.anything_made(output) else differing(known, note)
+    if differences:
+        raise ConfigError(
+            f"--output {output} was begun otherwise: {'; '.join(differences)}; run it as then, or give a new --output"
+        )
+    return note
+
+
+def begin(config: Build, note: dict[str, Any], items: list[building.Item], output: Path) -> None:
+    """Sees whether there is room, and notes in the folder what is built there.
+
+    Raises:
+        OutOfDisk: too little room.
+    """
+    from tasks.files import free_bytes, remove_leftovers, write_json
+
     missing = [item for item in items if not item.condition.is_file()]
     need = building.estimate_bytes(missing, config.condition, config.image_format)
     free = free_bytes(output)
@@ -170,12 +180,11 @@ def begin(config: Build, options: dict[str, Any], items: list[building.Item], ou
             f"--output {output}: {len(missing):,} pairs take about {size(need)}, and {size(free)} are free; take a smaller "
             "--resolution, --image-format jpeg, or another disk"
         )
-    for folder in {item.folder for item in items}:
+    for folder in sorted({item.folder for item in items}):
         for below in ("", building.IMAGES, building.CONDITIONS):
             remove_leftovers(folder / below)
-    if known is None:
-        write_json(output / BUILT, note)
-    there = f" · {len(items) - len(missing):,} are made already" if known is not None else ""
+    write_json(output / BUILT, note)
+    there = f" · {len(items) - len(missing):,} are made already" if len(missing) < len(items) else ""
     print_line(f"build     {len(items):,} pairs · {config.condition} · about {size(need)} to write{there}")
 
 

@@ -40,6 +40,23 @@ class Passes:
     ) -> None:
         self.config, self.options, self.output = config, options, output
         self.interrupts, self.workers = interrupts, workers
+        self._drawing: Any = None
+        self._captioning: Any = None
+
+    def open_models(self, items: Sequence[Item]) -> None:
+        """Loads the models that will be needed: before anything is written, so that a wrong one is told first."""
+        if all(map(self.is_made, items)) and not self._uncaptioned(items, self._known_captions()):
+            return
+        kind = self.config.condition
+        if kind in conditions.BY_MODEL:
+            module = conditions.module(kind)
+            model = getattr(self.config, f"{kind}_model") or module.DEFAULT
+            self._drawing = module.load(model, self.config.token, self._device(kind, model))
+        if self.config.caption == "blip":
+            from tasks.controlnet.captions import load_blip
+
+            model = self.config.caption_model
+            self._captioning = load_blip(model, self.config.token, self._device("captions", model))
 
     def run(self, items: Sequence[Item]) -> tuple[list[Left], dict[int, list[str]], int]:
         """Makes what is missing.
@@ -78,12 +95,8 @@ class Passes:
         todo = [batch for batch in self._batches(items) if not all(map(self.is_made, batch))]
         if not todo:
             return
-        model = getattr(self.config, f"{self.config.condition}_model")
-        module = conditions.module(self.config.condition)
-        network = module.load(model or module.DEFAULT, self.config.token, self._device())
-        count = sum(map(len, todo))
         with self._progress(self.config.condition, items, [item for batch in todo for item in batch]) as progress:
-            for batch, made in self._through(network, todo, count):
+            for batch, made in self._through(self._drawing, todo):
                 for item, picture in zip(batch, made, strict=True):
                     if not item.condition.is_file():
                         building.write_png(item.condition, picture)
@@ -93,15 +106,13 @@ class Passes:
         """The captions of every item, by its number; those of a model are noted as they come."""
         if self.config.caption != "blip":
             return {item.number: list(item.picture.captions or [""]) for item in items}
-        from tasks.controlnet.captions import filled, load_blip
+        from tasks.controlnet.captions import filled
 
         known = self._known_captions()
-        todo = [batch for batch in self._batches(items) if any(item.number not in known for item in batch)]
+        todo = self._uncaptioned(items, known)
         if todo:
-            network = load_blip(self.config.caption_model, self.config.token, self._device())
-            count = sum(map(len, todo))
             with self._progress("captions", items, [item for batch in todo for item in batch]) as progress:
-                for batch, texts in self._through(network, todo, count):
+                for batch, texts in self._through(self._captioning, todo):
                     fresh = {item.number: text for item, text in zip(batch, texts, strict=True)}
                     self._note({number: text for number, text in fresh.items() if number not in known})
                     known = {**fresh, **known}
@@ -137,7 +148,7 @@ class Passes:
             self.interrupts.deferred = False
 
     def _through(
-        self, network: Callable[[list[Any]], list[Any]], batches: Sequence[list[Item]], count: int
+        self, network: Callable[[list[Any]], list[Any]], batches: Sequence[list[Item]]
     ) -> Iterator[tuple[list[Item], list[Any]]]:
         """Batches with what a model makes of their written pictures."""
         self.interrupts.deferred = True
@@ -167,13 +178,19 @@ class Passes:
                 found.append([item])
         return found
 
-    def _device(self) -> Any:
+    def _device(self, what: str, model: str) -> Any:
         from recipes.device import pick_device, silence
 
         silence()
         device = pick_device(self.config.cpu, None)
-        print_line(f"          on {device}")
+        print_line(f"{what:<9} by {model} on {device}")
         return device
+
+    def _uncaptioned(self, items: Sequence[Item], known: dict[int, str]) -> list[list[Item]]:
+        """The batches in which a caption of a model is missing."""
+        if self.config.caption != "blip":
+            return []
+        return [batch for batch in self._batches(items) if any(item.number not in known for item in batch)]
 
     def _known_captions(self) -> dict[int, str]:
         """Those that an earlier call noted; a line that was cut short counts for nothing."""

@@ -142,6 +142,12 @@ def estimate_bytes(items: Sequence[Item], kind: str, image_format: str) -> int:
     return int(total)
 
 
+def anything_made(output: Path) -> bool:
+    """Whether a build has written a picture there."""
+    folders = [output / split / IMAGES for split in ("", "train", "validation")]
+    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+
+
 def make_pair(item: Item, kind: str, options: dict[str, Any], image_format: str) -> None:
     """Writes the picture and, where no model is needed for it, its condition; each whole or not at all.
 

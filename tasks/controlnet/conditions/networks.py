@@ -29,10 +29,21 @@ def open_network(
 
     with loading(model, flag):
         config = transformers.AutoConfig.from_pretrained(model, token=token)
-        known = getattr(kind, "_model_mapping", None)
-        fits = type(config) in known if known is not None else config.model_type == kind.config_class.model_type
-        if not fits:
+        if not fits(kind, config):
             raise ConfigError(f"{flag} {model} is a {config.model_type}, which does no {what}; take a model that does")
         prepare = (processor or transformers.AutoImageProcessor).from_pretrained(model, token=token)
         network = kind.from_pretrained(model, token=token, use_safetensors=True, dtype=torch.float32)
     return prepare, check_weights(network, model).eval().to(device)
+
+
+def fits(kind: Any, config: Any) -> bool:
+    """Whether a model with this config can be loaded by `kind`, a class of transformers or one of its Auto classes."""
+    mapping = getattr(kind, "_model_mapping", None)
+    if mapping is None:
+        return bool(config.model_type == kind.config_class.model_type)
+    if type(config) not in mapping:
+        return False
+    # One architecture may do several things (DPT: depth and segmentation), and its weights one of them.
+    classes = mapping[type(config)]
+    names = {one.__name__ for one in (classes if isinstance(classes, tuple) else (classes,))}
+    return not config.architectures or bool(names & set(config.architectures))
