@@ -1,9 +1,17 @@
 """Datasets of the `datasets` library on disk: pictures inside or as paths, read when they are used."""
 
+import hashlib
 import io
+import os
+import subprocess
+import sys
+import threading
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from PIL import Image
+from test_vqa_hub import Hub
 
 from tasks.controlnet.data import load_splits
 from tasks.errors import DataError
@@ -109,3 +117,86 @@ def test_a_column_that_holds_no_pictures(tmp_path):
     datasets.Dataset.from_dict({**table(), "image": list(range(COUNT))}).save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError, match="the column 'image' holds neither pictures nor paths"):
         load_splits(str(tmp_path / "saved"))
+
+
+LOAD = """
+import sys
+from tasks.controlnet.data import load_splits
+from tasks.errors import ToolError
+for name in sys.argv[1:]:
+    try:
+        splits = load_splits(name)
+        row = int(splits.train.rows[1])
+        colours = [store.load(row).getpixel((0, 0)) for store in (splits.train.images, splits.train.conditions)]
+        print(splits.description, splits.train.captions[1], *colours)
+    except ToolError as error:
+        print(type(error).__name__, error.exit_code, error)
+"""
+
+
+class Deep(Hub):
+    """Lists what is below a folder too, where it is asked to."""
+
+    def tell(self, repo, rest, posted):
+        if rest[:1] != ["tree"] or "recursive=true" not in self.path:
+            return super().tell(repo, rest, posted)
+        under = "/".join(rest[2:])
+        files = {path: content for path, content in self.files[repo].items() if path.startswith(under)}
+        folders = dict.fromkeys(path.rsplit("/", 1)[0] for path in files if "/" in path)
+        entries = [{"type": "directory", "path": path, "oid": "0" * 40} for path in folders]
+        return self.reply(
+            200,
+            entries
+            + [
+                {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for path, content in files.items()
+            ],
+        )
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    file = io.BytesIO()
+    as_images(table()).to_parquet(file)
+    lines = "".join(
+        f'{{"file_name": "images/{i}.png", "conditioning_image_file_name": "conditioning_images/{i}.png", "text": "a{i}"}}\n'
+        for i in range(COUNT)
+    )
+    kept = {
+        f"{folder}/{i}.png": png(i, folder != "images")
+        for folder in ("images", "conditioning_images")
+        for i in range(COUNT)
+    }
+    monkeypatch.setattr(Hub, "files", {
+        "some/parquet": {f"data/{name}-00000-of-00001.parquet": file.getvalue() for name in ("train", "test")},
+        "some/folder": {"metadata.jsonl": lines.encode(), **kept},
+        "some/script": {"script.py": b"import datasets"},
+    })  # fmt: skip
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Deep)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def load(*names, home, endpoint):
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    run = subprocess.run(
+        [sys.executable, "-c", LOAD, *names], env=environment, cwd=home, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def test_the_hub_and_then_its_cache(hub, tmp_path):
+    parquet, folder, script, none = load(
+        "some/parquet", "some/folder", "some/script", "some/none", home=tmp_path, endpoint=hub
+    )
+    wanted = "some/parquet: 6 + 6 pairs ['picture 1'] (10, 0, 7) (10, 255, 7)"
+    assert parquet == wanted
+    assert folder == "some/folder: 5 + 1 pairs, the second held out by picture ['a2'] (20, 0, 7) (20, 255, 7)"
+    assert script.startswith("DataError 3 some/script: needs a loading script (script.py)")
+    assert none.startswith("DataError 3 no dataset some/none on the Hub")
+    again, unknown = load("some/parquet", "some/other", home=tmp_path, endpoint="http://127.0.0.1:9")
+    assert again == wanted
+    assert unknown.startswith("ToolError 1 can't reach the Hub for the dataset some/other")
