@@ -1,0 +1,264 @@
+"""`tool eval controlnet`: how far a trained net obeys its condition, by its denoising loss and by the pictures that it draws."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from recipes.controlnet import opening
+from recipes.controlnet.config import LOADING, Eval
+from recipes.controlnet.grids import write_grid
+from recipes.controlnet.opening import Opened
+from recipes.controlnet.report import gain_text
+from recipes.controlnet.step import Frozen
+from recipes.progress import Progress, print_line
+from recipes.tables import table
+from recipes.work import Evaluator
+from tasks.controlnet import agreement, gain, pretrained
+from tasks.controlnet.batches import PairBatches, Shapes
+from tasks.controlnet.data import load_splits
+from tasks.controlnet.diffusion import Diffusion
+from tasks.controlnet.encoding import tokenize
+from tasks.controlnet.geometry import pixels
+from tasks.controlnet.pairs import Pairs, Splits
+from tasks.controlnet.png import write_png
+from tasks.errors import OutOfMemory, is_out_of_memory
+from tasks.files import disk_errors
+
+DEFAULT_RESOLUTION = 512
+
+
+def evaluate(config: Eval) -> dict[str, Any]:
+    """Measures a net; returns the figures and the text to print."""
+    opening.quiet()
+    opening.check_resolution(config.resolution)
+    model, was = opening.choose(config)
+    splits = read_data(config, was)
+    assert splits.evaluation is not None
+    if config.output:
+        with disk_errors(Path(config.output)):
+            Path(config.output).expanduser().mkdir(parents=True, exist_ok=True)
+    nets = opening.open_nets(config, model, was)
+    print_line(f"controlnet · {model} on {nets.base.name} · {splits.description}")
+    for line in splits.skipped:
+        print_line(f"skipped   {line}")
+    batches = as_batches(config, nets, splits.evaluation)
+    figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
+    drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))
+    if drawn is not None:
+        figures["agreement"] = drawn
+    figures["text"] = text_of(figures)
+    return figures
+
+
+def read_data(config: Eval, was: dict[str, Any]) -> Splits:
+    """The evaluation split: of the data given, else the very one that the run was measured on."""
+    # The seed given is that of the pictures; the hold-out's is the run's.
+    arguments = {**config.load_arguments(), "seed": None}
+    same = bool(was) and config.data in (None, was.get("data"))
+    if same:
+        then = {**{name: was.get(name) for name in LOADING}, "revision": was.get("data_revision")}
+        arguments = {**then, **{name: value for name, value in arguments.items() if value not in (None, False)}}
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    arguments.setdefault("resolution", resolution_of(config, was))
+    need = ("train", "evaluation") if same else ("evaluation",)
+    return load_splits(config.data or was.get("data") or "sample", need=need, **arguments)
+
+
+def resolution_of(config: Eval, was: dict[str, Any]) -> int:
+    """The one given, else that of the run."""
+    return int(config.resolution or was.get("resolution") or DEFAULT_RESOLUTION)
+
+
+def as_batches(config: Eval, nets: Opened, pairs: Pairs) -> PairBatches:
+    """The pairs framed as in training, encoded when they are measured; noise and timesteps are those of the run's evaluations."""
+    scheduler = pretrained.load_scheduler(nets.base)
+    shapes = Shapes(
+        resolution_of(config, nets.config),
+        bool(nets.config.get("aspect_buckets")),
+        factor=nets.base.vae_scale_factor,
+        channels=nets.base.latent_channels,
+    )
+    return PairBatches(
+        pairs,
+        shapes,
+        seed=int(nets.config.get("seed") or 0),
+        timesteps=len(scheduler.alphas_cumprod),
+        tokenize=functools.partial(tokenize, pretrained.load_tokenizer(nets.base)),
+    )
+
+
+def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
+    """Denoising loss and conditioning gain over all pairs.
+
+    Raises:
+        OutOfMemory: not even one pair fits.
+    """
+    diffusion = Diffusion.of(pretrained.load_scheduler(nets.base), nets.base.scaling_factor).to(nets.device)
+    frozen = Frozen(
+        nets.unet,
+        diffusion,
+        nets.device,
+        pretrained.load_vae(nets.base).to(nets.device),
+        pretrained.load_text_encoder(nets.base).to(nets.device),
+    )
+    size = config.batch_size
+    while True:
+        try:
+            return _measured(nets, frozen, batches, size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if size == 1:
+            raise OutOfMemory("out of memory with one pair; lower --resolution, or try --mixed-precision bf16")
+        size //= 2
+        opening.release(nets.device)
+        print_line(f"memory    didn't fit: {size} pairs at once from here on")
+
+
+def _measured(nets: Opened, frozen: Frozen, batches: PairBatches, size: int) -> dict[str, Any]:
+    import torch
+
+    with Progress("evaluating", len(batches), unit="pairs") as progress, torch.inference_mode():
+        evaluator = Evaluator(
+            0, 1, nets.device, size, lambda: None, lambda items: items, nets.autocast, progress.advance
+        )
+
+        def each(numbers: np.ndarray) -> np.ndarray:
+            with evaluator.autocast():
+                found = frozen.measure(nets.controlnet, batches.collate_evaluation(numbers))
+            evaluator.progress(len(numbers))
+            return found
+
+        planned = evaluator.mine(batches.in_order(evaluator.batch_size))
+        found = gain.measure(batches, each, planned, evaluator.gather)
+    return {key: value for key, value in found.items() if key != "per_pair"}
+
+
+def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str) -> dict[str, Any] | None:
+    """Draws under some of the conditions and compares; writes what was drawn where a folder was asked for.
+
+    Returns:
+        The agreement of what was drawn, beside that of the true pictures; None where nothing can be compared.
+    """
+    count = min(config.draw, len(batches))
+    if not count:
+        return None
+    numbers = np.unique(np.linspace(0, len(batches) - 1, count).round().astype(int))
+    conditions, truths, prompts = _chosen(batches, numbers)
+    folder = Path(data) if data and Path(data).is_dir() else None
+    kind = agreement.kind_of(conditions, folder) if config.agreement == "auto" else config.agreement
+    if kind is None:
+        known = ", ".join(agreement.SCORES)
+        print_line(f"agreement no way to make these conditions anew from a picture: they are none of {known}")
+    comparable = kind not in (None, "none")
+    if not comparable and not config.output:
+        return None
+    drawn = _drawn(config, nets, conditions, prompts)
+    if config.output:
+        _write(config, nets, Path(config.output).expanduser(), (conditions, drawn, truths), prompts)
+    if not comparable:
+        return None
+    assert kind is not None
+    built = agreement.built_with(folder) if folder is not None else None
+    options = built[1] if built is not None and built[0] == kind else None
+    found = agreement.evaluate(kind, conditions, drawn, config.seed, options=options)
+    best = agreement.evaluate(kind, conditions, truths, config.seed, options=options)
+    kept = {key: value for key, value in found.items() if not key.startswith("per_")}
+    return {**kept, "true_pictures": best["score"]}
+
+
+def _chosen(batches: PairBatches, numbers: np.ndarray) -> tuple[list[Image.Image], list[Image.Image], list[str]]:
+    """Conditions, true pictures and prompts of pairs, in the size that is drawn."""
+    pairs = batches.pairs
+    stores = (pairs.conditions, pairs.images)
+    found: tuple[list[Image.Image], list[Image.Image]] = ([], [])
+    for number in map(int, numbers):
+        seen = batches.view(number)
+        for store, images in zip(stores, found, strict=True):
+            images.append(Image.fromarray(pixels(store.load(int(pairs.rows[number])), seen)))
+    prompts = [pairs.captions[int(number)][0] if pairs.captions[int(number)] else "" for number in numbers]
+    return *found, prompts
+
+
+def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
+    """A picture for each condition."""
+    states = nets.hidden([*prompts, ""])
+    painter = nets.painter(config)
+    found: list[Image.Image] = []
+    with Progress("drawing", len(conditions) * config.steps, unit="steps") as progress:
+        for start in range(0, len(conditions), config.batch_size):
+            part = slice(start, start + config.batch_size)
+            found += opening.paint(
+                painter,
+                conditions[part],
+                states[:-1][part],
+                states[-1:],
+                config,
+                seed=config.seed,
+                numbers=list(range(len(conditions)))[part],
+                done=progress.advance,
+            )
+    return found
+
+
+def _write(
+    config: Eval,
+    nets: Opened,
+    output: Path,
+    pictures: tuple[list[Image.Image], list[Image.Image], list[Image.Image]],
+    prompts: list[str],
+) -> None:
+    facts = {
+        "seed": config.seed,
+        "steps": config.steps,
+        "scheduler": config.scheduler,
+        "guidance": f"{config.guidance:g}",
+        "conditioning_scale": f"{config.conditioning_scale:g}",
+        "model": nets.name,
+        "base": nets.base.name,
+    }
+    for number, (condition, drawn, _) in enumerate(zip(*pictures, strict=True), start=1):
+        write_png(output / f"{number:04d}.png", drawn, {"prompt": prompts[number - 1], **facts})
+        write_png(output / f"{number:04d}-condition.png", condition, {})
+    rows: list[list[Image.Image | None]] = [list(row) for row in zip(*pictures, strict=True)]
+    write_grid(output / "grid.png", rows, prompts, facts, truths=True)
+    print_line(f"pictures  {output / 'grid.png'}")
+
+
+def text_of(figures: dict[str, Any]) -> str:
+    """The figures to read."""
+    rows = [
+        [band, *(round(part[key], 4) for key in ("own", "shuffled", "none")), *_percent(part, "gain", "low", "high")]
+        for band, part in figures["by_band"].items()
+    ]
+    total = [round(figures[key], 4) for key in ("loss", "shuffled", "none")]
+    rows.append(["all", *total, *_percent(figures, "gain", "gain_low", "gain_high")])
+    against = _percent(figures, "gain_none", "gain_none_low", "gain_none_high")
+    lines = [
+        gain_text(figures),
+        f"against the base alone {against[0]} % ({against[1]} to {against[2]})",
+        "",
+        table(["timesteps", "loss", "shuffled", "base alone", "gain %", "low", "high"], rows),
+    ]
+    if "agreement" in figures:
+        lines += ["", agreement_text(figures["agreement"])]
+    return "\n".join(lines)
+
+
+def agreement_text(found: dict[str, Any]) -> str:
+    """'agreement (circles) 61.0 % (52.1 to 70.3, n 16) · shuffled 14.2 · true pictures 97.9'."""
+    value, low, high = _percent(found, "score", "low", "high")
+    shuffled = f" · shuffled conditions {100 * found['baseline']:.1f}" if found["baseline"] is not None else ""
+    return (
+        f"agreement ({found['kind']}) {value} % ({low} to {high}, n {found['n']:,}){shuffled} · true pictures "
+        f"{100 * found['true_pictures']:.1f}"
+    )
+
+
+def _percent(values: dict[str, Any], *keys: str) -> list[float]:
+    return [round(100 * values[key], 1) for key in keys]

@@ -1,0 +1,236 @@
+"""A trained ControlNet with the base that it steers, for `tool predict` and `tool eval`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from recipes import runs
+from recipes.choose import choose_model
+from recipes.controlnet.config import UseOptions
+from recipes.device import pick_device, silence
+from recipes.memory import release
+from recipes.progress import print_line
+from tasks.controlnet import pretrained
+from tasks.controlnet.encoding import encode_prompts, tokenize
+from tasks.controlnet.generation import Decoder, Painter, nothing
+from tasks.controlnet.pretrained import Base
+from tasks.controlnet.snapshot import Snapshot
+from tasks.errors import ConfigError, OutOfMemory, is_out_of_memory
+from tasks.weights import model_folder
+
+RECIPE = "controlnet"
+PROMPTS_AT_ONCE = 32
+
+
+@dataclass
+class Opened:
+    """The nets on their device, in evaluation mode.
+
+    Attributes:
+        name: the ControlNet, as the user gave it.
+        config: of the run that it belongs to, empty where it belongs to none.
+        dtype: what the nets compute in.
+    """
+
+    name: str
+    config: dict[str, Any]
+    base: Base
+    unet: Any
+    controlnet: Any
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> Any:
+        """The context that the nets run in."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def hidden(self, prompts: Sequence[str]) -> torch.Tensor:
+        """The prompts' hidden states [n, tokens, d] on the host; the text encoder is in memory only meanwhile."""
+        tokenizer = pretrained.load_tokenizer(self.base)
+        encoder = pretrained.load_text_encoder(self.base).to(self.device)
+        states = [
+            encode_prompts(encoder, tokenize(tokenizer, list(prompts[start : start + PROMPTS_AT_ONCE]))).cpu()
+            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
+        ]
+        del encoder
+        release(self.device)
+        return torch.cat(states)
+
+    def painter(self, config: UseOptions) -> Painter:
+        """Draws with these nets as the options say."""
+        decoder = Decoder(pretrained.load_vae(self.base))
+        return Painter(
+            self.base,
+            self.unet,
+            self.controlnet,
+            decoder.to(self.device),
+            self.device,
+            config.scheduler,
+            autocast=self.autocast,
+            batch_size=config.batch_size,
+        )
+
+
+def quiet() -> None:
+    """No words or bars of the libraries beside ours."""
+    import diffusers
+    import transformers
+
+    silence()
+    transformers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+
+
+def choose(config: UseOptions) -> tuple[str, dict[str, Any]]:
+    """The ControlNet that is meant, and the config of the run that it belongs to, if to any.
+
+    Raises:
+        ConfigError: none given, and no finished run.
+    """
+    model, run = choose_model(config.model, config.output_dir, (RECIPE,))
+    if run is None:
+        above = runs.Run(Path(model).expanduser().absolute().parent)
+        inside = Path(model).name == "model" and (above.path / "status.json").is_file()
+        run = above if inside else None
+    return model, run.config() if run is not None else {}
+
+
+def open_nets(config: UseOptions, model: str, was: dict[str, Any]) -> Opened:
+    """Loads UNet and ControlNet; `was` is the config of the ControlNet's run.
+
+    Raises:
+        ConfigError: no base is known, it is no Stable Diffusion 1 or 2, or the ControlNet isn't one or isn't for it.
+    """
+    device = pick_device(config.cpu, config.threads)
+    dtype = precision(config.mixed_precision, device)
+    base = base_of(config, model, was)
+    controlnet = pretrained.load_controlnet(model, None, config.token, base, flag="--model")
+    unet = pretrained.load_unet(base, dtype)
+    return Opened(model, was, base, unet.to(device), controlnet.eval().requires_grad_(False).to(device), device, dtype)
+
+
+def precision(asked: str, device: torch.device) -> torch.dtype:
+    """What the nets compute in.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if asked == "fp16" and device.type == "cpu":
+        raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
+    if asked == "auto":
+        has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has else torch.float32
+    return {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[asked]
+
+
+def base_of(config: UseOptions, model: str, was: dict[str, Any]) -> Base:
+    """The base that was asked for, else that of the run, else the one that the model card names.
+
+    Raises:
+        ConfigError: none of them is there.
+    """
+    if config.base:
+        return find_base(config, config.base, int(was.get("seed") or 0), was)
+    if was.get("model"):
+        return find_base(config, was["model"], int(was.get("seed") or 0), was)
+    named = base_in_card(model, config.token)
+    if named is None:
+        raise ConfigError(
+            f"--model {model}: nothing there says which Stable Diffusion it steers; give it: --base ID_OR_FOLDER"
+        )
+    print_line(f"base      {named}, by the card of {model}")
+    return find_base(config, named, 0, {})
+
+
+def find_base(config: UseOptions, name: str, seed: int, was: dict[str, Any]) -> Base:
+    """A base by its name; revision and variant are the run's where the name is and nothing else was asked for."""
+    same = name == was.get("model")
+    return pretrained.find_base(
+        name,
+        config.revision or (was.get("revision") if same else None),
+        config.token,
+        config.variant or (was.get("variant") if same else None),
+        seed,
+        cache_dir=was.get("cache_dir"),
+        say=print_line,
+    )
+
+
+def base_in_card(model: str, token: str | None) -> str | None:
+    """What the header of a model's card calls its base; None where it has no card, or one that doesn't say."""
+    from huggingface_hub import ModelCard
+
+    snapshot = Snapshot.of(model_folder(model), None, token)
+    if "README.md" not in snapshot.files:
+        return None
+    try:
+        text = (snapshot.fetch(["README.md"]) / "README.md").read_text(encoding="utf-8")
+        found = ModelCard(text, ignore_metadata_errors=True).data.to_dict().get("base_model")
+    except (OSError, ValueError):
+        return None
+    first = found[0] if isinstance(found, list) and found else found
+    return first if isinstance(first, str) else None
+
+
+def paint(
+    painter: Painter,
+    conditions: list[Image.Image],
+    hidden: torch.Tensor,
+    empty: torch.Tensor,
+    config: UseOptions,
+    **given: Any,
+) -> list[Image.Image]:
+    """One picture for each condition, all of one size; fewer at once where memory runs out.
+
+    Args:
+        given: further arguments of `Painter.draw`.
+
+    Raises:
+        OutOfMemory: not even one picture fits.
+    """
+    while True:
+        try:
+            drawn = painter.draw(
+                conditions,
+                hidden,
+                empty,
+                steps=config.steps,
+                guidance=config.guidance,
+                scale=config.conditioning_scale,
+                **given,
+            )
+            return [row[0] for row in drawn]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if painter.batch_size == 1:
+            width, height = conditions[0].size
+            raise OutOfMemory(
+                f"out of memory with one picture of {width} x {height}; lower --resolution, or try --mixed-precision bf16, or "
+                "--guidance 1"
+            )
+        painter.batch_size = max(1, min(painter.batch_size, len(conditions)) // 2)
+        release(painter.device)
+        given["done"] = nothing  # the steps that were lost are counted already
+        print_line(f"memory    didn't fit: {painter.batch_size} pictures at once from here on")
+
+
+def check_resolution(resolution: int | None) -> None:
+    """Raises where it is no multiple of 8.
+
+    Raises:
+        ConfigError: says the nearest ones.
+    """
+    if resolution is not None and resolution % 8:
+        below = resolution // 8 * 8
+        raise ConfigError(f"--resolution: {resolution} is not a multiple of 8; take {below} or {below + 8}")

@@ -1,0 +1,220 @@
+"""`tool predict controlnet`: conditions and prompts in, PNG files out that say what they were drawn with."""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from recipes.controlnet import opening
+from recipes.controlnet.config import Predict, require_inputs
+from recipes.progress import Progress, print_line
+from tasks.controlnet.generation import fit, frame_for
+from tasks.controlnet.png import read_facts, write_png
+from tasks.errors import ConfigError, DataError, data_errors
+from tasks.files import disk_errors
+from tasks.images import FileImages
+
+VERSIONS = ("modeltool", "torch", "diffusers", "transformers")
+
+
+@dataclass
+class Order:
+    """One picture to be drawn.
+
+    Attributes:
+        image: the condition's path; `condition`: what it is in the size that is drawn.
+        prompt: its number among the distinct prompts.
+        number: of the pictures for this condition and prompt.
+    """
+
+    image: str
+    condition: Image.Image
+    text: str
+    prompt: int
+    number: int
+    seed: int
+
+
+def predict(config: Predict) -> dict[str, Any]:
+    """Draws; returns a list of what was drawn, each with its condition, prompt, seed and file."""
+    opening.quiet()
+    require_inputs(config)
+    opening.check_resolution(config.resolution)
+    pairs = read_inputs(config)
+    orders = as_orders(config, pairs)
+    output = Path(config.output).expanduser()
+    with disk_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+    model, was = opening.choose(config)
+    nets = opening.open_nets(config, model, was)
+    print_line(
+        f"controlnet · {model} on {nets.base.name} · {len(orders):,} pictures of {len(pairs):,} conditions · "
+        f"{config.scheduler}, {config.steps} steps, guidance {config.guidance:g}"
+    )
+    predictions = draw(config, nets, orders, output)
+    return {"predictions": predictions, "text": "\n".join(_line(entry) for entry in predictions)}
+
+
+def read_inputs(config: Predict) -> list[tuple[str, str]]:
+    """(condition's path, prompt) pairs, of the flags and of JSON lines files.
+
+    Raises:
+        ConfigError: an input that isn't a JSON lines file.
+        DataError: a line without condition or prompt, with file and row; or conditions that are no pictures, all of them.
+    """
+    prompts = config.prompt * (len(config.image) if len(config.prompt) == 1 else 1)
+    pairs = list(zip(config.image, prompts, strict=True))
+    for text in config.inputs:
+        pairs += _json_lines(Path(text).expanduser())
+    pairs = [(str(Path(image).expanduser()), prompt) for image, prompt in pairs]
+    paths = list(dict.fromkeys(image for image, _ in pairs))
+    bad = FileImages(paths).problems(range(len(paths)), decode=True)
+    if bad:
+        raise data_errors([f"{paths[at]}: {reason}" for at, reason in bad.items()], len(bad))
+    return pairs
+
+
+def _json_lines(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file() or path.suffix.lower() not in (".jsonl", ".json"):
+        what = "there is no such file" if not path.exists() else "is no JSON lines file"
+        raise ConfigError(f"{path}: {what}; a condition is given by --image, its prompt by --prompt")
+    pairs = []
+    for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            image, prompt = entry["conditioning_image"], entry["prompt"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            image = prompt = None
+        if not isinstance(image, str) or not isinstance(prompt, str):
+            raise DataError(f'{path}, row {row}: needs {{"conditioning_image": "path", "prompt": "text"}}')
+        where = Path(image).expanduser()
+        pairs.append((str(where if where.is_absolute() or where.exists() else path.parent / where), prompt))
+    if not pairs:
+        raise DataError(f"{path}: no rows")
+    return pairs
+
+
+def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
+    """The pictures in order of the inputs; picture k has the seed given plus k, whatever else is drawn."""
+    known: dict[str, int] = {}
+    loaded: dict[str, Image.Image] = {}
+    orders = []
+    for image, prompt in pairs:
+        if image not in loaded:
+            whole = FileImages([image]).load(0)
+            loaded[image] = fit(whole, frame_for(whole.size, config.resolution))
+        number = known.setdefault(prompt, len(known))
+        orders += [Order(image, loaded[image], prompt, number, k, config.seed + k) for k in range(config.n)]
+    return orders
+
+
+def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Path) -> list[dict[str, Any]]:
+    """Draws in batches of one size and writes each picture as soon as it is there."""
+    prompts = list(dict.fromkeys(order.text for order in orders))
+    states = nets.hidden([*prompts, config.negative_prompt or ""])
+    painter = nets.painter(config)
+    found: dict[int, dict[str, Any]] = {}
+    names = _Names(output, config)
+    with Progress("drawing", len(orders) * config.steps, unit="steps") as progress:
+        for batch in _batches(orders, config.batch_size):
+            chosen = [orders[at] for at in batch]
+            drawn = opening.paint(
+                painter,
+                [order.condition for order in chosen],
+                states[[order.prompt for order in chosen]],
+                states[-1:],
+                config,
+                seeds=[[order.seed] for order in chosen],
+                done=progress.advance,
+            )
+            for at, order, picture in zip(batch, chosen, drawn, strict=True):
+                facts = facts_of(config, nets, order)
+                path = names.take(order, facts)
+                write_png(path, picture, facts)
+                found[at] = {
+                    "picture": str(path),
+                    "conditioning_image": order.image,
+                    "prompt": order.text,
+                    "seed": order.seed,
+                    "width": picture.width,
+                    "height": picture.height,
+                }
+    return [found[at] for at in range(len(orders))]
+
+
+def _batches(orders: list[Order], size: int) -> list[list[int]]:
+    """Numbers of orders of one size of picture, in order of the sizes' first appearance."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for at, order in enumerate(orders):
+        groups.setdefault(order.condition.size, []).append(at)
+    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
+
+
+def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, Any]:
+    """What a picture was drawn with; `command` draws it again."""
+    given = {
+        "--model": nets.name,
+        "--base": config.base,
+        "--revision": config.revision,
+        "--variant": config.variant,
+        "--image": order.image,
+        "--prompt": order.text,
+        "--negative-prompt": config.negative_prompt,
+        "--seed": order.seed,
+        "--steps": config.steps,
+        "--scheduler": config.scheduler,
+        "--guidance": f"{config.guidance:g}",
+        "--conditioning-scale": f"{config.conditioning_scale:g}",
+        "--resolution": config.resolution,
+        "--mixed-precision": config.mixed_precision,
+    }
+    said = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+    width, height = order.condition.size
+    return {
+        "prompt": order.text,
+        "negative_prompt": config.negative_prompt,
+        "seed": order.seed,
+        "steps": config.steps,
+        "scheduler": config.scheduler,
+        "guidance": f"{config.guidance:g}",
+        "conditioning_scale": f"{config.conditioning_scale:g}",
+        "conditioning_image": order.image,
+        "resolution": f"{width}x{height}",
+        "model": nets.name,
+        "base": nets.base.name,
+        "precision": str(nets.dtype).removeprefix("torch."),
+        "versions": " ".join(f"{name} {metadata.version(name)}" for name in VERSIONS),
+        "command": shlex.join(["tool", "predict", "controlnet", *said]),
+    }
+
+
+class _Names:
+    """Files by condition, seed and number. One that is there is replaced by the same picture only."""
+
+    def __init__(self, output: Path, config: Predict) -> None:
+        self.output, self.seed = output, config.seed
+        self._taken: set[Path] = set()
+
+    def take(self, order: Order, facts: dict[str, Any]) -> Path:
+        """NAME-SEED-K.png, or NAME-SEED-K-2.png where that is another picture."""
+        stem = f"{Path(order.image).stem}-{self.seed}-{order.number}"
+        again = 1
+        while True:
+            path = self.output / (f"{stem}.png" if again == 1 else f"{stem}-{again}.png")
+            same = not path.exists() or read_facts(path).get("command") == facts["command"]
+            if same and path not in self._taken:
+                self._taken.add(path)
+                return path
+            again += 1
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return f"{entry['picture']}  {entry['conditioning_image']}  {entry['prompt']} (seed {entry['seed']})"
