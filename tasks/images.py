@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -173,6 +173,29 @@ class EncodedImages(ImageStore):
 
     def where(self, i: int) -> str:
         return f"{self.source}, row {int(self.rows[i]) + 1}"
+
+    def blobs(self) -> Iterator[memoryview]:
+        """The file of each row of the dataset, in order, mapped and not copied; empty for a row that holds a path."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for table in self.dataset.with_format("arrow").iter(batch_size=256):
+            for cells in table.column(self.column).chunks:
+                blobs = pc.struct_field(cells, "bytes") if pa.types.is_struct(cells.type) else cells
+                yield from (memoryview(blob.as_buffer() or b"") for blob in blobs.cast(pa.large_binary()))
+
+    def problems(self, indices: Sequence[int], decode: bool = False, threads: int = 8) -> dict[int, str]:
+        """As in general; headers alone are read in one pass over the dataset, as single rows take long to reach."""
+        if decode or not len(indices):
+            return super().problems(indices, decode, threads)
+        wanted: dict[int, list[int]] = {}
+        for i in indices:
+            wanted.setdefault(int(self.rows[i]), []).append(i)
+        for row, blob in enumerate(self.blobs()):
+            header = quick(bytes(blob[:START])) if row in wanted else None
+            if header is not None:
+                self._headers.update(dict.fromkeys(wanted[row], header))
+        return super().problems([i for i in indices if i not in self._headers], decode, threads)
 
     def content(self, i: int) -> bytes:
         import os

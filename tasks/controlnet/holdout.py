@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -74,15 +74,23 @@ def same_pictures(*parts: Read) -> np.ndarray:
 def same_images(parts: Sequence[tuple[ImageStore, np.ndarray]]) -> np.ndarray:
     """`same_pictures` of any (store, entries)."""
     items = [(store, int(entry)) for store, entries in parts for entry in entries]
-    lengths = {id(store): list(_lengths(store)) for store, _ in parts if isinstance(store, EncodedImages)}
+    stores = {id(store): store for store, _ in parts}
+    inside = {
+        key: [_mark(blob) for blob in store.blobs()]
+        for key, store in stores.items()
+        if isinstance(store, EncodedImages)
+    }
 
-    def length(item: tuple[ImageStore, int]) -> int:
+    def mark(item: tuple[ImageStore, int]) -> Any:
         store, entry = item
-        return os.stat(store.paths[entry]).st_size if isinstance(store, FileImages) else lengths[id(store)][entry]
+        if isinstance(store, FileImages):
+            return os.stat(store.paths[entry]).st_size
+        assert isinstance(store, EncodedImages)
+        return inside[id(store)][int(store.rows[entry])]
 
     group = np.arange(len(items), dtype=np.int64)
     alike = [[i for i, (store, _) in enumerate(items) if isinstance(store, FileImages | EncodedImages)]]
-    for key in (length, _edges, _whole):
+    for key in (mark, _edges, _whole):
         alike = [part for members in alike for part in _parted(members, items, key)]
     for members in alike:
         group[members] = members[0]
@@ -102,15 +110,20 @@ def _parted(
     return [part for part in parts.values() if len(part) > 1]
 
 
+def _mark(blob: memoryview) -> tuple[int, bytes]:
+    """Length and edges of a file inside a dataset, which are mapped both."""
+    return len(blob), _digest(bytes(blob[:_EDGE]) + bytes(blob[-_EDGE:]))
+
+
 def _edges(item: tuple[ImageStore, int]) -> bytes:
+    """Beginning and end of a file; those of one inside a dataset are in its mark, unless it is a path there."""
     store, entry = item
-    if isinstance(store, FileImages):
-        with open(store.paths[entry], "rb", buffering=0) as file:
-            start = file.read(_EDGE)
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE))
-            return _digest(start + file.read(_EDGE))
-    content = store.content(entry)
-    return _digest(content[:_EDGE] + content[-_EDGE:])
+    if not isinstance(store, FileImages):
+        return b""
+    with open(store.paths[entry], "rb", buffering=0) as file:
+        start = file.read(_EDGE)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _EDGE))
+        return _digest(start + file.read(_EDGE))
 
 
 def _whole(item: tuple[ImageStore, int]) -> bytes:
@@ -120,16 +133,3 @@ def _whole(item: tuple[ImageStore, int]) -> bytes:
 
 def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _lengths(images: EncodedImages) -> Iterator[int]:
-    """Bytes of each entry's image, from the offsets of the column; 0 for a path alone."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    lengths: list[int] = []
-    for table in images.dataset.with_format("arrow").iter(batch_size=1024):
-        for cells in table.column(images.column).chunks:
-            blobs = pc.struct_field(cells, "bytes") if pa.types.is_struct(cells.type) else cells
-            lengths.extend(pc.fill_null(pc.binary_length(blobs.cast(pa.large_binary())), 0).to_pylist())
-    return (lengths[int(row)] for row in images.rows)
