@@ -11,6 +11,9 @@ from tasks.headers import Header
 from tasks.images import FileImages, ImageStore
 from tasks.readers.problems import Problems
 
+# So many pictures below the resolution are named one by one.
+MOST_LISTED = 5
+
 
 def check(read: Read, problems: Problems, resolution: int | None, decode: bool) -> Read:
     """Reports pairs with a missing or broken file, of two shapes, or smaller than the resolution.
@@ -26,12 +29,30 @@ def check(read: Read, problems: Problems, resolution: int | None, decode: bool) 
     entries = pairs.rows.tolist()
     broken = [(store, store.problems(entries, decode=decode)) for store in (pairs.images, pairs.conditions)]
     keep = np.ones(len(pairs), bool)
+    small = []
     for i, entry in enumerate(entries):
-        wrong = _broken(read, i, entry, broken) or _unfit(read, entry, resolution)
-        if wrong is not None:
+        wrong = _broken(read, i, entry, broken) or _unfit(read, entry)
+        if wrong is None and resolution is not None and min(pairs.images.size(entry)) < resolution:
+            small.append(i)
+        elif wrong is not None:
             keep[i] = False
             problems.add(read.where(i), *wrong)
+    if resolution is not None:
+        _too_small(read, small, resolution, problems)
+    keep[small] = False
     return take(read, np.flatnonzero(keep))
+
+
+def _too_small(read: Read, small: list[int], resolution: int, problems: Problems) -> None:
+    """Reports each, but many at once, as they would hide all other problems."""
+    listed = small if problems.skip or len(small) <= MOST_LISTED else small[:1]
+    for i in listed:
+        width, height = read.pairs.images.size(int(read.pairs.rows[i]))
+        what = f"the picture is {width}x{height}, below the resolution of {resolution}"
+        more = (
+            f", and so are {len(small) - 1:,} of the other {len(read.pairs) - 1:,}" if len(listed) < len(small) else ""
+        )
+        problems.add(read.where(i), f"{what}{more}; lower --resolution", "picture below the resolution")
 
 
 def _broken(read: Read, i: int, entry: int, broken: list[tuple[ImageStore, dict[int, str]]]) -> tuple[str, str] | None:
@@ -43,7 +64,7 @@ def _broken(read: Read, i: int, entry: int, broken: list[tuple[ImageStore, dict[
     return None
 
 
-def _unfit(read: Read, entry: int, resolution: int | None) -> tuple[str, str] | None:
+def _unfit(read: Read, entry: int) -> tuple[str, str] | None:
     images, conditions = read.pairs.images, read.pairs.conditions
     if isinstance(images, FileImages) and images.where(entry) == conditions.where(entry):
         return f"its condition is the picture itself, {images.where(entry)}", "picture as its own condition"
@@ -51,9 +72,6 @@ def _unfit(read: Read, entry: int, resolution: int | None) -> tuple[str, str] | 
     if not same_shape(image, condition):
         sizes = f"the picture is {image.width}x{image.height}, its condition {condition.width}x{condition.height}"
         return f"{sizes}; cut or resize one to the other's shape", "condition of another shape"
-    if resolution is not None and min(image.width, image.height) < resolution:
-        small = f"the picture is {image.width}x{image.height}, below the resolution of {resolution}"
-        return f"{small}; lower --resolution", "picture below the resolution"
     return None
 
 
@@ -90,11 +108,12 @@ def shared_note(train: Read, evaluation: Read) -> list[str]:
     return [f"{evaluation.pairs.source}: {count:,} of {len(evaluation.pairs):,} pictures are in the training split too"]
 
 
-def check_some(read: Read) -> Read:
+def check_some(read: Read, problems: Problems) -> Read:
     """
     Raises:
-        DataError: no pair is left.
+        DataError: no pair is left; says what became of them.
     """
     if not len(read.pairs):
-        raise DataError(f"{read.pairs.source}: no pairs left; each needs a picture and its condition")
+        why = "; ".join(problems.summary()) or "each needs a picture and its condition"
+        raise DataError(f"{read.pairs.source}: no pairs left; {why}")
     return read

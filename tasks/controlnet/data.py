@@ -68,7 +68,7 @@ def load_splits(
         evaluation = subset(evaluation, max_eval_samples, seed, "--max-eval-samples")
     parts = [part if part is None else check(part, problems, resolution, skip_bad) for part in (train, evaluation)]
     problems.raise_if_any()
-    sound = [check_some(part) for part in parts if part is not None]
+    sound = [check_some(part, problems) for part in parts if part is not None]
     remarks = list(dict.fromkeys(line for part in sound for line in notes(part)))
     if len(sound) == 2 and not held_out:
         remarks += shared_note(*sound)
@@ -122,7 +122,7 @@ def _parts(
     if evaluation is not None or "evaluation" not in need:
         return train, evaluation, False
     try:
-        return (*hold_out(check_some(train), fraction, seed), True)
+        return (*hold_out(check_some(train, problems), fraction, seed), True)
     except DataError:
         problems.raise_if_any()  # then they are why too little is left
         raise

@@ -119,7 +119,15 @@ def test_all_problems_at_once(folder):
 
 def test_below_the_resolution_only_where_asked(folder):
     assert len(load_splits(str(folder), need=("train",), resolution=24).train) == 6
-    assert "32x24, below the resolution of 32" in refused(folder, resolution=32)
+    (folder / "images/4.png").unlink()
+    message = refused(folder, resolution=32, need=("train",))
+    assert "row 1: the picture is 32x24, below the resolution of 32; lower --resolution" in message
+    table = rows() * 2
+    write(folder, table[:4] + table[6:])
+    message = refused(folder, resolution=32, need=("train",))
+    assert "row 1: the picture is 32x24, below the resolution of 32, and so are 8 of the other 9; lower" in message
+    assert "row 9: DIR/images/4.png: no such image file" in message
+    assert "row 2" not in message
 
 
 def parallel(folder):
@@ -166,7 +174,8 @@ def test_no_column_of_conditions(folder):
     (folder / "conditioning_images").rename(folder / "others")
     assert refused(folder) == (
         "DIR/metadata.jsonl: no column of conditions among file_name, text; "
-        "name it with --conditioning-image-column, or give their folder as --conditioning-dir"
+        "name it with --conditioning-image-column, give their folder as --conditioning-dir, "
+        "or make them with `tool data build controlnet`"
     )
     splits = load_splits(str(folder), conditioning_dir=str(folder / "others"), need=("train",))
     assert len(splits.train) == 6
@@ -184,7 +193,7 @@ def test_nothing_to_read(tmp_path):
 
 
 def test_a_folder_of_conditions_that_is_not_there(folder):
-    with pytest.raises(DataError, match=r"can't read the folder .*nowhere: no such file or directory"):
+    with pytest.raises(DataError, match=r"--conditioning-dir .*nowhere: no such folder"):
         load_splits(str(folder), conditioning_dir=str(folder / "nowhere"))
 
 
@@ -196,4 +205,13 @@ def test_one_picture_can_not_be_held_out(folder):
 def test_nothing_left(folder):
     for i in range(6):
         (folder / f"images/{i}.png").unlink()
-    assert refused(folder, skip_bad=True).endswith("no pairs left; each needs a picture and its condition")
+    assert refused(folder, skip_bad=True) == (
+        "DIR/metadata.jsonl: no pairs left; 6 pairs left out: picture missing or broken, first DIR/metadata.jsonl, row 1"
+    )
+
+
+def test_pictures_without_conditions(folder):
+    assert refused(folder / "images") == (
+        "no conditions found for the pictures in the folder DIR; give their folder as --conditioning-dir, "
+        "or make them with `tool data build controlnet --images DIR`"
+    )

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from tasks.controlnet.readers import tables
+from tasks.controlnet.readers.paths import pictures_below
 from tasks.controlnet.readers.source import Options, Read, Source
 from tasks.errors import DataError
 from tasks.readers.paths import exists, files_below, is_path, listing, missing_path, names_here
@@ -29,8 +30,8 @@ def recognise(data: str, options: Options) -> Source:
         from tasks.controlnet import sample
 
         return sample.source(options)
-    if options.conditioning_dir is not None:
-        listing(Path(options.conditioning_dir).expanduser())
+    if options.conditioning_dir is not None and not Path(options.conditioning_dir).expanduser().is_dir():
+        raise DataError(f"--conditioning-dir {options.conditioning_dir}: no such folder")
     path = Path(data).expanduser()
     if exists(path):
         return _local(path, options)
@@ -55,6 +56,11 @@ def _local(path: Path, options: Options) -> Source:
             return source
     if path.is_file():
         raise DataError(f"{path}: not a format known here; give {FORMATS}")
+    if next(pictures_below(path), None) is not None:
+        raise DataError(
+            f"no conditions found for the pictures in the folder {path}; give their folder as --conditioning-dir, or "
+            f"make them with `tool data build controlnet --images {path}`"
+        )
     names = [str(file.relative_to(path)) for _, file in zip(range(3), files_below(path, 2), strict=False)]
     holds = f"it holds {', '.join(names)}" if names else "it is empty"
     raise DataError(f"no pairs found in the folder {path} ({holds}); give {FORMATS}")

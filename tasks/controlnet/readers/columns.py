@@ -78,7 +78,9 @@ def looks_like(names: Iterable[str], columns: Overrides) -> bool:
 
 
 NAME_IT = "name it with --conditioning-image-column"
-NAME_IT_OR_FOLDER = f"{NAME_IT}, or give their folder as --conditioning-dir"
+NAME_IT_OR_FOLDER = (
+    f"{NAME_IT}, give their folder as --conditioning-dir, or make them with `tool data build controlnet`"
+)
 
 
 def layout(names: Iterable[str], columns: Overrides, source: str, by_name: bool = False, hint: str = NAME_IT) -> Layout:
