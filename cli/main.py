@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cli.console import State
 from cli.lazy import lazy_commands
-from tasks.errors import ToolError, is_out_of_memory
+from tasks.errors import Preempted, ToolError, is_out_of_memory
 
 VERBS = {
     "train": ("cli.train:build", "Train a model on your data and evaluate it."),
@@ -47,6 +47,9 @@ Exit codes:
   5   out of disk
   75  preempted, checkpoint saved: run the same command again"""
 
+
+# Characters of a library's own message that are shown; a compiler's runs to pages.
+MESSAGE = 600
 
 # The libraries talk on stderr while they are imported; set before any of them is.
 QUIET = {
@@ -110,6 +113,8 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _unexpected(error: Exception) -> int:
+    from tasks.hub import find, one_line
+
     message = getattr(error, "format_message", None)
     if message is not None:  # a usage error of the command line
         text = message()
@@ -123,8 +128,11 @@ def _unexpected(error: Exception) -> int:
         return _fail(f"no space left on the disk ({error.filename or 'a temporary file'}); free some and run again", 5)
     if is_out_of_memory(error):
         return _fail("out of memory; use a smaller batch, model or input, or --gradient-checkpointing", 4)
+    stop = find(error, Preempted)
+    if stop is not None:  # a library wrapped it in an error of its own
+        return _fail(str(stop), stop.exit_code)
     return _fail(
-        f"{type(error).__name__}: {' '.join(str(error).split())} (run again with --debug for the traceback)", 1
+        f"{type(error).__name__}: {one_line(str(error), limit=MESSAGE)} (run again with --debug for the traceback)", 1
     )
 
 

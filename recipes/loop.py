@@ -73,6 +73,8 @@ class Loop:
         self.accelerator, self.interrupts, self.start_from = accelerator, interrupts, start_from
         self.main = accelerator.is_main_process
         self.at = Position(accumulation=options.gradient_accumulation_steps)
+        if options.compile:
+            work.model.compile()  # in place: names of weights and the class stay
         optimizer = make_optimizer(work.parameter_groups(work.model), options, accelerator.device)
         self.model, self.optimizer = accelerator.prepare(work.model, optimizer)
         self.plain = accelerator.unwrap_model(self.model, keep_torch_compile=False)

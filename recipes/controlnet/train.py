@@ -121,6 +121,8 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
     encode(config, parts, accelerator, dtype, validator.prompts)
     frozen.unet, parts.controlnet = load_nets(config, parts.base, dtype)
     frozen.unet.to(device)
+    if config.compile:
+        frozen.unet.compile()
     say_nets(config, parts, session)
     validator.prepare(parts)
     parts.validator = validator

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tasks.errors import Preempted
+
 HEAVY = (
     "torch",
     "transformers",
@@ -167,3 +169,33 @@ def test_the_printed_config_repeats_itself(tmp_path):
     second = tool("train", "vqa", "--config", str(tmp_path / "run.yaml"), "--print-config")
     assert second.stdout == first.stdout
     assert "epochs: 3" in first.stdout
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (lambda: RuntimeError("word " * 1000), 1, "RuntimeError: word word"),
+        (lambda: wrapped(Preempted("stopped by SIGTERM; run the same command again")), 75, "stopped by SIGTERM"),
+    ],
+    ids=["pages of a library's words", "a stop within a library"],
+)
+def test_what_a_library_raises_is_one_short_line(raised, code, said, monkeypatch, capsys):
+    from cli import main
+
+    class Broken:
+        def main(self, **given):
+            raise raised()
+
+    monkeypatch.setattr(main, "build", Broken)
+    with pytest.raises(SystemExit) as ended:
+        main.main([])
+    assert ended.value.code == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert len(line) < 800
+
+
+def wrapped(stop):
+    error = RuntimeError("the compiler failed")
+    error.__cause__ = stop
+    return error

@@ -470,3 +470,31 @@ def test_the_conditions_name_the_device_that_is_computed_on_whatever_else_is_the
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device}")
     assert runs.conditions(1, torch.device("cuda", 1))["device"] == "card cuda:1"
     assert runs.conditions(1, torch.device("cpu"))["device"] == runs.environment()["processor"]
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_a_compiled_model_is_what_is_trained_and_gives_the_same_losses(tmp_path, monkeypatch):
+    plain, _, _ = train(options(tmp_path / "plain"), work())
+    graphs = []
+    compiled_by = torch.nn.Module.compile
+
+    def eager(graph, inputs):  # the tracing is real, the code that a C++ compiler would make of it is not needed here
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled_by(module, backend=eager))
+    task = work()
+    # Of torch's own containers the tracer looks at the parts alone.
+    task.model = Wrapped(task.model)
+    run, _, model = train(options(tmp_path / "compiled", compile=True), task)
+    assert graphs
+    assert losses(run) == pytest.approx(losses(plain), abs=1e-6)
+    assert set(checkpoint.weights(model)) == {f"inner.{name}" for name in checkpoint.weights(work().model)}
