@@ -21,7 +21,7 @@ def photos(count=12, size=64):
         picture = Image.fromarray(np.broadcast_to(ramp, (size, size, 3)).astype(np.uint8))
         draw = ImageDraw.Draw(picture)
         for _ in range(4):
-            x, y, side = rng.integers(0, size - size // 4, 2).tolist() + [int(rng.integers(size // 6, size // 2))]
+            (x, y), side = rng.integers(0, size - size // 4, 2).tolist(), int(rng.integers(size // 6, size // 2))
             shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
             shape((x, y, x + side, y + side), fill=tuple(int(value) for value in rng.integers(0, 256, 3)))
         found.append(picture)
@@ -159,7 +159,7 @@ def test_a_grid_holds_every_picture_and_its_words():
     assert plain.mode == told.mode == "RGB"
     assert plain.width == told.width
     assert told.height > plain.height + 30
-    counted = dict((colour, count) for count, colour in told.getcolors(1 << 20))
+    counted = {colour: count for count, colour in told.getcolors(1 << 20)}
     assert counted[(255, 0, 0)] == 2 * 96 * 96
     assert counted[(7, 7, 7)] == 32 * 96
     assert grid([], ["nothing"]).height > 0

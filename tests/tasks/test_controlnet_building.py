@@ -203,8 +203,8 @@ def test_broken_captions_are_told_by_file_and_row(tmp_path, text, way, column, e
     (tmp_path / "metadata.jsonl").write_text(text)
     with pytest.raises(error, match=message):
         reader(way, tmp_path, column)
+    (tmp_path / "metadata.jsonl").unlink()
     with pytest.raises(DataError, match=r"no metadata\.jsonl or metadata\.csv"):
-        (tmp_path / "metadata.jsonl").unlink()
         reader("column", tmp_path)
 
 
