@@ -145,6 +145,7 @@ def base_of(config: UseOptions, model: str, was: dict[str, Any]) -> Base:
         return find_base(config, was["model"], int(was.get("seed") or 0), was)
     named = base_in_card(model, config.token)
     if named is None:
+        pretrained.load_controlnet(model, None, config.token, flag="--model")  # what is none says so first
         raise ConfigError(
             f"--model {model}: nothing there says which Stable Diffusion it steers; give it: --base ID_OR_FOLDER"
         )
@@ -155,19 +156,23 @@ def base_of(config: UseOptions, model: str, was: dict[str, Any]) -> Base:
 def find_base(config: UseOptions, name: str, seed: int, was: dict[str, Any]) -> Base:
     """A base by its name; revision and variant are the run's where the name is and nothing else was asked for."""
     same = name == was.get("model")
-    return pretrained.find_base(
-        name,
-        config.revision or (was.get("revision") if same else None),
-        config.token,
-        config.variant or (was.get("variant") if same else None),
-        seed,
-        cache_dir=was.get("cache_dir"),
-        say=print_line,
-    )
+    try:
+        return pretrained.find_base(
+            name,
+            config.revision or (was.get("revision") if same else None),
+            config.token,
+            config.variant or (was.get("variant") if same else None),
+            seed,
+            cache_dir=was.get("cache_dir"),
+            say=print_line,
+        )
+    except ConfigError as error:  # it speaks of --model, which here is the ControlNet
+        raise ConfigError(f"--base {name} can't be used: {error}") from None
 
 
 def base_in_card(model: str, token: str | None) -> str | None:
     """What the header of a model's card calls its base; None where it has no card, or one that doesn't say."""
+    import yaml
     from huggingface_hub import ModelCard
 
     snapshot = Snapshot.of(model_folder(model), None, token)
@@ -176,7 +181,7 @@ def base_in_card(model: str, token: str | None) -> str | None:
     try:
         text = (snapshot.fetch(["README.md"]) / "README.md").read_text(encoding="utf-8")
         found = ModelCard(text, ignore_metadata_errors=True).data.to_dict().get("base_model")
-    except (OSError, ValueError):
+    except (OSError, ValueError, yaml.YAMLError):
         return None
     first = found[0] if isinstance(found, list) and found else found
     return first if isinstance(first, str) else None

@@ -54,7 +54,8 @@ def predict(config: Predict) -> dict[str, Any]:
     model, was = opening.choose(config)
     nets = opening.open_nets(config, model, was)
     print_line(
-        f"controlnet · {model} on {nets.base.name} · {len(orders):,} pictures of {len(pairs):,} conditions · "
+        f"controlnet · {model} on {nets.base.name} · {_count(len(orders), 'picture')} of "
+        f"{_count(len(pairs), 'condition')} · "
         f"{config.scheduler}, {config.steps} steps, guidance {config.guidance:g}"
     )
     predictions = draw(config, nets, orders, output)
@@ -68,6 +69,8 @@ def read_inputs(config: Predict) -> list[tuple[str, str]]:
         ConfigError: an input that isn't a JSON lines file.
         DataError: a line without condition or prompt, with file and row; or conditions that are no pictures, all of them.
     """
+    if config.image and not config.prompt:
+        raise ConfigError('--image: give its prompt too: --prompt "a red teapot"')
     prompts = config.prompt * (len(config.image) if len(config.prompt) == 1 else 1)
     pairs = list(zip(config.image, prompts, strict=True))
     for text in config.inputs:
@@ -214,6 +217,10 @@ class _Names:
                 self._taken.add(path)
                 return path
             again += 1
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _line(entry: dict[str, Any]) -> str:

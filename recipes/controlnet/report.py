@@ -17,6 +17,8 @@ from tasks.errors import DataError
 
 STEPS_SHOWN = 8
 PAIRS_SHOWN = 4
+SCENES_ON_THE_WAY = 2
+CARDS = 4  # as many as lie side by side on a page of usual width
 SIDE = 224
 
 MEANING = (
@@ -142,7 +144,7 @@ def _compared(value: float, reference: float) -> str:
 
 
 def drawn_sections(kept: list[Kept], run: Run, best_step: int) -> list[Section]:
-    """What the kept weights draw, and how the first picture of each scene came to be."""
+    """What the kept weights draw, and how the first pictures came to be."""
     if not kept:
         return []
     final = next((one for one in kept if one.step == best_step), kept[-1])
@@ -150,35 +152,37 @@ def drawn_sections(kept: list[Kept], run: Run, best_step: int) -> list[Section]:
     found = [
         Section(
             "Drawn under their conditions",
-            f"At step {final.step:,}, the same seeds at every evaluation: the condition, what was drawn"
-            f"{', and at the right the true picture' if final.truths else ''}. The grid is in {here}.",
-            examples=[
-                Example([picture for picture in row if picture is not None], prompt or "(empty prompt)")
-                for row, prompt in zip(final.rows, final.prompts, strict=True)
-            ],
+            f"At step {final.step:,}, from the same seeds as at every evaluation. All pictures are in {here}.",
+            examples=[example for row in range(len(final.rows)) for example in scene_examples(final, row)],
         )
     ]
     if len(kept) > 1:
         found.append(
             Section(
                 "On the way",
-                "The first picture of each condition, from the same noise, at "
-                f"{'all' if len(kept) <= STEPS_SHOWN else 'some'} evaluations: steps {_listed(kept)}.",
-                examples=[on_the_way(kept, row) for row in range(len(final.rows))],
+                "The first picture of the first conditions, from the same noise, at "
+                f"{'all' if len(kept) <= STEPS_SHOWN else 'some'} evaluations.",
+                examples=[
+                    Example(
+                        [picture for row in one.rows[:SCENES_ON_THE_WAY] if (picture := row[1]) is not None],
+                        f"step {one.step:,}",
+                    )
+                    for one in kept
+                ],
             )
         )
     return found
 
 
-def on_the_way(kept: list[Kept], row: int) -> Example:
-    """A scene's condition and its first picture at each kept step."""
-    rows = [one.rows[row] for one in kept if row < len(one.rows)]
-    pictures = [rows[-1][0], *(pictures[1] for pictures in rows)]
-    return Example([picture for picture in pictures if picture is not None], kept[-1].prompts[row] or "(empty prompt)")
-
-
-def _listed(kept: list[Kept]) -> str:
-    return ", ".join(f"{one.step:,}" for one in kept)
+def scene_examples(kept: Kept, row: int) -> list[Example]:
+    """A scene in cards of one picture each, four where there are as many: condition, drawn, true picture."""
+    pictures, prompt = kept.rows[row], kept.prompts[row] or "(empty prompt)"
+    drawn = pictures[1:-1] if kept.truths else pictures[1:]
+    shown = drawn[: CARDS - 1 - kept.truths]
+    named = [("condition", pictures[0]), *((f"drawn {at + 1}", one) for at, one in enumerate(shown))]
+    named += [("true picture", pictures[-1])] if kept.truths else []
+    lines = {"condition": [("prompt", prompt)]}
+    return [Example(one, title, lines.get(title, [])) for title, one in named if one is not None]
 
 
 def spread(paths: list[Any]) -> list[Any]:

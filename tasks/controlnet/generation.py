@@ -257,7 +257,9 @@ class Painter:
         scheduler = make_scheduler(self.scheduler, self.base.scheduler_config, self.base.prediction_type)
         most = int(scheduler.config.num_train_timesteps)
         if steps > most:
-            raise ConfigError(f"steps: the base has {most:,} timesteps and can't be sampled in {steps:,} steps")
+            raise ConfigError(
+                f"sampling in {steps:,} steps: the base has {most:,} timesteps, take no more steps than that"
+            )
         pipeline = StableDiffusionControlNetPipeline(
             vae=_Vae(self.decoder.config),
             text_encoder=None,
