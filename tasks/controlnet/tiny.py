@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tasks.files import umask, write_folder
+from tasks.controlnet.cache import cache_root
+from tasks.files import disk_errors, umask, write_folder
 
 TEXT_LENGTH = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -64,7 +67,7 @@ def random_base(
         tokenizer = build_tokenizer(words, 16)
         parts = Parts(
             build_vae((4,) * (vae_factor.bit_length() - 1) + (8,), groups=2),
-            build_unet(channels, cross_attention_dim, layers=1, groups=4),
+            build_unet(channels, cross_attention_dim, groups=4),
             build_text_encoder(tokenizer, cross_attention_dim, layers=1),
             tokenizer,
             build_scheduler(prediction_type),
@@ -111,7 +114,7 @@ def build_text_encoder(tokenizer: Any, hidden: int, layers: int) -> Any:
     return CLIPTextModel(config).eval()
 
 
-def build_vae(channels: tuple[int, ...], groups: int, layers: int = 1) -> Any:
+def build_vae(channels: tuple[int, ...], groups: int) -> Any:
     """An `AutoencoderKL` that halves the size between each two channel counts."""
     from diffusers import AutoencoderKL
 
@@ -119,7 +122,7 @@ def build_vae(channels: tuple[int, ...], groups: int, layers: int = 1) -> Any:
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         block_out_channels=channels,
-        layers_per_block=layers,
+        layers_per_block=1,
         latent_channels=4,
         norm_num_groups=groups,
         sample_size=64,
@@ -127,20 +130,27 @@ def build_vae(channels: tuple[int, ...], groups: int, layers: int = 1) -> Any:
     )
 
 
-def build_unet(channels: tuple[int, ...], hidden: int, layers: int, groups: int, heads: int = 2) -> Any:
-    """A `UNet2DConditionModel` with cross attention in all blocks but the widest, as Stable Diffusion has it."""
+def build_unet(channels: tuple[int, ...], hidden: int, groups: int, *, fine_attention: bool = True) -> Any:
+    """A `UNet2DConditionModel` of one layer a block.
+
+    Args:
+        hidden: values a token of the prompt.
+        fine_attention: attention in all blocks but the coarsest, as Stable Diffusion has it; else in the coarsest alone, which
+            takes a third less time.
+    """
     from diffusers import UNet2DConditionModel
 
+    attends = [fine_attention] * (len(channels) - 1) + [not fine_attention]
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
-        layers_per_block=layers,
+        layers_per_block=1,
         block_out_channels=channels,
-        down_block_types=("CrossAttnDownBlock2D",) * (len(channels) - 1) + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (len(channels) - 1),
+        down_block_types=tuple("CrossAttnDownBlock2D" if yes else "DownBlock2D" for yes in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attends)),
         cross_attention_dim=hidden,
-        attention_head_dim=heads,
+        attention_head_dim=2,
         norm_num_groups=groups,
     )
 
@@ -167,5 +177,47 @@ def made(
     say: Callable[[str], None] = lambda line: None,
     check: Callable[[], None] = lambda: None,
 ) -> Path:
-    """The folder of `--model tiny` for a seed; trained where it is not there yet."""
-    raise NotImplementedError
+    """The folder of `--model tiny` for a seed; trained where it is not there yet, by one process while others wait.
+
+    Args:
+        say: told how far it is.
+        check: asked in between; may raise, and nothing is left then.
+    """
+    import diffusers
+
+    from tasks.controlnet.tiny_training import VERSION, train
+
+    versions = f"torch{torch.__version__.partition('+')[0]}-diffusers{diffusers.__version__}"
+    folder = cache_root(cache_dir) / "tiny" / f"controlnet-{VERSION}-seed{seed}-{versions}"
+    if not folder.is_dir():
+        with _alone(folder.with_name(f"{folder.name}.lock"), say, check):
+            if not folder.is_dir():  # another process made it meanwhile
+                write_folder(folder, train(seed, say, check).save)
+    return folder
+
+
+@contextmanager
+def _alone(lock: Path, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[None]:
+    """Within it this process holds the lock, which the system takes back when it ends; without locks, all go on at once."""
+    import fcntl
+
+    with disk_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "w")  # noqa: SIM115
+    with file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    say("another process makes it; waiting")
+                told = True
+                check()
+                time.sleep(0.5)
+            except (
+                OSError
+            ):  # some network disks know no locks; the folder is renamed whole, and the same from any process
+                break
+        yield
