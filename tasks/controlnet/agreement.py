@@ -25,6 +25,7 @@ TOLERANCE = 2.0  # pixels by which an edge may be off
 SHUFFLES = 8  # other conditions that each picture is compared with
 # The share of the conditions that must look like a kind for it to be that of all.
 MOST = 0.8
+MIXED = 3  # changes of colour beside each other that still count as one border of two blocks
 CIRCLE_SIDE = 128  # circles are compared at this longer side at most, in pixels
 # What the builder writes beside its pairs.
 BUILT = "build.json"
@@ -221,6 +222,9 @@ def _strangers(groups: np.ndarray, seed: int) -> list[list[int]] | None:
 def kind_of(conditions: Sequence[Image.Image], folder: str | Path | None = None) -> str | None:
     """Which of the kinds these conditions are, by what their folder says of itself or else by their pixels.
 
+    Args:
+        conditions: as they are stored: canny's lines aren't known again once they were resized.
+
     Returns:
         "canny", "palette", "circles", or None where they are of none of these kinds.
     """
@@ -257,9 +261,13 @@ def _guess(condition: Image.Image) -> str | None:
 
 
 def _is_thin(grey: np.ndarray) -> bool:
-    """Whether white lines of one pixel on black are all there is (of two, where they were resized a little)."""
+    """Whether white lines of one pixel on black are all there is.
+
+    Lines that were resized are grey in part, and could as well have been thicker: those aren't told.
+    """
     white = grey > 127
-    if np.mean((grey > 24) & (grey < 231)) > 0.08 or not 0 < white.mean() < 0.5:
+    between = (grey > 24) & (grey < 231)
+    if not 0 < white.mean() < 0.5 or between.sum() > 0.1 * white.sum():
         return False
     thick = cv2.erode(white.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return bool(thick.sum() < 0.02 * white.sum())
@@ -268,21 +276,24 @@ def _is_thin(grey: np.ndarray) -> bool:
 def block_size(condition: Image.Image) -> int | None:
     """The side in pixels of the blocks of one colour that a condition consists of; None where it has none.
 
-    Blocks as the builder makes them: equal ones from edge to edge, but for a pixel where the side is no multiple.
+    Blocks as the builder makes them: equal ones from edge to edge. Between two, a few pixels may be mixed, as they are
+    where the condition was resized.
     """
-    if condition.getcolors(256) is None:
-        return None
     pixels = np.asarray(condition.convert("RGB"), np.int16)
     sides = []
     for axis in (0, 1):
-        changes = np.flatnonzero((np.diff(pixels, axis=axis) != 0).any(axis=(1 - axis, 2))) + 1
         length = pixels.shape[axis]
+        changes = np.flatnonzero((np.diff(pixels, axis=axis) != 0).any(axis=(1 - axis, 2))) + 1
         if not len(changes):
             return None
-        side = int(np.diff(np.concatenate([[0], changes, [length]])).min())
+        runs = np.split(changes, np.flatnonzero(np.diff(changes) > 1) + 1)
+        if max(map(len, runs)) > MIXED:
+            return None
+        borders = np.array([run.mean() for run in runs])
+        side = float(np.diff(np.concatenate([[0.0], borders, [float(length)]])).min())
         count = max(1, round(length / side))
-        places = np.rint(changes * count / length)
-        if side < 4 or np.abs(changes - places * length / count).max() > 1:
+        places = np.rint(borders * count / length)
+        if side < 4 or np.abs(borders - places * length / count).max() > 1.5:
             return None
         sides.append(length // count)
     return min(sides)

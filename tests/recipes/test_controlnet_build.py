@@ -328,11 +328,13 @@ def test_the_command_builds_stops_and_goes_on(photos, tmp_path):
 def test_only_recipes_that_build_are_offered_and_nothing_heavy_is_loaded():
     code = (
         "import sys\nfrom cli.main import main\n"
-        "try:\n    main(['data', 'build', '--help'])\nexcept SystemExit:\n    pass\n"
+        "for args in (['data', 'build', '--help'], ['data', 'build', 'controlnet', '--help']):\n"
+        "    try:\n        main(args)\n    except SystemExit:\n        pass\n"
         "print([name for name in ('torch', 'cv2', 'transformers', 'datasets', 'PIL') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert "controlnet" in done.stdout
+    assert "--palette-block N" in done.stdout
     assert "forecast" not in done.stdout
     assert done.stdout.rstrip().endswith("[]")
 

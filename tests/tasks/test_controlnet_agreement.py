@@ -124,6 +124,13 @@ def test_the_kind_is_seen_in_the_pixels_or_read_from_the_folder(tmp_path):
     for kind in ("canny", "palette", "edges", "gray", "blur", "scribble"):
         made = [conditions.make(kind, one) for one in pictures]
         assert agreement.kind_of(made) == (kind if kind in agreement.SCORES else None), kind
+    # Blocks that were made smaller are still known; strokes that were are not taken for thin lines.
+    smaller = {
+        kind: [conditions.make(kind, one).resize((96, 96), Image.Resampling.BILINEAR) for one in pictures]
+        for kind in ("palette", "scribble", "edges")
+    }
+    assert [agreement.kind_of(made) for made in smaller.values()] == ["palette", None, None]
+    assert {agreement.block_size(one) for one in smaller["palette"]} == {24}
     assert agreement.kind_of([scene(0, number, 64).condition for number in range(8)]) == "circles"
     assert agreement.kind_of([]) is None
     note = {"condition": "canny", "condition_options": {"low": 20, "high": 60}}

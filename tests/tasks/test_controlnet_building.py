@@ -148,6 +148,19 @@ def test_a_condition_is_made_of_the_picture_as_jpeg_left_it(tmp_path):
         assert condition.tobytes() == image.convert("L").convert("RGB").tobytes()
 
 
+def test_landmarks_are_drawn_in_the_pixels_of_the_pair(tmp_path):
+    photo(1, (120, 80)).save(tmp_path / "a.png")
+    angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    face = np.stack([70 + 20 * np.cos(angles), 30 + 20 * np.sin(angles)], axis=1)
+    used, _ = survey(find_files(tmp_path, tmp_path / "out"), lambda relative: ["x"], lambda relative: [face], 32)
+    (item,) = building.items_of(used, ["train"], tmp_path / "out", resolution=40, crop="center", image_format="png")
+    building.make_pair(item, "landmarks", {"thickness": 1}, "png")
+    with Image.open(item.condition) as condition:
+        rows, columns = np.nonzero(np.asarray(condition).sum(axis=2))
+    # Half the size, and 20 pixels (10 now) cut off at the left: the circle is at (25, 15), of radius 10.
+    assert [rows.min(), rows.max(), columns.min(), columns.max()] == pytest.approx([5, 25, 15, 35], abs=1.5)
+
+
 # -- captions ---------------------------------------------------------------------------------------------------------
 
 
