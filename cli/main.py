@@ -27,7 +27,7 @@ VERBS = {
         "cli.quantize:build",
         "Make a trained model small and fast without losing more accuracy than allowed.",
     ),
-    "data": ("cli.data:build", "Look at a data set, or write a sample of one."),
+    "data": ("cli.data:build", "Look at a data set, build one, or write a sample."),
     "runs": ("cli.runs:build", "List, show, compare, report on, prune and push runs."),
     "doctor": ("cli.doctor:build", "Say what on this machine would stop a run, and how to mend it."),
 }

@@ -28,7 +28,7 @@ def holds_onnx(folder: str | Path) -> bool:
     return path.is_dir() and any(path.glob("*.onnx")) and not any(path.glob("*.safetensors"))
 
 
-def check_weights(model: Any, name: str) -> Any:
+def check_weights(model: Any, name: str, flag: str = "--model") -> Any:
     """Refuses weights that hold NaN or infinity.
 
     Raises:
@@ -37,7 +37,7 @@ def check_weights(model: Any, name: str) -> Any:
     for key, tensor in model.named_parameters():
         if not bool(tensor.isfinite().all()):
             raise DataError(
-                f"--model {name}: the weights {key} hold NaN or infinite values; take another copy, or a checkpoint from before "
+                f"{flag} {name}: the weights {key} hold NaN or infinite values; take another copy, or a checkpoint from before "
                 f"the run diverged"
             )
     return model

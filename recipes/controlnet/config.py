@@ -46,7 +46,7 @@ class DataOptions:
     image_root: str | None = option(None, "Folder that relative image paths start from.", panel=DATA)
     image_column: str | None = option(None, "Column with the picture, where it isn't recognised.", panel=DATA)
     conditioning_image_column: str | None = option(None, "Column with the condition.", panel=DATA)
-    caption_column: str | None = option(None, "Column with the caption or captions.", panel=DATA)
+    caption_column: str | None = option(None, "Column with the caption or captions; none: train without.", panel=DATA)
     max_samples: int | None = option(
         None, "Take this many training pairs, drawn by seed.", panel=DATA, minimum=1, shown_default="all"
     )

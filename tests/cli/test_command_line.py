@@ -50,6 +50,8 @@ def tool(*args, env=None, cwd=None):
         ["data", "inspect", "vqa", "--help"],
         ["data", "sample", "vqa", "--help"],
         ["train", "glue", "--help"],
+        ["train", "controlnet", "--help"],
+        ["data", "build", "controlnet", "--help"],
         ["quantize", "--help"],
         ["export", "onnx", "--help"],
         ["runs", "list", "--help"],
