@@ -33,7 +33,7 @@ def open_network(
             raise ConfigError(f"{flag} {model} is a {config.model_type}, which does no {what}; take a model that does")
         prepare = (processor or transformers.AutoImageProcessor).from_pretrained(model, token=token)
         network = kind.from_pretrained(model, token=token, use_safetensors=True, dtype=torch.float32)
-    return prepare, check_weights(network, model).eval().to(device)
+    return prepare, check_weights(network, model, flag).eval().to(device)
 
 
 def fits(kind: Any, config: Any) -> bool:
