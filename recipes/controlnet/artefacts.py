@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from recipes import scores
 from recipes.config import as_dict
 from recipes.controlnet.grids import Kept, read_kept
-from recipes.controlnet.report import gain_text, headline_of, sections
+from recipes.controlnet.report import gain_text, headline_of, percent, sections
 from recipes.loop import Outcome
 from recipes.progress import duration
 from recipes.report.card import Card, known_environment, write_card
@@ -22,11 +23,12 @@ from recipes.trackers import PICTURES, picture_name
 from tasks.controlnet.pairs import Pairs
 from tasks.controlnet.png import write_png
 from tasks.controlnet.sheet import grid
-from tasks.files import write_folder, write_json, write_text
+from tasks.files import umask, write_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from recipes.controlnet.config import Train
     from recipes.controlnet.train import Parts
+    from recipes.controlnet.validation import Scenes
 
 FIGURES = (
     "loss",
@@ -79,10 +81,11 @@ from PIL import Image
 
 folder = "."  # this folder, or the Hub id
 controlnet = ControlNetModel.from_pretrained(folder)
-pipeline = StableDiffusionControlNetPipeline.from_pretrained({base!r}, controlnet=controlnet, safety_checker=None)
+pipeline = StableDiffusionControlNetPipeline.from_pretrained({base}, controlnet=controlnet, safety_checker=None)
 pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
-condition = Image.open({condition!r}).convert("RGB").resize(({width}, {height}))
-picture = pipeline({prompt!r}, condition, num_inference_steps=20, generator=torch.Generator().manual_seed(0)).images[0]
+condition = Image.open({condition}).convert("RGB").resize(({width}, {height}))
+generator = torch.Generator().manual_seed(0)
+picture = pipeline({prompt}, condition, num_inference_steps=20, generator=generator).images[0]
 picture.save("picture.png")
 """
 
@@ -98,7 +101,9 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     def fill(folder: Path) -> None:
         parts.controlnet.save_pretrained(folder, safe_serialization=True)
         write_card(folder, card)
-        add_pictures(folder, kept)
+        add_pictures(folder, kept, parts.validator.scenes if parts.validator is not None else None)
+        for path in folder.iterdir():
+            path.chmod(0o666 & ~umask())  # the library keeps weights to their owner
 
     write_folder(run.model, fill)
     write_report(
@@ -212,24 +217,29 @@ def make_card(config: Train, parts: Parts, run: Run, outcome: Outcome, kept: Kep
 def usage(config: Train, parts: Parts, kept: Kept | None) -> str:
     """Code that draws one picture, with the card's own condition where it has one."""
     size = (config.resolution or 512, config.resolution or 512)
-    if kept is not None and kept.rows[0][0] is not None:
-        size = parts.validator.scenes.conditions[0].size if parts.validator is not None else size
+    if kept is not None and parts.validator is not None and len(parts.validator.scenes):
+        size = parts.validator.scenes.conditions[0].size
     base = str(parts.base.folder) if config.model == "tiny" else config.model
     return USAGE.format(
-        base=base,
-        condition=CARD_CONDITION if kept else "condition.png",
-        prompt=kept.prompts[0] if kept else "a prompt",
+        base=_quoted(base),
+        condition=_quoted(CARD_CONDITION),
+        prompt=_quoted(kept.prompts[0] if kept else "a prompt"),
         width=size[0],
         height=size[1],
     )
 
 
-def add_pictures(folder: Path, kept: Kept | None) -> None:
+def _quoted(text: str) -> str:
+    """As a literal of Python."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def add_pictures(folder: Path, kept: Kept | None, given: Scenes | None) -> None:
     """Puts the pictures of a grid beside the card, and shows them in it."""
     if kept is None:
         return
-    if kept.rows[0][0] is not None:
-        write_png(folder / CARD_CONDITION, kept.rows[0][0], {})
+    if given:
+        write_png(folder / CARD_CONDITION, given.conditions[0], {})
     columns = max(len(row) for row in kept.rows)
     titles = ["condition", *(f"drawn {number + 1}" for number in range(columns - 1 - kept.truths))]
     sheet = grid(kept.rows, titles + (["true picture"] if kept.truths else []), kept.prompts, cell=CARD_CELL)
@@ -253,7 +263,7 @@ def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, An
         f"loss      {metrics['loss']:.4f} with its own condition · {metrics['shuffled']:.4f} with another pair's · "
         f"{metrics['none']:.4f} of the base alone"
     )
-    bands = " · ".join(f"{band} {100 * part['gain']:.1f} %" for band, part in metrics["by_band"].items())
+    bands = " · ".join(f"{band} {percent(part['gain'])} %" for band, part in metrics["by_band"].items())
     lines.append(f"gain      by timestep: {bands}")
     if summary.get("pictures"):
         lines.append(f"pictures  {summary['pictures']}")

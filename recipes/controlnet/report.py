@@ -40,8 +40,14 @@ def headline_of(metrics: dict[str, Any]) -> Headline:
 
 def gain_text(metrics: dict[str, Any]) -> str:
     """'conditioning gain 3.1 % (2.2 to 4.0, n 200)'."""
-    value, low, high = (100 * metrics[name] for name in ("gain", "gain_low", "gain_high"))
-    return f"conditioning gain {value:.1f} % ({low:.1f} to {high:.1f}, n {metrics['n']:,})"
+    value, low, high = (percent(metrics[name]) for name in ("gain", "gain_low", "gain_high"))
+    return f"conditioning gain {value} % ({low} to {high}, n {metrics['n']:,})"
+
+
+def percent(share: float) -> str:
+    """A share times 100 with one decimal, and no sign before nothing."""
+    text = f"{100 * share:.1f}"
+    return text.lstrip("-") if float(text) == 0 else text
 
 
 def sections(pairs: Pairs, run: Run, metrics: dict[str, Any], best_step: int) -> list[Section]:
@@ -120,14 +126,17 @@ def by_band(metrics: dict[str, Any]) -> Table:
 
 def against_base(metrics: dict[str, Any]) -> Section:
     """What the ControlNet gives beyond the base, and in how many pairs."""
-    value, low, high = (100 * metrics[name] for name in ("gain_none", "gain_none_low", "gain_none_high"))
     own, shuffled, none = (np.asarray(metrics["per_pair"][kind]) for kind in ("own", "shuffled", "none"))
-    told = "lower" if value >= 0 else "higher"
+    value, low, high = (percent(metrics[name]) for name in ("gain_none", "gain_none_low", "gain_none_high"))
+    change = float(shuffled.mean() / none.mean() - 1) if none.mean() else 0.0
+    meaning = (
+        "so far does a wrong condition lead astray"
+        if change > 0
+        else "so much has the net learnt of the pictures at large, whatever the condition"
+    )
     text = (
-        f"With its own condition the loss is {abs(value):.1f} % {told} than that of the base alone (95 % interval "
-        f"{low:.1f} to {high:.1f} % lower). With another pair's condition it is "
-        f"{_compared(float(shuffled.mean()), float(none.mean()))} that of the base: "
-        "how far a wrong condition leads astray."
+        f"The gain over the base alone, measured in the same way, is {value} % (95 % interval {low} to {high}). With another "
+        f"pair's condition the loss is {percent(abs(change))} % {'above' if change > 0 else 'below'} that of the base: {meaning}."
     )
     rows: list[list[str | float | int | None]] = [
         ["own condition", float(own.mean()), None, None],
@@ -136,11 +145,6 @@ def against_base(metrics: dict[str, Any]) -> Section:
     ]
     columns = ["condition", "mean loss", "pairs in which the own is better", "in %"]
     return Section("Against the base alone", text, tables=[Table("Pair by pair", columns, rows)])
-
-
-def _compared(value: float, reference: float) -> str:
-    change = 100 * (value / reference - 1) if reference else 0.0
-    return f"{abs(change):.1f} % {'above' if change >= 0 else 'below'}"
 
 
 def drawn_sections(kept: list[Kept], run: Run, best_step: int) -> list[Section]:

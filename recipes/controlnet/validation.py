@@ -20,7 +20,7 @@ from recipes.trackers import PICTURES, picture_name
 from recipes.work import Evaluator
 from tasks.controlnet.batches import EMPTY, PairBatches
 from tasks.controlnet.encoding import encode_prompts
-from tasks.controlnet.generation import Decoder, Painter, fit, frame_for, nothing, picture_seed
+from tasks.controlnet.generation import Decoder, Painter, check_steps, fit, frame_for, nothing, picture_seed
 from tasks.controlnet.geometry import pixels
 from tasks.controlnet.pretrained import Base, load_vae
 from tasks.errors import Preempted, ToolError, data_errors, is_out_of_memory
@@ -126,9 +126,12 @@ class Validator:
 
         Raises:
             DataError: as `scenes`.
+            ConfigError: more steps than the base has.
         """
         accelerator = session.accelerator
         given = scenes(config, parts.evaluation)
+        if len(given):
+            check_steps(parts.base, config.validation_inference_steps)
         world = accelerator.num_processes
         return cls(config, session.run.path, parts.base, given, accelerator.device, accelerator.autocast, world)
 
@@ -210,15 +213,17 @@ class Validator:
         while self._most != 0:
             try:
                 return self._painted(controlnet, batch, self._most or len(batch), check=check)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            self._most = (self._most or len(batch)) // 2
+            except Preempted:
+                raise
+            except Exception as error:
+                # Whatever it is, it would come again with every try to go on with the run.
+                full, why = is_out_of_memory(error), f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            self._most = (self._most or len(batch)) // 2 if full else 0
             release(evaluator.device)
             if not self._most:
+                told = "they didn't fit into memory, not even one at a time" if full else f"they failed ({why})"
                 print_line(
-                    "memory    the validation pictures didn't fit, not even one at a time: none are drawn from here on; "
-                    "the evaluation's figures and the training go on"
+                    f"          no validation pictures are drawn from here on: {told}; figures and training go on"
                 )
         return []
 

@@ -61,8 +61,8 @@ class Decoder(nn.Module):
 
 
 def as_picture(decoded: torch.Tensor) -> Image.Image:
-    """[3, H, W] in -1..1 as an RGB picture."""
-    levels = (decoded.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    """[3, H, W] in -1..1 as an RGB picture; what is no number is black."""
+    levels = (decoded.float() / 2 + 0.5).nan_to_num(0.0).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray((levels * 255).round().astype(np.uint8))
 
 
@@ -79,6 +79,17 @@ def make_scheduler(name: str, config: dict[str, Any], prediction_type: str) -> A
     if name == "pndm":
         given["skip_prk_steps"] = True
     return getattr(diffusers, SCHEDULERS[name]).from_config(given)
+
+
+def check_steps(base: Any, steps: int) -> None:
+    """Raises where a base can't be sampled in so many steps.
+
+    Raises:
+        ConfigError: says how many it can.
+    """
+    most = int(base.scheduler_config.get("num_train_timesteps", 1000))
+    if steps > most:
+        raise ConfigError(f"sampling in {steps:,} steps: the base has {most:,} timesteps, take no more steps than that")
 
 
 def frame_for(size: tuple[int, int], resolution: int | None = None, multiple: int = MULTIPLE) -> Frame:
@@ -176,6 +187,7 @@ class Painter:
         Raises:
             ConfigError: more steps than the base has.
         """
+        check_steps(self.base, steps)
         numbers = list(range(len(conditions))) if numbers is None else numbers
         fitted = [fit(image, frame_for(image.size)) for image in conditions]
         items = [
@@ -213,7 +225,7 @@ class Painter:
     ) -> torch.Tensor:
         """Scaled latents float32 [b, c, h, w]."""
         height, width = batch[0].condition.shape[:2]
-        pipeline = self._pipeline(steps)
+        pipeline = self._pipeline()
         # On the CPU, so that every device draws the same noise.
         generators = [torch.Generator().manual_seed(item.seed) for item in batch]
         shape = (self.unet.config.in_channels, height // self.decoder.factor, width // self.decoder.factor)
@@ -251,15 +263,10 @@ class Painter:
         finally:
             self.decoder.to(home)
 
-    def _pipeline(self, steps: int) -> Any:
+    def _pipeline(self) -> Any:
         from diffusers import StableDiffusionControlNetPipeline
 
         scheduler = make_scheduler(self.scheduler, self.base.scheduler_config, self.base.prediction_type)
-        most = int(scheduler.config.num_train_timesteps)
-        if steps > most:
-            raise ConfigError(
-                f"sampling in {steps:,} steps: the base has {most:,} timesteps, take no more steps than that"
-            )
         pipeline = StableDiffusionControlNetPipeline(
             vae=_Vae(self.decoder.config),
             text_encoder=None,

@@ -23,7 +23,8 @@ from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.encoding import tokenize
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.png import read_facts
-from tasks.errors import DataError, OutOfDisk, Preempted
+from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted
+from tasks.files import umask
 from tasks.images import FileImages
 
 CPU = torch.device("cpu")
@@ -194,8 +195,29 @@ def test_without_memory_it_draws_fewer_at_once_or_goes_on_without(nets, batches,
     assert made.draw(nets.controlnet, evaluator(step=1500)) == {}
     assert sizes[4:] == [1]
     (line,) = capfd.readouterr().err.splitlines()
-    assert "didn't fit" in line
+    assert "didn't fit into memory" in line
     assert "training go on" in line
+
+
+def test_nothing_that_fails_in_drawing_ends_the_training(nets, batches, tmp_path, monkeypatch, capfd):
+    def broken(*_, **__):
+        raise ValueError("a bug\nof many lines")
+
+    monkeypatch.setattr(validation.Painter, "draw", broken)
+    made = validator(config_of(), nets, batches, tmp_path)
+    assert made.draw(nets.controlnet, evaluator()) == {}
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "they failed (ValueError: a bug)" in line
+
+
+def test_too_many_steps_are_told_before_the_training(nets, batches, tmp_path):
+    session = SimpleNamespace(
+        run=Run(tmp_path), accelerator=SimpleNamespace(num_processes=1, device=CPU, autocast=None)
+    )
+    parts = SimpleNamespace(base=nets.base, evaluation=batches)
+    assert Validator.of(config_of(), parts, session).device == CPU
+    with pytest.raises(ConfigError, match="1,000 timesteps"):
+        Validator.of(config_of(validation_inference_steps=1001), parts, session)
 
 
 def test_a_full_disk_loses_the_picture_alone(nets, batches, tmp_path, monkeypatch, capfd):
@@ -335,6 +357,7 @@ def test_a_run_leaves_model_card_figures_and_report(finished, nets):
     assert list(figures["by_band"]) == ["0-199", "200-399", "400-599", "600-799", "800-999"]
     assert figures["best_step"] == 20
     loaded = ControlNetModel.from_pretrained(run.model)
+    assert all(path.stat().st_mode & 0o777 == 0o666 & ~umask() for path in run.model.iterdir())
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in nets.controlnet.state_dict().items())
     assert sorted(path.name for path in run.model.iterdir()) == [
         "README.md",
