@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from recipes import scores
 from recipes.controlnet import artefacts, grids, validation
 from recipes.controlnet.config import SCHEDULERS, Train, with_defaults
 from recipes.controlnet.validation import Validator, check_files, scenes
@@ -319,22 +321,28 @@ def measured(level):
     return gain.summarise(losses, gain.bands(1000))
 
 
-@pytest.fixture
-def finished(nets, batches, tmp_path):
+@pytest.fixture(scope="module")
+def trained(nets, batches, tmp_path_factory):
     """A run as the loop leaves it: three evaluations with their grids, the second of which is the best."""
-    run = Run(tmp_path / "runs" / "controlnet-20261123-0100-a1b2")
-    run.path.mkdir(parents=True)
-    config = config_of(data=str(tmp_path / "six"))
-    made = validator(config, nets, batches, run.path)
+    run = Run(tmp_path_factory.mktemp("runs") / "controlnet-20261123-0100-a1b2")
+    run.path.mkdir()
+    made = validator(config_of(validation_guidance=1.0), nets, batches, run.path)
     for step, level in ((10, 0.0), (20, 0.3), (30, 0.2)):
-        metrics = measured(level)
         made.draw(nets.controlnet, evaluator(step=step))
-        flat = {key: value for key, value in metrics.items() if isinstance(value, float) or key == "n"}
+        flat = {key: value for key, value in measured(level).items() if isinstance(value, float) or key == "n"}
         run.log({"kind": "validation", "step": step, "epoch": step / 10, "seconds": 1.0, **flat})
     run.update(recipe="controlnet", state="running", started="2026-11-23T01:00:00+00:00", step=30)
-    splits = Splits(batches.pairs, batches.pairs, "six pairs of 40 x 32 px", True)
+    return run.path, made
+
+
+@pytest.fixture
+def finished(trained, nets, batches, tmp_path):
+    """A copy of it, with what the recipe knows at its end."""
+    path, made = trained
+    run = Run(tmp_path / "runs" / path.name)
+    shutil.copytree(path, run.path)
     parts = SimpleNamespace(
-        splits=splits,
+        splits=Splits(batches.pairs, batches.pairs, "six pairs of 40 x 32 px", True),
         base=nets.base,
         controlnet=nets.controlnet,
         validator=made,
@@ -342,7 +350,7 @@ def finished(nets, batches, tmp_path):
         eval_pairs=batches.pairs,
     )
     outcome = Outcome(measured(0.3), 30, 12.0, 20, ["the weights of step 20 are kept"])
-    return config, parts, run, outcome
+    return config_of(data=str(tmp_path / "six")), parts, run, outcome
 
 
 def test_a_run_leaves_model_card_figures_and_report(finished, nets):
@@ -356,6 +364,10 @@ def test_a_run_leaves_model_card_figures_and_report(finished, nets):
     figures = json.loads((run.path / "evaluation.json").read_text())
     assert list(figures["by_band"]) == ["0-199", "200-399", "400-599", "600-799", "800-999"]
     assert figures["best_step"] == 20
+    found = scores.read(run.path)
+    assert np.mean(found.scores) == pytest.approx(outcome.metrics["gain"])
+    assert (found.metric, found.greater_is_better) == ("gain", True)
+    assert found.ids == [f"image{i}.png" for i in range(6)]
     loaded = ControlNetModel.from_pretrained(run.model)
     assert all(path.stat().st_mode & 0o777 == 0o666 & ~umask() for path in run.model.iterdir())
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in nets.controlnet.state_dict().items())
@@ -388,17 +400,6 @@ def test_the_cards_code_draws_with_the_base_and_the_kept_net(finished, monkeypat
     exec(code.replace("num_inference_steps=20", "num_inference_steps=2"), {})
     with Image.open("picture.png") as picture:
         assert picture.size == (32, 32)
-
-
-def test_scores_are_the_gain_pair_by_pair(finished):
-    from recipes import scores
-
-    config, parts, run, outcome = finished
-    artefacts.write(config, parts, run, outcome)
-    found = scores.read(run.path)
-    assert np.mean(found.scores) == pytest.approx(outcome.metrics["gain"])
-    assert found.ids == [f"image{i}.png" for i in range(6)]
-    assert (found.metric, found.greater_is_better) == ("gain", True)
 
 
 def test_the_report_shows_the_gain_and_the_pictures_of_the_kept_step(finished):

@@ -57,20 +57,22 @@ def apart(one, other):
     return int(np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)).max())
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_the_pictures_are_those_of_the_whole_pipeline_from_disk(parts, scheduler, tmp_path):
-    """Text encoder, whole VAE and float32 latents of the same seeds, by `from_pretrained` alone."""
+@pytest.fixture(scope="module")
+def whole(parts):
+    """The library's pipeline from disk, with its text encoder and the whole VAE."""
     from diffusers import StableDiffusionControlNetPipeline
 
-    base, _, controlnet = parts[:3]
-    pipeline = StableDiffusionControlNetPipeline.from_pretrained(
-        base.folder, controlnet=controlnet, safety_checker=None
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(scheduler, base.scheduler_config, base.prediction_type)
+    found = StableDiffusionControlNetPipeline.from_pretrained(parts[0].folder, controlnet=parts[2], safety_checker=None)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_the_pictures_are_those_of_the_whole_pipeline_from_disk(parts, whole, scheduler):
+    whole.scheduler = make_scheduler(scheduler, parts[0].scheduler_config, parts[0].prediction_type)
     drawn = draw(parts, painter(parts, scheduler), scale=0.7, seeds=[[11], [12]])
     for condition, prompt, seed, picture in zip(parts[4], PROMPTS, (11, 12), drawn, strict=True):
-        wanted = pipeline(
+        wanted = whole(
             prompt,
             condition,
             num_inference_steps=3,
@@ -214,8 +216,9 @@ def test_a_base_of_half_precision_draws_nearly_the_same(parts):
     base, _, controlnet, vae, conditions, hidden, empty = parts
     half = pretrained.load_unet(base, torch.bfloat16)
     pen = Painter(base, half, controlnet, vae, CPU, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
-    drawn = pen.draw(conditions, hidden, empty, steps=3, guidance=2.0)
-    exact = painter(parts).draw(conditions, hidden, empty, steps=3, guidance=2.0)
+    small = [condition.resize((32, 32)) for condition in conditions[:1]]
+    drawn = pen.draw(small, hidden[:1], empty, steps=2, guidance=1.0)
+    exact = painter(parts).draw(small, hidden[:1], empty, steps=2, guidance=1.0)
     spread = np.abs(np.asarray(drawn[0][0]).astype(int) - np.asarray(exact[0][0]))
     assert 0 < spread.mean() < 4
     assert half.dtype == torch.bfloat16
@@ -241,3 +244,11 @@ def test_a_vae_of_another_factor(tmp_path, parts):
     epsilon = dataclasses.replace(base, prediction_type="epsilon")
     other = Painter(epsilon, unet, pen.controlnet, pen.decoder, CPU).draw(*parts[4:], steps=2, guidance=3.0)
     assert not same(drawn[0][0], other[0][0])
+
+
+def test_a_compiled_base_is_not_compiled_anew_for_drawing(parts):
+    wanted = draw(parts, steps=1)
+    compiled = pretrained.load_unet(parts[0])
+    compiled.compile(backend=lambda graph, inputs: pytest.fail("was compiled"))
+    pen = Painter(parts[0], compiled, *parts[2:4], CPU)
+    assert same(draw(parts, pen, steps=1)[0][0], wanted[0][0])
