@@ -23,6 +23,7 @@ BENCHMARKS = {
     "vqa": ("benchmarks.vqa", "tool train vqa against the transformers guide to visual question answering"),
     "checkpoint": ("benchmarks.checkpoint", "what a checkpoint a minute costs, beside Accelerator.save_state"),
     "forecast": ("benchmarks.forecast", "forecasting models against GluonTS's loader and transformers' generate"),
+    "controlnet": ("benchmarks.controlnet", "tool train controlnet against the step of diffusers' train_controlnet.py"),
     "quantize": ("benchmarks.quantize", "export, int8 and scoring against optimum-onnx with its own transformers"),
     "forecast-scale": ("benchmarks.forecast_scale", "forecasting data of traffic's size, and 100,000 series"),
 }
