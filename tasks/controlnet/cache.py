@@ -195,7 +195,7 @@ class Cache:
             sound = found.pop("check") == _check(found)
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             sound = False
         if not sound:
             self._damaged[name] = "its marker is damaged"

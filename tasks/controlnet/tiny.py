@@ -97,7 +97,7 @@ def build_tokenizer(words: Iterable[str], length: int = TEXT_LENGTH) -> Any:
 
 
 def build_text_encoder(tokenizer: Any, hidden: int, layers: int) -> Any:
-    """A `CLIPTextModel` for the tokenizer."""
+    """A `CLIPTextModel` for the tokenizer, of random weights by which words are told apart."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
@@ -111,7 +111,12 @@ def build_text_encoder(tokenizer: Any, hidden: int, layers: int) -> Any:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModel(config).eval()
+    model = CLIPTextModel(config).eval()
+    with torch.no_grad():
+        # The library's 0.02 is meant to be trained: left as it is, words drown in what the layers add.
+        model.embeddings.token_embedding.weight.normal_()
+        model.embeddings.position_embedding.weight.normal_()
+    return model
 
 
 def build_vae(channels: tuple[int, ...], groups: int) -> Any:

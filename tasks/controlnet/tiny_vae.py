@@ -58,6 +58,7 @@ def _pass(conv: Any) -> None:
     """The first channels go through as they are."""
     middle, count = conv.weight.shape[-1] // 2, min(PASSED, *conv.weight.shape[:2])
     conv.weight[:count] = 0
+    conv.weight[:, list(CONSTANTS)] = 0  # in the other channels they would drown what those see
     conv.bias.zero_()
     for channel in range(count):
         conv.weight[channel, channel, middle, middle] = 1.0
