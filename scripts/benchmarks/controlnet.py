@@ -242,7 +242,7 @@ def run_tool(size: Size, inputs: Path, folder: Path, kind: str, imports: int) ->
 def device_bytes(run_folder: Path) -> int:
     """The peak that the run's own record tells."""
     found = json.loads((run_folder / "status.json").read_text(encoding="utf-8"))
-    return int(found.get("memory_bytes", 0))
+    return int(found["measured"]["memory_bytes"])
 
 
 def side(size: Size, process: Process, imports: int, device: int, **measured: Any) -> Side:

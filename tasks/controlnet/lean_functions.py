@@ -8,6 +8,7 @@ operations and their precision, under autocast too, are those of torch's own mod
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -457,15 +458,13 @@ class FeedForward(torch.autograd.Function):
 
 def sdpa(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """torch's own, each [b, tokens, heads, d]."""
-    parts = [part.transpose(1, 2) for part in (query, key, value)]
-    return functional.scaled_dot_product_attention(*parts).transpose(1, 2)
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
 
 
 def xformers(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """xformers' memory-efficient attention, each [b, tokens, heads, d]."""
-    from xformers.ops import memory_efficient_attention
-
-    found: Tensor = memory_efficient_attention(query, key, value)
+    found: Tensor = importlib.import_module("xformers.ops").memory_efficient_attention(query, key, value)
     return found
 
 
