@@ -83,11 +83,12 @@ def gain_charts(metrics: dict[str, Any], validation: list[dict[str, Any]]) -> li
         BarChart(
             "Conditioning gain by timestep",
             [f"timesteps {band}" for band in bands],
-            [part["gain"] for part in bands.values()],
-            [part["low"] for part in bands.values()],
-            [part["high"] for part in bands.values()],
+            [100 * part["gain"] for part in bands.values()],
+            [100 * part["low"] for part in bands.values()],
+            [100 * part["high"] for part in bands.values()],
             baseline=0.0,
             baseline_name="a net that ignores its condition",
+            unit="%",  # by their own scale, not from 0 to 100
             note="Early timesteps hold little noise: there the picture itself shows what the condition says.",
         )
     )
@@ -97,20 +98,15 @@ def gain_charts(metrics: dict[str, Any], validation: list[dict[str, Any]]) -> li
 def losses_by_step(lines: list[dict[str, Any]]) -> LineChart:
     """Denoising loss with the own condition, with shuffled ones and of the base alone."""
     steps = [float(line["step"]) for line in lines]
-    bounds: list[list[float] | None] = [
-        [line[key] for line in lines] if all(isinstance(line.get(key), float) for line in lines) else None
-        for key in ("loss_low", "loss_high")
-    ]
-    low, high = bounds if None not in bounds else (None, None)
     return LineChart(
         "Denoising loss over steps",
         [
-            Line("own condition", steps, [line["loss"] for line in lines], low, high),
+            Line("own condition", steps, [line["loss"] for line in lines]),
             Line("shuffled conditions", steps, [line["shuffled"] for line in lines], look="plain"),
             Line("base alone", steps, [line["none"] for line in lines], look="dashed"),
         ],
         "step",
-        note=f"The band is the 95 % interval over pairs. {LEARNING}",
+        note=LEARNING,
     )
 
 
