@@ -46,7 +46,9 @@ class Snapshot:
             from huggingface_hub import HfApi, constants, snapshot_download
 
             if constants.HF_HUB_OFFLINE:
-                folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+                # By name, for the library wants all that is asked for; what else is there is seen below.
+                wanted = ["model_index.json", "config.json"]
+                folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted, local_files_only=True))
                 return Snapshot(model, flag, revision, token, folder, _names(folder), cached=True)
             files = sorted(HfApi(token=token).list_repo_files(model, revision=revision))
             return Snapshot(model, flag, revision, token, None, files)
