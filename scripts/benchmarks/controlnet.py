@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.common import (
     BenchmarkFailed,
     Options,
@@ -31,6 +33,7 @@ from benchmarks.common import (
     settle,
     spread,
     tool,
+    tree_memory,
     verdict,
 )
 from benchmarks.vqa import last_step, worker
@@ -84,7 +87,8 @@ class Side:
     Attributes:
         before: seconds from the start of the process to the end of the first step.
         step_seconds: mean from the end of the first step to that of the last.
-        peak_bytes: the largest resident size; on a GPU, what torch had allocated at most.
+        peak_bytes: the largest resident size until the last step; on a GPU, what torch had allocated at most.
+        whole_bytes: the same until the end of the process.
         above_bytes: the same without what the side's imports take.
         losses: of each step.
     """
@@ -94,6 +98,7 @@ class Side:
     steps: int
     pictures: int
     peak_bytes: int
+    whole_bytes: int
     above_bytes: int
     losses: list[float]
 
@@ -227,16 +232,35 @@ def run_tool(size: Size, inputs: Path, folder: Path, kind: str, imports: int) ->
         *(["--cpu", "--mixed-precision", "no"] if size.cpu else ["--mixed-precision", "bf16"]),
         *(["--gradient-checkpointing"] if kind == CHECKPOINTED else []),
     ]  # fmt: skip
-    process = run([str(part) for part in command], folder, watch=last_step(folder / "runs", 1))
+    watch = Watch(folder / "runs", size.steps)
+    process = run([str(part) for part in command], folder, watch=watch)
     (metrics,) = (folder / "runs").glob("*/metrics.jsonl")
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line["kind"] == "train"]
     if process.seen is None or len(lines) != size.steps:
         raise BenchmarkFailed(f"{metrics} has {len(lines)} steps, not {size.steps}")
     return side(
-        size, process, imports, device_bytes(metrics.parent), before=process.seen - process.began, steps=len(lines),
+        size, process, imports, device_bytes(metrics.parent), trained=watch.peak, before=process.seen - process.began, steps=len(lines),
         step_seconds=(lines[-1]["seconds"] - lines[0]["seconds"]) / (len(lines) - 1), losses=[line["loss"] for line in lines],
     )  # fmt: skip
+
+
+class Watch:
+    """Looks for the first step in metrics.jsonl, and keeps the largest resident size until the last one is there.
+
+    What follows it, evaluation, checkpoint and report, has no counterpart in the script's run.
+    """
+
+    def __init__(self, runs: Path, steps: int) -> None:
+        self.first, self.last = last_step(runs, 1), last_step(runs, steps)
+        self.peak, self.ended = 0, False
+
+    def __call__(self) -> bool:
+        self.ended = self.ended or self.last()
+        if not self.ended:
+            sizes = [tree_memory(child.pid)[0] for child in psutil.Process().children()]
+            self.peak = max([self.peak, *sizes])
+        return self.first()
 
 
 def device_bytes(run_folder: Path) -> int:
@@ -245,11 +269,12 @@ def device_bytes(run_folder: Path) -> int:
     return int(found["measured"]["memory_bytes"])
 
 
-def side(size: Size, process: Process, imports: int, device: int, **measured: Any) -> Side:
-    """Joins what the process took and what its run says."""
-    peak = process.peak_bytes if size.cpu else device
+def side(size: Size, process: Process, imports: int, device: int, trained: int = 0, **measured: Any) -> Side:
+    """Joins what the process took, until the end of training where that is known, and what its run says."""
+    peak = (trained or process.peak_bytes) if size.cpu else device
     return Side(
         peak_bytes=peak,
+        whole_bytes=process.peak_bytes if size.cpu else device,
         above_bytes=peak - imports if size.cpu else peak,
         pictures=measured["steps"] * size.batch_size,
         **measured,
@@ -262,6 +287,7 @@ def ratios(sides: list[dict[str, Side]]) -> dict[str, list[float]]:
     return {
         "pictures_per_second": [script.step_seconds / ours.step_seconds for script, ours in both],
         "peak_memory": [ours.peak_bytes / script.peak_bytes for script, ours in both],
+        "whole_process": [ours.whole_bytes / script.whole_bytes for script, ours in both],
         "above_imports": [ours.above_bytes / script.above_bytes for script, ours in both],
         "earned_back": [
             max(0.0, ours.before - script.before) / max(1e-9, script.step_seconds - ours.step_seconds)
@@ -334,6 +360,7 @@ def summary(pairs: list[Pair], found: dict[str, Any]) -> None:
         for name, title in (("peak_memory", "peak memory"), ("above_imports", "above its imports")):
             met = "met" if by[name].median <= 0.7 else "missed"
             say(f"  {title + ', tool / script':<35}{by[name]} · target at most 0.7: {met}")
+        say(f"  of the whole process               {by['whole_process']} (evaluation, checkpoint and report as well)")
         say(f"  its caches are earned back after   {by['earned_back'].median:.0f} steps")
         script, ours = pairs[-1][kind]["script"], pairs[-1][kind]["tool"]
         say(f"  mean training loss: script {script.loss:.4f}, tool {ours.loss:.4f} (other noise)")

@@ -213,13 +213,14 @@ def _plain_attention(layer: Attention) -> bool:
 
 
 class LeanConditionEmbedding(ControlNetConditioningEmbedding):
-    """Recomputed as a whole: few operations, on tensors of the picture's own size."""
+    """Recomputed as a whole, one picture after the other: few operations, on tensors of the picture's own size."""
 
     def forward(self, conditioning: Tensor) -> Tensor:
         """[b, 3, H, W] -> [b, c, h, w]."""
         if _stock():
             return super().forward(conditioning)
-        return lean.recomputed(super().forward, conditioning)
+        embed = super().forward
+        return torch.cat([lean.recomputed(embed, one) for one in conditioning.split(1)])
 
 
 LEAN: dict[type, type] = {
