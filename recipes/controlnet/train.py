@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from recipes import training
-from recipes.controlnet import artefacts, caching, validation
+from recipes.controlnet import artefacts, caching, presets, validation
 from recipes.controlnet.config import Train, with_defaults
 from recipes.controlnet.on_demand import OnDemand
 from recipes.controlnet.step import Frozen
@@ -46,6 +46,7 @@ class Parts:
     diffusion: Diffusion
     train: PairBatches
     evaluation: PairBatches
+    fits: str = ""
     controlnet: Any = None
     frozen: Frozen | None = None
     validator: Validator | None = None
@@ -67,11 +68,7 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    lines: list[str] = []
-    if config.memory:
-        from recipes.controlnet import presets
-
-        config, lines = presets.apply(config)
+    config, lines = presets.apply(config)
     config = with_defaults(config)
     stages = training.Stages(RECIPE, prepare, functools.partial(say_header, lines), make_work, finish, lambda parts: "")
     return training.train(stages, config)
@@ -92,6 +89,9 @@ def prepare(config: Train) -> Parts:
         cache_dir=config.cache_dir,
         say=print_line,
     )
+    fits = ""
+    if config.memory:
+        fits = presets.check(config.memory, presets.estimate_bytes(config, base.unet_config), presets.card_bytes())
     assert config.resolution is not None
     diffusion = Diffusion.of(pretrained.load_scheduler(base), base.scaling_factor)
     shapes = Shapes(
@@ -109,7 +109,7 @@ def prepare(config: Train) -> Parts:
     }
     batches = PairBatches(splits.train, shapes, empty_prompts=config.empty_prompts, **shared)
     held_out = PairBatches(splits.evaluation, dataclasses.replace(shapes, places=1, flip=False), **shared)
-    return Parts(splits, base, diffusion, batches, held_out)
+    return Parts(splits, base, diffusion, batches, held_out, fits)
 
 
 def make_work(config: Train, parts: Parts, session: Session) -> Work:
@@ -245,7 +245,7 @@ def say_header(preset: list[str], config: Train, parts: Parts, session: Session)
     if not session.accelerator.is_main_process:
         return
     print_line(f"controlnet · {config.model} ({parts.base.prediction_type}) · {parts.splits.description}")
-    for line in preset:
+    for line in [*preset, *([parts.fits] if parts.fits else [])]:
         print_line(f"memory    {line}")
     shapes = parts.train.shapes
     kind = "buckets of about" if shapes.buckets else "squares of"
