@@ -370,7 +370,7 @@ class Loop:
             self.ema.take()
             self.ema = None
         # After a resume the best evaluation may have been another process's.
-        metrics = self._best_metrics or self._evaluation()
+        metrics = self._best_metrics or self._evaluation(self.at.best_step)
         self.model.zero_grad(set_to_none=True)
         release(self.accelerator.device)  # the report is drawn in what is left
         return Outcome(
@@ -394,15 +394,19 @@ class Loop:
         self.at.best_step, self._best_metrics = self.at.step, None
         return [f"{trouble}: the model is that of step {self.at.step}"]
 
-    def _evaluation(self) -> dict[str, Any]:
-        """The recipe's evaluation over all processes, in inference mode; in smaller batches where memory runs out."""
+    def _evaluation(self, step: int = 0) -> dict[str, Any]:
+        """The recipe's evaluation over all processes, in inference mode; in smaller batches where memory runs out.
+
+        Args:
+            step: whose weights the model has; 0: the last.
+        """
         was_training = self.plain.training
         self.plain.eval()
         try:
             while True:
                 try:
                     evaluator = together.evaluator(
-                        self.accelerator, self._eval_batch_size, self._stop_if_asked, step=self.at.step
+                        self.accelerator, self._eval_batch_size, self._stop_if_asked, step=step or self.at.step
                     )
                     with self.ema.in_place() if self.ema else nullcontext(), torch.inference_mode():
                         return self.work.evaluate(self.plain, evaluator)

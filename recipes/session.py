@@ -26,7 +26,17 @@ from recipes.work import Work
 from tasks.errors import Preempted, ToolError
 from tasks.files import folder_bytes, free_bytes
 
-LIBRARIES = ("transformers", "datasets", "accelerate", "huggingface_hub", "torch", "py.warnings", "evaluate", "PIL")
+LIBRARIES = (
+    "transformers",
+    "datasets",
+    "accelerate",
+    "huggingface_hub",
+    "torch",
+    "diffusers",
+    "py.warnings",
+    "evaluate",
+    "PIL",
+)
 
 
 @dataclass

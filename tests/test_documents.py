@@ -53,8 +53,8 @@ def test_every_flag_in_the_documents_exists():
     known |= {"--metric", "--predictions", "--references", "--output", "--to", "--private", "--output-dir"}
     known |= {"--older-than", "--unfinished", "--runs", "--yes", "--offline", "--env"}
     for recipe in recipes().values():
-        for part in ("Train", "Eval", "Predict", "Data", "Sample", "Backtest"):
-            if part == "Backtest" and not recipe.has(part):
+        for part in ("Train", "Eval", "Predict", "Data", "Sample", "Backtest", "Build"):
+            if part in ("Backtest", "Build") and not recipe.has(part):
                 continue
             infos = options_of(recipe.part(part))
             known |= {info.flag for info in infos}

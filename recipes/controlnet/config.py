@@ -76,7 +76,7 @@ FULL: dict[str, Any] = {
 }
 TINY: dict[str, Any] = {
     **FULL,
-    "epochs": 6,
+    "epochs": 4,
     "batch_size": 32,
     "learning_rate": 1e-3,
     "eval_batch_size": 64,
@@ -173,7 +173,7 @@ class Train(TrainOptions, DataOptions):
     )
     validation_prompt: list[str] = option(
         [],
-        "Its prompt: as many as images, or one for all.",
+        "Its prompt: as many as images, one for all, or several for one image.",
         panel=EVALUATION,
         commas=False,
         shown_default="with no image given, the first held-out pairs",
@@ -199,7 +199,7 @@ class Train(TrainOptions, DataOptions):
             found.append("--validation-prompt: give the condition too: --validation-image FILE")
         if images and not prompts:
             found.append("--validation-image: give its prompt too: --validation-prompt TEXT")
-        if images and prompts and prompts not in (1, images):
+        if images and prompts and images != prompts and 1 not in (images, prompts):
             found.append(f"--validation-prompt: {prompts} for {images} images; give one for all, or one for each")
         if self.resolution is not None and self.resolution % 8:
             found.append(

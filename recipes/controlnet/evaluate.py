@@ -151,7 +151,9 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     numbers = np.unique(np.linspace(0, len(batches) - 1, count).round().astype(int))
     conditions, truths, prompts = _chosen(batches, numbers)
     folder = Path(data) if data and Path(data).is_dir() else None
-    kind = agreement.kind_of(conditions, folder) if config.agreement == "auto" else config.agreement
+    stored = [batches.pairs.conditions.load(int(batches.pairs.rows[number])) for number in numbers]
+    # Lines that were resized are no longer the thin ones by which their kind is known.
+    kind = agreement.kind_of(stored, folder) if config.agreement == "auto" else config.agreement
     if kind is None:
         known = ", ".join(agreement.SCORES)
         print_line(f"agreement no way to make these conditions anew from a picture: they are none of {known}")

@@ -15,6 +15,7 @@ from recipes.controlnet import opening
 from recipes.controlnet.config import Predict, require_inputs
 from recipes.progress import Progress, print_line
 from tasks.controlnet.generation import fit, frame_for
+from tasks.controlnet.pairs import condition_files
 from tasks.controlnet.png import read_facts, write_png
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import disk_errors
@@ -112,7 +113,7 @@ def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
     orders = []
     for image, prompt in pairs:
         if image not in loaded:
-            whole = FileImages([image]).load(0)
+            whole = condition_files([image]).load(0)
             loaded[image] = fit(whole, frame_for(whole.size, config.resolution))
         number = known.setdefault(prompt, len(known))
         orders += [Order(image, loaded[image], prompt, number, k, config.seed + k) for k in range(config.n)]

@@ -16,6 +16,7 @@ from recipes import training
 from recipes.controlnet import artefacts, caching, presets, validation
 from recipes.controlnet.config import Train, with_defaults
 from recipes.controlnet.on_demand import OnDemand
+from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator
 from recipes.loop import Outcome
@@ -232,12 +233,6 @@ def digest(*splits: Pairs) -> str:
 def describe(metrics: dict[str, Any]) -> str:
     """An evaluation in a line."""
     return f"loss {metrics['loss']:.4f} · {gain_text(metrics)}"
-
-
-def gain_text(metrics: dict[str, Any]) -> str:
-    """'conditioning gain 3.1 % (2.2 to 4.0)'."""
-    value, low, high = (100 * metrics[name] for name in ("gain", "gain_low", "gain_high"))
-    return f"conditioning gain {value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def say_header(preset: list[str], config: Train, parts: Parts, session: Session) -> None:

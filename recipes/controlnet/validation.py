@@ -22,9 +22,9 @@ from tasks.controlnet.batches import EMPTY, PairBatches
 from tasks.controlnet.encoding import encode_prompts
 from tasks.controlnet.generation import Decoder, Painter, check_steps, fit, frame_for, nothing, picture_seed
 from tasks.controlnet.geometry import pixels
+from tasks.controlnet.pairs import condition_files
 from tasks.controlnet.pretrained import Base, load_vae
 from tasks.errors import Preempted, ToolError, data_errors, is_out_of_memory
-from tasks.images import FileImages
 
 if TYPE_CHECKING:
     from recipes.controlnet.config import Train
@@ -84,13 +84,17 @@ def check_files(config: Train) -> None:
 
 
 def _from_files(config: Train) -> Scenes:
-    images = FileImages([str(Path(path).expanduser()) for path in config.validation_image])
+    images = condition_files([str(Path(path).expanduser()) for path in config.validation_image])
     bad = images.problems(range(len(images)), decode=True)
     if bad:
         raise data_errors([f"--validation-image {images.where(at)}: {reason}" for at, reason in bad.items()])
     loaded = [images.load(at) for at in range(len(images))]
-    prompts = list(config.validation_prompt) * (1 if len(config.validation_prompt) > 1 else len(loaded))
-    return Scenes([fit(image, frame_for(image.size, config.resolution)) for image in loaded], prompts[: len(loaded)])
+    conditions = [fit(image, frame_for(image.size, config.resolution)) for image in loaded]
+    count = max(len(conditions), len(config.validation_prompt))
+    prompts = list(config.validation_prompt)
+    return Scenes(
+        conditions * count if len(conditions) == 1 else conditions, prompts * count if len(prompts) == 1 else prompts
+    )
 
 
 class Validator:

@@ -57,11 +57,20 @@ def prepare(
         # oneDNN reorders weights in any case, and its gradients by them come in the plain order.
         if channels_last and (network is unet or network.device.type == "cuda"):
             network.to(memory_format=torch.channels_last)
+        _let_go_of_file(network)
         for module in network.modules():
             if type(module) in LEAN:
                 module.__class__ = LEAN[type(module)]
             if isinstance(module, LeanTransformerBlock):
                 module.lean_kernel, module.lean_keep = kernel, not gradient_checkpointing
+
+
+def _let_go_of_file(network: nn.Module) -> None:
+    """Gives each weight memory of its own: those that were read lie in one map of their file, which stays while any of them does,
+    beside the copies that the convolutions' order of memory made."""
+    for parameter in network.parameters():
+        if parameter.device.type == "cpu" and parameter.untyped_storage().nbytes() > parameter.nbytes:
+            parameter.data = parameter.data.clone()
 
 
 def _kernel(attention: str) -> Callable[..., Tensor]:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tasks.images import ImageStore
+from tasks.images import FileImages, ImageStore
+
+# What lies under the transparent parts of a condition: lines and maps stand on black.
+CONDITION_GROUND = (0, 0, 0)
 
 
 @dataclass
@@ -49,3 +52,10 @@ class Splits:
     description: str
     held_out: bool = False
     skipped: list[str] = field(default_factory=list)
+
+
+def condition_files(paths: list[str]) -> FileImages:
+    """Conditions in files of their own, as training reads them."""
+    found = FileImages(paths)
+    found.ground = CONDITION_GROUND
+    return found

@@ -217,7 +217,7 @@ def load_controlnet(
     folder = snapshot.fetch(["config.json", *snapshot.weights("", None)])
     with loading(model, flag):
         return check_weights(
-            ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True), model
+            ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True), model, flag
         )
 
 

@@ -133,7 +133,7 @@ def test_given_conditions_are_drawn_in_their_own_shape(nets, batches, tmp_path):
     config = config_of(validation_image=given, validation_prompt=["one prompt for both"], num_validation_images=1)
     found = scenes(config, batches)
     assert [one.size for one in found.conditions] == [(48, 32), (32, 48)]
-    assert (pixels(found.conditions[0]) == 255).all()  # what is transparent lies over white
+    assert (pixels(found.conditions[0]) == 0).all()  # what is transparent lies over black, as in training
     assert (found.prompts, found.truths) == (["one prompt for both"] * 2, [])
     made = validator(config, nets, batches, tmp_path / "run")
     (path,) = made.draw(nets.controlnet, evaluator()).values()
@@ -431,3 +431,14 @@ def test_without_pictures_or_with_figures_that_are_not_finite_everything_is_writ
     assert (summary["pictures"], summary["metrics"]["gain_none_low"]) == (None, None)
     assert not (run.model / "pictures.png").exists()
     assert "Drawn under their conditions" not in (run.path / "report.html").read_text()
+
+
+def test_one_condition_may_be_drawn_under_several_prompts(tmp_path):
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "c.png")
+    config = config_of(
+        validation_image=[str(tmp_path / "c.png")], validation_prompt=["one", "two"], num_validation_images=1
+    )
+    assert config.problems() == []
+    found = scenes(config, None)
+    assert found.prompts == ["one", "two"]
+    assert len(found.conditions) == 2

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.pairs import CONDITION_GROUND, Pairs
 from tasks.controlnet.readers.columns import Overrides
 from tasks.images import ImageStore
 from tasks.readers.problems import Problems
 
 # The name of the one split of data that know none.
 WHOLE = "all"
-# Conditions are drawn white on black, as a rule: what is transparent in them is nothing, thus black.
-CONDITION_GROUND = (0, 0, 0)
 
 
 @dataclass(frozen=True)
