@@ -239,28 +239,29 @@ def run_tool(size: Size, inputs: Path, folder: Path, kind: str, imports: int) ->
     lines = [line for line in lines if line["kind"] == "train"]
     if process.seen is None or len(lines) != size.steps:
         raise BenchmarkFailed(f"{metrics} has {len(lines)} steps, not {size.steps}")
+    after_first = lines[-1]["seconds"] - lines[0]["seconds"]
     return side(
-        size, process, imports, device_bytes(metrics.parent), trained=watch.peak, before=process.seen - process.began, steps=len(lines),
-        step_seconds=(lines[-1]["seconds"] - lines[0]["seconds"]) / (len(lines) - 1), losses=[line["loss"] for line in lines],
+        size, process, imports, device_bytes(metrics.parent), trained=watch.peak, steps=len(lines),
+        before=process.seen - process.began - after_first, step_seconds=after_first / (len(lines) - 1),
+        losses=[line["loss"] for line in lines],
     )  # fmt: skip
 
 
 class Watch:
-    """Looks for the first step in metrics.jsonl, and keeps the largest resident size until the last one is there.
+    """Looks for the last step in metrics.jsonl, and keeps the largest resident size until it is there.
 
     What follows it, evaluation, checkpoint and report, has no counterpart in the script's run.
     """
 
     def __init__(self, runs: Path, steps: int) -> None:
-        self.first, self.last = last_step(runs, 1), last_step(runs, steps)
+        self.last = last_step(runs, steps)
         self.peak, self.ended = 0, False
 
     def __call__(self) -> bool:
         self.ended = self.ended or self.last()
-        if not self.ended:
-            sizes = [tree_memory(child.pid)[0] for child in psutil.Process().children()]
-            self.peak = max([self.peak, *sizes])
-        return self.first()
+        for child in [] if self.ended else psutil.Process().children():
+            self.peak = max(self.peak, tree_memory(child.pid)[0])
+        return self.ended
 
 
 def device_bytes(run_folder: Path) -> int:

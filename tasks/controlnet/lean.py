@@ -66,10 +66,10 @@ def prepare(
 
 
 def _let_go_of_file(network: nn.Module) -> None:
-    """Gives each weight memory of its own: those that were read lie in one map of their file, which stays while any of them does,
-    beside the copies that the convolutions' order of memory made."""
+    """Gives each weight on the CPU memory of its own: one that was read lies in a map of its file, which stays in memory as a whole
+    while any of them does, beside the copies that the convolutions' order made."""
     for parameter in network.parameters():
-        if parameter.device.type == "cpu" and parameter.untyped_storage().nbytes() > parameter.nbytes:
+        if parameter.device.type == "cpu":
             parameter.data = parameter.data.clone()
 
 

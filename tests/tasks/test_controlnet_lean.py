@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +210,24 @@ def test_saved_weights_and_config_are_plain_diffusers(networks, tmp_path):
     with torch.no_grad():
         ours, theirs = forward(unet, controlnet.eval(), given), forward(networks[0], loaded.eval(), given)
     assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_weights_read_from_a_file_let_go_of_it(networks, tmp_path):
+    """Or else the file's map stays in memory beside the convolutions' copies."""
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    networks[0].save_pretrained(tmp_path / "unet")
+    networks[1].save_pretrained(tmp_path / "controlnet")
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "unet")
+    controlnet = ControlNetModel.from_pretrained(tmp_path / "controlnet")
+    if str(tmp_path) not in Path("/proc/self/maps").read_text(encoding="utf-8"):
+        pytest.skip("weights are not mapped here")
+    lean.prepare(unet, controlnet)
+    for loaded, original in zip((unet, controlnet), networks, strict=True):
+        for (name, ours), theirs in zip(loaded.named_parameters(), original.parameters(), strict=True):
+            assert torch.equal(ours, theirs), name
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert all(one.requires_grad for one in controlnet.parameters())
 
 
 def test_gradients_accumulate_over_micro_batches(networks):
