@@ -176,6 +176,7 @@ class Probe:
         numbers = self._mine(batch, accumulation)[0]
 
         def attempt() -> bool:
+            self._lay_gradients(accumulation)
             if self.device.type == "cpu" and not self._has_room(numbers):
                 return False
             self._pass(numbers, len(numbers))
@@ -230,6 +231,14 @@ class Probe:
             release(self.device)
         return time.monotonic() - began, rounds.examples, whole
 
+    def _lay_gradients(self, accumulation: int) -> None:
+        """As a step finds them: none before its only micro-batch, those of the earlier ones before the last of several."""
+        for parameter in self.model.parameters():
+            if accumulation == 1:
+                parameter.grad = None
+            elif parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
     def _everywhere(self, attempt: Callable[[], bool]) -> bool:
         """Whether an attempt succeeds within memory on every process."""
         return not together.any_of(self.accelerator, not self._fits(attempt))[0]
@@ -273,6 +282,7 @@ class Probe:
         """Seconds that this process's share of a batch takes: forward and backward, loading, loading again."""
         seed_everything(self.options.seed, 0, self.accelerator.process_index)
         self.model.train()
+        self._lay_gradients(accumulation)
         passes = first = again = 0.0
         for numbers in self._mine(batch, accumulation):
             times = [time.monotonic()]

@@ -82,6 +82,7 @@ TINY: dict[str, Any] = {
     "eval_batch_size": 64,
     "eval_steps": None,
     "resolution": 64,
+    "num_validation_images": 2,
 }
 
 

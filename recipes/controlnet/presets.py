@@ -135,7 +135,7 @@ def check(preset: str, needed: int, card: int | None) -> str:
         ConfigError: it doesn't; names the largest preset that is made for less than the card has, where there is one.
     """
     if card is None:
-        return f"about {size(needed)} on a GPU; there is none here to check it against"
+        return "there is no GPU here to check it against"
     if needed <= card:
         return f"about {size(needed)} of the card's {size(card)}"
     smaller = [name for name in PRESETS if int(name[:-2]) * 1_000_000_000 <= card and name != preset]

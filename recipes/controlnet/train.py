@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +89,13 @@ def prepare(config: Train) -> Parts:
         config.variant,
         config.seed,
         cache_dir=config.cache_dir,
-        say=print_line,
+        say=print_line if os.environ.get("RANK", "0") == "0" else lambda line: None,
     )
     fits = ""
     if config.memory:
-        fits = presets.check(config.memory, presets.estimate_bytes(config, base.unet_config), presets.card_bytes())
+        card = presets.card_bytes()
+        needed = 0 if card is None else presets.estimate_bytes(config, base.unet_config)
+        fits = presets.check(config.memory, needed, card)
     assert config.resolution is not None
     diffusion = Diffusion.of(pretrained.load_scheduler(base), base.scaling_factor)
     shapes = Shapes(
