@@ -46,6 +46,8 @@ def evaluate(config: Eval) -> dict[str, Any]:
     print_line(f"controlnet · {model} on {nets.base.name} · {splits.description}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
+    for line in splits.notes:
+        print_line(f"note      {line}")
     batches = as_batches(config, nets, splits.evaluation)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
     drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))

@@ -252,6 +252,8 @@ def say_header(preset: list[str], config: Train, parts: Parts, session: Session)
     )
     for line in parts.splits.skipped:
         print_line(f"skipped   {line}")
+    for line in parts.splits.notes:
+        print_line(f"note      {line}")
 
 
 def say_nets(config: Train, parts: Parts, session: Session) -> None:

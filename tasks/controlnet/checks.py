@@ -13,6 +13,8 @@ from tasks.readers.problems import Problems
 
 # So many pictures below the resolution are named one by one.
 MOST_LISTED = 5
+# Modes whose way to RGB needs no word; alpha has its own.
+PLAIN_MODES = ("RGB", "L", "RGBA", "LA")
 
 
 def check(read: Read, problems: Problems, resolution: int | None, decode: bool) -> Read:
@@ -92,6 +94,9 @@ def notes(read: Read) -> list[str]:
         count = sum(header.alpha for header in headers)
         if count:
             lines.append(f"{pairs.source}: {count:,} {what} with an alpha channel, laid on {ground}")
+    odd = [header.mode for header in conditions if header.mode not in PLAIN_MODES]
+    if odd:
+        lines.append(f"{pairs.source}: {len(odd):,} conditions of mode {', '.join(sorted(set(odd)))} become RGB")
     smaller = sum(c.width < i.width for c, i in zip(conditions, images, strict=True))
     if smaller:
         lines.append(f"{pairs.source}: {smaller:,} conditions are smaller than their pictures and are enlarged")

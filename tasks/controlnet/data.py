@@ -74,7 +74,7 @@ def load_splits(
         remarks += shared_note(*sound)
     pairs = [None if part is None else part.pairs for part in parts]
     described = _describe(source, parts, held_out)
-    return Splits(pairs[0], pairs[1], described, held_out, [*problems.summary(), *remarks])
+    return Splits(pairs[0], pairs[1], described, held_out, problems.summary(), remarks)
 
 
 def inspect(

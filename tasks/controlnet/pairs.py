@@ -45,6 +45,7 @@ class Splits:
         description: one line for the run header.
         held_out: whether the evaluation pairs were held out of the training pairs.
         skipped: one line for each sort of pair left out (with `skip_bad`).
+        notes: one line for each thing that is done to pairs without asking.
     """
 
     train: Pairs | None
@@ -52,6 +53,7 @@ class Splits:
     description: str
     held_out: bool = False
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def condition_files(paths: list[str]) -> FileImages:

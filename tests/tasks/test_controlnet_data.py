@@ -221,7 +221,7 @@ def test_no_captions_are_said(tmp_path):
     write(both(tmp_path) / "metadata.jsonl", [{**row, "text": None} for row in rows()])
     splits = load_splits(str(tmp_path))
     assert splits.description.endswith("the second held out by picture, without captions")
-    assert splits.skipped == [f"{tmp_path / 'metadata.jsonl'}: no captions; every pair trains with the empty prompt"]
+    assert splits.notes == [f"{tmp_path / 'metadata.jsonl'}: no captions; every pair trains with the empty prompt"]
 
 
 def test_hold_out_parts_by_picture(tmp_path):
@@ -253,7 +253,7 @@ def test_subsets_by_seed(tmp_path):
 def test_pictures_in_both_splits_are_said(tmp_path):
     for name, numbers in (("train", range(4)), ("test", range(3, COUNT))):
         write(both(tmp_path / name, numbers) / "metadata.jsonl", rows(numbers))
-    (line,) = load_splits(str(tmp_path)).skipped
+    (line,) = load_splits(str(tmp_path)).notes
     assert line.endswith("test/metadata.jsonl: 1 of 3 pictures are in the training split too")
 
 
@@ -265,7 +265,7 @@ def test_alpha_shows_white_under_pictures_and_black_under_conditions(tmp_path):
     splits = load_splits(str(tmp_path), need=("train",))
     assert splits.train.images.load(0).getpixel((0, 0)) == (255, 255, 255)
     assert splits.train.conditions.load(0).getpixel((0, 0)) == (0, 0, 0)
-    assert [line.split(": ")[-1] for line in splits.skipped] == [
+    assert [line.split(": ")[-1] for line in splits.notes] == [
         "1 pictures with an alpha channel, laid on white",
         "1 conditions with an alpha channel, laid on black",
     ]
@@ -298,7 +298,7 @@ def test_smaller_condition_of_the_same_shape(tmp_path):
     Image.new("RGB", (16, 12)).save(tmp_path / "conditioning_images" / "3.png")
     Image.new("RGB", (15, 12)).save(tmp_path / "conditioning_images" / "4.png")  # a pixel off
     write(tmp_path / "metadata.jsonl", rows())
-    (line,) = load_splits(str(tmp_path), need=("train",)).skipped
+    (line,) = load_splits(str(tmp_path), need=("train",)).notes
     assert line.endswith("2 conditions are smaller than their pictures and are enlarged")
 
 

@@ -82,7 +82,7 @@ def test_saved_dataset_with_splits(tmp_path):
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     splits = load_splits(str(tmp_path / "saved"))
     assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([0, 1, 2, 3], [3, 4, 5])
-    assert [line.split(": ")[1] for line in splits.skipped] == ["1 of 3 pictures are in the training split too"]
+    assert [line.split(": ")[1] for line in splits.notes] == ["1 of 3 pictures are in the training split too"]
 
 
 def test_hold_out_by_content(tmp_path):
