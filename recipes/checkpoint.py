@@ -18,6 +18,8 @@ from tasks.errors import ConfigError
 from tasks.files import remove_tree, sha256, sync_tree, umask, write_folder, write_json
 
 MARKER = "complete.json"
+# Between a name and one within it.
+NESTED = "/"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
@@ -185,10 +187,13 @@ def flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], 
     values: dict[str, Any] = {}
     for index, entries in state["state"].items():
         for name, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value.detach()
-            else:
-                values[f"{index}.{name}"] = value
+            # bitsandbytes keeps its 8-bit state in a dict within the parameter's.
+            inner = {f"{name}{NESTED}{part}": item for part, item in value.items()} if isinstance(value, dict) else None
+            for key, item in (inner if inner is not None else {name: value}).items():
+                if isinstance(item, torch.Tensor):
+                    tensors[f"{index}.{key}"] = item.detach()
+                else:
+                    values[f"{index}.{key}"] = item
     return tensors, {"values": values, "param_groups": state["param_groups"]}
 
 
@@ -197,7 +202,12 @@ def unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
     entries: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *scalars["values"].items()]:
         index, _, name = key.partition(".")
-        entries.setdefault(int(index), {})[name] = value
+        outer, nested, part = name.partition(NESTED)
+        entry = entries.setdefault(int(index), {})
+        if nested:
+            entry.setdefault(outer, {})[part] = value
+        else:
+            entry[name] = value
     optimizer.load_state_dict({"state": entries, "param_groups": scalars["param_groups"]})
 
 

@@ -38,7 +38,9 @@ def options(**given: Any) -> list[str]:
     return found
 
 
-def tool(*arguments: Any, cwd: Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+def tool(
+    *arguments: Any, cwd: Path, code: int = 0, seconds: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end, which must be `code`."""
     done = subprocess.run(
         [TOOL, *map(str, arguments)],
@@ -46,7 +48,7 @@ def tool(*arguments: Any, cwd: Path, code: int = 0, **environment: str) -> subpr
         text=True,
         cwd=cwd,
         env={**ENVIRONMENT, **environment},
-        timeout=300,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"

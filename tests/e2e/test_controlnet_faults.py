@@ -103,7 +103,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [name if name == "training" else pytest.param(name, marks=pytest.mark.slow) for name in MOMENTS]
+)
 def test_killed_and_run_again_it_ends_the_same(place, whole, tmp_path, moment):
     process = start(command(place, tmp_path / "cache"), tmp_path)
     assert until(lambda: MOMENTS[moment](tmp_path), process), said(tmp_path)
@@ -114,6 +116,7 @@ def test_killed_and_run_again_it_ends_the_same(place, whole, tmp_path, moment):
     compare(only_run(tmp_path), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["caching", "validating"])
 def test_asked_to_stop_it_ends_with_75_and_goes_on(place, whole, tmp_path, moment):
     process = start(command(place, tmp_path / "cache"), tmp_path)
@@ -138,6 +141,7 @@ def test_a_flipped_byte_in_a_shard_is_found_and_made_anew(place, whole, tmp_path
     assert f"{PAIRS + 8} of {PAIRS + 8} pictures reused" in again.stderr
 
 
+@pytest.mark.slow
 def test_other_weights_under_a_cache_are_not_mixed_with_its_own(place, whole, tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -1,7 +1,5 @@
 """`tool train controlnet` on an untrained little Stable Diffusion: its losses are diffusers' own, whatever is cached or saved."""
 
-import json
-import shutil
 import controlnets
 import pytest
 from running import losses, metrics, only_run, within

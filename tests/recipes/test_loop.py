@@ -498,3 +498,25 @@ def test_a_compiled_model_is_what_is_trained_and_gives_the_same_losses(tmp_path,
     assert graphs
     assert losses(run) == pytest.approx(losses(plain), abs=1e-6)
     assert set(checkpoint.weights(model)) == {f"inner.{name}" for name in checkpoint.weights(work().model)}
+
+
+def test_eight_bit_adam_is_resumed_to_the_same_weights(tmp_path):
+    pytest.importorskip("bitsandbytes")
+
+    def wide(stopper=None):
+        task = work(stopper=stopper)
+        torch.manual_seed(0)
+        # Only tensors of 4,096 values and more have their state in 8 bits.
+        task.model = torch.nn.Sequential(torch.nn.Linear(FEATURES, 1024), torch.nn.GELU(), torch.nn.Linear(1024, 1))
+        return task
+
+    given = {"optimizer": "adamw-8bit", "checkpoint_steps": 3}
+    run, _, expected = train(options(tmp_path / "whole", **given), wide())
+    saved = checkpoint.read(checkpoint.all_in(run.checkpoints)[-1])
+    assert any(value.dtype == torch.uint8 for value in saved.optimizer.values())
+    config = options(tmp_path / "cut", **given)
+    cut = runs.create(config.output_dir, "test", config)
+    with pytest.raises(Preempted):
+        train(config, wide(Stopper(17)), cut)
+    _, _, model = train(config, wide(), cut)
+    assert same(model, expected)
