@@ -23,3 +23,10 @@ for approach in bnb-int8 bnb-nf4; do
     echo "glue tiny, $approach:"
     cat "$out/$approach.json"
 done
+for precision in no bf16; do
+    "$tool" train controlnet --model tiny --data sample --mixed-precision "$precision" --output-dir "$out/controlnet-$precision" --json >"$out/controlnet-$precision.json"
+    echo "controlnet tiny, $precision:"
+    cat "$out/controlnet-$precision.json"
+    cat "$out/controlnet-$precision"/*/status.json
+done
+"$(dirname "$tool")/python" scripts/bench.py controlnet --only full

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DataError, ToolError
+from tasks.errors import ConfigError, DataError, ToolError
 
 # Seconds that the Hub has to answer. A name server that never answers is not covered by the first.
 TIMEOUT = 5.0
@@ -133,3 +133,21 @@ def reading(path: Path) -> Iterator[None]:
     finally:
         if shown:
             datasets.enable_progress_bars()
+
+
+def split_names(data: str, config: str, info: Any, revision: str | None, token: str | None) -> list[str]:
+    """The splits of a Hub data set in one of its configurations; `config` is empty where none was named.
+
+    Raises:
+        ConfigError: it has several and none was named.
+    """
+    from datasets import get_dataset_config_names, get_dataset_split_names
+
+    with explained(data, info):
+        configs = get_dataset_config_names(data, revision=revision, token=token)
+        if not config and len(configs) > 1 and "default" not in configs:
+            raise ConfigError(
+                f"--data {data}: it has {len(configs)} configurations ({', '.join(configs[:12])}); "
+                f"give one as {data}:{configs[0]}"
+            )
+        return list(get_dataset_split_names(data, config or None, revision=revision, token=token))

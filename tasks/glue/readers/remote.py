@@ -8,7 +8,7 @@ from tasks.errors import ConfigError
 from tasks.glue.named import HUB, TASKS
 from tasks.glue.readers.arrow import read_dataset
 from tasks.glue.readers.source import Load, Options, Source
-from tasks.readers.remote import ask, explained, online
+from tasks.readers.remote import ask, explained, online, split_names
 
 # Other ids under which GLUE is known.
 _GLUE = (HUB, "glue", "SetFit/glue")
@@ -39,7 +39,7 @@ def recognise(data: str, options: Options) -> Source:
         found = _fetch(data, config or None, None, info, options)
         splits = {name: _kept(found[name], f"{data} ({name})", options) for name in found}
         return _source("Hub data set, from the cache", data, splits, task)
-    names = _split_names(data, config, info, options)
+    names = split_names(data, config, info, options.revision, options.token)
 
     def load(name: str) -> Load:
         return lambda problems: read_dataset(
@@ -57,19 +57,6 @@ def _source(format: str, data: str, splits: dict[str, Load], task: str | None) -
     name = task or data.split("/")[-1]
     hidden = frozenset(split for split in splits if task is not None and split.startswith("test"))
     return Source(format, name, splits, task, hidden)
-
-
-def _split_names(data: str, config: str, info: Any, options: Options) -> list[str]:
-    from datasets import get_dataset_config_names, get_dataset_split_names
-
-    with explained(data, info):
-        configs = get_dataset_config_names(data, revision=options.revision, token=options.token)
-        if not config and len(configs) > 1 and "default" not in configs:
-            raise ConfigError(
-                f"--data {data}: it has {len(configs)} configurations ({', '.join(configs[:12])}); "
-                f"give one as {data}:{configs[0]}"
-            )
-        return list(get_dataset_split_names(data, config or None, revision=options.revision, token=options.token))
 
 
 def _fetch(data: str, config: str | None, split: str | None, info: Any, options: Options) -> Any:
