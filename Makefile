@@ -14,8 +14,9 @@ setup: .venv/.installed
 run: setup
 	$(BIN)/tool train vqa --model tiny --data sample
 
+# One thread a worker: two workers that each start as many as there are cores wait for each other.
 test: setup
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2 --dist loadfile -q
 
 test-slow: setup
 	$(BIN)/pytest -m slow -q

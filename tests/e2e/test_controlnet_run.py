@@ -27,7 +27,7 @@ def train(place, tmp_path, *options, model="base", code=0, config=BARE):
     return within("train", "controlnet", *given, *config, *options, cwd=tmp_path, code=code)
 
 
-@pytest.mark.parametrize("model", ["base", "velocity"])
+@pytest.mark.parametrize("model", ["base", pytest.param("velocity", marks=pytest.mark.slow)])
 def test_the_first_losses_are_those_of_diffusers_own_parts(place, tmp_path, model):
     train(place, tmp_path, "--cache", "none", "--max-steps", 20, "--lr-scheduler", "constant", model=model)
     splits = load_splits(str(place / "data"), resolution=controlnets.RESOLUTION)
@@ -43,10 +43,10 @@ def test_the_first_losses_are_those_of_diffusers_own_parts(place, tmp_path, mode
     "options",
     [
         ("--cache", "disk"),
-        ("--cache", "ram"),
+        pytest.param(("--cache", "ram"), marks=pytest.mark.slow),
         ("--cache", "none", "--gradient-checkpointing"),
-        ("--cache", "none", "--no-channels-last"),
-        ("--cache", "none", "--gradient-accumulation-steps", 2),
+        pytest.param(("--cache", "none", "--no-channels-last"), marks=pytest.mark.slow),
+        pytest.param(("--cache", "none", "--gradient-accumulation-steps", 2), marks=pytest.mark.slow),
     ],
     ids=lambda given: " ".join(map(str, given)),
 )

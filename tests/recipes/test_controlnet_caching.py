@@ -75,9 +75,11 @@ def test_entries_are_what_the_encoders_give(tmp_path, fill, base, batches, capsy
     batches.encoded = found
     cached = seen(batches.in_order(COUNT)[0])
     batches.encoded = None
-    torch.testing.assert_close(cached["mean"], mean, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(cached["std"], std, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(cached["hidden"], encode_prompts(text, batch["ids"]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cached["mean"], mean, rtol=1e-4, atol=5e-5)  # convolutions sum in another order
+    torch.testing.assert_close(cached["std"], std, rtol=1e-4, atol=5e-5)  # convolutions sum in another order
+    torch.testing.assert_close(
+        cached["hidden"], encode_prompts(text, batch["ids"]), rtol=1e-4, atol=5e-5
+    )  # convolutions sum in another order
     captions = len(batches.prompts())
     place = folder or "RAM"
     assert (
@@ -185,7 +187,7 @@ def test_where_memory_runs_out_fewer_are_encoded_at_once(fill, batches, monkeypa
     monkeypatch.setattr(caching, "encode_pixels", small)
     found = values(fill(None, batch_size=8), batches)
     assert {8, 4, 2} == set(sizes)
-    torch.testing.assert_close(found[0], whole[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[0], whole[0], rtol=1e-4, atol=5e-5)  # convolutions sum in another order
     monkeypatch.setattr(caching, "encode_pixels", lambda vae, pixels: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(OutOfMemory, match="out of memory in the VAE with one example at a time; lower --resolution"):
         fill(None)

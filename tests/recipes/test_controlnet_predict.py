@@ -113,13 +113,13 @@ def test_each_picture_says_how_to_draw_it_again(here, capfd):
     assert np.abs(pixels(again[0]["picture"]).astype(int) - pixels(last["picture"])).max() <= 1
 
 
-def test_a_condition_keeps_its_shape_and_transparency_lies_over_white(here):
+def test_a_condition_keeps_its_shape_and_transparency_lies_over_black(here):
     assert pixels(drawn(here)[0]["picture"]).shape == (48, 64, 3)
     assert pixels(drawn(here, resolution=32)[0]["picture"]).shape == (32, 40, 3)
     flat = Image.new("RGBA", (64, 64), (9, 9, 9, 0))
     flat.save(here / "clear.png")
-    Image.new("RGB", (64, 64), "white").save(here / "white.png")
-    one, other = drawn(here, image=[str(here / "clear.png"), str(here / "white.png")], batch_size=1)
+    Image.new("RGB", (64, 64), "black").save(here / "black.png")
+    one, other = drawn(here, image=[str(here / "clear.png"), str(here / "black.png")], batch_size=1)
     assert np.array_equal(pixels(one["picture"]), pixels(other["picture"]))
 
 
