@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.controlnet.checks import check, check_some, notes, shared_note
-from tasks.controlnet.choice import choose
 from tasks.controlnet.holdout import hold_out, subset
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.readers import Options, Read, Source, recognise
 from tasks.controlnet.readers.columns import Overrides
 from tasks.errors import DataError
+from tasks.readers.choice import choose
 from tasks.readers.problems import Problems
 
 __all__ = ["Pairs", "Splits", "inspect", "load_splits"]
@@ -114,7 +114,7 @@ def _parts(
     problems: Problems,
 ) -> tuple[Read | None, Read | None, bool]:
     """(training split, evaluation split, whether the second was held out of the first)."""
-    train_name, eval_name = choose(source, need, train_split, eval_split)
+    train_name, eval_name = choose(source, need, train_split, eval_split, unit="picture")
     evaluation = source.splits[eval_name](problems) if eval_name is not None else None
     if train_name is None:
         return None, evaluation, False

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tasks.controlnet.checks import check, notes, shared_note
-from tasks.controlnet.choice import named
 from tasks.controlnet.holdout import same_images, subset, take
 from tasks.controlnet.readers import Options, Read, recognise
 from tasks.errors import DataError
 from tasks.headers import Header
+from tasks.readers.choice import inspected
 from tasks.readers.problems import Problems
 
 # Conditions that are decoded to see whether they are blank, and values that are listed.
@@ -42,11 +42,9 @@ def inspect(
         DataError: the data can't be read at all.
     """
     source = recognise(data, options)
-    flags = (("--train-split", train_split), ("--eval-split", eval_split))
-    wanted = [named(source, name, flag) for flag, name in flags if name] or list(source.splits)
     problems = Problems(noun="pair")
     described, sound = {}, []
-    for name in dict.fromkeys(wanted):
+    for name in inspected(source, train_split, eval_split):
         read = subset(source.splits[name](problems), max_samples, options.seed)
         good = check(read, problems, options.resolution, decode)
         described[name] = describe(_readable(read), options.resolution, options.seed)

@@ -1,1 +1,3 @@
-"""What readers of every task share: names of files and splits, problems found in rows, data sets on the Hub."""
+"""What readers of every task share: recognised data and the choice of their splits, names of files and splits, problems found in rows,
+data sets on the Hub.
+"""

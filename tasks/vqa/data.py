@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.readers.choice import CUSTOM, choose
 from tasks.readers.problems import Problems
 from tasks.vqa import checks
 from tasks.vqa.checks import check_classes, check_rows, check_some, labelled
-from tasks.vqa.choice import choose
 from tasks.vqa.holdout import hold_out, subset
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, Source, recognise
@@ -144,7 +144,9 @@ def _parts(
 ) -> tuple[Questions | None, Questions | None, bool]:
     """(training split, evaluation split, whether the second was held out of the first), rows checked."""
     answers = "prediction" not in need
-    train_name, eval_name = choose(source, need, train_split, eval_split)
+    train_name, eval_name = choose(
+        source, need, train_split, eval_split, unit="image", custom=(*CUSTOM, "test-dev", "test-std")
+    )
     evaluation = _read(source, eval_name, problems) if eval_name is not None else None
     if (
         evaluation is not None

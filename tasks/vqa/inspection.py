@@ -9,10 +9,10 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.images import BROKEN, orientation
+from tasks.readers.choice import inspected
 from tasks.readers.problems import Problems
 from tasks.vqa.checks import check_images as check_headers
 from tasks.vqa.checks import check_rows, labelled
-from tasks.vqa.choice import named
 from tasks.vqa.holdout import subset
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, recognise
@@ -40,11 +40,9 @@ def inspect(
         DataError: the data can't be read at all.
     """
     source = recognise(data, options)
-    flags = (("--train-split", train_split), ("--eval-split", eval_split))
-    wanted = [named(source, name, flag) for flag, name in flags if name] or list(source.splits)
     problems = Problems()
     splits = {}
-    for name in dict.fromkeys(wanted):
+    for name in inspected(source, train_split, eval_split):
         questions = source.splits[name](problems)
         sound = subset(check_rows(questions, problems, labelled(questions)), max_samples, options.seed)
         if check_images:

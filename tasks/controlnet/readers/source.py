@@ -10,10 +10,11 @@ import numpy as np
 from tasks.controlnet.pairs import CONDITION_GROUND, Pairs
 from tasks.controlnet.readers.columns import Overrides
 from tasks.images import ImageStore
+from tasks.readers import source as base
 from tasks.readers.problems import Problems
+from tasks.readers.source import WHOLE
 
-# The name of the one split of data that know none.
-WHOLE = "all"
+__all__ = ["WHOLE", "Load", "Options", "Read", "Source", "read_of"]
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,7 @@ class Read:
 
 Load = Callable[[Problems], Read]
 
-
-@dataclass
-class Source:
-    """Recognised data.
-
-    Attributes:
-        format: what it was recognised as, for the user.
-        name: how to call it in the run header.
-        splits: split name -> function that reads it, in the order found.
-    """
-
-    format: str
-    name: str
-    splits: dict[str, Load]
+Source = base.Source[Read]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _local(path: Path, options: Options) -> Source:
         return source
     if path.is_dir() and arrow.is_saved(path):
         name = path.resolve().name
-        return Source("folder saved by `datasets`", name, arrow.saved_splits(path, options), options.task)
+        return Source("folder saved by `datasets`", name, arrow.saved_splits(path, options), task=options.task)
     if path.is_file() and path.suffix.lower() == ".txt":
         return Source("text, one a line", path.stem, {WHOLE: lambda problems: tables.read_lines(path)})
     files = [path] if path.is_file() else list(files_below(path, 2))
@@ -111,7 +111,7 @@ def _of_files(path: Path, files: list[Path], options: Options) -> Source:
         return lambda problems: tables.read(group[0], options, problems)
 
     name = path.stem if path.is_file() else path.resolve().name
-    return Source(_kind(ending), options.task or name, {split: load(split) for split in groups}, options.task)
+    return Source(_kind(ending), options.task or name, {split: load(split) for split in groups}, task=options.task)
 
 
 def _kind(ending: str) -> str:

@@ -55,7 +55,7 @@ def _source(path: Path, task: str, files: dict[str, Path], options: Options) -> 
         return lambda problems: tables.read(files[name], told, problems, header)
 
     hidden = frozenset(name for name in files if name.startswith("test"))
-    return Source(f"GLUE's files of {TASKS[task].title}", task, {name: load(name) for name in files}, task, hidden)
+    return Source(f"GLUE's files of {TASKS[task].title}", task, {name: load(name) for name in files}, hidden, task)
 
 
 def _has_header(file: Path) -> bool:
@@ -134,7 +134,7 @@ def _first_published(path: Path, options: Options) -> Source:
     splits = {"train": part(False), "dev": part(True)} if listed.is_file() else {"train": whole(train)}
     if test.is_file():
         splits["test"] = whole(test)
-    return Source("Microsoft's files of MRPC", "mrpc", splits, "mrpc")
+    return Source("Microsoft's files of MRPC", "mrpc", splits, task="mrpc")
 
 
 def _by_ids(file: Path, listed: Path, dev: bool, options: Options, problems: Problems) -> Raw:

@@ -56,7 +56,7 @@ def _kept(dataset: Any, source: str, options: Options) -> Load:
 def _source(format: str, data: str, splits: dict[str, Load], task: str | None) -> Source:
     name = task or data.split("/")[-1]
     hidden = frozenset(split for split in splits if task is not None and split.startswith("test"))
-    return Source(format, name, splits, task, hidden)
+    return Source(format, name, splits, hidden, task)
 
 
 def _fetch(data: str, config: str | None, split: str | None, info: Any, options: Options) -> Any:

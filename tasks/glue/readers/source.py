@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tasks.readers import source as base
 from tasks.readers.problems import Problems
+from tasks.readers.source import WHOLE
 
-# The name of the one split of data that know none.
-WHOLE = "all"
+__all__ = ["WHOLE", "Load", "Options", "Raw", "Source"]
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,11 @@ Load = Callable[[Problems], Raw]
 
 
 @dataclass
-class Source:
-    """Recognised data.
+class Source(base.Source[Raw]):
+    """Recognised data; splits bear the names that the data give them.
 
     Attributes:
-        format: what it was recognised as, for the user.
-        name: how to call it in headers and folder names.
-        splits: split name as the data call it -> function that reads it, in the order found.
         task: the GLUE task that the data are, if any.
-        unlabelled: splits known to come without labels before they are read.
     """
 
-    format: str
-    name: str
-    splits: dict[str, Load]
     task: str | None = None
-    unlabelled: frozenset[str] = frozenset()

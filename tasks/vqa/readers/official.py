@@ -66,7 +66,7 @@ def _source(path: Path, chosen: dict[str, Path], annotations: dict[str, Path], o
         format="official VQA JSON",
         name=path.parent.name if path.is_file() else path.resolve().name,
         splits={name: load(file) for name, file in chosen.items()},
-        unlabelled={name for name, file in chosen.items() if _key(file) not in annotations},
+        unlabelled=frozenset(name for name, file in chosen.items() if _key(file) not in annotations),
     )
 
 

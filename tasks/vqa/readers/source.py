@@ -8,32 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tasks.images import FileImages
+from tasks.readers import source as base
 from tasks.readers.problems import Problems
+from tasks.readers.source import WHOLE
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Overrides
 from tasks.vqa.readers.paths import Resolver
 
+__all__ = ["WHOLE", "Load", "Options", "Source", "index_paths"]
+
 Load = Callable[[Problems], Questions]
-
-# The name of the one split of data that know none.
-WHOLE = "all"
-
-
-@dataclass
-class Source:
-    """Recognised data.
-
-    Attributes:
-        format: what it was recognised as, for the user.
-        name: how to call it in the run header.
-        splits: split name -> function that reads it, in the order found.
-        unlabelled: splits known to come without answers before they are read.
-    """
-
-    format: str
-    name: str
-    splits: dict[str, Load]
-    unlabelled: set[str] = field(default_factory=set)
+Source = base.Source[Questions]
 
 
 @dataclass(frozen=True)

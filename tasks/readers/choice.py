@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
-from tasks.controlnet.readers.source import Source
 from tasks.errors import ConfigError
 from tasks.readers.paths import canonical
+from tasks.readers.source import Source
+
+# The splits to measure on by custom, the first that is there.
+CUSTOM = ("validation", "test")
 
 
 def choose(
-    source: Source, need: tuple[str, ...], train_split: str | None, eval_split: str | None
+    source: Source[Any],
+    need: tuple[str, ...],
+    train_split: str | None,
+    eval_split: str | None,
+    *,
+    unit: str,
+    custom: tuple[str, ...] = CUSTOM,
 ) -> tuple[str | None, str | None]:
     """Which splits to read: (training or None, evaluation or None for a hold-out or none needed).
+
+    Args:
+        need: "train", "evaluation" (not one known to be unlabelled) or "prediction".
+        unit: by what a hold-out is parted, for messages.
+        custom: the splits to measure on where none is named, the best first.
 
     Raises:
         ConfigError: a name that is not there, or no way to tell which split is for training.
@@ -20,26 +35,27 @@ def choose(
     names = list(source.splits)
     train = named(source, train_split, "--train-split") if train_split else None
     evaluation = named(source, eval_split, "--eval-split") if eval_split else None
+    labelled = [name for name in names if name not in source.unlabelled]
     if "train" not in need:
-        return None, evaluation or _evaluation(names) or names[0]
+        return None, evaluation or _first(custom, names if "prediction" in need else labelled) or names[0]
     rest = [name for name in names if name != evaluation]
     train = train or ("train" if "train" in names else rest[0] if len(rest) == 1 else None)
     if train is None:
         raise ConfigError(f"{source.name} has the splits {', '.join(names)}; say which to train on with --train-split")
     if train == evaluation:
         raise ConfigError(
-            f"--eval-split {eval_split}: is what the training reads; leave it out to hold some of it out by picture"
+            f"--eval-split {eval_split}: is what the training reads; leave it out to hold some of it out by {unit}"
         )
     if "evaluation" not in need:
         return train, None
-    return train, evaluation or _evaluation([name for name in names if name != train])
+    return train, evaluation or _first(custom, [name for name in labelled if name != train])
 
 
-def _evaluation(names: list[str]) -> str | None:
-    return next((name for name in ("validation", "test") if name in names), None)
+def _first(wanted: tuple[str, ...], names: list[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
 
 
-def named(source: Source, name: str, flag: str) -> str:
+def named(source: Source[Any], name: str, flag: str) -> str:
     """The split that a flag's value means: its own name, or what we call it.
 
     Raises:
@@ -52,3 +68,14 @@ def named(source: Source, name: str, flag: str) -> str:
     near = difflib.get_close_matches(canonical(name), names, 1, 0.5)
     hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
     raise ConfigError(f"{flag} {name}: {source.name} has no such split; {hint}")
+
+
+def inspected(source: Source[Any], train_split: str | None, eval_split: str | None) -> list[str]:
+    """The splits to describe: those named, else all.
+
+    Raises:
+        ConfigError: a name that is not there.
+    """
+    flags = (("--train-split", train_split), ("--eval-split", eval_split))
+    wanted = [named(source, name, flag) for flag, name in flags if name]
+    return list(dict.fromkeys(wanted)) or list(source.splits)

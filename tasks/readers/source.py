@@ -1,0 +1,31 @@
+"""What a reader of any task gives: recognised data and their splits, each read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tasks.readers.problems import Problems
+
+Split = TypeVar("Split")
+
+# The name of the one split of data that know none.
+WHOLE = "all"
+
+
+@dataclass
+class Source(Generic[Split]):
+    """Recognised data.
+
+    Attributes:
+        format: what it was recognised as, for the user.
+        name: how to call it in the run header and in folder names.
+        splits: split name -> function that reads it, in the order found.
+        unlabelled: splits known to come without answers or labels before they are read.
+    """
+
+    format: str
+    name: str
+    splits: dict[str, Callable[[Problems], Split]]
+    unlabelled: frozenset[str] = frozenset()
