@@ -22,16 +22,17 @@ class OnDemand:
     def __init__(self, vae: Any, text_encoder: Any, tokenizer: Any, pictures: int, captions: int) -> None:
         self.vae, self.text_encoder, self.tokenizer = vae, text_encoder, tokenizer
         self.pictures, self.captions = pictures, captions
-        self._moments: dict[tuple[int, View], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._moments: dict[tuple[int, int, View], tuple[torch.Tensor, torch.Tensor]] = {}
         self._hidden: dict[str, torch.Tensor] = {}
         self._seconds = [0.0, 0.0]
 
     def moments(self, pairs: Pairs, number: int, seen: View) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of a pair's latents, each float32 [c, h, w], unscaled."""
-        key = (int(pairs.rows[number]) + (id(pairs.images) << 32), seen)
+        row = int(pairs.rows[number])
+        key = (id(pairs.images), row, seen)
         if key not in self._moments:
             began = time.monotonic()
-            image = pixels(pairs.images.load(int(pairs.rows[number])), seen)
+            image = pixels(pairs.images.load(row), seen)
             mean, std = encode_pixels(self.vae, torch.from_numpy(image).permute(2, 0, 1)[None])
             self._moments[key] = (mean[0].cpu(), std[0].cpu())
             self._seconds[0] += time.monotonic() - began

@@ -30,7 +30,7 @@ from tasks.controlnet.batches import Encoded, PairBatches, Shapes
 from tasks.controlnet.cache import cache_root
 from tasks.controlnet.data import load_splits
 from tasks.controlnet.diffusion import Diffusion
-from tasks.controlnet.encoded import Picture
+from tasks.controlnet.encoded import pictures_of
 from tasks.controlnet.encoding import tokenize
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.pretrained import Base
@@ -72,7 +72,7 @@ def train(config: Train) -> dict[str, Any]:
     """
     config, lines = presets.apply(config)
     config = with_defaults(config)
-    stages = training.Stages(RECIPE, prepare, functools.partial(say_header, lines), make_work, finish, lambda parts: "")
+    stages = training.Stages(RECIPE, prepare, functools.partial(say_header, lines), make_work, finish)
     return training.train(stages, config)
 
 
@@ -154,7 +154,7 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
 def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.dtype, prompts: list[str]) -> None:
     """Sets up where batches, and the validation's prompts, take moments and hidden states from."""
     assert parts.frozen is not None
-    base, both = parts.base, (parts.train, parts.evaluation)
+    base = parts.base
     captions = list(dict.fromkeys([*parts.train.prompts(), *parts.evaluation.prompts(), *prompts]))
     if config.cache == "none" or config.dry_run:
         vae = pretrained.load_vae(base, dtype).to(accelerator.device)
@@ -169,7 +169,7 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
     found = caching.fill(
         None if config.cache == "ram" else cache_root(config.cache_dir) / RECIPE,
         base,
-        [Picture(one.pairs, number, seen) for one in both for number in range(len(one)) for seen in one.views(number)],
+        [*pictures_of(parts.train), *pictures_of(parts.evaluation)],
         captions,
         accelerator,
         batch_size=int(config.eval_batch_size or 1),
