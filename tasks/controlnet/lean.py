@@ -1,6 +1,6 @@
 """A UNet and its ControlNet made ready to train in less memory and time, with the same results.
 
-The blocks of diffusers' networks take on classes that compute the same through the functions of `lean_functions`. Names and
+The blocks of diffusers' networks take on classes that compute the same through functions that keep less (`lean_common`). Names and
 values of the weights stay; so do classes and configs of the networks themselves, so that `save_pretrained` writes plain
 diffusers models and pipelines take them. Where no gradient is asked for, under `torch.compile`, and for arguments that
 Stable Diffusion doesn't use, diffusers' own code runs.
@@ -21,8 +21,10 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.nn import functional
 
-from tasks.controlnet import lean_functions as lean
-from tasks.controlnet.lean_functions import Precision
+from tasks.controlnet import lean_attention
+from tasks.controlnet.lean_common import Precision, add, recomputed
+from tasks.controlnet.lean_convolution import Convolution, NormConvolution
+from tasks.controlnet.lean_feed_forward import FeedForward
 from tasks.errors import ConfigError
 
 Tensor = torch.Tensor
@@ -75,12 +77,12 @@ def _let_go_of_file(network: nn.Module) -> None:
 
 def _kernel(attention: str) -> Callable[..., Tensor]:
     if attention == "sdpa":
-        return lean.sdpa
+        return lean_attention.sdpa
     from importlib.util import find_spec
 
     if find_spec("xformers") is None:
         raise ConfigError("--attention xformers: it is not installed; pip install xformers, or leave the flag out")
-    return lean.xformers
+    return lean_attention.xformers
 
 
 def _stock() -> bool:
@@ -96,7 +98,7 @@ class LeanConv2d(nn.Conv2d):
         plain = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == "zeros"
         if _stock() or not plain or self.stride[0] != self.stride[1] or self.padding[0] != self.padding[1]:
             return super().forward(input)
-        found: Tensor = lean.Convolution.apply(
+        found: Tensor = Convolution.apply(
             input, self.weight, self.bias, self.stride[0], self.padding[0], Precision(input.device)
         )
         return found
@@ -109,7 +111,7 @@ def norm_convolve(x: Tensor, norm: nn.GroupNorm, layer: nn.Conv2d | nn.Linear, a
         padding = int(layer.padding[0])
     else:
         weight = weight[:, :, None, None]
-    found: Tensor = lean.NormConvolution.apply(
+    found: Tensor = NormConvolution.apply(
         x, norm.weight, norm.bias, weight, layer.bias, norm.num_groups, norm.eps, activate, padding, Precision(x.device)
     )
     return found
@@ -125,10 +127,10 @@ class LeanResnetBlock(ResnetBlock2D):
         hidden = norm_convolve(input_tensor, self.norm1, self.conv1, True)
         if temb is not None and self.time_emb_proj is not None:
             time = self.time_emb_proj(functional.silu(temb))[:, :, None, None]
-            hidden = lean.add(hidden, time)
+            hidden = add(hidden, time)
         found = norm_convolve(hidden, self.norm2, self.conv2, True)
         short = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)
-        return lean.add(found, short)
+        return add(found, short)
 
     def _plain(self) -> bool:
         """Whether it is as in Stable Diffusion 1 and 2."""
@@ -160,14 +162,14 @@ class LeanTransformer(Transformer2DModel):
             found = found.contiguous()
         layer = self.proj_out
         weight = layer.weight if isinstance(layer, nn.Conv2d) else layer.weight[:, :, None, None]
-        found = lean.Convolution.apply(found, weight, layer.bias, 1, 0, Precision(found.device))
-        return (lean.add(found, hidden_states),)
+        found = Convolution.apply(found, weight, layer.bias, 1, 0, Precision(found.device))
+        return (add(found, hidden_states),)
 
 
 class LeanTransformerBlock(BasicTransformerBlock):
     """Keeps the input of each of its three parts, and what attention gives."""
 
-    lean_kernel: Callable[..., Tensor] = staticmethod(lean.sdpa)
+    lean_kernel: Callable[..., Tensor] = staticmethod(lean_attention.sdpa)
     lean_keep = True
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -182,7 +184,7 @@ class LeanTransformerBlock(BasicTransformerBlock):
             hidden = self._attend(hidden, context, self.norm2, self.attn2)
         first, second = self.ff.net[0].proj, self.ff.net[2]
         norm = self.norm3
-        found: Tensor = lean.FeedForward.apply(
+        found: Tensor = FeedForward.apply(
             hidden, norm.weight, norm.bias, first.weight, first.bias, second.weight, second.bias, norm.eps, False,
             Precision(hidden.device),
         )  # fmt: skip
@@ -190,7 +192,7 @@ class LeanTransformerBlock(BasicTransformerBlock):
 
     def _attend(self, x: Tensor, context: Tensor | None, norm: nn.LayerNorm, layer: Attention) -> Tensor:
         out = layer.to_out[0]
-        found: Tensor = lean.Attention.apply(
+        found: Tensor = lean_attention.Attention.apply(
             x, context, norm.weight, norm.bias, layer.to_q.weight, layer.to_k.weight, layer.to_v.weight, out.weight, out.bias,
             norm.eps, layer.heads, self.lean_kernel, self.lean_keep, Precision(x.device),
         )  # fmt: skip
@@ -229,7 +231,7 @@ class LeanConditionEmbedding(ControlNetConditioningEmbedding):
         if _stock():
             return super().forward(conditioning)
         embed = super().forward
-        return torch.cat([lean.recomputed(embed, one) for one in conditioning.split(1)])
+        return torch.cat([recomputed(embed, one) for one in conditioning.split(1)])
 
 
 LEAN: dict[type, type] = {

@@ -12,7 +12,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch.nn import functional
 
-from tasks.controlnet import lean, lean_functions
+from tasks.controlnet import lean, lean_attention
 from tasks.errors import ConfigError
 
 SIZE, WORDS, WIDTH = 16, 5, 12
@@ -158,7 +158,7 @@ def kept_bytes(unet: Any, controlnet: Any, given: dict[str, torch.Tensor]) -> in
     """What the backward pass holds: every tensor saved by autograd, within functions too."""
     own = {one.untyped_storage().data_ptr() for net in (unet, controlnet) for one in net.parameters()}
     kept = {}
-    mine = lean_functions.Attended
+    mine = lean_attention.Attended
 
     class Counted(mine):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any) -> None:
@@ -173,7 +173,7 @@ def kept_bytes(unet: Any, controlnet: Any, given: dict[str, torch.Tensor]) -> in
         return tensor
 
     with pytest.MonkeyPatch.context() as patch, torch.autograd.graph.saved_tensors_hooks(note, lambda one: one):
-        patch.setattr(lean_functions, "Attended", Counted)
+        patch.setattr(lean_attention, "Attended", Counted)
         held = forward(unet, controlnet, given)
     assert held.requires_grad
     return sum(kept.values())

@@ -1,0 +1,91 @@
+"""The feed-forward part of an attention block, of which the input is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from tasks.controlnet.lean_common import (
+    Grads,
+    Precision,
+    Tensor,
+    add,
+    aten,
+    by_weight,
+    cast,
+    layer_norm,
+    layer_norm_back,
+    plainly,
+    project,
+)
+
+
+class FeedForward(torch.autograd.Function):
+    """x + linear(geglu(linear(layer_norm(x)))), of which x is kept, and the first projection if told to."""
+
+    @staticmethod
+    @plainly
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
+        first: Tensor,
+        first_bias: Tensor,
+        second: Tensor,
+        second_bias: Tensor,
+        eps: float,
+        keep: bool,
+        precision: Precision,
+    ) -> Tensor:
+        """x [b, tokens, c] -> the same."""
+        normed = layer_norm(cast(x, precision.norms), norm_weight, norm_bias, eps)[0]
+        projected = project(cast(normed, precision.products), first, first_bias)
+        del normed
+        ctx.settings = (eps, precision)
+        ctx.save_for_backward(x, norm_weight, norm_bias, first, first_bias, second, projected if keep else None)
+        value, gate = projected.chunk(2, dim=-1)
+        gated = functional.gelu(gate).mul_(value)
+        del projected, value, gate
+        return add(project(gated, second, second_bias), x)
+
+    @staticmethod
+    @plainly
+    def backward(ctx: Any, grad: Tensor) -> Grads:
+        """Gradients by all tensors."""
+        eps, precision = ctx.settings
+        x, norm_weight, norm_bias, first, first_bias, second, projected = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        x_ = cast(x, precision.norms)
+        normed, mean, deviation = layer_norm(x_, norm_weight, norm_bias, eps)
+        normed = cast(normed, precision.products)
+        if projected is None:
+            projected = project(normed, first, first_bias)
+        by_out = cast(grad, precision.products)
+        value, gate = projected.chunk(2, dim=-1)
+        active = functional.gelu(gate)
+        by_gated = by_out @ second.to(by_out.dtype)
+        by_projected = torch.empty_like(projected)
+        by_value, by_gate = by_projected.chunk(2, dim=-1)
+        torch.mul(by_gated, active, out=by_value)
+        found_second = by_weight(by_out, active.mul_(value), second, wanted[5])
+        del active
+        by_gate.copy_(aten.gelu_backward(by_gated.mul_(value), gate))
+        del by_gated, projected, value, gate, by_value, by_gate
+        found_first = by_weight(by_projected, normed, first, wanted[3])
+        del normed
+        biases = [
+            part.flatten(0, -2).sum(0).to(first.dtype) if asked else None
+            for part, asked in ((by_projected, wanted[4]), (by_out, wanted[6]))
+        ]
+        by_normed = by_projected @ first.to(by_out.dtype)
+        del by_projected
+        by_x, by_norm_weight, by_norm_bias = layer_norm_back(
+            by_normed, x_, mean, deviation, norm_weight, norm_bias, wanted[:3]
+        )
+        by_x = None if by_x is None else add(by_x.to(x.dtype), grad)
+        return (
+            by_x, by_norm_weight, by_norm_bias, found_first, biases[0], found_second, biases[1], None, None, None,
+        )  # fmt: skip
