@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.errors import DataError
@@ -42,6 +42,16 @@ def split_of(name: str) -> str | None:
     """
     word = split_word(name)
     return None if word is None else _ALIASES[word.replace("_", "-")]
+
+
+def split_beside(path: Path, file: Path, word: Callable[[str], str | None] = split_of) -> str | None:
+    """The split that the name of a file in the data `path` speaks of, or else that of a folder of its own below it.
+
+    Args:
+        word: what a name says.
+    """
+    inside = file.parent != path and path.is_dir()
+    return word(file.stem) or (word(file.parent.name) if inside else None)
 
 
 def split_word(name: str) -> str | None:

@@ -85,6 +85,23 @@ def test_saved_dataset_with_splits(tmp_path):
     assert [line.split(": ")[1] for line in splits.notes] == ["1 of 3 pictures are in the training split too"]
 
 
+def test_files_of_a_split_are_opened_only_for_it(tmp_path):
+    as_images(table()).to_parquet(tmp_path / "train-0.parquet")
+    (tmp_path / "test-0.parquet").write_bytes(b"broken")
+    splits = load_splits(str(tmp_path), need=("train",), cache_dir=str(tmp_path / "cache"))
+    assert shown(splits.train) == ALL
+    with pytest.raises(DataError, match=r"test-0\.parquet: can't be read as a dataset"):
+        load_splits(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+
+
+def test_a_split_column_parts_a_saved_dataset(tmp_path):
+    made = {**table(), "split": ["train", "val", "train", "train", "val", "train"]}
+    datasets.Dataset.from_dict(made).save_to_disk(tmp_path / "saved")
+    splits = load_splits(str(tmp_path / "saved"))
+    assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([0, 2, 3, 5], [1, 4])
+    assert splits.evaluation.images.where(int(splits.evaluation.rows[0])).endswith("saved (validation), row 1")
+
+
 def test_hold_out_by_content(tmp_path):
     as_images(table([i % 5 for i in range(30)])).save_to_disk(tmp_path / "saved")
     splits = load_splits(str(tmp_path / "saved"), eval_fraction=0.2)

@@ -11,7 +11,17 @@ from tasks.errors import DataError
 from tasks.glue.named import HUB, TASKS, task_of
 from tasks.glue.readers import arrow, official, tables
 from tasks.glue.readers.source import WHOLE, Load, Options, Source
-from tasks.readers.paths import exists, files_below, is_path, listing, missing_path, names_here, split_word
+from tasks.readers.arrow import ENDINGS, is_saved
+from tasks.readers.paths import (
+    exists,
+    files_below,
+    is_path,
+    listing,
+    missing_path,
+    names_here,
+    split_beside,
+    split_word,
+)
 
 FORMATS = "GLUE's tsv files, CSV, TSV, JSON lines, a JSON list, or Parquet or Arrow files"
 _HUB_CONFIG = re.compile(r"([\w.\-]+/[\w.\-]+|glue):([\w.\-]+)")
@@ -53,7 +63,7 @@ def _local(path: Path, options: Options) -> Source:
     source = official.recognise(path, options)
     if source is not None:
         return source
-    if path.is_dir() and arrow.is_saved(path):
+    if path.is_dir() and is_saved(path):
         name = path.resolve().name
         return Source("folder saved by `datasets`", name, arrow.saved_splits(path, options), task=options.task)
     if path.is_file() and path.suffix.lower() == ".txt":
@@ -67,15 +77,9 @@ def _local(path: Path, options: Options) -> Source:
         raise DataError(f"{path}: not a format known here; give {FORMATS}")
     names = [str(file.relative_to(path)) for file in files[:3]]
     holds = f"it holds {', '.join(names)}" if names else "it is empty"
-    if any(file.suffix.lower() in (*tables.ENDINGS, *arrow.ENDINGS) for file in files):
+    if any(file.suffix.lower() in (*tables.ENDINGS, *ENDINGS) for file in files):
         raise DataError(f"{path}: {holds}, none called after a split (train, dev, test); give one file as --data")
     raise DataError(f"no texts found in the folder {path} ({holds}); give {FORMATS}")
-
-
-def _split(path: Path, file: Path) -> str | None:
-    """The split that a file's name, or else its folder's below `path`, speaks of, in its own word."""
-    inside = path.is_dir() and file.parent != path
-    return _matched(file.stem) or (_matched(file.parent.name) if inside else None)
 
 
 def _matched(name: str) -> str | None:
@@ -87,14 +91,14 @@ def _matched(name: str) -> str | None:
 
 def _parted(path: Path, files: list[Path]) -> bool:
     """Whether files in a folder are its data: called after splits, or just one."""
-    return len(files) == 1 or any(_split(path, file) for file in files)
+    return len(files) == 1 or any(split_beside(path, file, _matched) for file in files)
 
 
 def _of_files(path: Path, files: list[Path], options: Options) -> Source:
     """Files grouped by the split in their names; those without one are left out where others have one."""
     groups: dict[str, list[Path]] = {}
     for file in files:
-        groups.setdefault((_split(path, file) if path.is_dir() else None) or WHOLE, []).append(file)
+        groups.setdefault((split_beside(path, file, _matched) if path.is_dir() else None) or WHOLE, []).append(file)
     if len(groups) > 1:
         groups.pop(WHOLE, None)
     ending = files[0].suffix.lower()
@@ -105,7 +109,7 @@ def _of_files(path: Path, files: list[Path], options: Options) -> Source:
 
     def load(name: str) -> Load:
         group = groups[name]
-        if ending in arrow.ENDINGS:
+        if ending in ENDINGS:
             source = str(group[0]) if len(group) == 1 else f"{path} ({name})"
             return lambda problems: arrow.read(group, source, options, problems)
         return lambda problems: tables.read(group[0], options, problems)

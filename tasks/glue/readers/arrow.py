@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import DataError
 from tasks.glue.readers.columns import layout
 from tasks.glue.readers.source import WHOLE, Load, Options, Raw
+from tasks.readers.arrow import saved
 from tasks.readers.problems import Problems
-from tasks.readers.remote import reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ENDINGS = (".parquet", ".arrow")
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether a folder was written by save_to_disk."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def saved_splits(folder: Path, options: Options) -> dict[str, Load]:
@@ -30,11 +23,7 @@ def saved_splits(folder: Path, options: Options) -> dict[str, Load]:
     Raises:
         DataError: the library can't read it.
     """
-    from datasets import DatasetDict, load_from_disk
-
-    with reading(folder):
-        saved = load_from_disk(str(folder))
-    parts = dict(saved) if isinstance(saved, DatasetDict) else {WHOLE: saved}
+    parts = saved(folder)
 
     def load(name: str) -> Load:
         source = str(folder) if name == WHOLE else f"{folder} ({name})"

@@ -13,87 +13,27 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.images import EncodedImages, ImageStore
-from tasks.readers.paths import canonical, files_below, split_of
+from tasks.readers import arrow
 from tasks.readers.problems import Problems
-from tasks.readers.remote import reading
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Layout, assemble, layout
 from tasks.vqa.readers.paths import Resolver
-from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
+from tasks.vqa.readers.source import Load, Options, Source, index_paths
 
 _PLAIN = ("question_id", "question_type", "answer_type", "image_id", "split")
 
 
 def recognise(path: Path, options: Options) -> Source | None:
     """A save_to_disk folder, a Parquet or Arrow file, or a folder with such files in it or two levels below."""
-    if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
-        return _saved(path, options)
-    files = [path] if path.is_file() else list(files_below(path, 2))
-    for ending in (".parquet", ".arrow"):
-        chosen = [file for file in files if file.suffix.lower() == ending]
-        if chosen:
-            return _shards(path, chosen, ending[1:], options)
-    return None
+    found = arrow.recognise(path, options.cache_dir)
+    if found is None:
+        return None
+    format, parts = found
 
+    def load(part: arrow.Part) -> Load:
+        return lambda problems: read(part.open(), part.source, path, options, problems)
 
-def _saved(path: Path, options: Options) -> Source:
-    from datasets import DatasetDict, load_from_disk
-
-    with reading(path):
-        saved = load_from_disk(str(path))
-    splits = (
-        {canonical(name): part for name, part in saved.items()} if isinstance(saved, DatasetDict) else {WHOLE: saved}
-    )
-    return _source("dataset saved by `datasets`", path, splits, options)
-
-
-def _shards(path: Path, files: list[Path], kind: str, options: Options) -> Source:
-    """Files grouped by the split that their name, or else their folder's, speaks of; without any, they are one whole."""
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        inside = file.parent != path and path.is_dir()
-        name = split_of(file.stem) or (split_of(file.parent.name) if inside else None) or WHOLE
-        groups.setdefault(name, []).append(file)
-    if len(groups) > 1:
-        groups.pop(WHOLE, None)
-    if list(groups) == [WHOLE]:
-        return _source(f"{kind.capitalize()} dataset", path, {WHOLE: _open(groups[WHOLE], kind, options)}, options)
-
-    def load(name: str) -> Load:
-        return lambda problems: read(_open(groups[name], kind, options), _name(path, name), path, options, problems)
-
-    return Source(f"{kind.capitalize()} dataset", path.name, {name: load(name) for name in groups})
-
-
-def _open(files: list[Path], kind: str, options: Options) -> Any:
-    from datasets import Dataset, concatenate_datasets, load_dataset
-
-    with reading(files[0]):
-        if kind == "arrow":
-            return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
-        return load_dataset(
-            "parquet", data_files=[str(file) for file in files], split="train", cache_dir=options.cache_dir
-        )
-
-
-def _source(format: str, path: Path, splits: dict[str, Any], options: Options) -> Source:
-    """Splits of opened datasets; a single one without a name is parted by its `split` column where it has one."""
-    if list(splits) == [WHOLE] and "split" in splits[WHOLE].column_names:
-        whole = splits[WHOLE]
-        names = [canonical(str(name)) for name in whole.select_columns(["split"])["split"]]
-        splits = {
-            name: whole.select(np.flatnonzero(np.array(names) == name), keep_in_memory=True)
-            for name in dict.fromkeys(names)
-        }
-
-    def load(name: str) -> Load:
-        return lambda problems: read(splits[name], _name(path, name), path, options, problems)
-
-    return Source(format, path.resolve().name, {name: load(name) for name in splits})
-
-
-def _name(path: Path, split: str) -> str:
-    return str(path) if split == WHOLE or path.is_file() else f"{path} ({split})"
+    return Source(format, path.resolve().name, {name: load(part) for name, part in parts.items()})
 
 
 def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Questions:
@@ -107,7 +47,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
         raise DataError(f"{source}: no rows")
     roles = layout(dataset.column_names, options.columns, source)
     wanted = {roles.question, roles.answers, roles.label, roles.ids, roles.weights, *_PLAIN} & set(dataset.column_names)
-    wanted.discard(roles.image if _kind(dataset.features[roles.image]) != "path" else None)
+    wanted.discard(roles.image if arrow.picture_kind(dataset.features[roles.image]) != "path" else None)
     texts = dataset.select_columns(sorted(name for name in wanted if name)).with_format("arrow")[:]
     columns = {name: _values(texts.column(name), dataset.features[name]) for name in texts.column_names}
     image, images = _images(dataset, roles, columns, source, folder, options)
@@ -146,19 +86,11 @@ def _lists(column: Any, values: Any) -> list[list[str] | None]:
     return [flat[starts[i] : starts[i + 1]] if valid[i] else None for i in range(len(column))]
 
 
-def _kind(feature: Any) -> str:
-    """How a feature holds an image: "image" (an Image feature or its struct), "bytes", "path", or "" for not at all."""
-    if type(feature).__name__ == "Image" or (isinstance(feature, dict) and "bytes" in feature):
-        return "image"
-    kind = getattr(feature, "dtype", "")
-    return "bytes" if kind in ("binary", "large_binary") else "path" if kind in ("string", "large_string") else ""
-
-
 def _images(
     dataset: Any, roles: Layout, columns: dict[str, list[Any]], source: str, folder: Path | None, options: Options
 ) -> tuple[np.ndarray, ImageStore]:
     """(index of each row's image, the images), one image for all rows that show the same one."""
-    kind = _kind(dataset.features[roles.image])
+    kind = arrow.picture_kind(dataset.features[roles.image])
     base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
     if kind == "path":
         return index_paths(columns[roles.image], Resolver(base, options.image_root))
@@ -166,11 +98,7 @@ def _images(
         raise DataError(
             f"{source}: the column {roles.image!r} holds neither images nor paths; name another with --image-column"
         )
-    if type(dataset.features[roles.image]).__name__ == "Image":
-        from datasets import Image
-
-        dataset = dataset.cast_column(roles.image, Image(decode=False))
-    dataset = dataset.select_columns([roles.image])
+    dataset = arrow.undecoded(dataset, roles.image)
     keys = columns["image_id"] if "image_id" in columns and roles.image != "image_id" else None
     index, rows = _group(list(_identities(dataset, roles.image, keys)))
     root = Path(options.image_root).expanduser() if options.image_root else base

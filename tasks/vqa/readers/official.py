@@ -16,7 +16,7 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.images import FileImages
-from tasks.readers.paths import files_below, read_text, split_of
+from tasks.readers.paths import files_below, read_text, split_beside
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.coco import locate
@@ -74,11 +74,7 @@ def _one_a_split(path: Path, files: list[Path]) -> dict[str, Path]:
     """Split name -> questions file. Open-ended questions go before the multiple-choice form of the same."""
     chosen: dict[str, Path] = {}
     for file in sorted(files, key=lambda file: ("multiplechoice" in file.name.lower(), str(file))):
-        name = (
-            split_of(file.stem)
-            or (split_of(file.parent.name) if path.is_dir() and file.parent != path else None)
-            or WHOLE
-        )
+        name = split_beside(path, file) or WHOLE
         if name not in chosen:
             chosen[name] = file
         elif _key(file) != _key(chosen[name]):

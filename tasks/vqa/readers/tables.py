@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import DataError
-from tasks.readers.paths import canonical, files_below, read_text, split_of
+from tasks.readers.paths import canonical, files_below, read_text, split_beside, split_of
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like, parse_cell
@@ -33,10 +33,7 @@ def recognise(path: Path, options: Options) -> Source | None:
         ]
     if not files:
         return None
-    named = {
-        file: split_of(file.stem) or (split_of(file.parent.name) if path.is_dir() and file.parent != path else None)
-        for file in files
-    }
+    named = {file: split_beside(path, file) for file in files}
     splits = _by_name(path, named, options) if any(named.values()) else _by_column(files, options)
     kind = "JSON lines" if files[0].suffix.lower() in (".jsonl", ".ndjson") else files[0].suffix[1:].upper()
     return Source(format=f"{kind} with image paths", name=path.name, splits=splits)
