@@ -47,8 +47,8 @@ def test_pictures_are_cut_and_scaled_as_the_script_does(module):
 
 
 def test_ratios_and_agreement(module):
-    bench = module("controlnet")
-    script = bench.Side(
+    bench, sides = module("controlnet"), module("controlnet_sides")
+    script = sides.Side(
         before=10.0, step_seconds=3.0, steps=8, pictures=32, peak_bytes=2000, whole_bytes=2000, above_bytes=1500,
         losses=[1.0, 1.2],
     )  # fmt: skip
@@ -58,8 +58,8 @@ def test_ratios_and_agreement(module):
     assert found == {
         "pictures_per_second": [1.5], "peak_memory": [0.7], "whole_process": [1.0], "above_imports": [0.6], "earned_back": [20.0],
     }  # fmt: skip
-    pair = {kind: {"script": script, "tool": ours} for kind in (bench.PLAIN, bench.CHECKPOINTED)}
-    size = dataclasses.replace(bench.SIZES[0], steps=8)
+    pair = {kind: {"script": script, "tool": ours} for kind in (sides.PLAIN, sides.CHECKPOINTED)}
+    size = dataclasses.replace(sides.SIZES[0], steps=8)
     same = {"loss": [1.0, 1.000001], "norm": [0.3, 0.30001], "steps": [[1.0, 1.0]]}
     bench.agree(size, [pair], {"plain": same, "checkpointed": same})
     for wrong in ({"loss": [1.0, 1.0001]}, {"norm": [0.3, 0.301]}, {"steps": [[1.0, 1.0], [1.0, 1.01]]}):
