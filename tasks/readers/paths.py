@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from tasks.errors import DataError
@@ -26,7 +27,8 @@ _ALIASES = {
     "testdev": "test-dev",
     "test-std": "test-std",
 }
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
+# OWNER/NAME, OWNER/NAME:CONFIG or, of old, NAME.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*(:[\w.\-]+)?)?")
 _FILES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".zip")
 _WORD = re.compile(r"test[-_]?(?:dev|std)|[a-z]+")
 
@@ -146,6 +148,24 @@ def is_path(data: str) -> bool:
     )
 
 
-def names_here() -> list[str]:
-    """What lies in the current folder, by name."""
-    return sorted(name for name in os.listdir(".") if not name.startswith("."))
+def check_is_remote(data: str, *known: str, noun: str = "dataset") -> None:
+    """Whether a --data that names nothing here can be one on the Hub.
+
+    Args:
+        known: words that have a meaning as --data.
+
+    Raises:
+        DataError: it was meant as a path, or is much like the name of something that is here.
+    """
+    if is_path(data):
+        raise missing_path(data)
+    here = sorted(name for name in os.listdir(".") if not name.startswith("."))
+    near = difflib.get_close_matches(data, [*known, *here], 1, 0.75)
+    if "/" not in data and near:
+        raise DataError(f"no file or folder {data}; did you mean {near[0]}? (for a Hub {noun} give OWNER/NAME)")
+
+
+def holdings(path: Path, files: Iterable[Path]) -> str:
+    """What a folder has in it, for an error: "it holds a.txt, b.txt"."""
+    names = [str(file.relative_to(path)) for file in islice(files, 3)]
+    return f"it holds {', '.join(names)}" if names else "it is empty"

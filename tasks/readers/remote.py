@@ -6,8 +6,9 @@ Errors of the `datasets` library, remote and local, become one line here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,37 @@ def reading(path: Path) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def split_names(data: str, config: str, info: Any, revision: str | None, token: str | None) -> list[str]:
-    """The splits of a Hub data set in one of its configurations; `config` is empty where none was named.
+def opened(
+    data: str, config: str, revision: str | None, token: str | None, cache_dir: str | None
+) -> tuple[bool, dict[str, Callable[[], Any]]]:
+    """The splits of a Hub data set, or of what the cache has of it where the Hub can't be reached.
+
+    Args:
+        config: the configuration, "" where none was named.
+
+    Returns:
+        (whether the Hub was reached, split by its own name -> function that fetches and opens its `datasets.Dataset`).
 
     Raises:
-        ConfigError: it has several and none was named.
+        ConfigError: it has several configurations and none was named.
+        ToolError: no network, and not in the cache either.
+        DataError: there is no such data set, or it needs a loading script.
     """
+    from datasets import load_dataset
+
+    info = ask(data, revision, token)
+
+    def fetch(split: str | None) -> Any:
+        with online(info is not None), explained(data, info):
+            return load_dataset(data, config or None, split=split, revision=revision, token=token, cache_dir=cache_dir)
+
+    if info is None:
+        cached = fetch(None)
+        return False, {name: partial(cached.__getitem__, name) for name in cached}
+    return True, {name: partial(fetch, name) for name in _split_names(data, config, info, revision, token)}
+
+
+def _split_names(data: str, config: str, info: Any, revision: str | None, token: str | None) -> list[str]:
     from datasets import get_dataset_config_names, get_dataset_split_names
 
     with explained(data, info):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_vqa_hub import Hub
+from test_vqa_hub import SEVERAL, Hub
 
 from tasks.controlnet.data import load_splits
 from tasks.errors import DataError
@@ -188,6 +188,7 @@ def hub(monkeypatch, tmp_path):
         "some/parquet": {f"data/{name}-00000-of-00001.parquet": file.getvalue() for name in ("train", "test")},
         "some/folder": {"metadata.jsonl": lines.encode(), **kept},
         "some/script": {"script.py": b"import datasets"},
+        "some/several": {"README.md": SEVERAL, "a.parquet": file.getvalue(), "b.parquet": file.getvalue()},
     })  # fmt: skip
     server = ThreadingHTTPServer(("127.0.0.1", 0), Deep)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -217,3 +218,11 @@ def test_the_hub_and_then_its_cache(hub, tmp_path):
     again, unknown = load("some/parquet", "some/other", home=tmp_path, endpoint="http://127.0.0.1:9")
     assert again == wanted
     assert unknown.startswith("ToolError 1 can't reach the Hub for the dataset some/other")
+
+
+def test_one_of_several_configurations(hub, tmp_path):
+    several, b = load("some/several", "some/several:b", home=tmp_path, endpoint=hub)
+    assert several.startswith(
+        "ConfigError 2 --data some/several: it has 2 configurations (a, b); give one as some/several:a"
+    )
+    assert b.startswith("some/several: 5 + 1 pairs, the second held out by picture")

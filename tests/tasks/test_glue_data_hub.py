@@ -9,7 +9,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_vqa_hub import Hub
+from test_vqa_hub import SEVERAL, Hub
 
 LOAD = """
 import sys
@@ -36,7 +36,6 @@ configs:
   - {split: train, path: rte/train-*}
 ---
 """
-SEVERAL = b"---\nconfigs:\n- {config_name: a, data_files: a.parquet}\n- {config_name: b, data_files: b.parquet}\n---\n"
 
 
 def parquet(labels, first="premise", second="hypothesis"):

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 COMMIT = "a" * 40
+# Two configurations, as a dataset card names them.
+SEVERAL = b"---\nconfigs:\n- {config_name: a, data_files: a.parquet}\n- {config_name: b, data_files: b.parquet}\n---\n"
 LOAD = """
 import sys
 from tasks.errors import ToolError
@@ -102,6 +104,7 @@ def hub():
             "data/validation-00000-of-00001.parquet": parquet(4),
         },
         "some/script": {"script.py": b"import datasets"},
+        "some/several": {"README.md": SEVERAL, "a.parquet": parquet(4), "b.parquet": parquet(5)},
     }
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -125,6 +128,15 @@ def test_loaded_once_then_from_the_cache(hub, tmp_path):
     assert load("some/vqa", home=tmp_path, endpoint=hub) == [wanted]
     assert load("some/vqa", home=tmp_path, endpoint="http://127.0.0.1:9") == [wanted]
     assert load("some/vqa", home=tmp_path, endpoint=hub, offline="1") == [wanted]
+
+
+def test_one_of_several_configurations(hub, tmp_path):
+    several, b = load("some/several", "some/several:b", home=tmp_path, endpoint=hub)
+    assert several.startswith(
+        "ConfigError 2 --data some/several: it has 2 configurations (a, b); give one as some/several:a"
+    )
+    assert b.startswith("some/several: 4 + 1 questions on 5 images, the second held out")
+    assert load("some/several:b", home=tmp_path, endpoint="http://127.0.0.1:9") == [b]
 
 
 def test_what_the_hub_refuses(hub, tmp_path):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from tasks.controlnet.readers import tables
 from tasks.controlnet.readers.paths import pictures_below
 from tasks.controlnet.readers.source import Options, Read, Source
 from tasks.errors import DataError
-from tasks.readers.paths import exists, files_below, is_path, listing, missing_path, names_here
+from tasks.readers.paths import check_is_remote, exists, files_below, holdings, listing
 
 __all__ = ["FORMATS", "Options", "Read", "Source", "recognise"]
 
@@ -35,11 +34,7 @@ def recognise(data: str, options: Options) -> Source:
     path = Path(data).expanduser()
     if exists(path):
         return _local(path, options)
-    if is_path(data):
-        raise missing_path(data)
-    near = difflib.get_close_matches(data, ["sample", *names_here()], 1, 0.75)
-    if "/" not in data and near:
-        raise DataError(f"no file or folder {data}; did you mean {near[0]}? (for a Hub dataset give OWNER/NAME)")
+    check_is_remote(data, "sample")
     from tasks.controlnet.readers import remote
 
     return remote.recognise(data, options)
@@ -61,6 +56,4 @@ def _local(path: Path, options: Options) -> Source:
             f"no conditions found for the pictures in the folder {path}; give their folder as --conditioning-dir, or "
             f"make them with `tool data build controlnet --images {path}`"
         )
-    names = [str(file.relative_to(path)) for _, file in zip(range(3), files_below(path, 2), strict=False)]
-    holds = f"it holds {', '.join(names)}" if names else "it is empty"
-    raise DataError(f"no pairs found in the folder {path} ({holds}); give {FORMATS}")
+    raise DataError(f"no pairs found in the folder {path} ({holdings(path, files_below(path, 2))}); give {FORMATS}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,11 @@ from tasks.glue.readers import arrow, official, tables
 from tasks.glue.readers.source import WHOLE, Load, Options, Source
 from tasks.readers.arrow import ENDINGS, is_saved
 from tasks.readers.paths import (
+    check_is_remote,
     exists,
     files_below,
-    is_path,
+    holdings,
     listing,
-    missing_path,
-    names_here,
     split_beside,
     split_word,
 )
@@ -49,11 +47,7 @@ def recognise(data: str, options: Options) -> Source:
         return remote.recognise(HUB, replace(options, task=task))
     if _HUB_CONFIG.fullmatch(data) or data == "glue":
         return remote.recognise(data, options)
-    if is_path(data):
-        raise missing_path(data)
-    near = difflib.get_close_matches(data, ["sample", *TASKS, *names_here()], 1, 0.75)
-    if "/" not in data and near:
-        raise DataError(f"no file or folder {data}; did you mean {near[0]}? (for a Hub data set give OWNER/NAME)")
+    check_is_remote(data, "sample", *TASKS, noun="data set")
     return remote.recognise(data, options)
 
 
@@ -75,8 +69,7 @@ def _local(path: Path, options: Options) -> Source:
             return _of_files(path, chosen, options)
     if path.is_file():
         raise DataError(f"{path}: not a format known here; give {FORMATS}")
-    names = [str(file.relative_to(path)) for file in files[:3]]
-    holds = f"it holds {', '.join(names)}" if names else "it is empty"
+    holds = holdings(path, files)
     if any(file.suffix.lower() in (*tables.ENDINGS, *ENDINGS) for file in files):
         raise DataError(f"{path}: {holds}, none called after a split (train, dev, test); give one file as --data")
     raise DataError(f"no texts found in the folder {path} ({holds}); give {FORMATS}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from tasks.errors import DataError
-from tasks.readers.paths import exists, files_below, is_path, listing, missing_path, names_here
+from tasks.readers.paths import check_is_remote, exists, files_below, holdings, listing
 from tasks.vqa.readers import easy, hub, official, tables
 from tasks.vqa.readers.source import Options, Source
 
@@ -30,11 +29,7 @@ def recognise(data: str, options: Options) -> Source:
     path = Path(data).expanduser()
     if exists(path):
         return _local(path, options)
-    if is_path(data):
-        raise missing_path(data)
-    if "/" not in data and difflib.get_close_matches(data, ["sample", *names_here()], 1, 0.75):
-        near = difflib.get_close_matches(data, ["sample", *names_here()], 1, 0.75)[0]
-        raise DataError(f"no file or folder {data}; did you mean {near}? (for a Hub dataset give OWNER/NAME)")
+    check_is_remote(data, "sample")
     from tasks.vqa.readers import remote
 
     return remote.recognise(data, options)
@@ -49,6 +44,4 @@ def _local(path: Path, options: Options) -> Source:
             return source
     if path.is_file():
         raise DataError(f"{path}: not a format known here; give {FORMATS}")
-    names = [str(file.relative_to(path)) for _, file in zip(range(3), files_below(path, 2), strict=False)]
-    holds = f"it holds {', '.join(names)}" if names else "it is empty"
-    raise DataError(f"no questions found in the folder {path} ({holds}); give {FORMATS}")
+    raise DataError(f"no questions found in the folder {path} ({holdings(path, files_below(path, 2))}); give {FORMATS}")

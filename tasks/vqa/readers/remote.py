@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tasks.readers.paths import canonical
-from tasks.readers.remote import ask, explained, online
+from tasks.readers.remote import opened
 from tasks.vqa.readers.hub import read
 from tasks.vqa.readers.source import Load, Options, Source
 
@@ -13,34 +14,19 @@ from tasks.vqa.readers.source import Load, Options, Source
 def recognise(data: str, options: Options) -> Source:
     """The splits of a Hub dataset; their data are fetched when a split is read.
 
+    Args:
+        data: OWNER/NAME, or OWNER/NAME:CONFIG where it has several configurations.
+
     Raises:
+        ConfigError: it has several configurations and none is named.
         ToolError: no network, and not in the cache either.
         DataError: there is no such dataset, or it needs a loading script.
     """
-    info = ask(data, options.revision, options.token)
-    if info is None:
-        cached = _fetch(data, None, info, options)
+    data, _, config = data.partition(":")
+    reached, parts = opened(data, config, options.revision, options.token, options.cache_dir)
 
-        def kept(name: str) -> Load:
-            return lambda problems: read(cached[name], f"{data} ({name})", None, options, problems)
+    def load(name: str, part: Callable[[], Any]) -> Load:
+        return lambda problems: read(part(), f"{data} ({name})", None, options, problems)
 
-        return Source("Hub dataset, from the cache", data, {canonical(name): kept(name) for name in cached})
-    from datasets import get_dataset_split_names
-
-    with explained(data, info):
-        names = get_dataset_split_names(data, revision=options.revision, token=options.token)
-
-    def load(name: str) -> Load:
-        return lambda problems: read(_fetch(data, name, info, options), f"{data} ({name})", None, options, problems)
-
-    return Source("Hub dataset", data, {canonical(name): load(name) for name in names})
-
-
-def _fetch(data: str, split: str | None, info: Any, options: Options) -> Any:
-    """One split, or all of them, by the library; from its cache alone where the Hub wasn't reached."""
-    from datasets import load_dataset
-
-    with online(info is not None), explained(data, info):
-        return load_dataset(
-            data, split=split, revision=options.revision, token=options.token, cache_dir=options.cache_dir
-        )
+    format = "Hub dataset" if reached else "Hub dataset, from the cache"
+    return Source(format, data, {canonical(name): load(name, part) for name, part in parts.items()})
