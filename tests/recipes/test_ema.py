@@ -1,53 +1,44 @@
 """The average of the weights: it is what is evaluated and kept, and it survives a stop."""
 
-import copy
+import contextlib
 
 import pytest
 import torch
 from test_loop import Stopper, losses, options, same, train, work
 
 from recipes import checkpoint, runs
+from recipes.work import Evaluator
 from tasks.errors import Preempted
 
 DECAY = 0.9
 
 
-def test_the_average_is_what_is_evaluated_and_kept(tmp_path):
+@torch.no_grad()
+def error(task, model):
+    """What the task's own evaluation makes of a model."""
+    alone = Evaluator(0, 1, torch.device("cpu"), 50, lambda: None, lambda items: items, contextlib.nullcontext)
+    return task.evaluate(model.eval(), alone)["error"]
+
+
+def test_the_training_itself_is_the_same(tmp_path):
     plain, _, _ = train(options(tmp_path / "plain", epochs=1), work())
-    run, _, _ = train(options(tmp_path / "ema", epochs=1, ema_decay=DECAY), work())
-    assert losses(run) == losses(plain)  # the training itself is the same
+    averaged, _, _ = train(options(tmp_path / "ema", epochs=1, ema_decay=DECAY), work())
+    assert losses(averaged) == losses(plain)
+
+
+def test_the_average_is_what_is_evaluated_and_kept(tmp_path):
+    constant = {"lr_scheduler": "constant", "warmup_ratio": 0}
     # By hand: the weights of every step, from runs that end there.
-    expected = None
-    for step in range(1, 8):
-        _, _, at = train(
-            options(tmp_path / f"to{step}", max_steps=step, lr_scheduler="constant", warmup_ratio=0), work()
-        )
+    steps = [train(options(tmp_path / f"to{n}", max_steps=n, **constant), work())[2].state_dict() for n in range(1, 8)]
+    expected = steps[0]
+    for step, now in enumerate(steps[1:], start=2):
         decay = min(DECAY, (1 + step) / (10 + step))
-        now = copy.deepcopy(at.state_dict())
-        expected = now if expected is None else {k: decay * expected[k] + (1 - decay) * now[k] for k in now}
-    constant = options(tmp_path / "constant", max_steps=7, lr_scheduler="constant", warmup_ratio=0, ema_decay=DECAY)
-    _, outcome, kept = train(constant, work())
+        expected = {name: decay * expected[name] + (1 - decay) * now[name] for name in now}
+    task = work()
+    _, outcome, kept = train(options(tmp_path / "ema", max_steps=7, ema_decay=DECAY, **constant), task)
     for name, value in kept.state_dict().items():
         assert torch.allclose(value, expected[name], atol=1e-6)
-    reference = work()
-    reference.model.load_state_dict(kept.state_dict())
-    assert outcome.metrics["error"] == pytest.approx(float(error(reference)), rel=1e-5)
-
-
-def error(task):
-    class Whole:
-        batch_size = 50
-
-        @staticmethod
-        def mine(batches):
-            return iter(batches)
-
-        @staticmethod
-        def gather(parts):
-            return parts
-
-    task.model.eval()
-    return task.evaluate(task.model, Whole)["error"]
+    assert outcome.metrics["error"] == pytest.approx(error(task, kept), rel=1e-5)
 
 
 def test_the_best_step_s_average_is_kept_not_its_weights(tmp_path):
@@ -61,13 +52,9 @@ def test_the_best_step_s_average_is_kept_not_its_weights(tmp_path):
     assert len(averages) == len(list(kept.parameters()))
     for parameter in kept.parameters():
         assert any(value.shape == parameter.shape and torch.equal(value, parameter) for value in averages.values())
-    assert not same(kept, _raw(best))
-
-
-def _raw(content):
-    model = work().model
-    checkpoint.set_weights(model, content.weights)
-    return model
+    raw = work().model
+    checkpoint.set_weights(raw, best.weights)
+    assert not same(kept, raw)
 
 
 def test_preempted_and_run_again_gives_the_very_same_average(tmp_path):
