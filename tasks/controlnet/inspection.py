@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tasks.controlnet.checks import check, notes, shared_note
-from tasks.controlnet.holdout import same_images, subset, take
+from tasks.controlnet.holdout import subset, take
 from tasks.controlnet.readers import Options, Read, recognise
+from tasks.copies import same_images
 from tasks.errors import DataError
 from tasks.headers import Header
 from tasks.readers.choice import inspected

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.errors import ConfigError, DataError
+from tasks.errors import DataError
 from tasks.glue.texts import Texts
+from tasks.holdout import check_fraction, drawn, share
 
 
 def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Texts, Texts]:
@@ -18,8 +19,7 @@ def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Tex
         ConfigError: the fraction is out of range.
         DataError: there is one text alone.
     """
-    if not 0 < fraction < 1:
-        raise ConfigError(f"--eval-fraction {fraction}: give a share of the rows above 0 and below 1")
+    check_fraction(fraction, "rows")
     group = same_texts(texts)
     leaders, at = np.unique(group, return_index=True)
     if len(leaders) < 2:
@@ -28,17 +28,11 @@ def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Tex
     if texts.label is not None and texts.label.dtype.kind == "i":
         classes = texts.label[at]
     random = np.random.default_rng([seed, 1])
-    chosen = np.concatenate([_some(random, leaders[classes == number], fraction) for number in np.unique(classes)])
+    chosen = np.concatenate([share(random, leaders[classes == number], fraction) for number in np.unique(classes)])
     if not len(chosen):
         chosen = random.permutation(leaders)[:1]
     held = np.isin(group, chosen)
     return texts.take(np.flatnonzero(~held)), texts.take(np.flatnonzero(held))
-
-
-def _some(random: np.random.Generator, leaders: np.ndarray, fraction: float) -> np.ndarray:
-    """A share of one class's texts; one at least where it has two, and never all."""
-    count = min(len(leaders) - 1, max(1, round(fraction * len(leaders))))
-    return random.permutation(leaders)[:count]
 
 
 def same_texts(texts: Texts) -> np.ndarray:
@@ -63,9 +57,5 @@ def subset(texts: Texts, count: int | None, seed: int, flag: str = "--max-sample
     Raises:
         ConfigError: `count` is below 1.
     """
-    if count is not None and count < 1:
-        raise ConfigError(f"{flag} {count}: give 1 or more, or leave it out")
-    if count is None or count >= len(texts):
-        return texts
-    chosen = np.random.default_rng([seed, 2]).permutation(len(texts))[:count]
-    return texts.take(np.sort(chosen))
+    chosen = drawn(len(texts), count, seed, flag)
+    return texts if chosen is None else texts.take(chosen)
