@@ -19,6 +19,7 @@ from tasks.controlnet import building, conditions
 from tasks.controlnet.agreement import BUILT
 from tasks.controlnet.survey import DUPLICATE, Left, Picture
 from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted, data_errors
+from tasks.words import are, counted
 
 HINT = "Mend them, or leave them out with --skip-bad"
 
@@ -69,7 +70,8 @@ def build(config: Build) -> dict[str, Any]:
         except Preempted:
             done = sum(passes.is_made(item) for item in items)
             raise Preempted(
-                f"stopped by {interrupts.requested}; {done} of {len(items)} pairs are in {output}: run the same command again"
+                f"stopped by {interrupts.requested}; {done} of {counted(len(items), 'pair')} {are(len(items))} in {output}: "
+                "run the same command again"
             ) from None
         if broken and not config.skip_bad:
             raise data_errors([f"{one.relative}: {one.detail}" for one in broken], None, f"{HINT}; what is made stays")
@@ -177,15 +179,16 @@ def begin(config: Build, note: dict[str, Any], items: list[building.Item], outpu
     free = free_bytes(output)
     if need > free:
         raise OutOfDisk(
-            f"--output {output}: {len(missing):,} pairs take about {size(need)}, and {size(free)} are free; take a smaller "
-            "--resolution, --image-format jpeg, or another disk"
+            f"--output {output}: {counted(len(missing), 'pair')} will take about {size(need)}, and {size(free)} are free; take "
+            "a smaller --resolution, --image-format jpeg, or another disk"
         )
     for folder in sorted({item.folder for item in items}):
         for below in ("", building.IMAGES, building.CONDITIONS):
             remove_leftovers(folder / below)
     write_json(output / BUILT, note)
-    there = f" · {len(items) - len(missing):,} are made already" if len(missing) < len(items) else ""
-    print_line(f"build     {len(items):,} pairs · {config.condition} · about {size(need)} to write{there}")
+    made = len(items) - len(missing)
+    there = f" · {made:,} {are(made)} made already" if made else ""
+    print_line(f"build     {counted(len(items), 'pair')} · {config.condition} · about {size(need)} to write{there}")
 
 
 def read_note(output: Path) -> dict[str, Any] | None:
@@ -211,7 +214,8 @@ def differing(known: dict[str, Any], note: dict[str, Any]) -> list[str]:
                 found.append(f"{name.replace('_', '-')} {old.get(name)} then, {new.get(name)} now")
     before, now = known.get("pictures", {}), note["pictures"]
     if not found and before != now:
-        found.append(f"of {before.get('count')} pictures then, {now['count']} now, which aren't the same")
+        then = counted(int(before.get("count", 0)), "picture")
+        found.append(f"of {then} then, {now['count']:,} now, which aren't the same")
     return found
 
 

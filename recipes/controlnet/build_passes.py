@@ -22,6 +22,7 @@ from tasks.controlnet.building import Item
 from tasks.controlnet.survey import BROKEN_FILE, Left
 from tasks.errors import DataError, OutOfMemory, is_out_of_memory
 from tasks.images import FileImages
+from tasks.words import counted
 
 # Captions of a model, kept while a build goes on; hidden from `datasets`.
 CAPTIONS = ".captions.jsonl"
@@ -161,8 +162,9 @@ class Passes:
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
+                    smaller = "--batch-size or --resolution" if len(batch) > 1 else "--resolution"
                     raise OutOfMemory(
-                        f"{len(batch)} pictures at once don't fit into memory; take a smaller --batch-size or --resolution"
+                        f"out of memory with {counted(len(batch), 'picture')} at once; take a smaller {smaller}"
                     ) from None
                 yield batch, made
         finally:

@@ -63,7 +63,7 @@ def closing_text(config: Build, outcome: Outcome, took: str) -> str:
     splits = Counter(item.split for item in outcome.items)
     shares = f" ({splits['train']:,} train, {splits['validation']:,} validation)" if splits["validation"] else ""
     earlier = len(outcome.items) - outcome.made
-    before = f" · {earlier:,} of them were there already" if earlier > 0 else ""
+    before = f" · {earlier:,} of them made earlier" if earlier > 0 else ""
     speed = f" · {outcome.made / outcome.seconds:.1f} a second" if outcome.made and outcome.seconds else ""
     lines = [
         f"pairs     {len(outcome.items):,}{shares} · {config.condition} · {size(written_bytes(outcome))}{before}",

@@ -24,6 +24,7 @@ from tasks.controlnet.geometry import pixels
 from tasks.controlnet.pretrained import Base
 from tasks.errors import OutOfDisk, OutOfMemory
 from tasks.files import free_bytes
+from tasks.words import counted
 
 PROMPTS_AT_ONCE = 32
 VAE, TEXT = "VAE", "text encoder"
@@ -109,7 +110,7 @@ def _pictures_plan(
 
     return Plan(
         VAE,
-        "pictures",
+        "picture",
         found.pictures,
         base,
         dtype,
@@ -132,7 +133,7 @@ def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: 
 
     return Plan(
         TEXT,
-        "captions",
+        "caption",
         found.prompts,
         base,
         dtype,
@@ -183,9 +184,9 @@ def _reused(plans: list[Plan]) -> str:
     for plan in plans:
         missing, total = len(plan.missing()), len(plan.inputs)
         parts.append(
-            f"{total - missing:,} of {total:,} {plan.unit} reused"
+            f"{total - missing:,} of {counted(total, plan.noun)} reused"
             if missing < total
-            else f"{total:,} {plan.unit} to encode"
+            else f"{counted(total, plan.noun)} to encode"
         )
     return " · ".join(parts)
 

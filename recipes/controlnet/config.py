@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from recipes.config import option
 from recipes.options import AUTO, EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, SCHEDULES, TrainOptions
 from tasks.errors import ConfigError
+from tasks.words import counted
 
 DATA, CACHE, GENERATION = "Data", "Caches", "Generation"
 MODEL_HELP = "Stable Diffusion 1.x or 2.x in diffusers' form: Hub id, local folder, or `tiny` (made here in a minute)."
@@ -320,5 +321,5 @@ def require_inputs(config: Predict) -> None:
         )
     if len(config.prompt) not in (0, 1, len(config.image)):
         raise ConfigError(
-            f"--prompt: {len(config.prompt)} for {len(config.image)} images; give one for all, or one for each"
+            f"--prompt: {len(config.prompt)} for {counted(len(config.image), 'image')}; give one for all, or one for each"
         )

@@ -24,6 +24,7 @@ from tasks.controlnet.cache import Cache, Entry
 from tasks.controlnet.pretrained import Base
 from tasks.errors import OutOfDisk, OutOfMemory, Preempted, is_out_of_memory
 from tasks.files import write_json
+from tasks.words import are, counted
 
 SHARD_BYTES, SHARD_SECONDS = 64 << 20, 10.0
 
@@ -35,6 +36,7 @@ class Plan:
     """What one encoder is to do.
 
     Attributes:
+        noun: one of what is encoded.
         batches: of keys, each encoded as a whole or not at all.
         inputs: key -> what is encoded.
         load: the items of a batch -> what the encoder takes; in threads.
@@ -43,7 +45,7 @@ class Plan:
     """
 
     what: str
-    unit: str
+    noun: str
     cache: Cache
     base: Base
     dtype: torch.dtype
@@ -53,6 +55,11 @@ class Plan:
     load: Callable[[list[Any]], Any]
     encode: Callable[[Any, torch.device, Any], list[Entry]]
     sizes: Callable[[str], int]
+
+    @property
+    def unit(self) -> str:
+        """Several of them."""
+        return f"{self.noun}s"
 
     def missing(self) -> list[str]:
         return self.cache.missing(self.inputs)
@@ -101,7 +108,8 @@ class Plan:
         if not any(_model_note(path.parent) == self._identity() for path in others):
             return []
         return [
-            f"the {self.what} of {self.base.name} is not the one of the cache: {missing:,} {self.unit} are encoded anew"
+            f"the {self.what} of {self.base.name} is not the one of the cache: {counted(missing, self.noun)} {are(missing)} "
+            "encoded anew"
         ]
 
     def _identity(self) -> dict[str, str]:

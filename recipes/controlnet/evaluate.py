@@ -28,6 +28,7 @@ from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.png import write_png
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import disk_errors
+from tasks.words import counted
 
 DEFAULT_RESOLUTION = 512
 
@@ -119,7 +120,7 @@ def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
             raise OutOfMemory("out of memory with one pair; lower --resolution, or try --mixed-precision bf16")
         size //= 2
         opening.release(nets.device)
-        print_line(f"memory    didn't fit: {size} pairs at once from here on")
+        print_line(f"memory    didn't fit: {counted(size, 'pair')} at once from here on")
 
 
 def _measured(nets: Opened, frozen: Frozen, batches: PairBatches, size: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tasks.controlnet.pretrained import Base
 from tasks.controlnet.snapshot import Snapshot
 from tasks.errors import ConfigError, OutOfMemory, is_out_of_memory
 from tasks.weights import model_folder
+from tasks.words import counted
 
 RECIPE = "controlnet"
 PROMPTS_AT_ONCE = 32
@@ -227,7 +228,7 @@ def paint(
         painter.batch_size = max(1, min(painter.batch_size, len(conditions)) // 2)
         release(painter.device)
         given["done"] = nothing  # the steps that were lost are counted already
-        print_line(f"memory    didn't fit: {painter.batch_size} pictures at once from here on")
+        print_line(f"memory    didn't fit: {counted(painter.batch_size, 'picture')} at once from here on")
 
 
 def check_resolution(resolution: int | None) -> None:

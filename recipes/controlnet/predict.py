@@ -20,6 +20,7 @@ from tasks.controlnet.png import read_facts, write_png
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import disk_errors
 from tasks.images import FileImages
+from tasks.words import counted
 
 VERSIONS = ("modeltool", "torch", "diffusers", "transformers")
 
@@ -55,9 +56,8 @@ def predict(config: Predict) -> dict[str, Any]:
     model, was = opening.choose(config)
     nets = opening.open_nets(config, model, was)
     print_line(
-        f"controlnet · {model} on {nets.base.name} · {_count(len(orders), 'picture')} of "
-        f"{_count(len(pairs), 'condition')} · "
-        f"{config.scheduler}, {config.steps} steps, guidance {config.guidance:g}"
+        f"controlnet · {model} on {nets.base.name} · {counted(len(orders), 'picture')} of "
+        f"{counted(len(pairs), 'condition')} · {config.scheduler}, {config.steps} steps, guidance {config.guidance:g}"
     )
     predictions = draw(config, nets, orders, output)
     return {"predictions": predictions, "text": "\n".join(_line(entry) for entry in predictions)}
@@ -218,10 +218,6 @@ class _Names:
                 self._taken.add(path)
                 return path
             again += 1
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -34,6 +34,7 @@ from tasks.controlnet.encoded import pictures_of
 from tasks.controlnet.encoding import tokenize
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.pretrained import Base
+from tasks.words import counted
 
 RECIPE = "controlnet"
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -247,9 +248,7 @@ def say_header(preset: list[str], config: Train, parts: Parts, session: Session)
         print_line(f"memory    {line}")
     shapes = parts.train.shapes
     kind = "buckets of about" if shapes.buckets else "squares of"
-    print_line(
-        f"pictures  {kind} {shapes.resolution} px · {shapes.variants} view{'s' if shapes.variants > 1 else ''} of each"
-    )
+    print_line(f"pictures  {kind} {shapes.resolution} px · {counted(shapes.variants, 'view')} of each")
     for line in parts.splits.skipped:
         print_line(f"skipped   {line}")
     for line in parts.splits.notes:

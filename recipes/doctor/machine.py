@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from recipes import limits
 from recipes.doctor.findings import Finding, ok, stop, warn
 from recipes.progress import size
+from tasks.words import counted
 
 GB = 10**9
 MEMORY_STOP, MEMORY_WARN = int(0.7 * GB), 2 * GB  # the libraries alone take the first
@@ -65,9 +66,9 @@ def cpus(cores: int, allowed: int, quota: float | None, threads: int) -> Finding
         threads: how many torch computes with.
     """
     usable = min(allowed, quota) if quota is not None else allowed
-    found = f"{_plural(cores, 'core')}, torch computes with {_plural(threads, 'thread')}"
+    found = f"{counted(cores, 'core')}, torch computes with {counted(threads, 'thread')}"
     if usable < cores:
-        found = f"{cores} cores, {usable:g} of them for this process; torch computes with {_plural(threads, 'thread')}"
+        found = f"{cores} cores, {usable:g} of them for this process; torch computes with {counted(threads, 'thread')}"
     if threads <= math.ceil(usable):
         return ok("cpu", found)
     count = max(1, math.floor(usable))
@@ -149,7 +150,3 @@ def clock(now: float | None = None) -> Finding:
     if at.tm_year < 2024:
         return warn("clock", f"{found}: secure connections fail", "sudo timedatectl set-ntp true, or sudo date -s ...")
     return ok("clock", found)
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"

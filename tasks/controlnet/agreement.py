@@ -20,6 +20,7 @@ from tasks.controlnet.conditions import canny as canny_edges
 from tasks.controlnet.conditions import palette as blocks
 from tasks.errors import ConfigError, DataError
 from tasks.stats import bootstrap_mean, paired_bootstrap
+from tasks.words import counted
 
 TOLERANCE = 2.0  # pixels by which an edge may be off
 SHUFFLES = 8  # other conditions that each picture is compared with
@@ -55,7 +56,7 @@ def evaluate(
         DataError: no pictures, or not as many as conditions.
     """
     if len(conditions) != len(pictures) or not len(pictures):
-        raise DataError(f"agreement: {len(pictures)} pictures for {len(conditions)} conditions")
+        raise DataError(f"agreement: {counted(len(pictures), 'picture')} for {counted(len(conditions), 'condition')}")
     options = options or {}
     own = np.array([score(kind, one, other, **options) for one, other in zip(conditions, pictures, strict=True)])
     groups = _groups(conditions)

@@ -214,12 +214,13 @@ class Cache:
         assert self.folder is not None
         marker = self.folder / name
         shard = self._shards.get(name)
-        count = f"its {sum(map(len, shard.groups)):,} entries are" if shard else "what it held is"
+        entries = sum(map(len, shard.groups)) if shard else 0
+        held = f"its {entries:,} {'entry is' if entries == 1 else 'entries are'}" if shard else "what it held is"
         with disk_errors(marker):
             for path in (marker, marker.with_suffix(".safetensors")):
                 path.unlink(missing_ok=True)
         self._forget(name)
-        return f"{marker.with_suffix('.safetensors')}: {why}; put away, {count} made anew"
+        return f"{marker.with_suffix('.safetensors')}: {why}; put away, {held} made anew"
 
     def _forget(self, name: str) -> None:
         self._shards.pop(name, None)

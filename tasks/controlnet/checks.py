@@ -10,6 +10,7 @@ from tasks.errors import DataError
 from tasks.headers import Header
 from tasks.images import FileImages, ImageStore
 from tasks.readers.problems import Problems
+from tasks.words import are, counted
 
 # So many pictures below the resolution are named one by one.
 MOST_LISTED = 5
@@ -90,16 +91,20 @@ def notes(read: Read) -> list[str]:
         lines.append(f"{pairs.source}: no captions; every pair trains with the empty prompt")
     images = [pairs.images.header(entry) for entry in pairs.rows.tolist()]
     conditions = [pairs.conditions.header(entry) for entry in pairs.rows.tolist()]
-    for what, headers, ground in (("pictures", images, "white"), ("conditions", conditions, "black")):
+    for what, headers, ground in (("picture", images, "white"), ("condition", conditions, "black")):
         count = sum(header.alpha for header in headers)
         if count:
-            lines.append(f"{pairs.source}: {count:,} {what} with an alpha channel, laid on {ground}")
+            lines.append(f"{pairs.source}: {counted(count, what)} with an alpha channel, laid on {ground}")
     odd = [header.mode for header in conditions if header.mode not in PLAIN_MODES]
     if odd:
-        lines.append(f"{pairs.source}: {len(odd):,} conditions of mode {', '.join(sorted(set(odd)))} become RGB")
+        lines.append(
+            f"{pairs.source}: {counted(len(odd), 'condition')} of mode {', '.join(sorted(set(odd)))}, made RGB"
+        )
     smaller = sum(c.width < i.width for c, i in zip(conditions, images, strict=True))
     if smaller:
-        lines.append(f"{pairs.source}: {smaller:,} conditions are smaller than their pictures and are enlarged")
+        lines.append(
+            f"{pairs.source}: {counted(smaller, 'condition')} {are(smaller)} smaller than the picture and enlarged"
+        )
     return lines
 
 

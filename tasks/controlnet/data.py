@@ -12,6 +12,7 @@ from tasks.controlnet.readers.columns import Overrides
 from tasks.errors import DataError
 from tasks.readers.choice import choose
 from tasks.readers.problems import Problems
+from tasks.words import counted
 
 __all__ = ["Pairs", "Splits", "inspect", "load_splits"]
 
@@ -130,6 +131,7 @@ def _parts(
 
 def _describe(source: Source, parts: list[Read | None], held_out: bool) -> str:
     """One line: 'circles (generated): 2,000 + 200 pairs'."""
-    sizes = " + ".join(f"{len(part.pairs):,}" for part in parts if part is not None)
+    sizes = [len(part.pairs) for part in parts if part is not None]
+    pairs = counted(sizes[0], "pair") if len(sizes) == 1 else f"{' + '.join(f'{size:,}' for size in sizes)} pairs"
     bare = ", without captions" if any(part is not None and not part.captioned for part in parts) else ""
-    return f"{source.name}: {sizes} pairs{', the second held out by picture' if held_out else ''}{bare}"
+    return f"{source.name}: {pairs}{', the second held out by picture' if held_out else ''}{bare}"

@@ -172,7 +172,7 @@ def test_broken_pictures_stop_the_build_or_are_left_out(photos, tmp_path):
 
 def test_too_little_room_is_seen_before_anything_is_written(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
-    with pytest.raises(OutOfDisk, match=r"12 pairs take about .* kB, and 1\.0 kB are free"):
+    with pytest.raises(OutOfDisk, match=r"12 pairs will take about .* kB, and 1\.0 kB are free"):
         build(config(photos, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

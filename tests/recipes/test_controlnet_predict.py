@@ -150,7 +150,7 @@ def test_lines_of_a_file_and_flags_together(here, place):
         ({"image": ["nope.png"]}, DataError, "nope.png: no such image file"),
         ({"image": ["base/model_index.json"]}, DataError, "is not an image file"),
         ({"image": []}, ConfigError, "give a condition and a prompt"),
-        ({"prompt": ["a", "b"]}, ConfigError, "2 for 1 images"),
+        ({"prompt": ["a", "b"]}, ConfigError, "2 for 1 image;"),
         ({"resolution": 60}, ConfigError, "not a multiple of 8; take 56 or 64"),
         ({"steps": 1001}, ConfigError, "1,000 timesteps"),
         ({"mixed_precision": "fp16"}, ConfigError, "fp16 needs a GPU"),
@@ -197,7 +197,7 @@ def test_out_of_memory_draws_fewer_at_once_and_names_the_ways_out(here, monkeypa
 
     monkeypatch.setattr(opening.Painter, "draw", limited)
     assert len(drawn(here, n=3)) == 3
-    assert "1 pictures at once from here on" in capfd.readouterr().err
+    assert "1 picture at once from here on" in capfd.readouterr().err
     most[0] = 0
     with pytest.raises(OutOfMemory, match="one picture of 64 x 48; lower --resolution"):
         drawn(here)

@@ -145,7 +145,7 @@ def test_what_cannot_be_compared_is_told():
     picture = Image.new("RGB", (8, 8))
     with pytest.raises(ConfigError, match="no way to recompute 'depth'"):
         agreement.score("depth", picture, picture)
-    with pytest.raises(DataError, match="1 pictures for 2 conditions"):
+    with pytest.raises(DataError, match="1 picture for 2 conditions"):
         agreement.evaluate("canny", [picture, picture], [picture])
 
 

@@ -266,8 +266,8 @@ def test_alpha_shows_white_under_pictures_and_black_under_conditions(tmp_path):
     assert splits.train.images.load(0).getpixel((0, 0)) == (255, 255, 255)
     assert splits.train.conditions.load(0).getpixel((0, 0)) == (0, 0, 0)
     assert [line.split(": ")[-1] for line in splits.notes] == [
-        "1 pictures with an alpha channel, laid on white",
-        "1 conditions with an alpha channel, laid on black",
+        "1 picture with an alpha channel, laid on white",
+        "1 condition with an alpha channel, laid on black",
     ]
 
 
@@ -299,7 +299,19 @@ def test_smaller_condition_of_the_same_shape(tmp_path):
     Image.new("RGB", (15, 12)).save(tmp_path / "conditioning_images" / "4.png")  # a pixel off
     write(tmp_path / "metadata.jsonl", rows())
     (line,) = load_splits(str(tmp_path), need=("train",)).notes
-    assert line.endswith("2 conditions are smaller than their pictures and are enlarged")
+    assert line.endswith("2 conditions are smaller than the picture and enlarged")
+
+
+def test_one_of_a_sort_is_told_in_the_singular(tmp_path):
+    both(tmp_path)
+    Image.new("RGB", (16, 12)).save(tmp_path / "conditioning_images" / "3.png")
+    Image.new("P", (32, 24)).save(tmp_path / "conditioning_images" / "4.png")
+    write(tmp_path / "metadata.jsonl", rows())
+    odd, smaller = load_splits(str(tmp_path), need=("train",)).notes
+    assert odd.endswith(": 1 condition of mode P, made RGB")
+    assert smaller.endswith(": 1 condition is smaller than the picture and enlarged")
+    one = load_splits(str(tmp_path), need=("evaluation",), max_eval_samples=1)
+    assert one.description.endswith(": 1 pair")
 
 
 def test_inspection(tmp_path):

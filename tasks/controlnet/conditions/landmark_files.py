@@ -13,6 +13,7 @@ import numpy as np
 from tasks.controlnet.conditions.landmarks import POINTS
 from tasks.errors import DataError
 from tasks.readers.paths import files_below, read_text
+from tasks.words import counted
 
 FORMS = "dlib XML, JSON {picture: [[x, y], ...]}, or .pts and *_ldmks.txt files named as the pictures"
 # Points of the pupils may follow the 68.
@@ -150,5 +151,7 @@ def _checked(points: Any, where: str) -> np.ndarray:
     except (TypeError, ValueError):
         raise DataError(f"{where}: its landmarks aren't all two numbers a point") from None
     if face.ndim != 2 or face.shape[1] != 2 or len(face) not in COUNTS or not np.isfinite(face).all():
-        raise DataError(f"{where}: {len(face)} landmarks; there must be 68 points of x and y (or 70 with the pupils)")
+        raise DataError(
+            f"{where}: {counted(len(face), 'landmark')}; there must be 68 points of x and y (or 70 with the pupils)"
+        )
     return face
