@@ -18,6 +18,22 @@ MODEL, OPTIMIZATION, EVALUATION, CHECKPOINTS, MACHINE, OUTPUT, HUB = (
 
 
 AUTO = "auto"
+# What a model's card says of the options below; each recipe puts its own around them.
+ON_CARD = (
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "weight_decay",
+    "lr_scheduler",
+    "warmup_ratio",
+    "warmup_steps",
+    "adam_beta1",
+    "adam_beta2",
+    "max_grad_norm",
+    "mixed_precision",
+)
 SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant")
 
 

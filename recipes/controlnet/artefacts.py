@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes import scores
+from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.controlnet.grids import Kept, read_kept
 from recipes.controlnet.report import gain_text, headline_of, percent, sections
 from recipes.loop import Outcome
-from recipes.progress import duration
+from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import Table
 from recipes.report.html import write_report
@@ -55,19 +56,7 @@ TRAINING = (
     "crop",
     "hflip",
     "empty_prompts",
-    "epochs",
-    "max_steps",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "weight_decay",
-    "lr_scheduler",
-    "warmup_ratio",
-    "warmup_steps",
-    "adam_beta1",
-    "adam_beta2",
-    "max_grad_norm",
-    "mixed_precision",
+    *ON_CARD,
     "snr_gamma",
     "ema_decay",
     "seed",
@@ -255,9 +244,7 @@ def add_pictures(folder: Path, kept: Kept | None, given: Scenes | None) -> None:
 def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
     """The result on stdout: gain, time against the estimate, and where things are."""
     metrics = outcome.metrics
-    estimated = summary["estimated_seconds"]
-    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
-    lines = [f"done      {gain_text(metrics)} · {took}"]
+    lines = [f"done      {gain_text(metrics)} · {took(summary)}"]
     lines += [f"          {note}" for note in outcome.notes]
     lines.append(
         f"loss      {metrics['loss']:.4f} with its own condition · {metrics['shuffled']:.4f} with another pair's · "
@@ -267,8 +254,5 @@ def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, An
     lines.append(f"gain      by timestep: {bands}")
     if summary.get("pictures"):
         lines.append(f"pictures  {summary['pictures']}")
-    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
-    if "url" in summary:
-        lines.append(f"uploaded  {summary['url']}")
-    lines.append(f'next      tool predict controlnet --model {run.path} --image condition.png --prompt "a prompt"')
-    return "\n".join(lines)
+    following = f'tool predict controlnet --model {run.path} --image condition.png --prompt "a prompt"'
+    return "\n".join([*lines, *places(run, summary, following)])

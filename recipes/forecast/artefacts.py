@@ -6,11 +6,12 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.forecast import outputs, report, testing
 from recipes.forecast.testing import NAIVE, SEASONAL, Tested
 from recipes.loop import Outcome
-from recipes.progress import duration
+from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.html import write_report
 from recipes.runs import Run
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from recipes.forecast.train import Parts
 
 TRAINING = (
-    "model", "epochs", "batches_per_epoch", "max_steps", "batch_size", "learning_rate", "optimizer", "weight_decay",
-    "lr_scheduler", "warmup_ratio", "warmup_steps", "adam_beta1", "adam_beta2", "max_grad_norm", "mixed_precision", "dropout",
-    "distribution", "scaling", "item_embedding", "validation_windows", "seed",
+    "model", "epochs", "batches_per_epoch", *ON_CARD[1:], "dropout", "distribution", "scaling", "item_embedding",
+    "validation_windows", "seed",
 )  # fmt: skip
 CLASSES = {
     "transformer": "TimeSeriesTransformerForPrediction",
@@ -152,14 +152,8 @@ def usage(parts: Parts, folder: str) -> str:
 
 def closing_text(run: Run, outcome: Outcome, tested: Tested, summary: dict[str, Any]) -> str:
     """The result on stdout: scores beside the baselines, time against the estimate, and where things are."""
-    estimated = summary["estimated_seconds"]
-    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
     lines = [testing.score_table(tested), f"          {testing.counts_line(tested)}"]
     baselines = " · ".join(f"{name} {tested.value(name, 'mase'):.4g}" for name in (NAIVE, SEASONAL))
-    lines.append(f"done      {tested.headline()} · {baselines} · {took}")
+    lines.append(f"done      {tested.headline()} · {baselines} · {took(summary)}")
     lines += [f"          {note}" for note in outcome.notes]
-    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
-    if "url" in summary:
-        lines.append(f"uploaded  {summary['url']}")
-    lines.append(f"next      tool predict forecast --model {run.path} --output future.csv")
-    return "\n".join(lines)
+    return "\n".join([*lines, *places(run, summary, f"tool predict forecast --model {run.path} --output future.csv")])

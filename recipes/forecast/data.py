@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recipes.data_sets import described, written
 from recipes.forecast.config import Data, DataOptions, Sample
 from recipes.forecast.facts import Facts
 from recipes.progress import print_line
@@ -197,18 +197,13 @@ def say_notes(loaded: Loaded) -> None:
 
 def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
-    import yaml
-
     from tasks.forecast.inspection import inspect as look
 
-    found = look(open_data(config, prediction_length=config.prediction_length))
-    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip()}
+    return described(look(open_data(config, prediction_length=config.prediction_length)))
 
 
 def sample(config: Sample) -> dict[str, Any]:
     """Writes the sample data as one long CSV file."""
     from tasks.forecast.sample import write_sample
 
-    folder = Path(config.output)
-    write_sample(folder, seed=config.seed)
-    return {"folder": str(folder), "text": f"{folder}\nnext      tool train forecast --model tiny --data {folder}"}
+    return written("forecast", write_sample, config.output, config.seed)

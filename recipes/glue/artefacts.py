@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes import scores
+from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.glue import report
 from recipes.glue.answers import write_answers
 from recipes.loop import Outcome
-from recipes.progress import duration
+from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import Headline
 from recipes.report.html import write_report
@@ -25,25 +26,7 @@ if TYPE_CHECKING:
     from recipes.glue.config import Train
     from recipes.glue.train import Parts
 
-TRAINING = (
-    "model",
-    "epochs",
-    "max_steps",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "weight_decay",
-    "lr_scheduler",
-    "warmup_ratio",
-    "warmup_steps",
-    "adam_beta1",
-    "adam_beta2",
-    "max_grad_norm",
-    "mixed_precision",
-    "max_length",
-    "dropout",
-    "seed",
-)
+TRAINING = ("model", *ON_CARD, "max_length", "dropout", "seed")
 
 USAGE = """from transformers import pipeline
 
@@ -171,9 +154,8 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures
 
 def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
     """The result on stdout: score, time against the estimate, three answers, and where things are."""
-    splits, estimated = parts.splits, summary["estimated_seconds"]
-    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
-    lines = [f"done      {evaluation.describe(splits, outcome.metrics, parts.baselines)} · {took}"]
+    splits = parts.splits
+    lines = [f"done      {evaluation.describe(splits, outcome.metrics, parts.baselines)} · {took(summary)}"]
     lines += [f"          {note}" for note in outcome.notes]
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
@@ -182,11 +164,7 @@ def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, An
         answer, expected = (_named(splits.labels, value) for value in (given[number], texts.label[number]))
         text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
         lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")
-    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
-    if "url" in summary:
-        lines.append(f"uploaded  {summary['url']}")
-    lines.append("next      tool quantize --approach dynamic")
-    return "\n".join(lines)
+    return "\n".join([*lines, *places(run, summary, "tool quantize --approach dynamic")])
 
 
 def _named(labels: list[str] | None, value: float) -> str:

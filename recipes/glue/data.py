@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recipes import runs
+from recipes.data_sets import written
 from recipes.device import silence
 from recipes.glue.config import LOADING, Data, DataOptions, Sample
 from tasks.errors import ConfigError
@@ -29,9 +29,7 @@ def sample(config: Sample) -> dict[str, Any]:
     """Writes the sample data as CSV files."""
     from tasks.glue.sample import write_sample
 
-    folder = Path(config.output)
-    write_sample(folder, seed=config.seed)
-    return {"folder": str(folder), "text": f"{folder}\nnext      tool train glue --model tiny --data {folder}"}
+    return written("glue", write_sample, config.output, config.seed)
 
 
 def run_data(

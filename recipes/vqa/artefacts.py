@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes import scores
+from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.loop import Outcome
-from recipes.progress import duration
+from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import BarChart, Example, Headline, Section, Table
 from recipes.report.html import write_report
@@ -29,26 +30,7 @@ EXAMPLES = 24
 TYPES_SHOWN = 20
 FIGURES = ("loss", "accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
 
-TRAINING = (
-    "model",
-    "epochs",
-    "max_steps",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "weight_decay",
-    "lr_scheduler",
-    "warmup_ratio",
-    "warmup_steps",
-    "adam_beta1",
-    "adam_beta2",
-    "max_grad_norm",
-    "mixed_precision",
-    "augment",
-    "head_learning_rate_factor",
-    "dropout",
-    "seed",
-)
+TRAINING = ("model", *ON_CARD, "augment", "head_learning_rate_factor", "dropout", "seed")
 
 USAGE = """from PIL import Image
 from transformers import ViltForQuestionAnswering, ViltProcessor
@@ -268,20 +250,14 @@ def _expected(answers: list[str]) -> str:
 def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
     """The result on stdout: score, time against the estimate, three answers, and where things are."""
     metrics = outcome.metrics
-    estimated = summary["estimated_seconds"]
-    took = duration(summary["seconds"]) + (f" (estimated {duration(estimated)})" if estimated else "")
     baselines = " · ".join(f"{name} {100 * value:.1f}" for name, value in parts.priors.items())
     lines = [
         f"done      accuracy {100 * metrics['accuracy']:.1f} % ({100 * metrics['accuracy_low']:.1f} to "
-        f"{100 * metrics['accuracy_high']:.1f}, n {metrics['n']:,}) · {baselines} · {took}"
+        f"{100 * metrics['accuracy_high']:.1f}, n {metrics['n']:,}) · {baselines} · {took(summary)}"
     ]
     lines += [f"          {note}" for note in outcome.notes]
     questions = parts.eval_questions
     for number in np.linspace(0, len(questions) - 1, min(3, len(questions))).round().astype(int):
         expected = evaluation.consensus(evaluation.given_answers(questions)[number])
         lines.append(f"answer    {questions.question[number]} {metrics['predictions'][number]} (expected {expected})")
-    lines.append(f"model     {run.model}       report  {run.path / 'report.html'}")
-    if "url" in summary:
-        lines.append(f"uploaded  {summary['url']}")
-    lines.append('next      tool predict vqa photo.jpg "What colour is it?"')
-    return "\n".join(lines)
+    return "\n".join([*lines, *places(run, summary, 'tool predict vqa photo.jpg "What colour is it?"')])
