@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from tasks.readers.paths import canonical, files_below, split_beside
+from tasks.readers.problems import Problems
 from tasks.readers.remote import reading
-from tasks.readers.source import WHOLE
+from tasks.readers.source import WHOLE, Source, Split
 
 ENDINGS = (".parquet", ".arrow")
 
@@ -36,22 +37,29 @@ class Part:
     folder: Path
 
 
-def recognise(path: Path, cache_dir: str | None) -> tuple[str, dict[str, Part]] | None:
+def recognise(path: Path, cache_dir: str | None, read: Callable[[Part, Problems], Split]) -> Source[Split] | None:
     """A save_to_disk folder, a Parquet or Arrow file, or a folder with such files in it or two levels below.
 
+    Args:
+        read: gives a split when it is asked for.
+
     Returns:
-        (what it is, its splits in the order found), or None where it is nothing of the kind.
+        None where it is nothing of the kind.
 
     Raises:
         DataError: it is, and can't be read.
     """
+
+    def source(format: str, parts: dict[str, Part]) -> Source[Split]:
+        return Source(format, path.resolve().name, {name: partial(read, part) for name, part in parts.items()})
+
     if path.is_dir() and is_saved(path):
-        return "dataset saved by `datasets`", _of_saved(path)
+        return source("dataset saved by `datasets`", _of_saved(path))
     files = [path] if path.is_file() else list(files_below(path, 2))
     for ending in ENDINGS:
         chosen = [file for file in files if file.suffix.lower() == ending]
         if chosen:
-            return f"{ending[1:].capitalize()} dataset", _of_files(path, chosen, cache_dir)
+            return source(f"{ending[1:].capitalize()} dataset", _of_files(path, chosen, cache_dir))
     return None
 
 

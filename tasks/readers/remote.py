@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import ConfigError, DataError, ToolError
+from tasks.readers.paths import canonical
+from tasks.readers.problems import Problems
+from tasks.readers.source import Source, Split
 
 # Seconds that the Hub has to answer. A name server that never answers is not covered by the first.
 TIMEOUT = 5.0
@@ -134,6 +137,32 @@ def reading(path: Path) -> Iterator[None]:
     finally:
         if shown:
             datasets.enable_progress_bars()
+
+
+def recognise(
+    data: str,
+    revision: str | None,
+    token: str | None,
+    cache_dir: str | None,
+    read: Callable[[Any, str, Problems], Split],
+) -> Source[Split]:
+    """The splits of a Hub dataset, as we call them; their data are fetched when a split is read.
+
+    Args:
+        data: OWNER/NAME, or OWNER/NAME:CONFIG where it has several configurations.
+        read: gives a split, from a `datasets.Dataset` and how to name it in messages.
+
+    Raises:
+        ConfigError, ToolError, DataError: as `opened`.
+    """
+    data, _, config = data.partition(":")
+    reached, parts = opened(data, config, revision, token, cache_dir)
+
+    def load(name: str, part: Callable[[], Any]) -> Callable[[Problems], Split]:
+        return lambda problems: read(part(), f"{data} ({name})", problems)
+
+    format = "Hub dataset" if reached else "Hub dataset, from the cache"
+    return Source(format, data, {canonical(name): load(name, part) for name, part in parts.items()})
 
 
 def opened(

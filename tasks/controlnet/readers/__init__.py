@@ -35,9 +35,9 @@ def recognise(data: str, options: Options) -> Source:
     if exists(path):
         return _local(path, options)
     check_is_remote(data, "sample")
-    from tasks.controlnet.readers import remote
+    from tasks.controlnet.readers import hub
 
-    return remote.recognise(data, options)
+    return hub.recognise_remote(data, options)
 
 
 def _local(path: Path, options: Options) -> Source:

@@ -11,24 +11,31 @@ import numpy as np
 
 from tasks.controlnet.readers.columns import captions, layout
 from tasks.controlnet.readers.paths import Places, condition_places, picture_places
-from tasks.controlnet.readers.source import Load, Options, Read, Source, read_of
+from tasks.controlnet.readers.source import Options, Read, Source, read_of
 from tasks.errors import DataError
 from tasks.images import EncodedImages, FileImages, ImageStore
-from tasks.readers import arrow
+from tasks.readers import arrow, remote
 from tasks.readers.problems import Problems
 
 
 def recognise(path: Path, options: Options) -> Source | None:
     """A save_to_disk folder, a Parquet or Arrow file, or a folder with such files in it or two levels below."""
-    found = arrow.recognise(path, options.cache_dir)
-    if found is None:
-        return None
-    format, parts = found
+    return arrow.recognise(
+        path,
+        options.cache_dir,
+        lambda part, problems: read(part.open(), part.source, part.folder, options, problems),
+    )
 
-    def load(part: arrow.Part) -> Load:
-        return lambda problems: read(part.open(), part.source, part.folder, options, problems)
 
-    return Source(format, path.resolve().name, {name: load(part) for name, part in parts.items()})
+def recognise_remote(data: str, options: Options) -> Source:
+    """A dataset on the Hub, or from the local cache where the Hub can't be reached. See `remote.recognise`."""
+    return remote.recognise(
+        data,
+        options.revision,
+        options.token,
+        options.cache_dir,
+        lambda dataset, source, problems: read(dataset, source, None, options, problems),
+    )
 
 
 def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Read:

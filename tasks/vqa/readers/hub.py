@@ -13,27 +13,34 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.images import EncodedImages, ImageStore
-from tasks.readers import arrow
+from tasks.readers import arrow, remote
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Layout, assemble, layout
 from tasks.vqa.readers.paths import Resolver
-from tasks.vqa.readers.source import Load, Options, Source, index_paths
+from tasks.vqa.readers.source import Options, Source, index_paths
 
 _PLAIN = ("question_id", "question_type", "answer_type", "image_id", "split")
 
 
 def recognise(path: Path, options: Options) -> Source | None:
     """A save_to_disk folder, a Parquet or Arrow file, or a folder with such files in it or two levels below."""
-    found = arrow.recognise(path, options.cache_dir)
-    if found is None:
-        return None
-    format, parts = found
+    return arrow.recognise(
+        path,
+        options.cache_dir,
+        lambda part, problems: read(part.open(), part.source, path, options, problems),
+    )
 
-    def load(part: arrow.Part) -> Load:
-        return lambda problems: read(part.open(), part.source, path, options, problems)
 
-    return Source(format, path.resolve().name, {name: load(part) for name, part in parts.items()})
+def recognise_remote(data: str, options: Options) -> Source:
+    """A dataset on the Hub, or from the local cache where the Hub can't be reached. See `remote.recognise`."""
+    return remote.recognise(
+        data,
+        options.revision,
+        options.token,
+        options.cache_dir,
+        lambda dataset, source, problems: read(dataset, source, None, options, problems),
+    )
 
 
 def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Questions:
