@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +10,13 @@ from typing import Any
 from tasks.errors import DataError
 from tasks.readers.paths import canonical, files_below, read_text, split_beside, split_of
 from tasks.readers.problems import Problems
+from tasks.readers.rows import Row, delimited, json_lines, json_list
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like, parse_cell
 from tasks.vqa.readers.paths import Resolver
 from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-Row = tuple[int, dict[str, Any]]
 
 
 def recognise(path: Path, options: Options) -> Source | None:
@@ -108,29 +106,16 @@ def _rows(file: Path, problems: Problems) -> Iterator[Row]:
     if ending in (".csv", ".tsv"):
         return _csv_rows(file, text, problems)
     if ending == ".json" and not _is_json(text.split("\n", 1)[0]):
-        return _json_rows(file, text, problems)
-    return _json_lines(file, text, problems)
+        unlike = "neither a list of rows, nor JSON lines, nor the official VQA layout"
+        return json_list(file, text, unlike, problems)
+    return json_lines(file, text, problems)
 
 
 def _csv_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
-    header_line = text.split("\n", 1)[0]
-    mark = "\t" if "\t" in header_line else ";" if ";" in header_line and "," not in header_line else ","
-    csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        start = reader.line_num + 1
-        for cells in reader:
-            number, start = start, reader.line_num + 1
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                what = f"has {len(cells)} cells under a header of {len(header)}; quote cells that hold {mark!r}"
-                problems.add(f"{file}, row {number}", what, "row that can't be read")
-                continue
-            yield number, {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True)}
-    except csv.Error as error:
-        raise DataError(f"{file}, row {reader.line_num}: not readable as CSV ({error})") from error
+    header = text.split("\n", 1)[0]
+    mark = "\t" if "\t" in header else ";" if ";" in header and "," not in header else ","
+    for number, row in delimited(file, text, mark, problems):
+        yield number, {name: _cell(name, cell) for name, cell in row.items()}
 
 
 def _cell(name: str, cell: str) -> Any:
@@ -148,35 +133,6 @@ def _number(part: Any) -> Any:
         return float(part)
     except (TypeError, ValueError):
         return part
-
-
-def _json_lines(file: Path, text: str, problems: Problems) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            problems.add(f"{file}, row {number}", f"not valid JSON ({error})", "row that can't be read")
-            continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            problems.add(f"{file}, row {number}", "not a JSON object", "row that can't be read")
-
-
-def _json_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({error})") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{file}: neither a list of rows, nor JSON lines, nor the official VQA layout")
-    for number, row in enumerate(rows, 1):
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            problems.add(f"{file}, row {number}", "not a JSON object", "row that can't be read")
 
 
 def _is_json(line: str) -> bool:
