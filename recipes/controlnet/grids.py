@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tasks.controlnet.png import read_facts, write_png
 from tasks.controlnet.sheet import grid
 
 SMALLEST_CELL, LARGEST_CELL = 128, 320
+WHITE = 256 * 256 - 1
 CONDITION, TRUTH = "condition", "true picture"
 Row = list[Image.Image | None]  # condition, pictures, true picture
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -50,22 +52,25 @@ def write_grid(path: Path, rows: list[Row], prompts: list[str], facts: dict[str,
 def places(rows: list[Row], layout: dict[str, Any]) -> list[list[Box | None]]:
     """Where each picture lies in `grid(rows, **layout)`: the same grid of plain colours, one a place, shows it.
 
-    No colour of the words or frames, all of them grey, is among these.
+    A colour is full red and the place's number in green and blue. The words and frames are grey, and so is none of these but
+    white, the last.
     """
+    numbers = itertools.count()
+    placed = [[None if one is None else (next(numbers), one.size) for one in ones] for ones in rows]
     coloured = [
-        [None if one is None else Image.new("RGB", one.size, (255, row, column)) for column, one in enumerate(ones)]
-        for row, ones in enumerate(rows)
+        [None if one is None else Image.new("RGB", one[1], (255, *divmod(one[0], 256))) for one in ones]
+        for ones in placed
     ]
-    sheet = np.asarray(grid(coloured, **layout))
-    found: list[list[Box | None]] = []
-    for row, ones in enumerate(rows):
-        found.append([])
-        for column, one in enumerate(ones):
-            here = (sheet == (255, row, column)).all(axis=2)
-            down, across = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
-            box = None if one is None else (int(across[0]), int(down[0]), int(across[-1]) + 1, int(down[-1]) + 1)
-            found[-1].append(box)
-    return found
+    sheet = np.asarray(grid(coloured, **layout)).astype(np.int32)
+    number = np.where(sheet[..., 0] == 255, sheet[..., 1] * 256 + sheet[..., 2], WHITE)
+    down, across = np.nonzero(number != WHITE)
+    # Of all places in one pass: a look for each would take minutes for some hundred rows.
+    first, last = np.full((2, WHITE), np.iinfo(np.int64).max), np.full((2, WHITE), -1)
+    for axis, at in enumerate((across, down)):
+        np.minimum.at(first[axis], number[down, across], at)
+        np.maximum.at(last[axis], number[down, across], at)
+    boxes = np.concatenate([first, last + 1]).T.tolist()
+    return [[None if one is None else (*boxes[one[0]],) for one in ones] for ones in placed]
 
 
 @dataclass

@@ -32,7 +32,7 @@ class OnDemand:
         key = (id(pairs.images), row, seen)
         if key not in self._moments:
             began = time.monotonic()
-            image = pixels(pairs.images.load(row), seen)
+            image = pixels(pairs.images.load(row), seen).copy()  # torch warns of arrays that are a picture's own
             mean, std = encode_pixels(self.vae, torch.from_numpy(image).permute(2, 0, 1)[None])
             self._moments[key] = (mean[0].cpu(), std[0].cpu())
             self._seconds[0] += time.monotonic() - began

@@ -20,6 +20,7 @@ from tasks.controlnet.png import read_facts, write_png
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import disk_errors
 from tasks.images import FileImages
+from tasks.readers.paths import read_text
 from tasks.words import counted
 
 VERSIONS = ("modeltool", "torch", "diffusers", "transformers")
@@ -89,7 +90,7 @@ def _json_lines(path: Path) -> list[tuple[str, str]]:
         what = "there is no such file" if not path.exists() else "is no JSON lines file"
         raise ConfigError(f"{path}: {what}; a condition is given by --image, its prompt by --prompt")
     pairs = []
-    for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for row, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -135,7 +135,7 @@ class Validator:
         accelerator = session.accelerator
         given = scenes(config, parts.evaluation)
         if len(given):
-            check_steps(parts.base, config.validation_inference_steps)
+            check_steps(parts.base, config.validation_inference_steps, "--validation-inference-steps")
         world = accelerator.num_processes
         return cls(config, session.run.path, parts.base, given, accelerator.device, accelerator.autocast, world)
 

@@ -81,7 +81,7 @@ def make_scheduler(name: str, config: dict[str, Any], prediction_type: str) -> A
     return getattr(diffusers, SCHEDULERS[name]).from_config(given)
 
 
-def check_steps(base: Any, steps: int) -> None:
+def check_steps(base: Any, steps: int, flag: str = "--steps") -> None:
     """Raises where a base can't be sampled in so many steps.
 
     Raises:
@@ -89,7 +89,7 @@ def check_steps(base: Any, steps: int) -> None:
     """
     most = int(base.scheduler_config.get("num_train_timesteps", 1000))
     if steps > most:
-        raise ConfigError(f"sampling in {steps:,} steps: the base has {most:,} timesteps, take no more steps than that")
+        raise ConfigError(f"{flag} {steps:,}: the base has {most:,} timesteps; take no more steps than that")
 
 
 def frame_for(size: tuple[int, int], resolution: int | None = None, multiple: int = MULTIPLE) -> Frame:

@@ -97,13 +97,15 @@ class Snapshot:
                 return found
         inside = [name for name in self.files if name.startswith(stem)]
         said = f"{self.flag} {self.model}: has no {component + ' ' if component else ''}weights as safetensors"
+        loader, copy = ("DiffusionPipeline", "base") if component else ("ControlNetModel", "controlnet")
         if any(name.endswith((".bin", ".ckpt", ".pt")) for name in inside):
             raise ConfigError(
                 f'{said}, only pickles, which are not loaded; convert a copy that you trust: python -c "from diffusers import '
-                "DiffusionPipeline as P; P.from_pretrained('MODEL', use_safetensors=False).save_pretrained('base')\", then --model base"
+                f"{loader} as P; P.from_pretrained('MODEL', use_safetensors=False).save_pretrained('{copy}')\", then {self.flag} {copy}"
             )
         others = [name.rsplit("/")[-1] for name in inside if name.endswith(".safetensors")]
-        hint = f"; there is {', '.join(others)}: name its --variant" if others else f" ({stem}.safetensors)"
+        mend = "name its --variant" if component else f"put a copy named {stem}.safetensors beside its config.json"
+        hint = f"; there is {', '.join(others)}: {mend}" if others else f" ({stem}.safetensors)"
         raise ConfigError(f"{said}{hint}")
 
 

@@ -64,17 +64,18 @@ def find_files(folder: Path, without: Path) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     excluded = os.path.realpath(without)
 
-    def walk(path: str, below: str) -> None:
+    def walk(path: str, below: str, above: tuple[str, ...]) -> None:
+        above = (*above, os.path.realpath(path))
         for entry in listing(path):
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                if os.path.realpath(entry.path) != excluded:
-                    walk(entry.path, f"{below}{entry.name}/")
+                if os.path.realpath(entry.path) not in (excluded, *above):  # a link may lead back up
+                    walk(entry.path, f"{below}{entry.name}/", above)
             elif os.path.splitext(entry.name)[1].lower() in suffixes:
                 found.append((below + entry.name, entry.path))
 
-    walk(str(folder), "")
+    walk(str(folder), "", ())
     if not found:
         raise DataError(
             f"--images {folder}: no pictures in it or below (known are JPEG, PNG, WebP and what else PIL reads)"

@@ -28,6 +28,7 @@ def pairs_of(folder, grey):
     return Pairs(images, images, [["a circle"]] * 2, np.arange(2), "two")
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_each_picture_of_each_split_is_encoded_once(base, tmp_path, monkeypatch):
     encoded = []
 

@@ -12,7 +12,7 @@ from recipes.config import to_yaml
 from recipes.controlnet import opening
 from recipes.controlnet.config import Eval, Predict, Train, with_defaults
 from recipes.controlnet.evaluate import evaluate
-from recipes.controlnet.predict import predict
+from recipes.controlnet.predict import predict, read_inputs
 from tasks.controlnet import gain, pretrained, tiny
 from tasks.controlnet.png import read_facts
 from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError
@@ -130,6 +130,18 @@ def test_an_earlier_picture_is_never_lost(here):
     assert other.endswith("edges-0-0-2.png")
     assert np.array_equal(pixels(first), kept)
     assert drawn(here)[0]["picture"] == first  # the very same one takes its own place
+
+
+def test_a_file_of_inputs_with_any_letters(here):
+    """With a mark of its byte order, and with letters that other than JSON take for a line's end."""
+    (here / "rows.jsonl").write_text(
+        json.dumps({"conditioning_image": "edges.png", "prompt": "one\u2028\x85two"}, ensure_ascii=False), "utf-8-sig"
+    )
+    ((_, prompt),) = read_inputs(Predict(inputs=[str(here / "rows.jsonl")]))
+    assert prompt == "one\u2028\x85two"
+    (here / "latin.jsonl").write_bytes('{"conditioning_image": "edges.png", "prompt": "größer"}'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin.jsonl: not UTF-8 text \(byte \d+\); save it as UTF-8"):
+        read_inputs(Predict(inputs=[str(here / "latin.jsonl")]))
 
 
 def test_lines_of_a_file_and_flags_together(here, place):

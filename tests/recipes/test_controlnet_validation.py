@@ -45,6 +45,16 @@ def test_the_first_grid_shows_held_out_pairs_and_says_what_it_was_drawn_with(net
         assert not np.array_equal(pixels(row[1]), pixels(row[2]))
 
 
+def test_a_grid_of_hundreds_of_rows_is_cut_again(tmp_path):
+    """More than a byte counts."""
+    rows = [[Image.new("RGB", (2, 1), (row % 256, row // 256, 9)), None] for row in range(300)]
+    grids.write_grid(tmp_path / "grid.png", rows, [""] * 300, {"step": 1}, truths=False)
+    kept = grids.read_kept(tmp_path / "grid.png")
+    assert [row[0].getpixel((5, 5)) for row in kept.rows] == [(row % 256, row // 256, 9) for row in range(300)]
+    assert {row[0].size for row in kept.rows} == {(128, 64)}
+    assert {row[1] for row in kept.rows} == {None}
+
+
 def test_killed_and_resumed_it_draws_the_same(nets, batches, tmp_path):
     found = []
     for number in range(2):
@@ -162,7 +172,7 @@ def test_too_many_steps_are_told_before_the_training(nets, batches, tmp_path):
     )
     parts = SimpleNamespace(base=nets.base, evaluation=batches)
     assert Validator.of(config_of(), parts, session).device == CPU
-    with pytest.raises(ConfigError, match="1,000 timesteps"):
+    with pytest.raises(ConfigError, match="--validation-inference-steps 1,001: the base has 1,000 timesteps"):
         Validator.of(config_of(validation_inference_steps=1001), parts, session)
 
 

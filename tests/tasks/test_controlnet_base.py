@@ -96,6 +96,23 @@ def test_a_new_controlnet_fits_its_base_and_adds_nothing(tmp_path, factor, chann
     assert all(torch.equal(one, other) for one, other in zip(net.parameters(), loaded.parameters(), strict=True))
 
 
+def test_a_controlnet_that_is_no_plain_safetensors_says_how_to_mend_it(whole, tmp_path):
+    base = pretrained.open_base(str(whole))
+    net = tmp_path / "net"
+    pretrained.new_controlnet(base, pretrained.load_unet(base)).save_pretrained(net)
+    weights = net / "diffusion_pytorch_model.safetensors"
+    weights.rename(net / "diffusion_pytorch_model.fp16.safetensors")
+    with pytest.raises(
+        ConfigError, match=r"fp16\.safetensors: put a copy named diffusion_pytorch_model\.safetensors beside"
+    ):
+        pretrained.load_controlnet(str(net), base=base)
+    (net / "diffusion_pytorch_model.fp16.safetensors").rename(weights.with_suffix(".bin"))
+    with pytest.raises(
+        ConfigError, match=r"only pickles.* import ControlNetModel as P; .*, then --controlnet controlnet$"
+    ):
+        pretrained.load_controlnet(str(net), base=base)
+
+
 def test_a_controlnet_of_another_base_says_what_does_not_fit(whole, tmp_path):
     base = pretrained.open_base(str(whole))
     other = pretrained.open_base(

@@ -36,6 +36,14 @@ def test_pictures_are_found_in_all_folders_by_name_but_not_in_the_result(tmp_pat
         find_files(tmp_path / "out" / "images", tmp_path / "else")
 
 
+def test_a_link_that_leads_back_up_is_passed_over(tmp_path):
+    (tmp_path / "b").mkdir()
+    photo().save(tmp_path / "b" / "1.png")
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "c").symlink_to(tmp_path / "b")
+    assert relatives_of(find_files(tmp_path, tmp_path / "out")) == ["b/1.png", "c/1.png"]
+
+
 def relatives_of(files):
     return [relative for relative, _ in files]
 
