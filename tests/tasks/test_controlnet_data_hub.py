@@ -2,16 +2,13 @@
 
 import hashlib
 import io
-import os
-import subprocess
-import sys
 import threading
+from functools import partial
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_vqa_hub import SEVERAL, Hub
+from test_vqa_hub import SEVERAL, Hub, ask
 
 from tasks.controlnet.data import load_splits
 from tasks.errors import DataError
@@ -196,14 +193,7 @@ def hub(monkeypatch, tmp_path):
     server.shutdown()
 
 
-def load(*names, home, endpoint):
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    run = subprocess.run(
-        [sys.executable, "-c", LOAD, *names], env=environment, cwd=home, capture_output=True, text=True, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
+load = partial(ask, LOAD)
 
 
 def test_the_hub_and_then_its_cache(hub, tmp_path):

@@ -1,15 +1,12 @@
 """GLUE and other sets of texts on the Hub, against a small server that answers as the Hub does."""
 
 import io
-import os
-import subprocess
-import sys
 import threading
+from functools import partial
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from test_vqa_hub import SEVERAL, Hub
+from test_vqa_hub import SEVERAL, Hub, ask
 
 LOAD = """
 import sys
@@ -67,14 +64,7 @@ def hub(monkeypatch):
     server.shutdown()
 
 
-def load(*names, home, endpoint):
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    run = subprocess.run(
-        [sys.executable, "-c", LOAD, *names], env=environment, cwd=home, capture_output=True, text=True, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
+load = partial(ask, LOAD)
 
 
 def test_the_hubs_glue_then_from_the_cache(hub, tmp_path):
