@@ -125,7 +125,7 @@ class Passes:
         try:
             building.make_pair(item, self.config.condition, self.options, self.config.image_format)
         except DataError as error:
-            return str(error).removeprefix(f"{item.picture.path}: ").split(";")[0]
+            return FileImages([item.picture.path]).problem(0, decode=True) or str(error)
         return None
 
     def _in_threads(self, work: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:

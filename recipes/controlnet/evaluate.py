@@ -15,10 +15,11 @@ from recipes.controlnet.grids import write_grid
 from recipes.controlnet.opening import Opened
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
+from recipes.memory import release
 from recipes.progress import Progress, print_line
 from recipes.tables import table
 from recipes.work import Evaluator
-from tasks.controlnet import agreement, gain, pretrained
+from tasks.controlnet import agreement, pretrained
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.data import load_splits
 from tasks.controlnet.diffusion import Diffusion
@@ -119,7 +120,7 @@ def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
         if size == 1:
             raise OutOfMemory("out of memory with one pair; lower --resolution, or try --mixed-precision bf16")
         size //= 2
-        opening.release(nets.device)
+        release(nets.device)
         print_line(f"memory    didn't fit: {counted(size, 'pair')} at once from here on")
 
 
@@ -130,15 +131,7 @@ def _measured(nets: Opened, frozen: Frozen, batches: PairBatches, size: int) -> 
         evaluator = Evaluator(
             0, 1, nets.device, size, lambda: None, lambda items: items, nets.autocast, progress.advance
         )
-
-        def each(numbers: np.ndarray) -> np.ndarray:
-            with evaluator.autocast():
-                found = frozen.measure(nets.controlnet, batches.collate_evaluation(numbers))
-            evaluator.progress(len(numbers))
-            return found
-
-        planned = evaluator.mine(batches.in_order(evaluator.batch_size))
-        found = gain.measure(batches, each, planned, evaluator.gather)
+        found = frozen.figures(nets.controlnet, batches, evaluator)
     return {key: value for key, value in found.items() if key != "per_pair"}
 
 

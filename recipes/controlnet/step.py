@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from recipes.memory import to_device
-from recipes.work import Batch
+from recipes.work import Batch, Evaluator
 from tasks.controlnet import gain
+from tasks.controlnet.batches import PairBatches
 from tasks.controlnet.diffusion import Diffusion, as_condition, losses, predict
 from tasks.controlnet.encoding import encode_pixels, encode_prompts
 
@@ -53,3 +54,14 @@ class Frozen:
         moved = self.encoded(to_device(batch, self.device))
         moved = {**moved, "mean": moved["mean"].float(), "std": moved["std"].float()}
         return gain.measure_batch(self.diffusion, self.unet, controlnet, moved)
+
+    def figures(self, controlnet: Any, batches: PairBatches, evaluator: Evaluator) -> dict[str, Any]:
+        """Denoising loss and conditioning gain of a split, as `gain.summarise` gives them."""
+
+        def each(numbers: np.ndarray) -> np.ndarray:
+            with evaluator.autocast():
+                found = self.measure(controlnet, batches.collate_evaluation(numbers))
+            evaluator.progress(len(numbers))
+            return found
+
+        return gain.measure(batches, each, evaluator.mine(batches.in_order(evaluator.batch_size)), evaluator.gather)

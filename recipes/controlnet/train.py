@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -25,7 +24,7 @@ from recipes.memory import release
 from recipes.progress import print_line
 from recipes.session import Session, close
 from recipes.work import Evaluator, Work
-from tasks.controlnet import gain, lean, pretrained
+from tasks.controlnet import lean, pretrained
 from tasks.controlnet.batches import Encoded, PairBatches, Shapes
 from tasks.controlnet.cache import cache_root
 from tasks.controlnet.data import load_splits
@@ -198,16 +197,8 @@ def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
 
 def evaluate(parts: Parts, controlnet: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
     """Denoising loss and conditioning gain on the held-out pairs; between two steps of a run also the pictures."""
-    frozen, batches = parts.frozen, parts.evaluation
-    assert frozen is not None
-
-    def each(numbers: np.ndarray) -> np.ndarray:
-        with evaluator.autocast():
-            found = frozen.measure(controlnet, batches.collate_evaluation(numbers))
-        evaluator.progress(len(numbers))
-        return found
-
-    metrics = gain.measure(batches, each, evaluator.mine(batches.in_order(evaluator.batch_size)), evaluator.gather)
+    assert parts.frozen is not None
+    metrics = parts.frozen.figures(controlnet, parts.evaluation, evaluator)
     if evaluator.step is not None and parts.validator is not None:
         metrics["pictures"] = parts.validator.draw(controlnet, evaluator)
     return metrics

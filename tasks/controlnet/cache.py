@@ -127,7 +127,7 @@ class Cache:
         self._list(self._shards[marker.name])
 
     def get(self, key: str) -> Entry:
-        """An entry's tensors, copied.
+        """An entry's tensors, copied from the disk; in RAM they are the cache's own.
 
         Raises:
             KeyError: there is none.

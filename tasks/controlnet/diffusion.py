@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-EPSILON, V_PREDICTION = "epsilon", "v_prediction"
+EPSILON = "epsilon"
 
 
 @dataclass

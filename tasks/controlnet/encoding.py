@@ -23,13 +23,6 @@ def encode_pixels(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return found.mean.float(), torch.exp(0.5 * found.logvar.float())
 
 
-@torch.no_grad()
-def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Pictures of latents scaled as the UNet has them: uint8 [b, 3, height, width] of float [b, channels, h, w]."""
-    values = vae.decode((latents / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample
-    return ((values.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 def tokenize(tokenizer: Any, captions: list[str]) -> torch.Tensor:
     """Token ids int64 [b, length]: padded to the model's length, and cut to it."""
     found = tokenizer(

@@ -221,8 +221,7 @@ def _alone(lock: Path, say: Callable[[str], None], check: Callable[[], None]) ->
                 told = True
                 check()
                 time.sleep(0.5)
-            except (
-                OSError
-            ):  # some network disks know no locks; the folder is renamed whole, and the same from any process
+            except OSError:
+                # Some network disks know no locks; the folder is renamed whole, and the same from any process.
                 break
         yield
