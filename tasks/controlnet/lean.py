@@ -185,7 +185,7 @@ class LeanTransformerBlock(BasicTransformerBlock):
         first, second = self.ff.net[0].proj, self.ff.net[2]
         norm = self.norm3
         found: Tensor = FeedForward.apply(
-            hidden, norm.weight, norm.bias, first.weight, first.bias, second.weight, second.bias, norm.eps, False,
+            hidden, norm.weight, norm.bias, first.weight, first.bias, second.weight, second.bias, norm.eps,
             Precision(hidden.device),
         )  # fmt: skip
         return found

@@ -23,7 +23,7 @@ from tasks.controlnet.lean_common import (
 
 
 class FeedForward(torch.autograd.Function):
-    """x + linear(geglu(linear(layer_norm(x)))), of which x is kept, and the first projection if told to."""
+    """x + linear(geglu(linear(layer_norm(x)))), of which x is kept."""
 
     @staticmethod
     @plainly
@@ -37,7 +37,6 @@ class FeedForward(torch.autograd.Function):
         second: Tensor,
         second_bias: Tensor,
         eps: float,
-        keep: bool,
         precision: Precision,
     ) -> Tensor:
         """x [b, tokens, c] -> the same."""
@@ -45,7 +44,7 @@ class FeedForward(torch.autograd.Function):
         projected = project(cast(normed, precision.products), first, first_bias)
         del normed
         ctx.settings = (eps, precision)
-        ctx.save_for_backward(x, norm_weight, norm_bias, first, first_bias, second, projected if keep else None)
+        ctx.save_for_backward(x, norm_weight, norm_bias, first, first_bias, second)
         value, gate = projected.chunk(2, dim=-1)
         gated = functional.gelu(gate).mul_(value)
         del projected, value, gate
@@ -56,13 +55,12 @@ class FeedForward(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Grads:
         """Gradients by all tensors."""
         eps, precision = ctx.settings
-        x, norm_weight, norm_bias, first, first_bias, second, projected = ctx.saved_tensors
+        x, norm_weight, norm_bias, first, first_bias, second = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         x_ = cast(x, precision.norms)
         normed, mean, deviation = layer_norm(x_, norm_weight, norm_bias, eps)
         normed = cast(normed, precision.products)
-        if projected is None:
-            projected = project(normed, first, first_bias)
+        projected = project(normed, first, first_bias)
         by_out = cast(grad, precision.products)
         value, gate = projected.chunk(2, dim=-1)
         active = functional.gelu(gate)
@@ -87,5 +85,5 @@ class FeedForward(torch.autograd.Function):
         )
         by_x = None if by_x is None else add(by_x.to(x.dtype), grad)
         return (
-            by_x, by_norm_weight, by_norm_bias, found_first, biases[0], found_second, biases[1], None, None, None,
+            by_x, by_norm_weight, by_norm_bias, found_first, biases[0], found_second, biases[1], None, None,
         )  # fmt: skip
