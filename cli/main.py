@@ -113,8 +113,6 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _unexpected(error: Exception) -> int:
-    from tasks.hub import find, one_line
-
     message = getattr(error, "format_message", None)
     if message is not None:  # a usage error of the command line
         text = message()
@@ -128,6 +126,8 @@ def _unexpected(error: Exception) -> int:
         return _fail(f"no space left on the disk ({error.filename or 'a temporary file'}); free some and run again", 5)
     if is_out_of_memory(error):
         return _fail("out of memory; use a smaller batch, model or input, or --gradient-checkpointing", 4)
+    from tasks.hub import find, one_line  # not before: where memory is full it finds no room
+
     stop = find(error, Preempted)
     if stop is not None:  # a library wrapped it in an error of its own
         return _fail(str(stop), stop.exit_code)

@@ -72,11 +72,13 @@ def keep_memory() -> None:
 
 def silence() -> None:
     """No progress bars of the libraries beside ours; for commands without a run their warnings go nowhere."""
-    import datasets
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
+    else:  # it brings pyarrow and pandas, 90 MB, and not every run reads its data with it
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     if "diffusers" in sys.modules:
         sys.modules["diffusers"].utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore")

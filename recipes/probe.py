@@ -87,12 +87,13 @@ class Probe:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.fresh:
-            self.optimizer.state.clear()
+            _begin_anew(self.optimizer)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate
         self.model.zero_grad(set_to_none=True)
         for name, value in self.model.named_buffers():
             value.copy_(self._buffers[name])
+        release(self.device)
 
     def accumulation(self, batch_size: int, accumulation: int) -> int:
         """Into how many micro-batches a process must cut its share so that the heaviest batch fits, on every process.
@@ -176,9 +177,10 @@ class Probe:
         numbers = self._mine(batch, accumulation)[0]
 
         def attempt() -> bool:
-            self._lay_gradients(accumulation)
             if self.device.type == "cpu" and not self._has_room(numbers):
                 return False
+            self._lay_gradients(accumulation)
+            release(self.device)
             self._pass(numbers, len(numbers))
             return True
 
@@ -304,6 +306,21 @@ class Probe:
     def _note_peak(self) -> int:
         self.peak = max(self.peak, recent_peak(self.device))
         return self.peak
+
+
+def _begin_anew(optimizer: torch.optim.Optimizer) -> None:
+    """The state as before the first step. Where steps of nothing have left zeros, as AdamW's, they stay where they are: laid out
+    again among what the tries have freed, they would leave a host's memory in pieces."""
+    states = list(optimizer.state.values())
+    moments = [value for state in states for name, value in state.items() if name != "step"]
+    if not all(isinstance(value, torch.Tensor) and not value.any() for value in moments):
+        optimizer.state.clear()
+        return
+    for state in states:
+        if isinstance(state.get("step"), torch.Tensor):
+            state["step"].zero_()
+        elif "step" in state:
+            state["step"] = 0
 
 
 def _typical(work: Work, batch_size: int) -> list[np.ndarray]:

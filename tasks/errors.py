@@ -40,6 +40,7 @@ _FULL = (
     "Cannot allocate memory",
     "out of memory",
     "failed to map segment",
+    "can't start new thread",  # whose stack finds no room
 )
 
 
