@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from tasks.errors import ConfigError
-from tasks.files import remove_tree, sha256, sync_tree, umask, write_folder, write_json
+from tasks.files import remove_tree, sha256, sync_tree, write_folder, write_json
+from tasks.tensor_files import save_tensors
 
 MARKER = "complete.json"
 # Between a name and one within it.
@@ -74,28 +72,19 @@ def write(folder: Path, step: int, saved: Content) -> Path:
     """
 
     def fill(aside: Path) -> None:
-        save_tensors(aside / MODEL, saved.weights)
-        save_tensors(aside / OPTIMIZER, saved.optimizer)
+        digests = {
+            MODEL: save_tensors(aside / MODEL, saved.weights),
+            OPTIMIZER: save_tensors(aside / OPTIMIZER, saved.optimizer),
+        }
         write_json(aside / STATE, {**saved.state, "step": step, "optimizer": saved.scalars})
+        digests[STATE] = sha256(aside / STATE)
         sync_tree(aside)
-        files = sorted(path for path in aside.iterdir() if path.is_file())
-        write_json(aside / MARKER, {path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in files})
+        sizes = {name: (aside / name).stat().st_size for name in sorted(digests)}
+        write_json(aside / MARKER, {name: {"size": size, "sha256": digests[name]} for name, size in sizes.items()})
 
     path = folder / name_of(step)
     write_folder(path, fill)
     return path
-
-
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """A safetensors file; the library's own error for a full disk becomes the system's."""
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path))
-    except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        if found is None:
-            raise
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
-    os.chmod(path, 0o666 & ~umask())  # the library makes it for its owner alone
 
 
 def problem(path: Path) -> str | None:

@@ -1,17 +1,16 @@
 """The training loop on a small task of its own: cutting batches changes nothing, and a resumed run is the run itself."""
 
 import dataclasses
+import errno
 import os
 import signal
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
 
 from recipes import checkpoint, runs, worker
 from recipes.interrupts import Interrupts
@@ -438,21 +437,21 @@ def test_a_disk_that_fills_later_is_exit_5_and_the_last_checkpoint_loads(tmp_pat
     _, _, expected = train(options(tmp_path / "whole"), work(dropout=0.3))
     config = options(tmp_path / "cut", checkpoint_steps=3)
     run = runs.create(config.output_dir, "test", config)
-    plain, writes = checkpoint.save_file, []
+    plain, writes = checkpoint.save_tensors, []
 
-    def full(tensors, path):
+    def full(path, tensors):
         writes.append(path)
         if len(writes) > 4:
-            Path(path).write_bytes(b"half")
-            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        plain(tensors, path)
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(path, tensors)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
     with pytest.raises(ToolError, match="no space left on the disk while writing") as caught:
         train(config, work(dropout=0.3), run)
     assert caught.value.exit_code == 5
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000006"]
-    monkeypatch.setattr(checkpoint, "save_file", plain)
+    monkeypatch.setattr(checkpoint, "save_tensors", plain)
     assert same(train(config, work(dropout=0.3), run)[2], expected)
 
 
