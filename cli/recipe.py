@@ -79,7 +79,9 @@ def recipe_command(
                 flags[key] = ",".join(value)  # --model A --model B is --model A,B
         for key in arguments:
             flags[key] = list(flags.get(key) or ()) or None
-        config: Any = resolve(config_class, flags, file, _unknown(extra))
+        config: Any = resolve(
+            config_class, flags, file, _unknown(extra), functools.partial(_options_to_resume, recipe=recipe)
+        )
         if show:
             print(to_yaml(config, recipe), end="")
             return
@@ -157,6 +159,12 @@ def _helpers() -> list[inspect.Parameter]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in kinds.items()
     ]
+
+
+def _options_to_resume(run: str, recipe: str) -> dict[str, Any]:
+    from recipes.runs import options_to_resume
+
+    return options_to_resume(run, recipe)
 
 
 def _unknown(extra: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,7 +114,11 @@ def options_of(cls: type) -> list[OptionInfo]:
 
 
 def resolve(
-    cls: type[C], flags: Mapping[str, Any], file: str | Path | None = None, unknown: list[str] | None = None
+    cls: type[C],
+    flags: Mapping[str, Any],
+    file: str | Path | None = None,
+    unknown: list[str] | None = None,
+    resumed: Callable[[str], Mapping[str, Any]] = lambda run: {},
 ) -> C:
     """Joins flags and the YAML file (a flag wins) into a checked config.
 
@@ -122,6 +126,7 @@ def resolve(
         flags: name -> text as given on the command line; None: not given.
         file: a YAML file with the same names; `recipe:` in it is let through.
         unknown: flags that no option has, reported with the rest.
+        resumed: the options of the run that `resume` names; they hold where nothing else is given.
 
     Raises:
         ConfigError: all problems at once, a line each.
@@ -139,6 +144,10 @@ def resolve(
     for name, value in flags.items():
         if value is not None:
             given[name] = (infos[name].flag, value)
+    run = given.get("resume", ("", None))[1]
+    if run and not problems:
+        earlier = resumed(str(run))
+        given = {name: (f"{run}: {name}", value) for name, value in earlier.items() if name in infos} | given
     values = {}
     for name, (where, value) in given.items():
         try:

@@ -148,7 +148,8 @@ class TrainOptions:
     )
     resume: str | None = option(
         None,
-        "Go on with this run folder or checkpoint; refused where the options would change its result.",
+        "Go on with this run folder or checkpoint, with its options where none are given; refused where those given would change its "
+        "result.",
         panel=CHECKPOINTS,
         affects_result=False,
     )

@@ -188,11 +188,27 @@ def open_to_resume(path: str | Path) -> tuple[Run, Path | None]:
     return open_run(given), None
 
 
-def check_resumable(run: Run, recipe: str, config: Any) -> None:
-    """Refuses a resume whose options would change the result, naming the differences."""
+def options_to_resume(path: str, recipe: str) -> dict[str, Any]:
+    """The options that the run which --resume names was started with, without those that were about that start alone.
+
+    Raises:
+        ConfigError: there is no such run or checkpoint, or it is another recipe's.
+    """
+    run, _ = open_to_resume(path)
+    was = _config_of(run, recipe)
+    return {name: value for name, value in was.items() if name not in ("recipe", "resume", "fresh", "dry_run")}
+
+
+def _config_of(run: Run, recipe: str) -> dict[str, Any]:
     was = run.config()
     if was.get("recipe") != recipe:
         raise ConfigError(f"--resume: {run.path} is a run of {was.get('recipe')}, not of {recipe}")
+    return was
+
+
+def check_resumable(run: Run, recipe: str, config: Any) -> None:
+    """Refuses a resume whose options would change the result, naming the differences."""
+    was = _config_of(run, recipe)
     differing = [
         f"{name.replace('_', '-')}: {was.get(name)} there, {value} here"
         for name, value in result_options(config).items()

@@ -264,6 +264,20 @@ def test_resume_with_other_options_is_refused(finished):
     assert status(run)["state"] == "finished"
 
 
+def test_what_is_not_given_with_resume_is_as_the_run_was_started(finished):
+    place, run = finished
+    kept = ("model", "data", "epochs", "batch_size", "seed", "max_samples", "lr_scheduler", "output_dir")
+    before = yaml.safe_load((run / "config.yaml").read_text())
+    again = tool("train", "vqa", "--resume", run, "--log-steps", "7", "--print-config", cwd=place)
+    found = yaml.safe_load(again.stdout)
+    assert {name: found[name] for name in kept} == {name: before[name] for name in kept}
+    assert found["log_steps"] == 7
+    done = tool("train", "glue", "--resume", run, cwd=place, code=2)
+    assert done.stderr == f"error: --resume: {run} is a run of vqa, not of glue\n"
+    done = tool("train", "vqa", "--resume", "runs/none", cwd=place, code=2)
+    assert done.stderr == "error: --resume: there is no runs/none; see `tool runs list`\n"
+
+
 @pytest.mark.slow
 def test_resume_of_a_checkpoint_goes_on_from_that_one(tmp_path, finished):
     command = [*SMALL, "--checkpoint-steps", "1", "--keep-checkpoints", "4"]
@@ -272,7 +286,7 @@ def test_resume_of_a_checkpoint_goes_on_from_that_one(tmp_path, finished):
     assert stop(process, signal.SIGTERM, tmp_path) == 75
     run = only_run(tmp_path)
     oldest = checkpoints(run)[0]
-    done = tool(*command, "--resume", oldest, cwd=tmp_path)
+    done = tool("train", "vqa", "--resume", oldest, cwd=tmp_path)  # the options are the run's
     assert f"at step {int(oldest.name.removeprefix('step-'))}" in done.stderr
     assert only_run(tmp_path) == run
     assert same(weights(run), weights(finished[1]))
