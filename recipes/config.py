@@ -145,7 +145,7 @@ def resolve(
         if value is not None:
             given[name] = (infos[name].flag, value)
     run = given.get("resume", ("", None))[1]
-    if run and not problems:
+    if run and "fresh" not in given and not problems:  # the two exclude each other, which is said below
         earlier = resumed(str(run))
         given = {name: (f"{run}: {name}", value) for name, value in earlier.items() if name in infos} | given
     values = {}
