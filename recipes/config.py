@@ -144,8 +144,8 @@ def resolve(
     for name, value in flags.items():
         if value is not None:
             given[name] = (infos[name].flag, value)
-    run = given.get("resume", ("", None))[1]
-    if run and "fresh" not in given and not problems:  # the two exclude each other, which is said below
+    run, fresh = (given.get(name, ("", None))[1] for name in ("resume", "fresh"))
+    if run and not fresh and not problems:  # the two exclude each other, which is said below
         earlier = resumed(str(run))
         given = {name: (f"{run}: {name}", value) for name, value in earlier.items() if name in infos} | given
     values = {}

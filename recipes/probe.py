@@ -93,7 +93,7 @@ class Probe:
         self.model.zero_grad(set_to_none=True)
         for name, value in self.model.named_buffers():
             value.copy_(self._buffers[name])
-        release(self.device)
+        release(self.device)  # of a larger batch, or of the evaluation's
 
     def accumulation(self, batch_size: int, accumulation: int) -> int:
         """Into how many micro-batches a process must cut its share so that the heaviest batch fits, on every process.
@@ -180,7 +180,6 @@ class Probe:
             if self.device.type == "cpu" and not self._has_room(numbers):
                 return False
             self._lay_gradients(accumulation)
-            release(self.device)
             self._pass(numbers, len(numbers))
             return True
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import option
+from recipes.controlnet.config import uneven
 from recipes.options import HUB, MACHINE, OUTPUT
 from tasks.controlnet.captions import BLIP, PLACE, WAYS
 from tasks.controlnet.conditions import KINDS
@@ -165,9 +166,7 @@ class Build:
             )
         elif not Path(self.images).expanduser().is_dir():
             found.append(f"--images {self.images}: no such folder")
-        if self.resolution is not None and self.resolution % 8:
-            lower = self.resolution // 8 * 8
-            found.append(f"--resolution: {self.resolution} is not a multiple of 8; take {lower} or {lower + 8}")
+        found += uneven(self.resolution)
         for name, (kind, _) in OF_KIND.items():
             if getattr(self, name) is not None and kind != self.condition:
                 found.append(f"--{name.replace('_', '-')} is for --condition {kind}, and this is {self.condition}")

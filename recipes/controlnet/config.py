@@ -87,6 +87,14 @@ TINY: dict[str, Any] = {
 }
 
 
+def uneven(resolution: int | None) -> list[str]:
+    """What is wrong with a resolution that the base's VAE and UNet can't halve as often as they do."""
+    if resolution is None or resolution % 8 == 0:
+        return []
+    below = resolution // 8 * 8
+    return [f"--resolution: {resolution} is not a multiple of 8; take {below} or {below + 8}"]
+
+
 def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else "after each epoch" if value is None else str(value)
 
@@ -203,11 +211,7 @@ class Train(TrainOptions, DataOptions):
             found.append("--validation-image: give its prompt too: --validation-prompt TEXT")
         if images and prompts and images != prompts and 1 not in (images, prompts):
             found.append(f"--validation-prompt: {prompts} for {images} images; give one for all, or one for each")
-        if self.resolution is not None and self.resolution % 8:
-            found.append(
-                f"--resolution: {self.resolution} is not a multiple of 8; take {self.resolution // 8 * 8} or "
-                f"{self.resolution // 8 * 8 + 8}"
-            )
+        found += uneven(self.resolution)
         if self.aspect_buckets and self.crop == "random":
             found.append("--aspect-buckets and --crop random exclude each other")
         if self.scale_lr and self.batch_size == AUTO:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from recipes import runs
 from recipes.choose import choose_model
-from recipes.controlnet.config import UseOptions
+from recipes.controlnet.config import UseOptions, uneven
 from recipes.device import pick_device, silence
 from recipes.memory import release
 from recipes.progress import print_line
@@ -237,6 +237,5 @@ def check_resolution(resolution: int | None) -> None:
     Raises:
         ConfigError: says the nearest ones.
     """
-    if resolution is not None and resolution % 8:
-        below = resolution // 8 * 8
-        raise ConfigError(f"--resolution: {resolution} is not a multiple of 8; take {below} or {below + 8}")
+    for problem in uneven(resolution):
+        raise ConfigError(problem)

@@ -74,6 +74,20 @@ def test_help_and_config_import_nothing_heavy(args):
     assert done.stdout.splitlines()[-1] == "LOADED [] 0", done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("recipe", ["vqa", "glue", "controlnet"])
+def test_a_training_loads_neither_the_compiler_nor_the_datasets_library_unasked(recipe):
+    code = (
+        "import os, sys\nfrom recipes.registry import get\nget(sys.argv[1]).part('train')\n"
+        "from recipes.device import silence\nsilence()\n"
+        "print([name for name in ('torch._inductor.compile_fx', 'datasets', 'pandas') if name in sys.modules],"
+        " os.environ.get('TORCHDYNAMO_DISABLE'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, recipe], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "[] None", done.stdout + done.stderr
+
+
 def test_help_lists_verbs_exit_codes_and_panels():
     text = tool("--help").stdout
     for word in (

@@ -161,6 +161,12 @@ def test_a_caption_file_missing(folder):
     assert len(load_splits(str(folder), need=("train",), caption_column="none").train) == 6
 
 
+def test_a_caption_file_empty(folder):
+    for i in range(6):
+        (parallel(folder) if i == 0 else folder).joinpath(f"images/{i}.txt").write_text("words" if i != 3 else " \n")
+    assert "DIR/images/3.png: has no caption: 3.txt is empty" in refused(folder)
+
+
 def test_no_condition_named_as_the_picture(folder):
     write(folder, [{"file_name": f"images/{i}.png", "text": "words"} for i in range(6)])
     (folder / "conditioning_images/5.png").unlink()

@@ -76,7 +76,9 @@ def _read(image_folder: Path, condition_folder: Path, path: Path, options: Optio
     captioned = any(texts)
     kept = [i for i, text in enumerate(texts) if text or not captioned]
     for i in sorted(set(range(len(both))) - set(kept)):
-        what = f"has no caption: no {Path(both[i]).name}.txt beside it (--caption-column none trains without any)"
+        file = images.paths[both[i]].with_suffix(".txt")
+        lacking = f"{file.name} is empty" if file.is_file() else f"no {Path(both[i]).name}.txt beside it"
+        what = f"has no caption: {lacking} (--caption-column none trains without any)"
         problems.add(str(images.paths[both[i]]), what, "no caption")
     return read_of(
         FileImages([str(images.paths[both[i]]) for i in kept]),
