@@ -133,6 +133,13 @@ class Train(TrainOptions, DataOptions):
         shown_default="the task's first",
     )
     dropout: float | None = option(None, "Dropout in the encoder.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
+    layer_decay: float = option(
+        1.0,
+        "Each layer learns at this share of the rate of the one above it, down to the embeddings (0.9, say).",
+        panel=OPTIMIZATION,
+        above=0,
+        maximum=1,
+    )
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""

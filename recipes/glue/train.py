@@ -121,7 +121,7 @@ def make_work(config: Train, parts: Parts) -> Work:
         metric=metric,
         greater_is_better=metric != "loss",
         parameter_groups=lambda model: decay_groups(
-            model, learning_rate=rate, weight_decay=config.weight_decay, head=("classifier", "score"), head_factor=1.0
+            model, learning_rate=rate, weight_decay=config.weight_decay, layer_decay=config.layer_decay
         ),
         heaviest=parts.train.heaviest,
         examples=len(parts.train),
