@@ -140,10 +140,19 @@ class Train(TrainOptions, DataOptions):
         above=0,
         maximum=1,
     )
+    r_drop: float = option(
+        0.0,
+        "Each text is read under two draws of dropout, whose answers are drawn together with this weight (1, say); twice the time.",
+        panel=OPTIMIZATION,
+        minimum=0,
+    )
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
-        return [*TrainOptions.problems(self), *DataOptions.problems(self)]
+        found = [*TrainOptions.problems(self), *DataOptions.problems(self)]
+        if self.r_drop and self.dropout == 0:
+            found.append("--r-drop: compares two draws of dropout; --dropout 0 leaves nothing to compare")
+        return found
 
 
 def with_defaults(config: Train) -> Train:

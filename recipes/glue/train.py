@@ -14,6 +14,7 @@ from recipes.glue import artefacts
 from recipes.glue.config import Train, with_defaults
 from recipes.glue.data import digest
 from recipes.glue.inference import check_length, forward, losses, predict_logits
+from recipes.glue.twice import doubled, losses_twice
 from recipes.loop import Outcome
 from recipes.optimizers import decay_groups
 from recipes.progress import print_line
@@ -102,6 +103,8 @@ def make_work(config: Train, parts: Parts) -> Work:
     metric, rate = config.metric_for_best or parts.splits.metrics[0], config.learning_rate
 
     def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        if config.r_drop:
+            return losses_twice(forward(model, doubled(batch)), batch["labels"], config.r_drop)
         return losses(forward(model, batch), batch["labels"])
 
     def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""R-Drop (Wu et al. 2021, "R-Drop: Regularized Dropout for Neural Networks"): answers should agree under two draws of dropout."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from recipes.glue.inference import losses
+from recipes.work import Batch
+
+
+def doubled(batch: Batch) -> Batch:
+    """The batch [b] with each text once more behind it [2 b], without labels: one pass draws both masks."""
+    return {
+        name: torch.cat([value, value]) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+        if name != "labels"
+    }
+
+
+def losses_twice(logits: torch.Tensor, labels: torch.Tensor, weight: float) -> torch.Tensor:
+    """Half the paper's loss, so that it is the plain one where both draws agree: float32 [b].
+
+    Args:
+        logits: [2 b, labels] of a doubled batch.
+        labels: [b]; of a regression the answers' squared distance takes the place of the divergence.
+        weight: the paper's alpha.
+    """
+    first, second = logits.float().chunk(2)
+    plain = (losses(first, labels) + losses(second, labels)) / 2
+    if labels.is_floating_point():
+        return plain + weight / 2 * F.mse_loss(first[:, 0], second[:, 0], reduction="none")
+    one, other = F.log_softmax(first, dim=-1), F.log_softmax(second, dim=-1)
+    # KL(p || q) + KL(q || p) = sum of (p - q) (log p - log q)
+    apart = ((one.exp() - other.exp()) * (one - other)).sum(dim=-1)
+    return plain + weight / 4 * apart
