@@ -59,5 +59,5 @@ class _Later:
 
 def _clear() -> None:
     """Makes room for the modules themselves."""
-    for name in [name for name, module in sys.modules.items() if isinstance(module, _Module)]:
+    for name in [name for name, module in list(sys.modules.items()) if type(module) is _Module]:
         del sys.modules[name]
