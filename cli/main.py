@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import os
 import sys
 from typing import Annotated
@@ -90,6 +92,8 @@ def build() -> TyperGroup:
 def main(args: list[str] | None = None) -> None:
     """Runs the command line and exits with a documented code."""
     State.json = State.debug = False
+    # A last search for garbage among all that torch and its like have loaded would take a second, after the last word.
+    atexit.register(gc.freeze)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,6 @@ def open_encodings(folder: Path | None, base: Base, dtype: torch.dtype) -> Encod
     places = [None if folder is None else folder / kind / key for kind, key in (("moments", vae), ("prompts", text))]
     caches = [Cache(place) for place in places]
     return Encodings(caches[0], caches[1], vae, text)
-
-
-def estimate_bytes(base: Base, pictures: Iterable[Picture], captions: int, dtype: torch.dtype = torch.float32) -> int:
-    """What the caches of these take, in bytes."""
-    each = base.text_length * base.hidden_size * dtype.itemsize
-    return sum(_moments_bytes(base, picture) for picture in pictures) + captions * each
 
 
 def _moments_bytes(base: Base, picture: Picture) -> int:

@@ -33,6 +33,7 @@ from tasks.controlnet.encoded import pictures_of
 from tasks.controlnet.encoding import tokenize
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.pretrained import Base
+from tasks.errors import ConfigError
 from tasks.words import counted
 
 RECIPE = "controlnet"
@@ -118,6 +119,7 @@ def prepare(config: Train) -> Parts:
 
 def make_work(config: Train, parts: Parts, session: Session) -> Work:
     """Fills the caches, loads the nets, and says what the loop needs to know of this task."""
+    require_base_of(session, config, parts.base)
     accelerator = session.accelerator
     device, dtype = accelerator.device, PRECISIONS.get(accelerator.mixed_precision, torch.float32)
     frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
@@ -149,6 +151,23 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
         closing=lambda model: encoded.seconds() if isinstance(encoded := parts.train.encoded, OnDemand) else 0.0,
         describe=describe,
     )
+
+
+def require_base_of(session: Session, config: Train, base: Base) -> None:
+    """
+    Raises:
+        ConfigError: the run began on a `tiny` of other versions of the libraries, which is another model.
+    """
+    if config.model != "tiny" or config.dry_run:
+        return
+    began, now = session.run.status().get("base"), base.folder.name
+    if began is None and session.accelerator.is_main_process:
+        session.run.update(base=now)
+    if began not in (None, now):
+        raise ConfigError(
+            f"--model tiny: {session.run.path} began on {began}, here it is {now}; go on with those versions, or start anew with "
+            "--fresh"
+        )
 
 
 def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.dtype, prompts: list[str]) -> None:

@@ -133,7 +133,8 @@ def environment(folder: Path) -> dict[str, str]:
         "HF_HOME": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
         "TMPDIR": str(temporary),
-        "PYTHONPATH": str(SCRIPTS),
+        # This checkout's own code, wherever the package in this environment is installed from.
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(SCRIPTS)]),
     }
 
 

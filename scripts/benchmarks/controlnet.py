@@ -27,8 +27,8 @@ TOLERANCE = 0.3
 # What each side has in memory before it reads anything.
 IMPORTS = {
     "script": "import benchmarks.controlnet_peer",
-    "tool": "import recipes.controlnet.train, diffusers, transformers; from diffusers import AutoencoderKL, ControlNetModel, "
-    "UNet2DConditionModel; from transformers import CLIPTextModel, CLIPTokenizer",
+    "tool": "from recipes.registry import get; get('controlnet').part('train'); from diffusers import AutoencoderKL, "
+    "ControlNetModel, UNet2DConditionModel; from transformers import CLIPTextModel, CLIPTokenizer",
 }
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from tasks.controlnet.geometry import Frame, pixels, view
+from tasks.deferred import SCIPY, deferred
 from tasks.errors import ConfigError
 
 MULTIPLE = 8
@@ -78,7 +79,8 @@ def make_scheduler(name: str, config: dict[str, Any], prediction_type: str) -> A
     given = {**config, "prediction_type": prediction_type, "clip_sample": False}
     if name == "pndm":
         given["skip_prk_steps"] = True
-    return getattr(diffusers, SCHEDULERS[name]).from_config(given)
+    with deferred(*SCIPY):
+        return getattr(diffusers, SCHEDULERS[name]).from_config(given)
 
 
 def check_steps(base: Any, steps: int, flag: str = "--steps") -> None:

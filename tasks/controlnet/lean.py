@@ -12,12 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.activations import GEGLU
-from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import Attention
-from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.nn import functional
 
@@ -25,7 +19,16 @@ from tasks.controlnet import lean_attention
 from tasks.controlnet.lean_common import Precision, add, recomputed
 from tasks.controlnet.lean_convolution import Convolution, NormConvolution
 from tasks.controlnet.lean_feed_forward import FeedForward
+from tasks.deferred import SCIPY, deferred
 from tasks.errors import ConfigError
+
+with deferred(*SCIPY):
+    from diffusers.models.activations import GEGLU
+    from diffusers.models.attention import BasicTransformerBlock
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+    from diffusers.models.resnet import ResnetBlock2D
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 Tensor = torch.Tensor
 

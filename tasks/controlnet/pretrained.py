@@ -11,6 +11,7 @@ import torch
 
 from tasks.controlnet import families
 from tasks.controlnet.snapshot import STEMS, Snapshot
+from tasks.deferred import SCIPY, deferred
 from tasks.errors import ConfigError
 from tasks.hub import loading
 from tasks.weights import check_weights, model_folder
@@ -158,9 +159,10 @@ def load_tokenizer(base: Base) -> Any:
 
 def load_scheduler(base: Base) -> Any:
     """The training noise schedule: a `DDPMScheduler` with the base's betas and prediction type."""
-    from diffusers import DDPMScheduler
+    with deferred(*SCIPY):  # diffusers looks at all its schedulers to read one's config
+        from diffusers import DDPMScheduler
 
-    return DDPMScheduler.from_config(base.scheduler_config)
+        return DDPMScheduler.from_config(base.scheduler_config)
 
 
 def new_controlnet(base: Base, unet: Any, seed: int = 0) -> Any:

@@ -1,8 +1,10 @@
 """`tool train controlnet` on an untrained little Stable Diffusion: its losses are diffusers' own, whatever is cached or saved."""
 
 import controlnets
+import numpy as np
 import pytest
-from running import losses, metrics, only_run, within
+from PIL import Image
+from running import losses, metrics, only_run, tool, weights, within
 
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.data import load_splits
@@ -64,3 +66,32 @@ def reference(place, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
     train(place, folder, "--cache", "none", "--max-steps", 20)
     return only_run(folder)
+
+
+@pytest.mark.slow
+def test_two_processes_share_caches_steps_and_pictures(place, tmp_path):
+    """The same losses, net and drawn pictures as of one process, which finds all in the cache that two have filled."""
+    options = (*LITTLE, "--max-steps", 6, "--eval-batch-size", 8, "--num-validation-images", 2)
+    given = ("--model", place / "base", "--data", place / "data", "--cache-dir", tmp_path / "cache", *options)
+    two, one = (tmp_path / name for name in ("two", "one"))
+    for folder in (two, one):
+        folder.mkdir()
+    steps = ("--validation-inference-steps", 4)
+    done = tool("train", "controlnet", *given, *steps, "--num-processes", 2, cwd=two)
+    assert "cache     32 pictures to encode · " in done.stderr
+    done = within("train", "controlnet", *given, *steps, cwd=one)
+    assert "cache     32 of 32 pictures reused · " in done.stderr
+    ours, other = only_run(two), only_run(one)
+    assert len(losses(ours)) == 6
+    assert losses(ours) == pytest.approx(losses(other), rel=1e-5)
+    found = [metrics(run, "validation")[-1] for run in (ours, other)]
+    assert found[0]["n"] == found[1]["n"] == 8
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-5)
+    expected = weights(other)
+    for name, tensor in weights(ours).items():
+        assert np.abs(tensor - expected[name]).max() < 1e-4, name
+    grids = [sorted((run / "validation").glob("*.png")) for run in (ours, other)]
+    assert [path.name for path in grids[0]] == [path.name for path in grids[1]] == ["step-000006.png"]
+    pictures = [np.asarray(Image.open(paths[0]), int) for paths in grids]
+    assert pictures[0].shape == pictures[1].shape
+    assert np.abs(pictures[0] - pictures[1]).max() <= 2

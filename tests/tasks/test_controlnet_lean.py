@@ -12,7 +12,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch.nn import functional
 
-from tasks.controlnet import lean, lean_attention
+from tasks.controlnet import lean, lean_attention, lean_feed_forward
 from tasks.errors import ConfigError
 
 SIZE, WORDS, WIDTH = 16, 5, 12
@@ -111,8 +111,11 @@ def test_loss_and_every_gradient_are_those_of_diffusers(networks, gradient_check
     assert all(float(one.abs().max()) > 0 for one in gradients.values())
 
 
-def test_in_float64_they_agree_to_twelve_digits(networks):
-    """Rounding aside nothing is left: the functions are the same ones."""
+@pytest.mark.parametrize("rows", [lean_feed_forward.PIECE_ROWS, 7])
+def test_in_float64_they_agree_to_twelve_digits(networks, monkeypatch, rows):
+    """Rounding aside nothing is left: the functions are the same ones, in however small pieces the feed-forward goes."""
+    monkeypatch.setattr(lean_feed_forward, "PIECE_ROWS", rows)
+    monkeypatch.setattr(lean_feed_forward, "PIECE_BYTES", 1)
     given = {name: one.double() if one.is_floating_point() else one for name, one in inputs().items()}
     plain = tuple(copy.deepcopy(one).double() for one in networks)
 
