@@ -82,6 +82,7 @@ PUBLISHED: dict[str, Any] = {
     "scaling": "std",
     "anchor": "mean",
     "item_embedding": True,
+    "dropout": 0.1,
 }
 TINY: dict[str, Any] = {
     **PUBLISHED,
@@ -106,6 +107,7 @@ NBEATS: dict[str, Any] = {
     "scaling": "seasonal",
     "anchor": "season",
     "item_embedding": False,
+    "dropout": 0.0,
 }
 DEFAULTS = {"tiny": TINY, "dlinear": LINEAR, "nbeats": NBEATS}
 
@@ -166,7 +168,7 @@ class Train(TrainOptions, DataOptions):
     decoder_layers: int | None = option(None, "Layers of the decoder.", panel=MODEL, minimum=1)
     ffn_dim: int | None = option(None, "Width between a layer's two linear maps.", panel=MODEL, minimum=1)
     heads: int = option(2, "Attention heads.", panel=MODEL, minimum=1)
-    dropout: float = option(0.1, "Dropout.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
+    dropout: float | None = option(None, "Dropout; dlinear has none.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
     layerdrop: float = option(
         0.1, "How often a whole layer is left out in training.", panel=OPTIMIZATION, minimum=0, maximum=0.9
     )

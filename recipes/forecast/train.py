@@ -178,7 +178,7 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         d_model=config.d_model or 16,
         heads=config.heads,
         ffn_dim=config.ffn_dim or 32,
-        dropout=config.dropout,
+        dropout=0.1 if config.dropout is None else config.dropout,
         layerdrop=config.layerdrop,
         attention=config.attention,
         kernel_size=config.kernel_size,
