@@ -234,7 +234,7 @@ def test_killed_in_the_middle_of_a_backtest_and_run_again_the_files_are_the_same
 @pytest.mark.parametrize("model", ["informer", "nbeats"])
 def test_killed_in_training_and_run_again_the_weights_are_the_same(tmp_path, place, model):
     write_series(tmp_path)
-    arguments = [*map(str, SMALL), "--model", model, "--epochs", "6", "--checkpoint-steps", "1"]
+    arguments = [*map(str, SMALL), "--model", model, "--scaling", "std", "--epochs", "6", "--checkpoint-steps", "1"]
     for folder in ("whole", "killed"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "series.csv").symlink_to(tmp_path / "series.csv")
@@ -320,6 +320,12 @@ def test_a_baseline_alone_needs_no_model(place):
         (["train", "forecast", "--data", "series.csv", "--model", "naive"], 2, "tool backtest --model naive"),
         (["train", "forecast", "--data", "series.csv", "--distribution", "quantiles"], 2, "dlinear"),
         (["train", "forecast", "--data", "series.csv", "--lags", "0,x"], 2, "--lags"),
+        (
+            ["train", "forecast", "--data", "series.csv", "--model", "nbeats", "--context-length", "24"],
+            2,
+            "or --scaling",
+        ),
+        (["train", "forecast", "--data", "series.csv", "--model", "dlinear", "--blocks", "2"], 2, "--model nbeats"),
         (["train", "forecast", "--data", "series.csv", "--prediction-length", "300"], 3, "series.csv"),
         (["predict", "forecast", "other.csv", "--model", "RUN"], 3, "no 'new'"),
         (["predict", "forecast", "daily.csv", "--model", "RUN"], 2, "frequency D"),

@@ -142,7 +142,9 @@ class Spec:
         if self.has_lags and (not self.lags or min(self.lags) < 1):
             problems.append(f"--lags {list(self.lags)}: needs lags of at least 1 step")
         if self.scaling == "seasonal" and self.season >= self.context_length:
-            problems.append(f"--scaling seasonal: a season of {self.season} steps needs a longer --context-length")
+            problems.append(
+                f"--scaling seasonal: a season of {self.season} steps needs a longer --context-length, or --scaling std"
+            )
         if self.start == "season" and self.kind in OWN and self.season > self.context_length:
             problems.append(f"--anchor season: a season of {self.season} steps needs a longer --context-length")
         if self.distribution == "quantiles" and not all(0 < level < 1 for level in self.quantiles):
