@@ -16,7 +16,10 @@ DATA_SEED = "Seed of the sample and of --max-series, as training had it."
 BASELINES = ("naive", "seasonal-naive")
 DISTRIBUTIONS = ("student_t", "normal", "negative_binomial", "quantiles", "point")
 NAMED = ("exchange_rate", "traffic", "electricity", "solar", "m4_hourly")
-MODEL_HELP = f"{', '.join(ARCHITECTURES)} or tiny (a small transformer), with random weights; or a run folder, local folder or Hub id."
+MODEL_HELP = (
+    f"{', '.join(ARCHITECTURES)} or tiny (a small transformer), with random weights; or a run folder, local folder or Hub id. "
+    "On M4 Hourly nbeats errs least by far, with --context-length 336."
+)
 DATA_HELP = (
     f"{', '.join(NAMED)}; a file or folder (wide or long CSV, Parquet, GluonTS JSON lines, matrix, M4's CSV pair); a Hub id; "
     f"or `sample`."
