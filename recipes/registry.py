@@ -23,7 +23,7 @@ RECIPES: dict[str, tuple[str, str]] = {
     ),
     "forecast": (
         "recipes.forecast",
-        "Time series: Transformer, Informer, Autoformer, DLinear and PatchTST, back-tested.",
+        "Time series: Transformer, Informer, Autoformer, DLinear, N-BEATS and PatchTST, back-tested.",
     ),
 }
 ENTRY_POINTS = "modeltool.recipes"

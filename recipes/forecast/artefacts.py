@@ -111,7 +111,7 @@ def make_card(config: Train, parts: Parts, run: Run, tested: Tested) -> Card:
 
 
 def usage(parts: Parts, folder: str) -> str:
-    """Python that loads the model with the libraries alone, or, for DLinear, with this package."""
+    """Python that loads the model with the libraries alone, or, for DLinear and N-BEATS, with this package."""
     name = CLASSES.get(parts.spec.kind)
     if name is None:
         return (

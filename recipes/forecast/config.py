@@ -10,12 +10,16 @@ from recipes.options import HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOpti
 
 DATA = "Data"
 FORECAST = "Forecast"
-ARCHITECTURES = ("transformer", "informer", "autoformer", "dlinear", "patchtst")
+ARCHITECTURES = ("transformer", "informer", "autoformer", "dlinear", "nbeats", "patchtst")
+OWN = ("dlinear", "nbeats")
 DATA_SEED = "Seed of the sample and of --max-series, as training had it."
 BASELINES = ("naive", "seasonal-naive")
 DISTRIBUTIONS = ("student_t", "normal", "negative_binomial", "quantiles", "point")
 NAMED = ("exchange_rate", "traffic", "electricity", "solar", "m4_hourly")
-MODEL_HELP = f"{', '.join(ARCHITECTURES)} or tiny (a small transformer), with random weights; or a run folder, local folder or Hub id."
+MODEL_HELP = (
+    f"{', '.join(ARCHITECTURES)} or tiny (a small transformer), with random weights; or a run folder, local folder or Hub id. "
+    "On M4 Hourly nbeats errs least by far, with --context-length 336."
+)
 DATA_HELP = (
     f"{', '.join(NAMED)}; a file or folder (wide or long CSV, Parquet, GluonTS JSON lines, matrix, M4's CSV pair); a Hub id; "
     f"or `sample`."
@@ -77,6 +81,11 @@ PUBLISHED: dict[str, Any] = {
     "decoder_layers": 2,
     "ffn_dim": 32,
     "lr_scheduler": "constant",
+    "distribution": "student_t",
+    "scaling": "std",
+    "anchor": "mean",
+    "item_embedding": True,
+    "dropout": 0.1,
 }
 TINY: dict[str, Any] = {
     **PUBLISHED,
@@ -90,12 +99,29 @@ TINY: dict[str, Any] = {
     "lr_scheduler": "cosine",
 }
 LINEAR: dict[str, Any] = {**PUBLISHED, "learning_rate": 2e-3}
+NBEATS: dict[str, Any] = {
+    **PUBLISHED,
+    "learning_rate": 2e-3,
+    "lr_scheduler": "cosine",
+    "d_model": 128,
+    "blocks": 3,
+    "block_layers": 2,
+    "distribution": "quantiles",
+    "scaling": "seasonal",
+    "anchor": "season",
+    "item_embedding": False,
+    "dropout": 0.0,
+}
+DEFAULTS = {"tiny": TINY, "dlinear": LINEAR, "nbeats": NBEATS}
 
 
 def _shown(name: str, value: Any) -> str:
-    tables = (("dlinear", LINEAR), ("tiny", TINY))
-    others = [f"{kind}: {table[name]}" for kind, table in tables if table[name] != value]
-    return "; ".join([str(value), *others])
+    others = [f"{kind}: {_said(table[name])}" for kind, table in DEFAULTS.items() if table[name] != value]
+    return "; ".join([_said(value), *others])
+
+
+def _said(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 @dataclasses.dataclass
@@ -114,33 +140,38 @@ class Train(TrainOptions, DataOptions):
     lags: list[str] = option(
         [], "Lagged values as inputs, in steps back.", panel=FORECAST, shown_default="gluonts' for the frequency"
     )
-    distribution: str = option(
-        "student_t",
-        "What the model predicts at each step; quantiles and point are dlinear's.",
+    distribution: str | None = option(
+        None,
+        "What the model predicts at each step; quantiles and point are dlinear's and nbeats'.",
         panel=FORECAST,
         choices=DISTRIBUTIONS,
     )
-    scaling: str = option(
-        "std",
-        "How each window is scaled; seasonal, by its seasonal differences, is dlinear's.",
+    scaling: str | None = option(
+        None,
+        "How each window is scaled; seasonal, by its seasonal differences, is dlinear's and nbeats'.",
         panel=FORECAST,
         choices=("std", "mean", "none", "seasonal"),
     )
     calendar_features: bool = option(
-        True, "dlinear: time of day, weekday and the like as inputs; the others always have them.", panel=FORECAST
+        True,
+        "dlinear, nbeats: time of day, weekday and the like as inputs; patchtst has none, the others always.",
+        panel=FORECAST,
     )
-    item_embedding: bool = option(
-        True, "An embedding for each series, where there are no static categories.", panel=FORECAST
+    item_embedding: bool | None = option(
+        None, "An embedding for each series, where there are no static categories.", panel=FORECAST
     )
     embedding_dimension: int = option(2, "Width of each category's embedding.", panel=FORECAST, minimum=1)
     d_model: int | None = option(
-        None, "Width of the transformer models, and of dlinear's network of the time step.", panel=MODEL, minimum=2
+        None,
+        "Width of the transformer models, of nbeats' layers, and of dlinear's network of the time step.",
+        panel=MODEL,
+        minimum=2,
     )
     encoder_layers: int | None = option(None, "Layers of the encoder.", panel=MODEL, minimum=1)
     decoder_layers: int | None = option(None, "Layers of the decoder.", panel=MODEL, minimum=1)
     ffn_dim: int | None = option(None, "Width between a layer's two linear maps.", panel=MODEL, minimum=1)
     heads: int = option(2, "Attention heads.", panel=MODEL, minimum=1)
-    dropout: float = option(0.1, "Dropout.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
+    dropout: float | None = option(None, "Dropout; dlinear has none.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
     layerdrop: float = option(
         0.1, "How often a whole layer is left out in training.", panel=OPTIMIZATION, minimum=0, maximum=0.9
     )
@@ -149,9 +180,14 @@ class Train(TrainOptions, DataOptions):
     label_length: int = option(
         10, "Steps of the context that autoformer's decoder begins with.", panel=MODEL, minimum=1
     )
-    anchor: str = option(
-        "mean", "Where dlinear begins: at the context's mean, or its last value.", panel=MODEL, choices=("mean", "last")
+    anchor: str | None = option(
+        None,
+        "Where dlinear and nbeats begin: at the context's mean, its last value, or its last season.",
+        panel=MODEL,
+        choices=("mean", "last", "season"),
     )
+    blocks: int | None = option(None, "nbeats: blocks.", panel=MODEL, minimum=1, shown_default="3")
+    block_layers: int | None = option(None, "nbeats: layers of a block.", panel=MODEL, minimum=1, shown_default="2")
     individual: bool = option(False, "dlinear: a map of its own for each target dimension.", panel=MODEL)
     patch_length: int | None = option(
         None, "patchtst: steps of a patch.", panel=MODEL, minimum=1, shown_default="a sixth of the context, at most 16"
@@ -195,12 +231,23 @@ class Train(TrainOptions, DataOptions):
         bad = [lag for lag in self.lags if not lag.isdigit() or int(lag) < 1]
         if bad:
             found.append(f"--lags: {', '.join(bad)}: must be whole numbers from 1 on")
-        if self.distribution in ("quantiles", "point") and self.model not in ("dlinear", "patchtst"):
+        if self.distribution in ("quantiles", "point") and self.model in (
+            "transformer",
+            "informer",
+            "autoformer",
+            "tiny",
+        ):
             found.append(
-                f"--distribution: {self.distribution} is for --model dlinear; {self.model} predicts a distribution"
+                f"--distribution: {self.distribution} is for --model dlinear or nbeats; {self.model} predicts a distribution"
             )
         if self.distribution == "quantiles" and self.model == "patchtst":
             found.append("--distribution: patchtst has no quantiles; take point or a distribution")
+        known = (*ARCHITECTURES, "tiny")
+        if self.model in known and self.model not in OWN and self.anchor not in (None, "mean"):
+            found.append(f"--anchor: {self.anchor} is for --model dlinear or nbeats; {self.model} begins at random")
+        for flag, value in (("--blocks", self.blocks), ("--block-layers", self.block_layers)):
+            if value is not None and self.model in known and self.model != "nbeats":
+                found.append(f"{flag}: {self.model} has none; they are for --model nbeats")
         if self.model in BASELINES:
             found.append(f"--model: {self.model} has nothing to train; tool backtest --model {self.model}")
         return found
@@ -208,7 +255,7 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = {"tiny": TINY, "dlinear": LINEAR}.get(config.model, PUBLISHED)
+    defaults = DEFAULTS.get(config.model, PUBLISHED)
     open_options: dict[str, Any] = {
         name: value for name, value in defaults.items() if getattr(config, name) in (None, [])
     }

@@ -151,9 +151,13 @@ def make_facts(config: Train, loaded: Loaded) -> Facts:
 
 
 def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
-    """The model's shape, by the options and the data; of the frequency's own lags those that the longest series can give."""
+    """The model's shape, by the filled-in options and the data; of the frequency's own lags those that the longest series can give."""
     panel, length = loaded.panel, loaded.prediction_length
-    context = config.context_length or 2 * length
+    assert config.distribution is not None
+    assert config.scaling is not None
+    assert config.anchor is not None
+    season = config.periodicity or seasonality_of(panel.calendar.freq)
+    context = config.context_length or 2 * max(length, season if config.scaling == "seasonal" else 1)
     lags = [lag for lag in lags_for(panel.calendar.freq) if lag <= longest - context - length] or [1]
     cardinality = [len(names) for names in panel.category_names]
     return Spec(
@@ -168,13 +172,13 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         input_size=panel.dims,
         distribution=config.distribution,
         scaling=config.scaling,
-        season=config.periodicity or seasonality_of(panel.calendar.freq),
+        season=season,
         encoder_layers=config.encoder_layers or 2,
         decoder_layers=config.decoder_layers or 2,
         d_model=config.d_model or 16,
         heads=config.heads,
         ffn_dim=config.ffn_dim or 32,
-        dropout=config.dropout,
+        dropout=0.1 if config.dropout is None else config.dropout,
         layerdrop=config.layerdrop,
         attention=config.attention,
         kernel_size=config.kernel_size,
@@ -182,6 +186,8 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         individual=config.individual,
         start=config.anchor,
         patch_length=config.patch_length or 0,
+        blocks=config.blocks or 3,
+        block_layers=config.block_layers or 2,
         calendar=config.calendar_features,
     )
 

@@ -158,6 +158,34 @@ def test_two_runs_are_a_table_and_an_ensemble(place, trained):
     np.testing.assert_allclose(means[2], (means[0] + means[1]) / 2, rtol=1e-5)
 
 
+def test_nbeats_is_trained_by_its_own_defaults_and_forecasts_series_that_it_never_saw(tmp_path, place):
+    """Missing values, a context that most of a short series can't fill, a back-test of the run, an ensemble of two."""
+    given = ["--data", str(place / "series.csv"), "--prediction-length", 12, "--windows", 3, "--threads", 1]
+    options = ["train", "forecast", "--model", "nbeats", *given, "--batches-per-epoch", 60, "--epochs", 2, "--json"]
+    first, second = (
+        json.loads(within(*options, *more, cwd=tmp_path).stdout) for more in ((), ("--anchor", "mean", "--seed", 1))
+    )
+    assert first["metrics"]["mase"] < first["metrics"]["baselines"]["seasonal-naive"]
+    config = json.loads((tmp_path / first["run"] / "model" / "config.json").read_text())
+    assert (config["model_type"], config["context_length"], config["season"], config["start"]) == (
+        "nbeats",
+        48,
+        24,
+        "season",
+    )
+    names = [found["run"].split("/")[-1] for found in (first, second)]
+    done = within("backtest", "--model", first["run"], "--model", second["run"], "--json", cwd=tmp_path)
+    models = json.loads(done.stdout)["models"]
+    assert models[names[0]]["overall"]["mase"]["value"] == first["metrics"]["mase"]
+    assert list(models) == [*names, "ensemble", "naive", "seasonal-naive"]
+    hours = pd.date_range("2024-03-04", periods=30, freq="h")
+    new = pd.DataFrame({"time": hours, "new": 100 + 3 * np.sin(2 * np.pi * np.arange(30) / 24)})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    rows = json.loads(within("predict", "forecast", "new.csv", "--model", first["run"], "--json", cwd=tmp_path).stdout)
+    truth = 100 + 3 * np.sin(2 * np.pi * np.arange(30, 42) / 24)
+    assert np.abs(np.array([row["median"] for row in rows]) - truth).mean() < 1.5
+
+
 def test_predict_writes_the_future(place, trained):
     done = within(
         "predict", "forecast", "series.csv", "--output", "future.csv", "--num-parallel-samples", 20, cwd=place
@@ -203,9 +231,10 @@ def test_killed_in_the_middle_of_a_backtest_and_run_again_the_files_are_the_same
 
 
 @pytest.mark.slow
-def test_killed_in_training_and_run_again_the_weights_are_the_same(tmp_path, place):
+@pytest.mark.parametrize("model", ["informer", "nbeats"])
+def test_killed_in_training_and_run_again_the_weights_are_the_same(tmp_path, place, model):
     write_series(tmp_path)
-    arguments = [*map(str, SMALL), "--model", "informer", "--epochs", "6", "--checkpoint-steps", "1"]
+    arguments = [*map(str, SMALL), "--model", model, "--scaling", "std", "--epochs", "6", "--checkpoint-steps", "1"]
     for folder in ("whole", "killed"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "series.csv").symlink_to(tmp_path / "series.csv")
@@ -291,6 +320,12 @@ def test_a_baseline_alone_needs_no_model(place):
         (["train", "forecast", "--data", "series.csv", "--model", "naive"], 2, "tool backtest --model naive"),
         (["train", "forecast", "--data", "series.csv", "--distribution", "quantiles"], 2, "dlinear"),
         (["train", "forecast", "--data", "series.csv", "--lags", "0,x"], 2, "--lags"),
+        (
+            ["train", "forecast", "--data", "series.csv", "--model", "nbeats", "--context-length", "24"],
+            2,
+            "or --scaling",
+        ),
+        (["train", "forecast", "--data", "series.csv", "--model", "dlinear", "--blocks", "2"], 2, "--model nbeats"),
         (["train", "forecast", "--data", "series.csv", "--prediction-length", "300"], 3, "series.csv"),
         (["predict", "forecast", "other.csv", "--model", "RUN"], 3, "no 'new'"),
         (["predict", "forecast", "daily.csv", "--model", "RUN"], 2, "frequency D"),

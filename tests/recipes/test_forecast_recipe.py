@@ -12,6 +12,7 @@ from recipes.forecast import outputs
 from recipes.forecast.artefacts import usage
 from recipes.forecast.backtest import Setup, check_data, read_piece, save_piece
 from recipes.forecast.config import ARCHITECTURES, DISTRIBUTIONS, NAMED, Backtest, Train, with_defaults
+from recipes.forecast.config import OWN as OURS
 from recipes.forecast.data import check_inputs, cut, for_model, with_item_category
 from recipes.forecast.facts import Facts
 from recipes.forecast.forecasting import Piece
@@ -25,7 +26,7 @@ from tasks.forecast.calendar import Calendar
 from tasks.forecast.data import Loaded
 from tasks.forecast.models import Spec, build
 from tasks.forecast.models.spec import DISTRIBUTIONS as KNOWN
-from tasks.forecast.models.spec import KINDS
+from tasks.forecast.models.spec import KINDS, OWN
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries, Panel, rolling_entries
 from tasks.forecast.summary import from_samples
@@ -192,6 +193,35 @@ def test_a_refit_is_the_runs_own_command_up_to_a_window(tmp_path):
     assert (found.tracker, found.num_processes, found.output_dir) == ([], 1, str(tmp_path / "refits"))
 
 
+def test_each_model_has_its_own_defaults_and_what_was_asked_for_stays():
+    names = ("learning_rate", "d_model", "blocks", "distribution", "scaling", "anchor", "item_embedding", "dropout")
+    found = {
+        model: tuple(getattr(with_defaults(Train(model=model)), name) for name in names)
+        for model in ("transformer", "dlinear", "nbeats")
+    }
+    assert found["transformer"] == (6e-4, 16, None, "student_t", "std", "mean", True, 0.1)
+    assert found["dlinear"] == (2e-3, 16, None, "student_t", "std", "mean", True, 0.1)
+    assert found["nbeats"] == (2e-3, 128, 3, "quantiles", "seasonal", "season", False, 0.0)
+    asked = with_defaults(Train(model="nbeats", distribution="normal", anchor="last", item_embedding=True, dropout=0.2))
+    assert (asked.distribution, asked.anchor, asked.item_embedding, asked.dropout) == ("normal", "last", True, 0.2)
+    # What a run wrote down is a command that can be given again.
+    assert not [problem for model in found for problem in with_defaults(Train(model=model)).problems()]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"model": "transformer", "anchor": "season"}, "--anchor: season is for --model dlinear or nbeats"),
+        ({"model": "dlinear", "blocks": 4}, "--blocks: dlinear has none"),
+        ({"model": "patchtst", "block_layers": 1}, "--block-layers: patchtst has none"),
+        ({"model": "informer", "distribution": "quantiles"}, "is for --model dlinear or nbeats"),
+    ],
+)
+def test_options_of_another_model_are_refused(given, words):
+    (problem,) = Train(**given).problems()
+    assert words in problem
+
+
 def test_a_window_that_is_not_there():
     entries = rolling_entries(np.asarray([40, 30]), 4, 3, 4)
     later = cut(entries, 1)
@@ -214,6 +244,7 @@ def test_a_backtest_goes_on_only_with_the_data_that_it_began_with(tmp_path):
 def test_the_names_that_flags_offer_are_those_that_there_are():
     assert set(NAMED) <= set(named.NAMES)
     assert ARCHITECTURES == KINDS
+    assert OURS == OWN
     assert {name for names in KNOWN.values() for name in names} == set(DISTRIBUTIONS)
 
 

@@ -1,6 +1,7 @@
 """Every forecasting model is built, differentiated, saved, loaded by transformers, and has the library's loss."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,8 @@ CASES = [(kind, distribution) for kind, known in models.spec.DISTRIBUTIONS.items
 
 
 def spec(kind, distribution="student_t", dims=1, static=True, **more):
-    settings = {} if kind == "dlinear" else {"d_model": 8, "ffn_dim": 8}
+    settings = {} if kind in models.spec.OWN else {"d_model": 8, "ffn_dim": 8}
+    settings |= {"d_model": 12, "blocks": 2, "block_layers": 1, "dropout": 0.0} if kind == "nbeats" else {}
     settings |= {"lags": (1, 2, 5), "layerdrop": 0.0} if kind in ENCODER_DECODER else {}
     settings |= {"label_length": 4} if kind == "autoformer" else {}
     settings |= {"kernel_size": 5} if kind in ("autoformer", "dlinear") else {}
@@ -188,16 +190,110 @@ def test_likelihoods_equal_scipy():
     np.testing.assert_allclose(ours("negative_binomial", (first, logits), counts.astype(float)), theirs, rtol=1e-8)
 
 
-@pytest.mark.parametrize("start", ["mean", "last"])
+@pytest.mark.parametrize("start", ["mean", "last", "season"])
 @pytest.mark.parametrize("distribution", ["point", "quantiles"])
 def test_dlinear_starts_as_a_naive_forecast(start, distribution):
-    of = spec("dlinear", distribution, static=False, start=start, calendar=False)
+    of = spec("dlinear", distribution, static=False, start=start, calendar=False, season=4)
     model, batch = models.build(of, 0), batch_for(of)
     output = model(**batch)
     past = batch["past_values"]
-    expected = past[:, -1:] if start == "last" else past.mean(1, keepdim=True)
+    expected = past[:, [-4, -3, -2, -1, -4, -3]]
+    if start != "season":
+        expected = (past[:, -1:] if start == "last" else past.mean(1, keepdim=True)).expand(-1, HORIZON)
     got = output.prediction if distribution == "point" else output.quantiles[:, 3]
-    torch.testing.assert_close(got, expected.expand(-1, HORIZON), rtol=1e-4, atol=2.0 if start == "mean" else 1e-3)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=2.0 if start == "mean" else 1e-3)
+
+
+def moved(of):
+    """A model whose every weight, zeros too, is away from where it began."""
+    model = models.build(of, 5).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape)
+    return model
+
+
+def straight_nbeats(weights, past, mask, features, season):
+    """The published forward of one univariate window, in float64: scaled, a linear map, and blocks one after the other."""
+
+    def dense(name, x):
+        return weights[f"{name}.weight"] @ x + weights[f"{name}.bias"]
+
+    seen = past[mask == 1]
+    both = (mask[season:] == 1) & (mask[:-season] == 1)
+    scale = np.abs(past[season:] - past[:-season])[both].mean() + 0.01 * np.sqrt(seen.var() + 1e-5)
+    x = np.where(mask == 1, (past - seen.mean()) / scale, 0.0)
+    steps = []
+    for row in features:
+        hidden = dense("step.inner", row)
+        steps.append(dense("step.outer", np.array([0.5 * h * (1 + math.erf(h / 2**0.5)) for h in hidden])))
+    total, rest = weights["linear.weight"][0] @ x + weights["linear.bias"][0], np.arcsinh(x)
+    for block in (0, 1, 2):
+        hidden = np.concatenate([rest, *steps])
+        for layer in (0, 1):
+            hidden = np.maximum(dense(f"blocks.{block}.layers.{layer}.0", hidden), 0.0)
+        total = total + dense(f"blocks.{block}.forecast", hidden)
+        if block < 2:
+            rest = np.where(mask == 1, rest - dense(f"blocks.{block}.backcast", hidden), 0.0)
+    levels = total.reshape(-1, HORIZON)
+    return np.sort(levels, axis=0) * scale + seen.mean(), levels, seen.mean(), scale
+
+
+def test_nbeats_equals_a_straight_line_reference():
+    """Forecasts and loss of windows with missing values, of which one is most of a context."""
+    of = Spec(
+        "nbeats",
+        HORIZON,
+        CONTEXT,
+        num_time_features=2,
+        distribution="quantiles",
+        scaling="seasonal",
+        season=4,
+        d_model=10,
+        start="season",
+        dropout=0.0,
+    )
+    model, batch = moved(of), batch_for(of, size=3)
+    batch["past_observed_mask"][0, 3:5] = 0
+    batch["past_observed_mask"][1, :6] = 0  # a series that begins within the context
+    batch["past_values"] *= batch["past_observed_mask"]
+    batch["future_observed_mask"][2, 4:] = 0
+    weights = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
+    output = model(**batch)
+    level = np.array(of.quantiles)[:, None]
+    for window in range(3):
+        past, mask, features = (
+            batch[name][window].double().numpy()
+            for name in ("past_values", "past_observed_mask", "future_time_features")
+        )
+        quantiles, raw, loc, scale = straight_nbeats(weights, past, mask, features, season=4)
+        np.testing.assert_allclose(output.quantiles[window].detach(), quantiles, rtol=1e-5, atol=1e-4)
+        target = (batch["future_values"][window].double().numpy() - loc) / scale
+        pinball = 2 * np.maximum(level * (target - raw), (level - 1) * (target - raw)).mean(0)
+        steps = 4 if window == 2 else HORIZON
+        assert output.losses[window].item() == pytest.approx(pinball[:steps].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dlinear", "nbeats"])
+def test_what_was_missing_is_masked_and_never_read(kind):
+    of = spec(kind, "quantiles", static=False, scaling="seasonal", season=4, start="season")
+    model, batch = moved(of), batch_for(of)
+    batch["past_observed_mask"][:, 2:4] = 0
+    first = model(**batch).quantiles
+    batch["past_values"][:, 2:4] = 1e6
+    assert torch.equal(model(**batch).quantiles, first)
+
+
+def test_nbeats_takes_dimensions_one_by_one():
+    of = spec("nbeats", "quantiles", dims=3, static=False)
+    model, batch = moved(of), batch_for(of)
+    alone = moved(replace(of, input_size=1))
+    alone.load_state_dict(model.state_dict())
+    for dim in range(3):
+        one = batch | {name: batch[name][..., dim] for name in ("past_values", "past_observed_mask")}
+        one |= {"future_values": None, "future_observed_mask": None}
+        torch.testing.assert_close(alone(**one).quantiles, model(**batch).quantiles[..., dim], rtol=1e-5, atol=1e-4)
 
 
 def test_dlinear_learns_a_weekend_from_the_calendar():
@@ -258,6 +354,8 @@ def test_same_seed_same_weights_and_the_generator_stays():
         ({"distribution": "quantiles"}, "--distribution quantiles: transformer has student_t"),
         ({"heads": 3}, "--d-model 16 has to be a multiple of --heads 3"),
         ({"lags": (0, 1)}, "lags of at least 1"),
+        ({"kind": "nbeats", "start": "season", "season": 49}, "--anchor season: a season of 49 steps needs a longer"),
+        ({"kind": "nbeats", "blocks": 0}, "--blocks 0: has to be at least 1"),
         ({"prediction_length": 0, "context_length": 4}, "--prediction-length 0: has to be at least 1"),
         (
             {"kind": "autoformer", "prediction_length": 3},

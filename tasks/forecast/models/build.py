@@ -9,7 +9,8 @@ import transformers
 
 from tasks.errors import ConfigError
 from tasks.forecast.models.dlinear import DLinearConfig, DLinearForPrediction
-from tasks.forecast.models.spec import Spec
+from tasks.forecast.models.nbeats import NBeatsConfig, NBeatsForPrediction
+from tasks.forecast.models.spec import OWN, Spec
 from tasks.hub import loading
 from tasks.weights import check_weights, model_folder
 
@@ -18,6 +19,7 @@ CLASSES: dict[str, Any] = {
     "informer": transformers.InformerForPrediction,
     "autoformer": transformers.AutoformerForPrediction,
     "dlinear": DLinearForPrediction,
+    "nbeats": NBeatsForPrediction,
     "patchtst": transformers.PatchTSTForPrediction,
 }
 CONFIGS: dict[str, Any] = {
@@ -25,7 +27,14 @@ CONFIGS: dict[str, Any] = {
     "informer": transformers.InformerConfig,
     "autoformer": transformers.AutoformerConfig,
     "dlinear": DLinearConfig,
+    "nbeats": NBeatsConfig,
     "patchtst": transformers.PatchTSTConfig,
+}
+# What Spec and the configs of our own models call the same.
+_BOTH = {name: name for name in ("calendar", "start", "season")}
+_OWN_NAMES: dict[str, dict[str, str]] = {
+    "dlinear": _BOTH | {"kernel_size": "kernel_size", "individual": "individual"},
+    "nbeats": _BOTH | {"blocks": "num_blocks", "block_layers": "block_layers", "dropout": "dropout"},
 }
 KIND = {config.model_type: kind for kind, config in CONFIGS.items()}
 
@@ -57,11 +66,10 @@ def _settings(spec: Spec) -> dict[str, Any]:
         "embedding_dimension": list(spec.embedding_dimension) or None,
         "distribution_output": spec.distribution,
     }
-    if spec.kind == "dlinear":
-        names = ("kernel_size", "individual", "calendar", "start", "scaling", "season")
+    if spec.kind in OWN:
         quantiles = list(spec.quantiles) if spec.distribution == "quantiles" else None
-        common |= {"quantile_levels": quantiles, "hidden_size": spec.d_model}
-        return common | {name: getattr(spec, name) for name in names}
+        common |= {"quantile_levels": quantiles, "hidden_size": spec.d_model, "scaling": spec.scaling}
+        return common | {theirs: getattr(spec, ours) for ours, theirs in _OWN_NAMES[spec.kind].items()}
     return common | _encoder_decoder(spec) | {"scaling": scaling}
 
 
@@ -145,11 +153,10 @@ def spec_of(model: transformers.PreTrainedModel) -> Spec:
         "embedding_dimension": tuple(config.embedding_dimension) if categories else (),
         "distribution": config.distribution_output,
     }
-    if kind == "dlinear":
-        names = ("kernel_size", "individual", "calendar", "start", "season")
+    if kind in OWN:
         levels = {"quantiles": tuple(config.quantile_levels)} if config.quantile_levels else {}
         known |= {"d_model": config.hidden_size}
-        return Spec(**known | {name: getattr(config, name) for name in names} | levels)
+        return Spec(**known | {ours: getattr(config, theirs) for ours, theirs in _OWN_NAMES[kind].items()} | levels)
     known |= {name: getattr(config, name) for name in ("encoder_layers", "decoder_layers", "d_model", "dropout")}
     known |= {"lags": tuple(config.lags_sequence), "heads": config.encoder_attention_heads}
     known |= {"ffn_dim": config.encoder_ffn_dim, "layerdrop": config.encoder_layerdrop}

@@ -8,150 +8,37 @@ alone can't know that tomorrow is a Sunday.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
-from transformers import initialization as init
-from transformers.utils import ModelOutput
 
-from tasks.forecast.models.likelihood import OUTPUTS, negative_log_likelihood, pinball, window_means
+from tasks.forecast.models.direct import DirectConfig, DirectForecaster, DirectOutput, StepNetwork, WindowMap
 
 
-class DLinearConfig(transformers.PreTrainedConfig):
+class DLinearConfig(DirectConfig):
     """See `tasks.forecast.models.spec.Spec` for what the fields mean."""
 
     model_type = "dlinear"
 
-    prediction_length: int = 24
-    context_length: int = 48
-    input_size: int = 1
-    distribution_output: str = "student_t"
-    quantile_levels: list[float] | None = None
-    scaling: str = "std"
-    season: int = 1
     kernel_size: int = 25
     individual: bool = False
-    calendar: bool = True
-    start: str = "mean"
-    hidden_size: int = 16
-    num_time_features: int = 0
-    num_static_categorical_features: int = 0
-    num_static_real_features: int = 0
-    cardinality: list[int] | None = None
-    embedding_dimension: list[int] | None = None
-
-    @property
-    def parameters_a_step(self) -> int:
-        """How many numbers the head has for one forecast step."""
-        if self.distribution_output in OUTPUTS:
-            return len(OUTPUTS[self.distribution_output].args_dim)
-        return len(self.quantile_levels or []) if self.distribution_output == "quantiles" else 1
 
 
-@dataclass
-class DLinearOutput(ModelOutput):
-    """
-    Attributes:
-        loss: float32 scalar, the mean of `losses`; losses: float32 [b]; both None without future values. The negative log
-            likelihood in the values' units; for quantiles and points the pinball loss or squared error of the scaled values.
-        params: of the distribution of the scaled values, each [b, H] or [b, H, dims], as transformers' models give them.
-        quantiles: [b, levels, H] or [b, levels, H, dims], in the values' units, never crossing.
-        prediction: of a point head, [b, H] or [b, H, dims], in the values' units.
-        loc, scale: the windows' scaling, [b, 1] or [b, 1, dims].
-    """
-
-    loss: Tensor | None = None
-    losses: Tensor | None = None
-    params: tuple[Tensor, ...] | None = None
-    quantiles: Tensor | None = None
-    prediction: Tensor | None = None
-    loc: Tensor | None = None
-    scale: Tensor | None = None
-
-
-class WindowMap(nn.Module):
-    """A linear map of a window's time axis, one for all dimensions or one each."""
-
-    def __init__(self, config: DLinearConfig) -> None:
-        super().__init__()
-        maps = config.input_size if config.individual else 1
-        outputs = config.parameters_a_step * config.prediction_length
-        self.weight = nn.Parameter(torch.zeros(maps, outputs, config.context_length))
-        self.bias = nn.Parameter(torch.zeros(maps, outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[b, dims, context] to [b, dims, outputs]."""
-        if self.weight.shape[0] == 1:
-            return F.linear(x, self.weight[0], self.bias[0])
-        return torch.einsum("bdt,dot->bdo", x, self.weight) + self.bias
-
-
-class StepNetwork(nn.Module):
-    """What a time step adds by itself: from its time features and what is known of its series."""
-
-    def __init__(self, config: DLinearConfig) -> None:
-        super().__init__()
-        widths = config.embedding_dimension or []
-        self.embedders = nn.ModuleList(
-            nn.Embedding(c, d) for c, d in zip(config.cardinality or [], widths, strict=True)
-        )
-        self.features = config.num_time_features if config.calendar else 0
-        inputs = self.features + sum(widths) + config.num_static_real_features
-        self.inner = nn.Linear(inputs, config.hidden_size)
-        self.outer = nn.Linear(config.hidden_size, config.input_size * config.parameters_a_step)
-
-    def forward(self, features: Tensor, categories: Tensor | None, reals: Tensor | None) -> Tensor:
-        """[b, steps, features] to [b, steps, dims * parameters]."""
-        parts = [features[..., : self.features]]
-        static = [embed(categories[:, i]) for i, embed in enumerate(self.embedders)] if categories is not None else []
-        static += [] if reals is None else [reals]
-        parts += [part[:, None].expand(-1, features.shape[1], -1) for part in static]
-        return self.outer(F.gelu(self.inner(torch.cat(parts, dim=-1))))
-
-
-class DLinearForPrediction(transformers.PreTrainedModel):
+class DLinearForPrediction(DirectForecaster):
     """Takes the batch that transformers' time-series models take."""
 
     config: DLinearConfig
     config_class = DLinearConfig
-    base_model_prefix = ""
-    main_input_name = "past_values"
 
     def __init__(self, config: DLinearConfig) -> None:
         super().__init__(config)
-        self.trend, self.rest = WindowMap(config), WindowMap(config)
+        maps = config.input_size if config.individual else 1
+        self.trend, self.rest = WindowMap(config, maps), WindowMap(config, maps)
         self.average = nn.AvgPool1d(config.kernel_size, stride=1)
-        known = (config.calendar and config.num_time_features) or config.cardinality or config.num_static_real_features
-        self.step = StepNetwork(config) if known else None
-        output = OUTPUTS.get(config.distribution_output)
-        self.distribution_output = output(dim=config.input_size) if output else None
+        outputs = config.input_size * config.parameters_a_step
+        self.step = StepNetwork(config, config.hidden_size, outputs) if config.knows_steps else None
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, WindowMap):
-            init.copy_(module.weight, self._start(module.weight))
-            init.zeros_(module.bias)
-        else:
-            super()._init_weights(module)
-
-    def _start(self, weight: Tensor) -> Tensor:
-        """The location (every quantile) starts as the context's mean or its last value, what else there is as 0."""
-        config = self.config
-        rows = torch.zeros_like(weight).view(weight.shape[0], config.parameters_a_step, config.prediction_length, -1)
-        location = rows if config.distribution_output == "quantiles" else rows[:, self._location]
-        if config.start == "last":
-            location[..., -1] = 1.0
-        else:
-            location[...] = 1.0 / config.context_length
-        return rows.view(weight.shape)
-
-    @property
-    def _location(self) -> int:
-        return {"student_t": 1, "negative_binomial": 1}.get(self.config.distribution_output, 0)
 
     def forward(
         self,
@@ -163,14 +50,10 @@ class DLinearForPrediction(transformers.PreTrainedModel):
         static_real_features: Tensor | None = None,
         future_values: Tensor | None = None,
         future_observed_mask: Tensor | None = None,
-    ) -> DLinearOutput:
+    ) -> DirectOutput:
         """The shapes are those of `tasks.forecast.windows.Windows.take`; a longer past is cut to the context."""
         steps = self.config.context_length
-        past = past_values[:, -steps:]
-        past = past if past.dim() == 3 else past[..., None]
-        mask = torch.ones_like(past) if past_observed_mask is None else past_observed_mask[:, -steps:].view(past.shape)
-        loc, scale = self._scaling(past, mask)
-        x = (past - loc) / scale * mask
+        x, mask, scaling = self._scaled(past_values, past_observed_mask)
         ahead: Tensor | None = None
         if self.step is not None:
             assert past_time_features is not None
@@ -184,29 +67,7 @@ class DLinearForPrediction(transformers.PreTrainedModel):
             x = x - own[:, :steps, :, middle] * mask
         raw = self._maps(x)
         raw = raw if ahead is None else raw + ahead
-        return self._output(raw, loc, scale, future_values, future_observed_mask)
-
-    def _scaling(self, past: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Location and scale of each window's observed values, [b, 1, dims], as transformers' scalers have them."""
-        count = mask.sum(1, keepdim=True).clamp(min=1.0)
-        if self.config.scaling in ("std", "seasonal"):
-            loc = (past * mask).sum(1, keepdim=True) / count
-            variance = ((past - loc) * mask).square().sum(1, keepdim=True) / count
-            if self.config.scaling == "seasonal":
-                return loc, self._seasonal_difference(past, mask) + 1e-2 * (variance + 1e-5).sqrt()
-            return loc, (variance + 1e-5).sqrt()
-        zero = torch.zeros_like(past[:, :1])
-        if self.config.scaling == "mean":
-            scale = (past * mask).abs().sum(1, keepdim=True) / count
-            return zero, torch.where(scale > 0, scale, 1.0)
-        return zero, zero + 1.0
-
-    def _seasonal_difference(self, past: Tensor, mask: Tensor) -> Tensor:
-        """The mean |y(t) - y(t - season)| of each window where both were observed, [b, 1, dims]."""
-        season = self.config.season
-        both = mask[:, season:] * mask[:, :-season]
-        total = ((past[:, season:] - past[:, :-season]).abs() * both).sum(1, keepdim=True)
-        return total / both.sum(1, keepdim=True).clamp(min=1.0)
+        return self._output(raw, *scaling, future_values, future_observed_mask)
 
     def _maps(self, x: Tensor) -> Tensor:
         """[b, context, dims] to [b, H, dims, parameters]."""
@@ -214,38 +75,6 @@ class DLinearForPrediction(transformers.PreTrainedModel):
         trend = self.average(F.pad(x, (pad, pad), mode="replicate"))
         out = self.trend(trend) + self.rest(x - trend)
         return out.view(*out.shape[:2], -1, self.config.prediction_length).permute(0, 3, 1, 2)
-
-    def _output(
-        self, raw: Tensor, loc: Tensor, scale: Tensor, future: Tensor | None, observed: Tensor | None
-    ) -> DLinearOutput:
-        """raw: [b, H, dims, parameters], of the scaled values."""
-        univariate = self.config.input_size == 1
-        cut = (lambda t: t.squeeze(2)) if univariate else (lambda t: t)
-        loc, scale, output = cut(loc), cut(scale), DLinearOutput()
-        output.loc, output.scale = loc, scale
-        target = None if future is None else (future - loc) / scale
-        if self.distribution_output is not None:
-            output.params = self.distribution_output.domain_map(
-                *(cut(raw[..., i : i + 1]) for i in range(raw.shape[-1]))
-            )
-            if future is not None:
-                name = self.config.distribution_output
-                elements = negative_log_likelihood(name, output.params, future, loc, scale)
-        elif self.config.distribution_output == "quantiles":
-            levels = cut(raw).movedim(-1, 1)
-            output.quantiles = levels.sort(1).values * scale[:, None] + loc[:, None]
-            if target is not None:
-                asked = torch.tensor(self.config.quantile_levels, device=raw.device)
-                elements = pinball(levels, asked, target, 1) / self.config.input_size
-        else:
-            point = cut(raw[..., 0])
-            output.prediction = point * scale + loc
-            if target is not None:
-                elements = (point - target).square() / self.config.input_size
-        if future is not None:
-            output.losses = window_means(elements, torch.ones_like(future) if observed is None else observed)
-            output.loss = output.losses.mean()
-        return output
 
 
 def register() -> None:

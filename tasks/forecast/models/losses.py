@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tasks.forecast.models import fast
 from tasks.forecast.models.likelihood import negative_log_likelihood, window_means
+from tasks.forecast.models.spec import OWN
 
 Batch = dict[str, Tensor]
 _INPUTS = (
@@ -36,7 +37,7 @@ def losses(model: Any, batch: Batch) -> Tensor:
         float32 [b]: the mean over the observed future steps, 0 where there are none.
     """
     kind = model.config.model_type
-    if kind == "dlinear":
+    if kind in OWN:
         return model(**batch).losses
     if kind == "patchtst":
         return _patchtst(model, batch)

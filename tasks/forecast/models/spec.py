@@ -6,17 +6,20 @@ from dataclasses import dataclass, fields
 
 from tasks.errors import ConfigError
 
-KINDS = ("transformer", "informer", "autoformer", "dlinear", "patchtst")
+KINDS = ("transformer", "informer", "autoformer", "dlinear", "nbeats", "patchtst")
+# Ours, which forecast in one pass and have more heads, scalings and beginnings than the library's.
+OWN = ("dlinear", "nbeats")
 PARAMETRIC = ("student_t", "normal", "negative_binomial")
 DISTRIBUTIONS = {
     "transformer": PARAMETRIC,
     "informer": PARAMETRIC,
     "autoformer": PARAMETRIC,
     "dlinear": (*PARAMETRIC, "quantiles", "point"),
+    "nbeats": (*PARAMETRIC, "quantiles", "point"),
     "patchtst": (*PARAMETRIC, "point"),
 }
 SCALINGS = ("std", "mean", "none")
-LINEAR_SCALINGS = (*SCALINGS, "seasonal")
+OWN_SCALINGS = (*SCALINGS, "seasonal")
 QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.975)
 
 
@@ -25,7 +28,7 @@ class Spec:
     """The defaults are those that Transformer, Informer and Autoformer were compared with in transformers' own blog.
 
     Attributes:
-        kind: "transformer", "informer", "autoformer", "dlinear" or "patchtst".
+        kind: one of KINDS.
         prediction_length: steps that are forecast, H.
         context_length: steps that the model looks at; 0: twice the prediction length.
         lags: how many steps back the lagged inputs lie, for the first three kinds.
@@ -33,9 +36,10 @@ class Spec:
         cardinality: for each static category, how many values it has.
         embedding_dimension: for each static category, how wide its embedding is; empty: 2 each.
         input_size: dimensions that are forecast together; 1 for univariate series.
-        distribution: "student_t", "normal", "negative_binomial"; DLinear has "quantiles" and "point" too, PatchTST "point".
-        scaling: how each window is scaled: "std" (mean and standard deviation), "mean" (mean absolute value) or "none"; DLinear has
-            "seasonal" too: the mean, and the mean absolute difference over a season, MASE's own measure.
+        distribution: "student_t", "normal", "negative_binomial"; DLinear and N-BEATS have "quantiles" and "point" too, PatchTST
+            "point".
+        scaling: how each window is scaled: "std" (mean and standard deviation), "mean" (mean absolute value) or "none"; DLinear
+            and N-BEATS have "seasonal" too: the mean, and the mean absolute difference over a season, MASE's own measure.
         season: steps of that season.
         d_model: width of the layers; in DLinear of the network that a time step goes through.
         dropout: everywhere the models have one; layerdrop: how often a whole layer is left out in training.
@@ -43,8 +47,9 @@ class Spec:
         label_length: context steps that Autoformer's decoder begins with.
         kernel_size: of the moving average in Autoformer and DLinear.
         individual: whether each dimension has a DLinear map of its own.
-        calendar: whether DLinear sees time features.
-        start: what an untrained DLinear forecasts: the "mean" of the context (Zeng et al. 2022) or its "last" value.
+        calendar: whether DLinear and N-BEATS see time features.
+        start: what these two forecast untrained: the "mean" of the context (Zeng et al. 2022), its "last" value or its last "season".
+        blocks, block_layers: of N-BEATS, and how many layers a block has.
         quantiles: the levels of a quantile head.
         patch_length, patch_stride: PatchTST's; 0: a sixth of the context, at most 16, and half of that.
     """
@@ -76,6 +81,8 @@ class Spec:
     calendar: bool = True
     start: str = "mean"
     quantiles: tuple[float, ...] = QUANTILES
+    blocks: int = 3
+    block_layers: int = 2
     patch_length: int = 0
     patch_stride: int = 0
 
@@ -101,8 +108,8 @@ class Spec:
         """Everything that no model could be made from, a line each."""
         if self.kind not in KINDS:
             return [f"--model {self.kind}: no such forecasting model; there are {', '.join(KINDS)}"]
-        choices = {"distribution": DISTRIBUTIONS[self.kind], "start": ("mean", "last")}
-        choices |= {"attention": ("prob", "full"), "scaling": LINEAR_SCALINGS if self.kind == "dlinear" else SCALINGS}
+        choices = {"distribution": DISTRIBUTIONS[self.kind], "start": ("mean", "last", "season")}
+        choices |= {"attention": ("prob", "full"), "scaling": OWN_SCALINGS if self.kind in OWN else SCALINGS}
         problems = [
             f"--{name} {getattr(self, name)}: {self.kind} has {', '.join(known)}"
             for name, known in choices.items()
@@ -116,13 +123,15 @@ class Spec:
             "heads": 1,
             "kernel_size": 1,
             "season": 1,
+            "blocks": 1,
+            "block_layers": 1,
         }
         problems += [
             f"--{name.replace('_', '-')} {getattr(self, name)}: has to be at least {minimum}"
             for name, minimum in least.items()
             if getattr(self, name) < minimum
         ]
-        if self.kind != "dlinear" and self.heads > 0 and self.d_model % self.heads:
+        if self.kind not in OWN and self.heads > 0 and self.d_model % self.heads:
             problems.append(f"--d-model {self.d_model} has to be a multiple of --heads {self.heads}")
         if self.kind in ("autoformer", "dlinear") and self.kernel_size % 2 == 0:
             problems.append(f"--kernel-size {self.kernel_size}: has to be odd, so that the average has a middle")
@@ -133,7 +142,11 @@ class Spec:
         if self.has_lags and (not self.lags or min(self.lags) < 1):
             problems.append(f"--lags {list(self.lags)}: needs lags of at least 1 step")
         if self.scaling == "seasonal" and self.season >= self.context_length:
-            problems.append(f"--scaling seasonal: a season of {self.season} steps needs a longer --context-length")
+            problems.append(
+                f"--scaling seasonal: a season of {self.season} steps needs a longer --context-length, or --scaling std"
+            )
+        if self.start == "season" and self.kind in OWN and self.season > self.context_length:
+            problems.append(f"--anchor season: a season of {self.season} steps needs a longer --context-length")
         if self.distribution == "quantiles" and not all(0 < level < 1 for level in self.quantiles):
             problems.append(f"--quantiles {list(self.quantiles)}: levels lie between 0 and 1")
         if self.kind == "autoformer" and self.label_length > self.context_length:

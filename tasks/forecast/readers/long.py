@@ -22,6 +22,8 @@ TARGET = ("target", "value", "y")
 Complain = Callable[[int, str], DataError]
 # Rows looked at for the frequency before anything is stored.
 _PROBED = 2_000_000
+# Bytes of a text file read at once.
+_BLOCK = 1 << 19
 
 
 def looks_like(names: list[str], options: Options) -> bool:
@@ -83,7 +85,9 @@ def read_file(path: Path, options: Options) -> Read:
     types |= {name: pa.dictionary(pa.int32(), pa.string()) for name in (columns.item, *columns.categories)}
     cell = top.rows[1][top.rows[0].index(columns.time)] if len(top.rows) > 1 and len(top.rows[1]) else ""
     types[columns.time] = stamp_type(cell)
-    batches = csv_batches(path, top, columns.all, types)
+    # Rows are short, but for a file of many more columns than are asked for.
+    longest = max(sum(len(cell) + 1 for cell in row) for row in top.rows)
+    batches = csv_batches(path, top, columns.all, types, block=max(_BLOCK, 64 * longest))
     # Packed or not, a row of text takes some twenty bytes or more; what is too much is cut off.
     rows = min(path.stat().st_size // 16, 1 << 20)
     return read(batches, columns, options, str(path), rows, first_row=2, format="long CSV")

@@ -84,12 +84,19 @@ def head(path: Path, rows: int = 3) -> Head:
 
 
 def csv_batches(
-    path: Path, top: Head, columns: list[str], types: dict[str, pa.DataType], names: list[str] | None = None
+    path: Path,
+    top: Head,
+    columns: list[str],
+    types: dict[str, pa.DataType],
+    names: list[str] | None = None,
+    block: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The wanted columns of a CSV file, block by block.
 
     Args:
         names: of all columns, for a file without a header.
+        block: bytes read at once. Arrow reads some thirty blocks ahead, so that they are what a long table's reading takes beside
+            its values; no row may be longer.
 
     Raises:
         DataError: a cell that is not of its type, or a row of another length, with row and column.
@@ -103,7 +110,7 @@ def csv_batches(
     )
     parse = pyarrow.csv.ParseOptions(delimiter=top.delimiter, newlines_in_values=False)
     read = pyarrow.csv.ReadOptions(
-        block_size=_BLOCK, column_names=names or top.rows[0], skip_rows=1 if names is None else 0
+        block_size=block or _BLOCK, column_names=names or top.rows[0], skip_rows=1 if names is None else 0
     )
     if names is None and len(top.rows) < 2:
         return  # a header and nothing else, which Arrow can't skip

@@ -23,7 +23,7 @@ _STEPWISE = {
     "informer": autoregressive.sample_chunk,
     "autoformer": autoformer.sample_chunk,
 }
-_DIRECT = {"dlinear": direct.draw_dlinear, "patchtst": direct.draw_patchtst}
+_DIRECT = {"dlinear": direct.draw_own, "nbeats": direct.draw_own, "patchtst": direct.draw_patchtst}
 
 # Samples x channels x steps that a chunk keeps at once, so that a decoder's buffers are some 100 MB.
 _ROOM = 6_000_000

@@ -1,4 +1,4 @@
-"""Models that give all steps in one pass: DLinear and PatchTST."""
+"""Models that give all steps in one pass: DLinear, N-BEATS and PatchTST."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.forecast.sampling.noise import Sampler
 from tasks.forecast.windows import Batch
 
 
-def draw_dlinear(model: Any, batch: Batch, num_samples: int, generator: torch.Generator) -> Drawn:
+def draw_own(model: Any, batch: Batch, num_samples: int, generator: torch.Generator) -> Drawn:
     given = {name: value for name, value in batch.items() if not name.startswith(("future_values", "future_observed"))}
     output = model(**given)
     if output.quantiles is not None:
