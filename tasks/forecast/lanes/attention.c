@@ -263,12 +263,14 @@ INLINE Head head_of(const Attention *a, int64_t group, int number, const Masks *
     };
 }
 
-static void forward_group(const Attention *a, int64_t g, V *space) {
+static int forward_group(const Attention *a, int64_t g) {
     const int d = a->d, width = d / a->heads, n = a->queries, m = a->keys, count = attending(a);
     const V *x = a->x + g * n * d, *source = a->source + g * m * d;
     V *q = a->q + g * n * d, *k = a->k + g * m * d, *v = a->v + g * m * d, *out = a->out + g * n * d;
     V *normed = a->normed + g * n * d, *y = a->y + g * n * d;
     const Masks chances = masks_of(&a->chances, g), branch = masks_of(&a->branch, g);
+    V *space = scratch(n + ROWS * m + 2 * count * width);
+    if (!space) return 1;
     linear(q, d, x, d, a->wq, d, 1, a->bq, d, d, n, 0);
     linear(k, d, source, d, a->wk, d, 1, a->bk, d, d, m, 0);
     linear(v, d, source, d, a->wv, d, 1, a->bv, d, d, m, 0);
@@ -293,12 +295,16 @@ static void forward_group(const Attention *a, int64_t g, V *space) {
     drop(&branch, 0, normed, normed, n * d);
     for (int i = 0; i < n * d; i++) normed[i] += x[i];
     norm(y, normed, a->deviation + g * n, a->gamma, a->beta, (float)a->eps, n, d);
+    free(space);
+    return 0;
 }
 
-static void backward_group(const Attention *a, int64_t g, V *space) {
+static int backward_group(const Attention *a, int64_t g) {
     const int d = a->d, width = d / a->heads, n = a->queries, m = a->keys, count = attending(a), both = d * d + d;
     const V *x = a->x + g * n * d, *source = a->source + g * m * d, *out = a->out + g * n * d, *dy = a->dy + g * n * d;
     V *dx = a->dx + g * n * d, *dsource = a->itself ? dx : a->dsource + g * m * d;
+    V *space = scratch(2 * (n + m) * d + 2 * BLOCK * m + 4 * count * width);
+    if (!space) return 1;
     V *dq = space, *dk = dq + n * d, *dv = dk + m * d, *dout = dv + m * d, *p = dout + n * d, *s = p + BLOCK * m, *more = s + BLOCK * m;
     float *slot = a->slots + g * (4 * both + 2 * d);
     const Masks chances = masks_of(&a->chances, g), branch = masks_of(&a->branch, g);
@@ -336,25 +342,19 @@ static void backward_group(const Attention *a, int64_t g, V *space) {
     linear(dx, d, dq, d, a->wq, 1, d, NULL, d, d, n, 1);
     linear(dsource, d, dk, d, a->wk, 1, d, NULL, d, d, m, a->itself);
     linear(dsource, d, dv, d, a->wv, 1, d, NULL, d, d, m, 1);
+    free(space);
+    return 0;
 }
 
-void attention_forward(const Attention *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) {
-        V *space = scratch(a->queries + ROWS * a->keys + 2 * attending(a) * (a->d / a->heads));
-        forward_group(a, g, space);
-        free(space);
-    }
+int attention_forward(const Attention *a) {
+    FOR_GROUPS(forward_group(a, g));
+    return failed;
 }
 
-void attention_backward(const Attention *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) {
-        V *space = scratch(2 * (a->queries + a->keys) * a->d + 2 * BLOCK * a->keys + 4 * attending(a) * (a->d / a->heads));
-        backward_group(a, g, space);
-        free(space);
-    }
+int attention_backward(const Attention *a) {
+    FOR_GROUPS(backward_group(a, g));
     add_up(a->gradients, a->slots, a->groups, 4 * (a->d * a->d + a->d) + 2 * a->d);
+    return failed;
 }
 
 int64_t attention_size(void) { return sizeof(Attention); }

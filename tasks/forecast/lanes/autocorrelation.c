@@ -70,10 +70,11 @@ INLINE void add_rolled(V *y, const V *x, V weight, int delay, int steps, int d, 
         for (int c = from; c < from + width; c++) y[s * d + c] += weight * x[at * d + c];
 }
 
-static void correlate(const Correlation *a, int64_t g) {
+static int correlate(const Correlation *a, int64_t g) {
     const int d = a->d, n = a->steps;
     const V *x = a->x + g * n * d, *source = a->source + g * a->keys * d;
     V *q = a->q + g * n * d, *k = a->k + g * n * d, *v = a->v + g * n * d, *to = a->correlation + g * n, *twice = scratch(2 * n * d);
+    if (!twice) return 1;
     linear(q, d, x, d, a->wq, d, 1, a->bq, d, d, n, 0);
     linear(k, d, source, d, a->wk, d, 1, a->bk, d, d, n, 0);
     linear(v, d, source, d, a->wv, d, 1, a->bv, d, d, n, 0);
@@ -83,13 +84,15 @@ static void correlate(const Correlation *a, int64_t g) {
     for (; first + DELAYS <= n; first += DELAYS) correlate_delays(to, twice, k, first, n, d, DELAYS);
     for (; first < n; first++) correlate_delays(to, twice, k, first, n, d, 1);
     free(twice);
+    return 0;
 }
 
-static void correlate_back(const Correlation *a, int64_t g) {
+static int correlate_back(const Correlation *a, int64_t g) {
     const int d = a->d, n = a->steps, both = d * d + d;
     const V *x = a->x + g * n * d, *source = a->source + g * a->keys * d, *dv = a->dv + g * n * d;
     V *dx = a->dx + g * n * d, *dsource = a->itself ? dx : a->dsource + g * a->keys * d, *dq = scratch(2 * n * d), *dk = dq + n * d;
     float *slot = a->slots + g * 3 * both;
+    if (!dq) return 1;
     memset(dq, 0, 2 * n * d * sizeof(V));
     for (int delay = 0; delay < n; delay++) {
         V of = a->dcorrelation[g * n + delay] * (1.0f / d);
@@ -105,17 +108,18 @@ static void correlate_back(const Correlation *a, int64_t g) {
     linear(dsource, d, dv, d, a->wv, 1, d, NULL, d, d, n, 1);
     if (!a->itself) memset(dsource + n * d, 0, (a->keys - n) * d * sizeof(V));
     free(dq);
+    return 0;
 }
 
-void correlation_forward(const Correlation *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) correlate(a, g);
+int correlation_forward(const Correlation *a) {
+    FOR_GROUPS(correlate(a, g));
+    return failed;
 }
 
-void correlation_backward(const Correlation *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) correlate_back(a, g);
+int correlation_backward(const Correlation *a) {
+    FOR_GROUPS(correlate_back(a, g));
     add_up(a->gradients, a->slots, a->groups, 3 * (a->d * a->d + a->d));
+    return failed;
 }
 
 INLINE ptrdiff_t at_lane(int64_t window, int64_t count, int64_t number) {
@@ -133,9 +137,10 @@ static void largest(int64_t *to, double *values, int steps, int count) {
     }
 }
 
-void choice_forward(const Choice *a) {
+int choice_forward(const Choice *a) {
     const float *from = (const float *)a->correlation;
     double *values = calloc(a->steps, sizeof(double));
+    if (!values) return 1;
     for (int64_t w = 0; w < a->windows && a->together; w++)
         for (int64_t s = 0; s < a->steps; s++) values[s] += from[at_lane(w, a->steps, s)];
     if (a->together) largest(a->delays, values, a->steps, a->count);
@@ -161,10 +166,12 @@ void choice_forward(const Choice *a) {
             for (int64_t i = 0; i < a->count; i++)
                 ((float *)a->weight)[at_lane(w, a->heads * a->steps, head * a->steps + a->delays[of + i])] = a->shares[of + i];
         }
+    return 0;
 }
 
-void choice_backward(const Choice *a) {
+int choice_backward(const Choice *a) {
     float *grads = calloc(a->windows * a->count, sizeof(float)), *to = (float *)a->dcorrelation;
+    if (!grads) return 1;
     for (int64_t w = 0; w < a->windows; w++)
         for (int64_t head = 0; head < a->heads; head++) {
             const int64_t of = (w * a->heads + head) % a->windows * a->count;
@@ -179,9 +186,10 @@ void choice_backward(const Choice *a) {
         for (int64_t i = 0; i < a->count; i++) to[at_lane(w, a->steps, a->delays[w * a->count + i])] = share[i] * (grad[i] - mean);
     }
     free(grads);
+    return 0;
 }
 
-static void roll(const Rolling *a, int64_t g) {
+static int roll(const Rolling *a, int64_t g) {
     const int d = a->d, n = a->steps, width = d / a->heads;
     const V *x = a->x + g * n * d, *v = a->v + g * n * d, *weight = a->weight + g * a->heads * n;
     V *rolled = a->rolled + g * n * d, *y = a->y + g * n * d;
@@ -193,13 +201,15 @@ static void roll(const Rolling *a, int64_t g) {
     linear(y, d, rolled, d, a->wo, d, 1, a->bo, d, d, n, 0);
     drop(&branch, 0, y, y, n * d);
     for (int i = 0; i < n * d; i++) y[i] += x[i];
+    return 0;
 }
 
-static void roll_back(const Rolling *a, int64_t g) {
+static int roll_back(const Rolling *a, int64_t g) {
     const int d = a->d, n = a->steps, width = d / a->heads;
     const V *v = a->v + g * n * d, *weight = a->weight + g * a->heads * n, *dy = a->dy + g * n * d;
     V *dv = a->dv + g * n * d, *dweight = a->dweight + g * a->heads * n, *dbranch = scratch(2 * n * d), *drolled = dbranch + n * d;
     float *slot = a->slots + g * (d * d + d);
+    if (!dbranch) return 1;
     const Masks branch = masks_of(&a->branch, g);
     memcpy(a->dx + g * n * d, dy, n * d * sizeof(V));
     drop(&branch, 0, dbranch, dy, n * d);
@@ -218,17 +228,18 @@ static void roll_back(const Rolling *a, int64_t g) {
             dweight[head * n + delay] = sum;
         }
     free(dbranch);
+    return 0;
 }
 
-void rolling_forward(const Rolling *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) roll(a, g);
+int rolling_forward(const Rolling *a) {
+    FOR_GROUPS(roll(a, g));
+    return failed;
 }
 
-void rolling_backward(const Rolling *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) roll_back(a, g);
+int rolling_backward(const Rolling *a) {
+    FOR_GROUPS(roll_back(a, g));
     add_up(a->gradients, a->slots, a->groups, a->d * a->d + a->d);
+    return failed;
 }
 
 INLINE int within(int s, int steps) { return s < 0 ? 0 : s < steps ? s : steps - 1; }
@@ -259,17 +270,18 @@ static void average_back(V *dx, const V *dy, int steps, int d, int kernel) {
     }
 }
 
-static void decompose(const Decomposition *a, int64_t g) {
+static int decompose(const Decomposition *a, int64_t g) {
     const int d = a->d, n = a->steps, count = n * d;
     V *normed = a->normed + g * count, *trend = a->trend + g * count, *y = a->y + g * count;
     memcpy(normed, a->x + g * count, count * sizeof(V));
     if (a->norm_first) {
         V *whole = scratch(count);
+        if (!whole) return 1;
         norm(whole, normed, a->deviation + g * n, a->gamma, a->beta, (float)a->eps, n, d);
         average(trend, whole, n, d, a->kernel);
         for (int i = 0; i < count; i++) y[i] = whole[i] - trend[i];
         free(whole);
-        return;
+        return 0;
     }
     average(trend, normed, n, d, a->kernel);
     for (int i = 0; i < count; i++) normed[i] -= trend[i];
@@ -280,13 +292,15 @@ static void decompose(const Decomposition *a, int64_t g) {
         mean *= 1.0f / n;
         for (int s = 0; s < n; s++) y[s * d + c] -= mean;
     }
+    return 0;
 }
 
-static void decompose_back(const Decomposition *a, int64_t g) {
+static int decompose_back(const Decomposition *a, int64_t g) {
     const int d = a->d, n = a->steps, count = n * d;
     const V *normed = a->normed + g * count, *share = a->deviation + g * n, *dtrend = a->dtrend ? a->dtrend + g * count : NULL;
     V *dx = a->dx + g * count, *whole = scratch(2 * count), *split = whole + count;
     float *slot = a->slots + g * 2 * d;
+    if (!whole) return 1;
     memcpy(whole, a->dy + g * count, count * sizeof(V));
     for (int c = 0; c < d && a->demean; c++) {
         V mean = {0};
@@ -302,17 +316,18 @@ static void decompose_back(const Decomposition *a, int64_t g) {
     else
         memcpy(dx, whole, count * sizeof(V));
     free(whole);
+    return 0;
 }
 
-void decomposition_forward(const Decomposition *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) decompose(a, g);
+int decomposition_forward(const Decomposition *a) {
+    FOR_GROUPS(decompose(a, g));
+    return failed;
 }
 
-void decomposition_backward(const Decomposition *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) decompose_back(a, g);
+int decomposition_backward(const Decomposition *a) {
+    FOR_GROUPS(decompose_back(a, g));
     add_up(a->gradients, a->slots, a->groups, 2 * a->d);
+    return failed;
 }
 
 /* Of inputs [groups][steps][width]. */

@@ -135,6 +135,12 @@ INLINE void drop(const Masks *masks, uint32_t place, V *to, const V *from, int c
 /* The places that a row of count vectors takes. */
 INLINE uint32_t places(int count) { return (uint32_t)(count + 1) / 2; }
 
+/* Calls a function for each group g of what `a` points at, on its threads; failed says whether memory was lacking in one. */
+#define FOR_GROUPS(call)                                                                                                              \
+    int failed = 0;                                                                                                                   \
+    _Pragma("omp parallel for schedule(dynamic, 1) num_threads(a->threads) reduction(| : failed)") for (int64_t g = 0; g < a->groups; \
+                                                                                                        g++) failed |= call
+
 INLINE V *scratch(size_t vectors) { return aligned_alloc(64, (vectors * sizeof(V) + 63) / 64 * 64); }
 
 INLINE void tile(V *y, int ys, const V *x, int xs, const float *w, int wo, int wi, const float *b, int in, int add, const int steps,

@@ -41,14 +41,14 @@ typedef struct {
 
 INLINE int64_t feed_weights(const FeedForward *a) { return 2 * a->inner * a->d + a->inner + (a->normed_after ? 3 : 1) * a->d; }
 
-static void feed(const FeedForward *a, int64_t g) {
+static int feed(const FeedForward *a, int64_t g) {
     const int d = a->d, inner = a->inner, n = a->steps;
     const V *x = a->x + g * n * d;
     V *hidden = a->hidden + g * n * inner, *normed = a->normed + g * n * d, *y = a->y + g * n * d;
-    V *active = scratch(inner);
+    V *active = scratch((size_t)n * inner + inner), *acts = active + inner;
+    if (!active) return 1;
     const Masks activation = masks_of(&a->activation, g), branch = masks_of(&a->branch, g);
     linear(hidden, inner, x, d, a->w1, d, 1, a->b1, inner, d, n, 0);
-    V *acts = scratch((size_t)n * inner);
     for (int s = 0; s < n; s++) {
         for (int i = 0; i < inner; i++) {
             V below, density;
@@ -64,14 +64,15 @@ static void feed(const FeedForward *a, int64_t g) {
         norm(y, normed, a->deviation + g * n, a->gamma, a->beta, (float)a->eps, n, d);
     else
         memcpy(y, normed, n * d * sizeof(V));
-    free(acts);
     free(active);
+    return 0;
 }
 
-static void feed_back(const FeedForward *a, int64_t g) {
+static int feed_back(const FeedForward *a, int64_t g) {
     const int d = a->d, inner = a->inner, n = a->steps;
     const V *x = a->x + g * n * d, *hidden = a->hidden + g * n * inner, *dy = a->dy + g * n * d;
     V *dx = a->dx + g * n * d, *space = scratch((size_t)n * d + 2 * (size_t)n * inner + 2 * inner);
+    if (!space) return 1;
     V *dbranch = space, *active = dbranch + n * d, *dhidden = active + n * inner, *row = dhidden + n * inner, *slope = row + inner;
     float *w1 = a->slots + g * feed_weights(a), *b1 = w1 + inner * d, *w2 = b1 + inner, *b2 = w2 + d * inner;
     const Masks activation = masks_of(&a->activation, g), branch = masks_of(&a->branch, g);
@@ -96,17 +97,18 @@ static void feed_back(const FeedForward *a, int64_t g) {
     outer(w1, b1, dhidden, inner, x, d, inner, d, n);
     linear(dx, d, dhidden, inner, a->w1, 1, d, NULL, d, inner, n, 1);
     free(space);
+    return 0;
 }
 
-void feed_forward(const FeedForward *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) feed(a, g);
+int feed_forward(const FeedForward *a) {
+    FOR_GROUPS(feed(a, g));
+    return failed;
 }
 
-void feed_backward(const FeedForward *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) feed_back(a, g);
+int feed_backward(const FeedForward *a) {
+    FOR_GROUPS(feed_back(a, g));
     add_up(a->gradients, a->slots, a->groups, feed_weights(a));
+    return failed;
 }
 
 INLINE int features_of(const Embedding *a) { return a->dims * a->lags + a->statics + a->times; }
@@ -125,58 +127,72 @@ static void features(const Embedding *a, int64_t g, V *to) {
     }
 }
 
-void embed_forward(const Embedding *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) {
-        const int d = a->d, n = a->steps, width = features_of(a);
-        V *x = scratch((size_t)n * width), *normed = a->normed + g * n * d, *y = a->y + g * n * d;
-        const Masks branch = masks_of(&a->branch, g);
-        features(a, g, x);
-        linear(normed, d, x, width, a->w, width, 1, NULL, d, width, n, 0);
-        for (int i = 0; i < n * d; i++) normed[i] += a->positions[i];
-        norm(y, normed, a->deviation + g * n, a->gamma, a->beta, (float)a->eps, n, d);
-        drop(&branch, 0, y, y, n * d);
-        free(x);
-    }
+static int embed(const Embedding *a, int64_t g) {
+    const int d = a->d, n = a->steps, width = features_of(a);
+    V *x = scratch((size_t)n * width), *normed = a->normed + g * n * d, *y = a->y + g * n * d;
+    const Masks branch = masks_of(&a->branch, g);
+    if (!x) return 1;
+    features(a, g, x);
+    linear(normed, d, x, width, a->w, width, 1, NULL, d, width, n, 0);
+    for (int i = 0; i < n * d; i++) normed[i] += a->positions[i];
+    norm(y, normed, a->deviation + g * n, a->gamma, a->beta, (float)a->eps, n, d);
+    drop(&branch, 0, y, y, n * d);
+    free(x);
+    return 0;
 }
 
-void embed_backward(const Embedding *a) {
+static int embed_back(const Embedding *a, int64_t g) {
     const int d = a->d, n = a->steps, width = features_of(a), lagged = a->dims * a->lags;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) {
-        V *x = scratch((size_t)n * (width + d) + d), *dx = x + n * width, *total = dx + n * d;
-        float *slot = a->slots + g * (d * width + 2 * d);
-        const Masks branch = masks_of(&a->branch, g);
-        features(a, g, x);
-        drop(&branch, 0, dx, a->dy + g * n * d, n * d);
-        norm_back(dx, dx, a->normed + g * n * d, a->deviation + g * n, a->gamma, slot + d * width, slot + d * width + d, n, d);
-        outer(slot, NULL, dx, d, x, width, d, width, n);
-        for (int c = 0; c < d; c++) {
-            total[c] = (V){0};
-            for (int s = 0; s < n; s++) total[c] += dx[s * d + c];
-        }
-        linear(a->dfixed + g * a->statics, a->statics, total, d, a->w + lagged, 1, width, NULL, a->statics, d, 1, 0);
-        free(x);
+    V *x = scratch((size_t)n * (width + d) + d), *dx = x + n * width, *total = dx + n * d;
+    float *slot = a->slots + g * (d * width + 2 * d);
+    const Masks branch = masks_of(&a->branch, g);
+    if (!x) return 1;
+    features(a, g, x);
+    drop(&branch, 0, dx, a->dy + g * n * d, n * d);
+    norm_back(dx, dx, a->normed + g * n * d, a->deviation + g * n, a->gamma, slot + d * width, slot + d * width + d, n, d);
+    outer(slot, NULL, dx, d, x, width, d, width, n);
+    for (int c = 0; c < d; c++) {
+        total[c] = (V){0};
+        for (int s = 0; s < n; s++) total[c] += dx[s * d + c];
     }
-    add_up(a->gradients, a->slots, a->groups, d * width + 2 * d);
+    linear(a->dfixed + g * a->statics, a->statics, total, d, a->w + lagged, 1, width, NULL, a->statics, d, 1, 0);
+    free(x);
+    return 0;
 }
 
-void linear_forward(const Linear *a) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++)
-        linear(a->y + g * a->steps * a->out, a->out, a->x + g * a->steps * a->in, a->in, a->w, a->in, 1, a->b, a->out, a->in, a->steps, 0);
+int embed_forward(const Embedding *a) {
+    FOR_GROUPS(embed(a, g));
+    return failed;
 }
 
-void linear_backward(const Linear *a) {
-    const int64_t count = a->out * a->in + a->out;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(a->threads)
-    for (int64_t g = 0; g < a->groups; g++) {
-        const V *x = a->x + g * a->steps * a->in, *dy = a->dy + g * a->steps * a->out;
-        float *slot = a->slots + g * count;
-        outer(slot, slot + a->out * a->in, dy, a->out, x, a->in, a->out, a->in, a->steps);
-        linear(a->dx + g * a->steps * a->in, a->in, dy, a->out, a->w, 1, a->in, NULL, a->in, a->out, a->steps, 0);
-    }
-    add_up(a->gradients, a->slots, a->groups, count);
+int embed_backward(const Embedding *a) {
+    FOR_GROUPS(embed_back(a, g));
+    add_up(a->gradients, a->slots, a->groups, a->d * features_of(a) + 2 * a->d);
+    return failed;
+}
+
+static int line(const Linear *a, int64_t g) {
+    linear(a->y + g * a->steps * a->out, a->out, a->x + g * a->steps * a->in, a->in, a->w, a->in, 1, a->b, a->out, a->in, a->steps, 0);
+    return 0;
+}
+
+static int line_back(const Linear *a, int64_t g) {
+    const V *x = a->x + g * a->steps * a->in, *dy = a->dy + g * a->steps * a->out;
+    float *slot = a->slots + g * (a->out * a->in + a->out);
+    outer(slot, slot + a->out * a->in, dy, a->out, x, a->in, a->out, a->in, a->steps);
+    linear(a->dx + g * a->steps * a->in, a->in, dy, a->out, a->w, 1, a->in, NULL, a->in, a->out, a->steps, 0);
+    return 0;
+}
+
+int linear_forward(const Linear *a) {
+    FOR_GROUPS(line(a, g));
+    return failed;
+}
+
+int linear_backward(const Linear *a) {
+    FOR_GROUPS(line_back(a, g));
+    add_up(a->gradients, a->slots, a->groups, a->out * a->in + a->out);
+    return failed;
 }
 
 /* [windows][count] to [groups][count][LANES], with 0 for the windows that the last group lacks. */
@@ -197,6 +213,7 @@ void from_lanes(float *to, const float *from, int64_t windows, int64_t count, in
             for (int64_t i = 0; i < count; i++) to[(g * LANES + l) * count + i] = from[(g * count + i) * LANES + l];
 }
 
+const char *made_from(void) { return SOURCES; }
 int64_t lanes(void) { return LANES; }
 int64_t feed_size(void) { return sizeof(FeedForward); }
 int64_t embedding_size(void) { return sizeof(Embedding); }

@@ -1,14 +1,9 @@
-"""The compiled layers (`lanes.h`, `attention.c`, `layers.c`): found, loaded, and their arguments.
-
-They are an optional part of the installation: where no C compiler was at hand, the PyTorch layers beside this folder are used. There is
-a build for each level of the processor, so that an installation may move to another machine.
-"""
+"""The compiled layers (`lanes.h`, `attention.c`, `autocorrelation.c`, `layers.c`): loaded, and their arguments."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.machinery
 import math
 import os
 from collections.abc import Sequence
@@ -18,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_BUILDS = {"AVX512": ("v4", "v3", "any"), "AVX2": ("v3", "any")}
+from tasks.forecast.lanes import builds, digest
+
+_RUNS = {"AVX512": ("v4", "v3", "any"), "AVX2": ("v3", "any")}
 _SWITCH = "MODELTOOL_COMPILED"
 
 _counts = ctypes.c_int64
@@ -133,21 +130,18 @@ def library() -> Any | None:
     """The build for this processor; None where none was made, or the environment's MODELTOOL_COMPILED is 0."""
     if os.environ.get(_SWITCH) == "0":
         return None
-    level = torch.backends.cpu.get_cpu_capability()
-    for build in _BUILDS.get(level, ("any",)):
-        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-            path = Path(__file__).with_name(f"compiled_{build}{suffix}")
-            found = _load(path) if path.is_file() else None
-            if found is not None:
-                return found
-    return None
+    runs = _RUNS.get(torch.backends.cpu.get_cpu_capability(), ("any",))
+    loaded = (_load(path) for level, path in builds().items() if level in runs)
+    return next((found for found in loaded if found is not None), None)
 
 
 def _load(path: Path) -> Any | None:
-    """The build, if it loads (torch has brought its OpenMP already) and its structs are these."""
+    """The build, if it loads (torch has brought its OpenMP already), was made from the sources beside it, and has these structs."""
     try:
         found = ctypes.CDLL(str(path))
-        same = all(getattr(found, f"{name}_size")() == ctypes.sizeof(kind) for name, kind in _STRUCTS.items())
+        found.made_from.restype = ctypes.c_char_p
+        same = found.made_from().decode() == (digest() or found.made_from().decode())
+        same &= all(getattr(found, f"{name}_size")() == ctypes.sizeof(kind) for name, kind in _STRUCTS.items())
     except (OSError, AttributeError):
         return None
     return found if same else None
@@ -166,8 +160,13 @@ def lanes() -> int:
 
 
 def call(name: str, argument: ctypes.Structure) -> None:
-    """Calls a function of the library; others may use Python meanwhile."""
-    getattr(library(), name)(ctypes.byref(argument))
+    """Calls a function of the library; other threads may use Python meanwhile.
+
+    Raises:
+        MemoryError: it found no room to compute in.
+    """
+    if getattr(library(), name)(ctypes.byref(argument)):
+        raise MemoryError(f"no memory left in {name}")
 
 
 def transpose(name: str, to: Tensor, source: Tensor, windows: int, count: int) -> None:
