@@ -16,11 +16,9 @@ SOURCES = ("attention.c", "autocorrelation.c", "layers.c", "lanes.h")
 
 def builds() -> dict[str, Path]:
     """The builds that were installed, the most demanding first: "v4" (AVX-512) and "v3" (AVX2) of x86-64, "any"."""
-    found = {}
-    for level in LEVELS:
-        paths = [Path(__file__).with_name(f"compiled_{level}{end}") for end in importlib.machinery.EXTENSION_SUFFIXES]
-        found |= {level: path for path in paths if path.is_file()}
-    return found
+    ends = importlib.machinery.EXTENSION_SUFFIXES
+    paths = [(level, Path(__file__).with_name(f"compiled_{level}{end}")) for level in LEVELS for end in ends]
+    return {level: path for level, path in paths if path.is_file()}
 
 
 def digest() -> str | None:

@@ -127,10 +127,13 @@ _STRUCTS: dict[str, type[ctypes.Structure]] = {
 
 @functools.cache
 def library() -> Any | None:
-    """The build for this processor; None where none was made, or the environment's MODELTOOL_COMPILED is 0."""
-    if os.environ.get(_SWITCH) == "0":
-        return None
+    """The build for this processor; None where none was made.
+
+    The environment's MODELTOOL_COMPILED=0 leaves it unused; v4, v3 or any asks for that build.
+    """
+    asked = os.environ.get(_SWITCH)
     runs = _RUNS.get(torch.backends.cpu.get_cpu_capability(), ("any",))
+    runs = tuple(level for level in runs if asked in (None, level))
     loaded = (_load(path) for level, path in builds().items() if level in runs)
     return next((found for found in loaded if found is not None), None)
 

@@ -19,6 +19,8 @@ _WIDEST_HEAD = 128
 
 def applies(model: Any) -> bool:
     """Whether the compiled layers are there and take the model, which `fast.applies` to."""
+    if torch.compiler.is_compiling() or type(model.parameter_projection.proj[0].weight) is not torch.nn.Parameter:
+        return False  # a graph of operators is wanted, or the weights lie scattered over processes
     config = model.config
     heads = min(config.encoder_attention_heads, config.decoder_attention_heads)
     return config.d_model // heads <= _WIDEST_HEAD and native.library() is not None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.forecast.lanes import network
+from tasks.forecast.lanes import library, network
 from tasks.forecast.models import fast
 from tasks.forecast.models.likelihood import negative_log_likelihood, window_means
 
@@ -53,6 +53,15 @@ def _parameters_of(model: Any) -> Callable[[Any, Batch], tuple[tuple[Tensor, ...
     if not fast.applies(model):
         return parameters
     return network.parameters if network.applies(model) else fast.parameters
+
+
+def layers_of(model: Any) -> str:
+    """Whose layers train the model where it lies: "transformers", "PyTorch" or "compiled, 16 lanes"; "" for other kinds."""
+    if model.config.model_type in ("dlinear", "patchtst"):
+        return ""
+    if not fast.applies(model):
+        return "transformers"
+    return library.in_use() if network.applies(model) else "PyTorch"
 
 
 def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
