@@ -15,7 +15,7 @@ SOURCES = [f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "la
 # What `tasks.forecast.lanes.digest` computes: a build of other sources than are there is not used.
 DIGEST = hashlib.sha256(b"".join(Path(name).read_bytes() for name in (*SOURCES, f"{FOLDER}/lanes.h"))).hexdigest()
 # torch brings OpenMP's library into the process: linking another would start a second set of threads.
-COMPILE = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math"] + ["-fopenmp"] * (sys.platform == "linux")
+COMPILE = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"] + ["-fopenmp"] * (sys.platform == "linux")
 LEVELS = {"any": []}
 if platform.machine() in ("x86_64", "AMD64"):
     LEVELS |= {"v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
