@@ -11,11 +11,13 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 FOLDER = "tasks/forecast/lanes"
-SOURCES = [f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "layers")]
+SOURCES = [f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "layers", "sampling")]
 # What `tasks.forecast.lanes.digest` computes: a build of other sources than are there is not used.
 DIGEST = hashlib.sha256(b"".join(Path(name).read_bytes() for name in (*SOURCES, f"{FOLDER}/lanes.h"))).hexdigest()
 # torch brings OpenMP's library into the process: linking another would start a second set of threads.
-COMPILE = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"] + ["-fopenmp"] * (sys.platform == "linux")
+COMPILE = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"] + ["-fopenmp"] * (
+    sys.platform == "linux"
+)
 LEVELS = {"any": []}
 if platform.machine() in ("x86_64", "AMD64"):
     LEVELS |= {"v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
@@ -25,7 +27,7 @@ setup(
         Extension(
             f"{FOLDER.replace('/', '.')}.compiled_{level}",
             SOURCES,
-            depends=[f"{FOLDER}/lanes.h"],
+            depends=[f"{FOLDER}/lanes.h", "setup.py"],
             define_macros=[("SOURCES", f'"{DIGEST}"')],
             extra_compile_args=COMPILE + flags,
             optional=True,

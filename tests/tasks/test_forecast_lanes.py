@@ -12,6 +12,7 @@ from test_forecast_training_step import KINDS, SPEC, batch_for, gradients
 
 from tasks.forecast import lanes, models
 from tasks.forecast.lanes import layers, library, network, seasonal
+from tasks.forecast.sampling import draw, informer
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,6 +149,26 @@ def test_what_is_left_to_pytorch(monkeypatch):
     library.library.cache_clear()
     assert models.layers_of(models.build(SPEC, 1)) == "PyTorch"
     library.library.cache_clear()
+
+
+@needs_build
+@pytest.mark.parametrize("changes", [{}, {"heads": 1, "d_model": 6}, {"heads": 4}])
+def test_informers_forecasts_are_those_of_pytorchs_layers(changes, monkeypatch):
+    """Over steps at which some queries attend and others don't."""
+    of = replace(SPEC, kind="informer", prediction_length=24, **changes)
+    model, batch = models.build(of, 1).eval(), batch_for(of, size=3)
+    with torch.no_grad():  # a model whose attention matters
+        for name, weight in model.named_parameters():
+            if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+                weight.mul_(10.0)
+    found = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(informer.compiled, "applies", lambda table, width: False)
+        found.append(draw(model, batch, 30, torch.Generator().manual_seed(1)).numpy())
+    assert found[0].shape == (3, 30, 24)
+    # A query that stands out as far as another, but for rounding, may be chosen in its place.
+    assert (abs(found[0] - found[1]) < 1e-3 * abs(found[1]).max()).mean() > 0.99
 
 
 @needs_build

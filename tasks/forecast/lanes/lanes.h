@@ -24,6 +24,7 @@ typedef int32_t I __attribute__((vector_size(4 * LANES), may_alias));
 typedef uint32_t U __attribute__((vector_size(4 * LANES), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
+#define SHARED static __attribute__((unused))
 
 /* Dropout: what a 16-bit random number below `threshold` meets is 0, the rest is multiplied by `scale`. 0: none. */
 typedef struct {
@@ -158,7 +159,7 @@ INLINE void tile(V *y, int ys, const V *x, int xs, const float *w, int wo, int w
 }
 
 /* y[s][o] = b[o] + sum over i of w[o * wo + i * wi] x[s][i], or that without b added to y; rows lie ys and xs vectors apart. */
-static void linear(V *y, int ys, const V *x, int xs, const float *w, int wo, int wi, const float *b, int out, int in, int steps, int add) {
+SHARED void linear(V *y, int ys, const V *x, int xs, const float *w, int wo, int wi, const float *b, int out, int in, int steps, int add) {
     int s = 0;
 #define TILES(size)                                                                                                                   \
     for (; s + size <= steps; s += size) {                                                                                            \
@@ -183,7 +184,7 @@ INLINE void outer_tile(float *g, int gs, const V *dy, int dys, const V *x, int x
 }
 
 /* The gradient of a linear layer's weight, g[o][i], and of its bias where there is one, from those of its outputs. */
-static void outer(float *g, float *of_bias, const V *dy, int dys, const V *x, int xs, int out, int in, int steps) {
+SHARED void outer(float *g, float *of_bias, const V *dy, int dys, const V *x, int xs, int out, int in, int steps) {
     for (int o = 0; o < out; o += o + 4 <= out ? 4 : 1)
         for (int i = 0; i < in; i += i + 4 <= in ? 4 : 1) {
             float *at = g + o * in + i;
@@ -204,7 +205,7 @@ static void outer(float *g, float *of_bias, const V *dy, int dys, const V *x, in
 }
 
 /* The norm over each step's channels; x becomes the part before weight and bias, share[s] what it was multiplied by. */
-static void norm(V *y, V *x, V *share, const float *weight, const float *bias, float eps, int steps, int d) {
+SHARED void norm(V *y, V *x, V *share, const float *weight, const float *bias, float eps, int steps, int d) {
     for (int s = 0; s < steps; s++, x += d, y += d) {
         V mean = {0}, square = {0};
         for (int c = 0; c < d; c++) mean += x[c];
@@ -222,7 +223,7 @@ static void norm(V *y, V *x, V *share, const float *weight, const float *bias, f
 }
 
 /* The gradient of the norm's input, which may be written over dy, and of its weight and bias. */
-static void norm_back(V *dx, const V *dy, const V *normed, const V *share, const float *weight, float *of_weight, float *of_bias, int steps,
+SHARED void norm_back(V *dx, const V *dy, const V *normed, const V *share, const float *weight, float *of_weight, float *of_bias, int steps,
                       int d) {
     for (int c = 0; c < d; c++) {
         V first = {0}, second = {0};
@@ -247,7 +248,7 @@ static void norm_back(V *dx, const V *dy, const V *normed, const V *share, const
 }
 
 /* Adds up the groups' gradients [groups][count] in their order. */
-static void add_up(float *to, const float *from, int64_t groups, int64_t count) {
+SHARED void add_up(float *to, const float *from, int64_t groups, int64_t count) {
     memcpy(to, from, count * sizeof(float));
     for (int64_t g = 1; g < groups; g++)
         for (int64_t i = 0; i < count; i++) to[i] += from[g * count + i];

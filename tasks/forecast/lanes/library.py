@@ -1,4 +1,4 @@
-"""The compiled layers (`lanes.h`, `attention.c`, `autocorrelation.c`, `layers.c`): loaded, and their arguments."""
+"""The compiled layers (`lanes.h` and the C files beside it): loaded, and their arguments."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tasks.forecast.lanes import builds, digest
 
 _RUNS = {"AVX512": ("v4", "v3", "any"), "AVX2": ("v3", "any")}
 _SWITCH = "MODELTOOL_COMPILED"
+WIDEST_HEAD = 128  # as in attention.c and sampling.c
 
 _counts = ctypes.c_int64
 _number = ctypes.c_double
@@ -107,6 +108,15 @@ class Decomposition(ctypes.Structure):
     )
 
 
+class Newest(ctypes.Structure):
+    """What `newest_forward` takes."""
+
+    _fields_ = _fields(
+        counts="groups threads paths length steps ways heads width active drawn",
+        pointers="table way seen times branch input",
+    )
+
+
 class Linear(ctypes.Structure):
     """What `linear_forward` and `linear_backward` take."""
 
@@ -118,6 +128,7 @@ _STRUCTS: dict[str, type[ctypes.Structure]] = {
     "feed": FeedForward,
     "embedding": Embedding,
     "linear": Linear,
+    "newest": Newest,
     "correlation": Correlation,
     "choice": Choice,
     "rolling": Rolling,

@@ -14,8 +14,6 @@ from tasks.forecast.lanes.seasonal import autocorrelation, decompose, moving_ave
 from tasks.forecast.models.fast import kept
 from tasks.forecast.models.fast_inputs import Batch, Inputs, network_inputs
 
-_WIDEST_HEAD = 128
-
 
 def applies(model: Any) -> bool:
     """Whether the compiled layers are there and take the model, which `fast.applies` to."""
@@ -23,7 +21,7 @@ def applies(model: Any) -> bool:
         return False  # a graph of operators is wanted, or the weights lie scattered over processes
     config = model.config
     heads = min(config.encoder_attention_heads, config.decoder_attention_heads)
-    return config.d_model // heads <= _WIDEST_HEAD and native.library() is not None
+    return config.d_model // heads <= native.WIDEST_HEAD and native.library() is not None
 
 
 def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
