@@ -11,9 +11,10 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 FOLDER = "tasks/forecast/lanes"
-SOURCES = [f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "layers", "sampling")]
+SOURCES = [f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "decomposition", "layers", "sampling")]
+HEADERS = [f"{FOLDER}/{name}.h" for name in ("head", "lanes")]
 # What `tasks.forecast.lanes.digest` computes: a build of other sources than are there is not used.
-DIGEST = hashlib.sha256(b"".join(Path(name).read_bytes() for name in (*SOURCES, f"{FOLDER}/lanes.h"))).hexdigest()
+DIGEST = hashlib.sha256(b"".join(Path(name).read_bytes() for name in (*SOURCES, *HEADERS))).hexdigest()
 # torch brings OpenMP's library into the process: linking another would start a second set of threads.
 COMPILE = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"] + ["-fopenmp"] * (
     sys.platform == "linux"
@@ -27,7 +28,7 @@ setup(
         Extension(
             f"{FOLDER.replace('/', '.')}.compiled_{level}",
             SOURCES,
-            depends=[f"{FOLDER}/lanes.h", "setup.py"],
+            depends=[*HEADERS, "setup.py"],
             define_macros=[("SOURCES", f'"{DIGEST}"')],
             extra_compile_args=COMPILE + flags,
             optional=True,

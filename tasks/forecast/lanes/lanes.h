@@ -19,6 +19,8 @@
 #define LANES 4
 #endif
 
+#define WIDEST 128 /* channels of a head at most; library.py has it too */
+
 typedef float V __attribute__((vector_size(4 * LANES), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * LANES), may_alias));
 typedef uint32_t U __attribute__((vector_size(4 * LANES), may_alias));

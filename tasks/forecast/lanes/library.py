@@ -17,7 +17,7 @@ from tasks.forecast.lanes import builds, digest
 
 _RUNS = {"AVX512": ("v4", "v3", "any"), "AVX2": ("v3", "any")}
 _SWITCH = "MODELTOOL_COMPILED"
-WIDEST_HEAD = 128  # as in attention.c and sampling.c
+WIDEST_HEAD = 128  # as in lanes.h
 
 _counts = ctypes.c_int64
 _number = ctypes.c_double
@@ -150,8 +150,10 @@ def library() -> Any | None:
 
 
 def _load(path: Path) -> Any | None:
-    """The build, if it loads (torch has brought its OpenMP already), was made from the sources beside it, and has these structs."""
+    """The build, if it loads, was made from the sources beside it, and has these structs."""
     try:
+        for openmp in (Path(torch.__file__).parent / "lib").glob("libgomp*"):
+            ctypes.CDLL(str(openmp), ctypes.RTLD_GLOBAL)  # loaded by torch; its threads are to be found
         found = ctypes.CDLL(str(path))
         found.made_from.restype = ctypes.c_char_p
         same = found.made_from().decode() == (digest() or found.made_from().decode())

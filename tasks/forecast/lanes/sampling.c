@@ -1,8 +1,6 @@
 /* Informer's last decoder layer at the newest position, a sample path in each lane. */
 #include "lanes.h"
 
-#define WIDEST 128
-
 /* Mirrored in library.py. `groups` groups of LANES of the `paths`. */
 typedef struct {
     int64_t groups, threads, paths, length, steps, ways, heads, width, active, drawn;
