@@ -11,7 +11,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 FOLDER = "tasks/forecast/lanes"
-SOURCES = [f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "decomposition", "layers", "sampling")]
+SOURCES = [
+    f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "decomposition", "layers", "sampling", "shrink")
+]
 HEADERS = [f"{FOLDER}/{name}.h" for name in ("head", "lanes")]
 # What `tasks.forecast.lanes.digest` computes: a build of other sources than are there is not used.
 DIGEST = hashlib.sha256(b"".join(Path(name).read_bytes() for name in (*SOURCES, *HEADERS))).hexdigest()

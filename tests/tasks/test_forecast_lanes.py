@@ -62,6 +62,22 @@ def test_equal_in_all_sizes(kind, size, monkeypatch):
     agree(both(of, batch_for(of, size=windows), monkeypatch))
 
 
+@needs_build
+def test_batch_norms_record_is_the_module_s(monkeypatch):
+    of, found = replace(SPEC, kind="informer"), []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(network, "applies", lambda model: False)
+        model = models.build(of, 1)
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            models.losses(model, batch_for(of, size=21, seed=seed))
+        found.append({name: buffer for name, buffer in model.named_buffers() if ".norm." in name})
+    assert len(found[0]) == 3
+    for name, expected in found[1].items():
+        torch.testing.assert_close(found[0][name], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("level", lanes.LEVELS)
 def test_every_build_that_runs_here(level, monkeypatch):
     monkeypatch.setenv("MODELTOOL_COMPILED", level)
@@ -123,7 +139,7 @@ def test_masks_keep_as_many_as_asked(probability):
 @needs_build
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_bits_by_any_number_of_threads(kind):
-    of = replace(SPEC, kind=kind, dropout=0.1, distil=False)  # distilling is PyTorch's
+    of = replace(SPEC, kind=kind, dropout=0.1)
     model, batch, before = models.build(of, 1), batch_for(of, size=50), torch.get_num_threads()
     found = []
     try:

@@ -11,7 +11,16 @@ import importlib.machinery
 from pathlib import Path
 
 LEVELS = ("v4", "v3", "any")
-SOURCES = ("attention.c", "autocorrelation.c", "decomposition.c", "layers.c", "sampling.c", "head.h", "lanes.h")
+SOURCES = (
+    "attention.c",
+    "autocorrelation.c",
+    "decomposition.c",
+    "layers.c",
+    "sampling.c",
+    "shrink.c",
+    "head.h",
+    "lanes.h",
+)
 
 
 def builds() -> dict[str, Path]:

@@ -108,6 +108,16 @@ class Decomposition(ctypes.Structure):
     )
 
 
+class Shrink(ctypes.Structure):
+    """What `shrink_forward` and `shrink_backward` take."""
+
+    _fields_ = _fields(
+        counts="groups threads windows d steps training",
+        numbers="eps",
+        pointers="x w b gamma beta mean deviation sums normed y dy between dx slots gradients",
+    )
+
+
 class Newest(ctypes.Structure):
     """What `newest_forward` takes."""
 
@@ -129,6 +139,7 @@ _STRUCTS: dict[str, type[ctypes.Structure]] = {
     "embedding": Embedding,
     "linear": Linear,
     "newest": Newest,
+    "shrink": Shrink,
     "correlation": Correlation,
     "choice": Choice,
     "rolling": Rolling,

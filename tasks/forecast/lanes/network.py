@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tasks.forecast.lanes import library as native
+from tasks.forecast.lanes.distil import shrink
 from tasks.forecast.lanes.layers import Draws, Embed, FromLanes, ToLanes, attend, feed_forward, linear
 from tasks.forecast.lanes.library import address
 from tasks.forecast.lanes.seasonal import autocorrelation, decompose, moving_average
@@ -89,10 +90,10 @@ def _transformer(model: Any, inputs: Laned, draws: Draws) -> Tensor:
     encoder, decoder = model.encoder, model.decoder
     memory = embed(encoder, inputs, 0, context, draws)
     distil = getattr(encoder, "conv_layers", [None] * len(encoder.layers))
-    for layer, shrink in kept(list(zip(encoder.layers, distil, strict=True)), encoder):
+    for layer, module in kept(list(zip(encoder.layers, distil, strict=True)), encoder):
         memory = attend(layer.self_attn, layer.self_attn_layer_norm, memory, None, draws, layer.dropout)
         memory = feed_forward(layer, layer.final_layer_norm, memory, draws)
-        memory = memory if shrink is None else ToLanes.apply(shrink(FromLanes.apply(memory, inputs.windows)))
+        memory = memory if module is None else shrink(module, memory, inputs.windows)
     hidden = embed(decoder, inputs, context, horizon, draws)
     for layer in kept(list(decoder.layers), decoder):
         hidden = attend(layer.self_attn, layer.self_attn_layer_norm, hidden, None, draws, layer.dropout, causal=True)
