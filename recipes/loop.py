@@ -316,7 +316,7 @@ class Loop:
         if self.main and self.at.step and self._saved_step != (self.at.step, self.at.evaluated):
             self.at.seconds = self._seconds()
             self.at.memory_bytes = self._peak_memory()
-            state = resume.state_of(self.at, self.scheduler, self.work.data, self.accelerator)
+            state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator)
             also = {self.at.best_step} if self.at.best_step else set()
             self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
         self._saved_at, self._saved_step, self._save_due = (
@@ -349,7 +349,7 @@ class Loop:
         if self.main:
             self.run.cut_metrics(self.at.step)
             if saved is not None:
-                resume.say(self.run, saved.state, self.accelerator)
+                resume.say(self.run, saved.state, self.work, self.accelerator)
         return saved is not None
 
     def _stop_if_asked(self) -> None:

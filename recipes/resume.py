@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from recipes import checkpoint, together
 from recipes.progress import print_line
 from recipes.runs import Run, conditions
+from recipes.work import Work
 from tasks.errors import ConfigError
 
 
@@ -36,17 +37,13 @@ class Position:
         return cls(**{name: value for name, value in state.items() if name in known})
 
 
-def state_of(at: Position, scheduler: Any, data: str, accelerator: Accelerator) -> dict[str, Any]:
-    """What a checkpoint holds beside the weights and the optimizer: JSON values.
-
-    Args:
-        data: the digest of the data.
-    """
+def state_of(at: Position, scheduler: Any, work: Work, accelerator: Accelerator) -> dict[str, Any]:
+    """What a checkpoint holds beside the weights and the optimizer: JSON values."""
     found = {
         **vars(at),
         "scheduler": scheduler.state_dict(),
-        "conditions": conditions(accelerator.num_processes, accelerator.device),
-        "data": data,
+        "conditions": _conditions(work, accelerator),
+        "data": work.data,
     }
     if accelerator.scaler is not None:
         found["scaler"] = accelerator.scaler.state_dict()
@@ -70,16 +67,26 @@ def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator)
     return found
 
 
-def say(run: Run, state: dict[str, Any], accelerator: Accelerator) -> None:
+def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator) -> None:
     """Tells the reader where the run goes on, and what keeps it from being exact to the bit."""
     print_line(f"resuming  {run.path} at step {state['step']}")
-    before, now = state.get("conditions", {}), conditions(accelerator.num_processes, accelerator.device)
-    changed = [f"{name} {before[name]} before, {now[name]} now" for name in before if before[name] != now.get(name)]
+    before, now = state.get("conditions", {}), _conditions(work, accelerator)
+    changed = [
+        f"{name} {before[name]} before, {now.get(name, 'others')} now"
+        for name in before
+        if before[name] != now.get(name)
+    ]
     if changed:
         print_line(
             f"          no longer exact to the bit ({'; '.join(changed)}): the batches stay the same, sums differ in rounding"
             f"{', dropout draws anew' if before.get('processes') != now['processes'] else ''}"
         )
+
+
+def _conditions(work: Work, accelerator: Accelerator) -> dict[str, Any]:
+    """Of this machine, and the recipe's own."""
+    found = conditions(accelerator.num_processes, accelerator.device)
+    return found | ({"layers": work.layers} if work.layers else {})
 
 
 def best(run: Run, step: int, accelerator: Accelerator) -> tuple[checkpoint.Content | None, str]:

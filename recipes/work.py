@@ -56,6 +56,7 @@ class Work:
         parameter_groups: the optimizer's groups; each may carry `lr` and `weight_decay`.
         heaviest: batch size -> example numbers of the batch that takes the most memory, tried before the first step.
         examples: how many there are to train on.
+        layers: whose layers compute it, where there are several that round differently.
         data: a digest of the data; a run goes on only with the data that it began with.
         host_bytes: -> what caches will yet take of the host's memory.
         closing: model -> seconds that the recipe will take after the last step, tried on a little of it.
@@ -74,6 +75,7 @@ class Work:
     greater_is_better: bool = True
     unit: str = "examples"
     eval_examples: int = 0
+    layers: str = ""
     data: str = ""
     host_bytes: Callable[[], int] = field(default=lambda: 0)
     closing: Callable[[nn.Module], float] = field(default=lambda model: 0.0)

@@ -66,6 +66,7 @@ def _checks(output_dir: str, offline: bool, probes: Probes) -> Iterator[tuple[st
     yield "processes", machine.local_ports
     yield "hub", partial(network.hub_and_token, offline)
     yield "extras", lambda: packages.extras(probes.answer, facts().present)
+    yield "layers", packages.compiled_layers
     yield "encoding", machine.encoding
     yield "clock", machine.clock
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from recipes.doctor.findings import Finding, ok, pip_install, stop, warn
 from recipes.doctor.probes import Unanswered
+from tasks.forecast.lanes import builds
 from tasks.hub import one_line
 
 if TYPE_CHECKING:
@@ -85,6 +86,18 @@ def installed(name: str) -> str | None:
         return metadata.version(name) or None
     except (metadata.PackageNotFoundError, KeyError):  # KeyError: what a broken uninstall leaves
         return None
+
+
+def compiled_layers() -> Finding:
+    """Forecasting's training on the CPU: an optional part, built at installation."""
+    found = list(builds())
+    if found:
+        return ok("layers", f"forecasting trains with compiled layers ({', '.join(found)})")
+    return ok(
+        "layers",
+        "forecasting trains with PyTorch's layers on the CPU; with a C compiler (apt-get install gcc) a new installation builds "
+        "faster ones",
+    )
 
 
 def extras(answer: Answer, gpu: bool) -> list[Finding]:

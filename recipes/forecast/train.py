@@ -40,7 +40,7 @@ from recipes.session import train as session_train
 from recipes.work import Batch, Evaluator, Work
 from tasks.forecast.calendar import lags_for, seasonality_of, time_features
 from tasks.forecast.data import Loaded
-from tasks.forecast.models import Spec, build, spec_of
+from tasks.forecast.models import Spec, build, layers_of, spec_of
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries
 from tasks.forecast.windows import Windows
@@ -222,6 +222,7 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
         heaviest=lambda size: np.zeros(size, dtype=np.int64),
         examples=len(parts.origins),
         unit="windows",
+        layers=layers_in_use(config, parts, session),
         eval_examples=len(parts.validation),
         data=digest(parts.loaded.panel, parts.test, parts.origins.first),
         closing=functools.partial(closing_seconds, config, parts, device),
@@ -244,6 +245,14 @@ def validate(entries: Entries, windows: Windows, model: torch.nn.Module, evaluat
     return {"loss": sum(total for total, _ in found) / max(1, count), "n": count}
 
 
+def layers_in_use(config: Train, parts: Parts, session: Session) -> str:
+    """Whose layers train on the CPU, for the log and for resumes; "" where there is no choice."""
+    accelerator = session.accelerator
+    if accelerator.device.type != "cpu" or accelerator.mixed_precision != "no" or config.compile:
+        return ""
+    return layers_of(parts.model.network)
+
+
 def say_header(config: Train, parts: Parts, session: Session) -> None:
     """The first lines of a run: what is trained on what."""
     if not session.accelerator.is_main_process:
@@ -257,6 +266,11 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
         f"context {parts.spec.context_length}, horizon {parts.spec.prediction_length}{lags} · "
         f"m {parts.facts.periodicity}"
     )
+    layers = layers_in_use(config, parts, session)
+    if layers == "PyTorch":
+        layers += "; those compiled by a C compiler at installation take half the time: see tool doctor"
+    if layers:
+        print_line(f"layers    {layers}")
     say_notes(parts.loaded)
 
 

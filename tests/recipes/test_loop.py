@@ -464,6 +464,26 @@ def test_a_run_that_a_process_is_about_to_let_go_is_waited_for(tmp_path):
     assert found.path == run.path
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ("compiled, 16 lanes", "PyTorch", "layers compiled, 16 lanes before, PyTorch now"),
+        ("PyTorch", "compiled, 8 lanes", "layers PyTorch before, compiled, 8 lanes now"),
+        ("PyTorch", "PyTorch", ""),
+    ],
+)
+def test_a_resume_by_other_layers_is_not_exact_and_says_so(tmp_path, capsys, before, now, said):
+    config = options(tmp_path)
+    run = runs.create(config.output_dir, "test", config)
+    with pytest.raises(Preempted):
+        train(config, dataclasses.replace(work(stopper=Stopper(20)), layers=before), run)
+    capsys.readouterr()
+    train(config, dataclasses.replace(work(), layers=now), run)
+    told = capsys.readouterr().err
+    assert ("no longer exact to the bit" in told) == bool(said)
+    assert said in told
+
+
 def test_the_conditions_name_the_device_that_is_computed_on_whatever_else_is_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device}")

@@ -13,6 +13,7 @@ import torch
 
 from tasks.forecast import models
 from tasks.forecast.calendar import Calendar
+from tasks.forecast.lanes import library, network
 from tasks.forecast.models import Spec, fast, fast_layers, workspace
 from tasks.forecast.models.dropout import Masks
 from tasks.forecast.panel import Panel
@@ -32,6 +33,16 @@ SPEC = Spec(
     dropout=0.0,
     layerdrop=0.0,
 )
+
+
+@pytest.fixture(params=["compiled", "PyTorch"])
+def layers(request, monkeypatch):
+    """Both ways through the layers."""
+    if request.param == "PyTorch":
+        monkeypatch.setattr(network, "applies", lambda model: False)
+    elif library.library() is None:
+        pytest.skip("no compiled layers: installed without a C compiler")
+    return request.param
 
 
 def batch_for(of, size=6, seed=0):
@@ -81,7 +92,7 @@ CASES += [
 
 
 @pytest.mark.parametrize(("kind", "variant", "training"), CASES)
-def test_losses_and_gradients_are_the_library_s(kind, variant, training):
+def test_losses_and_gradients_are_the_library_s(kind, variant, training, layers):
     of = replace(SPEC, kind=kind, **VARIANTS[variant])
     model, batch = models.build(of, 1).train(training), batch_for(of)
     assert fast.applies(model)
@@ -96,7 +107,7 @@ def test_losses_and_gradients_are_the_library_s(kind, variant, training):
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
 
 
-def test_large_scores_lose_nothing():
+def test_large_scores_lose_nothing(layers):
     """Weights so large that 2**score would overflow."""
     of = replace(SPEC)
     model, batch = models.build(of, 1), batch_for(of)
@@ -113,7 +124,7 @@ def test_large_scores_lose_nothing():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_dropout_is_of_the_library_s_law(kind):
+def test_dropout_is_of_the_library_s_law(kind, layers):
     """Over many steps the mean loss with dropout and layer dropout is that of transformers' own forward."""
     of = replace(
         SPEC,
@@ -164,7 +175,7 @@ def test_no_masks_where_nothing_is_dropped():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_repeats_with_torch_s_state(kind):
+def test_a_step_repeats_with_torch_s_state(kind, layers):
     of = replace(SPEC, kind=kind, dropout=0.1, layerdrop=0.1)
     model, batch = models.build(of, 1), batch_for(of)
     torch.manual_seed(5)
@@ -179,7 +190,7 @@ def test_a_step_repeats_with_torch_s_state(kind):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_two_forwards_before_their_backwards():
+def test_two_forwards_before_their_backwards(layers):
     """As with accumulated losses: buffers of one forward are not those of the other."""
     model = models.build(SPEC, 1)
     batches = [batch_for(SPEC, seed=seed) for seed in (1, 2)]
@@ -190,7 +201,9 @@ def test_two_forwards_before_their_backwards():
         torch.testing.assert_close(gradient, apart[0][name] + apart[1][name], rtol=1e-5, atol=1e-6)
 
 
-def test_a_second_backward_is_refused():
+def test_a_second_backward_is_refused(monkeypatch):
+    """The compiled layers keep what they need; PyTorch's attention writes over it."""
+    monkeypatch.setattr(network, "applies", lambda model: False)
     model = models.build(SPEC, 1)
     loss = models.losses(model, batch_for(SPEC)).mean()
     loss.backward(retain_graph=True)

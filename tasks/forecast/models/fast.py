@@ -60,12 +60,12 @@ def _transformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     encoder, decoder = model.encoder, model.decoder
     memory = embed(encoder, inputs, 0, context, masks)
     distil = getattr(encoder, "conv_layers", [None] * len(encoder.layers))
-    for layer, shrink in _kept(list(zip(encoder.layers, distil, strict=True)), encoder):
+    for layer, shrink in kept(list(zip(encoder.layers, distil, strict=True)), encoder):
         memory = add_norm(layer.self_attn_layer_norm, memory, _self(layer, memory, masks), masks, layer.dropout)
         memory = add_norm(layer.final_layer_norm, memory, feed_forward(layer, memory, masks), masks, layer.dropout)
         memory = memory if shrink is None else _shrink(shrink, memory)
     hidden = embed(decoder, inputs, context, horizon, masks)
-    for layer in _kept(list(decoder.layers), decoder):
+    for layer in kept(list(decoder.layers), decoder):
         hidden = add_norm(layer.self_attn_layer_norm, hidden, _self(layer, hidden, masks, True), masks, layer.dropout)
         seen = attention.full(layer.encoder_attn, hidden, memory, masks)
         hidden = add_norm(layer.encoder_attn_layer_norm, hidden, seen, masks, layer.dropout)
@@ -88,7 +88,7 @@ def _self(layer: Any, x: Tensor, masks: Masks, causal: bool = False) -> Tensor:
     return attention.full(layer.self_attn, x, None, masks, causal)
 
 
-def _kept(layers: list[Any], stack: Any) -> Iterator[Any]:
+def kept(layers: list[Any], stack: Any) -> Iterator[Any]:
     """The layers without those that layer dropout leaves out."""
     for layer in layers:
         if not (stack.training and stack.layerdrop > 0.0 and torch.rand([]) < stack.layerdrop):
@@ -103,7 +103,7 @@ def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     memory = embed(encoder, inputs, 0, context, masks)
     average = _average(context, kernel)
     rest = torch.eye(context) - average
-    for layer in _kept(list(encoder.layers), encoder):
+    for layer in kept(list(encoder.layers), encoder):
         seen = autocorrelation(layer.self_attn, memory, memory, training)
         memory = _filter(add_norm(layer.self_attn_layer_norm, memory, seen, masks, layer.dropout), rest)
         memory = _filter(add(memory, feed_forward(layer, memory, masks), masks, layer.dropout), rest)
@@ -114,7 +114,7 @@ def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     hidden = embed(decoder, inputs, context - label, label + horizon, masks, seasonal)
     average = _average(label + horizon, kernel)
     rest, trends = torch.eye(label + horizon) - average, _trend_start(inputs, past, horizon)
-    for layer in _kept(list(decoder.layers), decoder):
+    for layer in kept(list(decoder.layers), decoder):
         hidden, whole = _autoformer_decoder_layer(layer, hidden, memory, rest, masks, training)
         trends = trends + _trend(layer.trend_projection.weight, _filter(whole, average), horizon)
     last = decoder.seasonality_projection

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tasks.forecast.lanes import library, network
 from tasks.forecast.models import fast
 from tasks.forecast.models.likelihood import negative_log_likelihood, window_means
 from tasks.forecast.models.spec import OWN
@@ -41,10 +43,26 @@ def losses(model: Any, batch: Batch) -> Tensor:
         return model(**batch).losses
     if kind == "patchtst":
         return _patchtst(model, batch)
-    params, loc, scale = (fast.parameters if fast.applies(model) else parameters)(model, batch)
+    params, loc, scale = _parameters_of(model)(model, batch)
     name, future = model.config.distribution_output, batch["future_values"]
     elements = negative_log_likelihood(name, params, future, loc, scale)
     return window_means(elements, _observed(batch))
+
+
+def _parameters_of(model: Any) -> Callable[[Any, Batch], tuple[tuple[Tensor, ...], Tensor, Tensor]]:
+    """The fastest way to the distribution's parameters: compiled layers, PyTorch's operators on the CPU, transformers' own forward."""
+    if not fast.applies(model):
+        return parameters
+    return network.parameters if network.applies(model) else fast.parameters
+
+
+def layers_of(model: Any) -> str:
+    """Whose layers train the model where it lies: "transformers", "PyTorch" or "compiled, 16 lanes"; "" for other kinds."""
+    if model.config.model_type in ("dlinear", "patchtst"):
+        return ""
+    if not fast.applies(model):
+        return "transformers"
+    return library.in_use() if network.applies(model) else "PyTorch"
 
 
 def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from tasks.forecast.lanes import sampling as compiled
 from tasks.forecast.sampling.cached import CachedDecoder, Layer, softmax2_
 from tasks.forecast.sampling.inputs import Inputs
 
@@ -77,12 +78,24 @@ class SparseDecoder(CachedDecoder):
         assert self.first is not None
         active = active_queries(self.factor, length)
         keys = [drawn_keys(self.factor, length, self.generator) for _ in self.layers]
+        if len(self.layers) == 2 and compiled.applies(self.first.table, self.layers[1].attention.size):
+            return self._compiled(length, active, keys)
         prefix = self.first.prefix(length, active, keys[0])
         if len(self.layers) == 1:
             return prefix
         for number, layer in enumerate(self.layers[1:-1], 1):
             prefix = _whole(layer, prefix, active, keys[number], self.layers[number + 1], len(self.input.drawn))
         return _newest(self.layers[-1], prefix, active, keys[-1], len(self.input.drawn))
+
+    def _compiled(self, length: int, active: int, keys: list[torch.Tensor]) -> torch.Tensor:
+        """The same for two layers, the second of which reads the first one's table in compiled C."""
+        first, layer, batch = self.first, self.layers[1], len(self.input.drawn)
+        assert first is not None
+        assert first.table is not None
+        way = first.way(length, active, keys[0])
+        branch, x = compiled.newest(first.table, way, layer.attention.heads, active, shares(keys[1], length))
+        x, branch = (part.unflatten(0, (batch, -1)).transpose(1, 2).contiguous() for part in (x, branch))
+        return _after_attention(layer, x, branch)
 
 
 def _after_attention(layer: Layer, x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
@@ -147,20 +160,25 @@ class FirstLayer:
 
     def prefix(self, length: int, active: int, keys: torch.Tensor) -> torch.Tensor:
         """The rows of the second layer for all positions; without one, the output [b, d, S] at the newest."""
-        chosen = self._chosen(length, active, keys)
         if self.table is not None:
-            weights = 2 ** torch.arange(self.heads, device=chosen.device)
-            way = (chosen * weights[:, None, None]).sum(1).permute(0, 2, 1).reshape(-1, length)
+            way = self.way(length, active, keys)
             samples, steps, ways, width = self.table.shape
             first = torch.arange(samples, device=way.device)[:, None] * steps + torch.arange(length, device=way.device)
             return (
                 self.table.view(-1, width).index_select(0, (first * ways + way).view(-1)).view(samples, length, width)
             )
+        chosen = self._chosen(length, active, keys)
         start = 0 if self.following is not None else length - 1
         attended, sums = (self._by_head(buffer[:, :, start:length]) for buffer in (self.attended, self.sums))
         branch = torch.where(chosen[:, :, None, start:], attended, sums).flatten(1, 2).flatten(2)
         x = _after_attention(self.layer, self.inputs[:, :, start:length].flatten(2), branch)
         return x if self.following is None else _rows(self.following, x, length)
+
+    def way(self, length: int, active: int, keys: torch.Tensor) -> torch.Tensor:
+        """Each position's way in the table, int64 [b x S, L]."""
+        chosen = self._chosen(length, active, keys)
+        weights = 2 ** torch.arange(self.heads, device=chosen.device)
+        return (chosen * weights[:, None, None]).sum(1).permute(0, 2, 1).reshape(-1, length)
 
     def _chosen(self, length: int, active: int, keys: torch.Tensor) -> torch.Tensor:
         """Which queries attend, bool [b, heads, L, S]."""
