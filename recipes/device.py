@@ -10,8 +10,9 @@ import warnings
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
-from recipes import limits
+from recipes import accelerate_file, limits
 from recipes.options import TrainOptions
 from tasks.errors import ConfigError
 
@@ -33,7 +34,11 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
         raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
     if torch.cuda.is_available() and not use_cpu:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    return Accelerator(mixed_precision=precision, cpu=use_cpu)
+    handlers = []
+    sharding = None if use_cpu else accelerate_file.sharding_of(config)
+    if sharding is not None and sharding.offload:  # what lies on the host is exchanged there
+        handlers.append(InitProcessGroupKwargs(backend="cuda:nccl,cpu:gloo"))
+    return Accelerator(mixed_precision=precision, cpu=use_cpu, kwargs_handlers=handlers)
 
 
 def set_threads(threads: int | None) -> None:

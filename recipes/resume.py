@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from recipes import checkpoint, together
 from recipes.progress import print_line
 from recipes.runs import Run, conditions
+from recipes.shards import Shards
 from tasks.errors import ConfigError
 
 
@@ -36,7 +37,9 @@ class Position:
         return cls(**{name: value for name, value in state.items() if name in known})
 
 
-def state_of(at: Position, scheduler: Any, data: str, accelerator: Accelerator) -> dict[str, Any]:
+def state_of(
+    at: Position, scheduler: Any, data: str, accelerator: Accelerator, shards: Shards | None = None
+) -> dict[str, Any]:
     """What a checkpoint holds beside the weights and the optimizer: JSON values.
 
     Args:
@@ -45,7 +48,7 @@ def state_of(at: Position, scheduler: Any, data: str, accelerator: Accelerator) 
     found = {
         **vars(at),
         "scheduler": scheduler.state_dict(),
-        "conditions": conditions(accelerator.num_processes, accelerator.device),
+        "conditions": _conditions(accelerator, shards),
         "data": data,
     }
     if accelerator.scaler is not None:
@@ -53,7 +56,9 @@ def state_of(at: Position, scheduler: Any, data: str, accelerator: Accelerator) 
     return found
 
 
-def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator) -> checkpoint.Content | None:
+def find(
+    run: Run, data: str, start_from: Path | None, accelerator: Accelerator, shards: Shards | None = None
+) -> checkpoint.Content | None:
     """The checkpoint to go on from, on all processes: the one given, else the newest whole one; None to begin.
 
     Raises:
@@ -62,7 +67,7 @@ def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator)
     mine = None
     if accelerator.is_main_process:
         mine = _newest(run) if start_from is None else _given(run, start_from)
-    found = together.share(accelerator, mine)
+    found = together.share(accelerator, mine, shards)
     if found is not None and found.state.get("data", data) != data:
         raise ConfigError(
             f"--data: {run.path} began with other data than is there now; give it back, or start anew with --fresh"
@@ -70,10 +75,10 @@ def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator)
     return found
 
 
-def say(run: Run, state: dict[str, Any], accelerator: Accelerator) -> None:
+def say(run: Run, state: dict[str, Any], accelerator: Accelerator, shards: Shards | None = None) -> None:
     """Tells the reader where the run goes on, and what keeps it from being exact to the bit."""
     print_line(f"resuming  {run.path} at step {state['step']}")
-    before, now = state.get("conditions", {}), conditions(accelerator.num_processes, accelerator.device)
+    before, now = state.get("conditions", {}), _conditions(accelerator, shards)
     changed = [f"{name} {before[name]} before, {now[name]} now" for name in before if before[name] != now.get(name)]
     if changed:
         print_line(
@@ -82,14 +87,21 @@ def say(run: Run, state: dict[str, Any], accelerator: Accelerator) -> None:
         )
 
 
-def best(run: Run, step: int, accelerator: Accelerator) -> tuple[checkpoint.Content | None, str]:
+def best(
+    run: Run, step: int, accelerator: Accelerator, shards: Shards | None = None
+) -> tuple[checkpoint.Content | None, str]:
     """The checkpoint of the best step, on all processes; None where it was damaged since, and, on the main one, what of it."""
     if not accelerator.is_main_process:
-        return together.share(accelerator, None), ""
+        return together.share(accelerator, None, shards), ""
     path = run.checkpoints / checkpoint.name_of(step)
     trouble = checkpoint.problem(path)
-    found = together.share(accelerator, None if trouble else checkpoint.read(path))
+    found = together.share(accelerator, None if trouble else checkpoint.read(path), shards)
     return found, f"the best checkpoint, {path}, is not whole ({trouble})" if trouble else ""
+
+
+def _conditions(accelerator: Accelerator, shards: Shards | None) -> dict[str, Any]:
+    world = accelerator.num_processes
+    return conditions(world, accelerator.device, world if shards is not None else 1)
 
 
 def _newest(run: Run) -> checkpoint.Content | None:

@@ -60,6 +60,8 @@ class Work:
         host_bytes: -> what caches will yet take of the host's memory.
         closing: model -> seconds that the recipe will take after the last step, tried on a little of it.
         evaluating: model -> seconds that an evaluation takes beside its examples, tried on a little of it.
+        layers: model -> its modules whose weights are read within their own call alone, and which every process calls equally
+            often in a step; a model in shards may gather them by themselves.
     """
 
     model: nn.Module
@@ -78,4 +80,5 @@ class Work:
     host_bytes: Callable[[], int] = field(default=lambda: 0)
     closing: Callable[[nn.Module], float] = field(default=lambda model: 0.0)
     evaluating: Callable[[nn.Module], float] = field(default=lambda model: 0.0)
+    layers: Callable[[nn.Module], list[nn.Module]] = field(default=lambda model: [])
     describe: Callable[[dict[str, Any]], str] = field(default=lambda metrics: "")
