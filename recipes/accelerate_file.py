@@ -109,8 +109,8 @@ def _read(file: str) -> Any:
     kind = _kind(_content(file))
     if kind not in ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU", "FSDP"):
         raise ConfigError(
-            f"--accelerate-config: {file} asks for {kind}, which is not offered; ZeRO's stages 2 and 3 are distributed_type FSDP with, "
-            f"under fsdp_config, fsdp_version 2 and fsdp_reshard_after_forward false (2) or true (3)"
+            f"--accelerate-config: {file} asks for {kind}, which is not offered; DeepSpeed's ZeRO 2 (ZeRO 3) is the same as "
+            f"`distributed_type: FSDP` with `fsdp_config: {{fsdp_version: 2, fsdp_reshard_after_forward: false}}` (true)"
         )
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 

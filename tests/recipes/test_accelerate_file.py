@@ -141,7 +141,9 @@ def test_options_that_shards_can_t_keep_are_refused(tmp_path, file, given, said)
 
 @pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
 def test_other_ways_to_cut_are_refused_with_what_to_write_instead(tmp_path, file, kind):
-    with pytest.raises(ConfigError, match=r"asks for .*fsdp_reshard_after_forward false \(2\) or true \(3\)"):
+    with pytest.raises(
+        ConfigError, match=r"asks for .*`distributed_type: FSDP` with `fsdp_config: {fsdp_version: 2, fsdp_reshard_"
+    ):
         accelerate_file.apply(config(tmp_path, file(distributed_type=kind)))
 
 
