@@ -76,8 +76,7 @@ class Loop:
         self.at = Position(accumulation=options.gradient_accumulation_steps)
         if options.compile:
             work.model.compile()  # in place: names of weights and the class stay
-        sharding = accelerate_file.sharding_of(options) if accelerator.num_processes > 1 else None
-        self.shards = shards.cut(work, accelerator, sharding) if sharding is not None else None
+        self.shards = shards.cut(work, accelerator, accelerate_file.sharding_of(options))
         optimizer = make_optimizer(work.parameter_groups(work.model), options, accelerator.device)
         self.model = accelerator.prepare(work.model) if self.shards is None else work.model
         self.optimizer = accelerator.prepare(optimizer)

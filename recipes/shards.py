@@ -67,6 +67,7 @@ class Shards:
             fully_shard(module, mesh=mesh, reshard_after_forward=reshard, offload_policy=offload)
             cut.sharded = _state(module)
             self._cuts.append(cut)
+        self._weights = checkpoint.weights(model)
         self._statistics = [
             value
             for module in model.modules()
@@ -97,7 +98,7 @@ class Shards:
 
     def weight(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """This process's piece of a weight that has come from a checkpoint."""
-        return _kept(tensor, checkpoint.weights(self.model).get(name))
+        return _kept(tensor, self._weights.get(name))
 
     def state(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """The same for a tensor of the optimizer's state, named as in `checkpoint.flatten`."""
@@ -124,12 +125,17 @@ class Shards:
         return kept
 
 
-def cut(work: Work, accelerator: Accelerator, sharding: Sharding) -> Shards:
-    """Cuts the work's model, and says how.
+def cut(work: Work, accelerator: Accelerator, sharding: Sharding | None) -> Shards | None:
+    """Cuts the work's model, and says how; None where it stays whole.
 
     Raises:
         ConfigError: layers are named that the model doesn't have.
     """
+    if sharding is None:
+        return None
+    if accelerator.num_processes == 1:
+        print_line("shards    none: there is one process")
+        return None
     layers = choose(work.model, work.layers(work.model), sharding)
     if accelerator.is_main_process:
         alone = f"{len(layers)} layers of {_count(layers):,} parameters by themselves" if layers else "all at once"
