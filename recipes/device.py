@@ -21,8 +21,11 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
     """Accelerate on the best device, in the precision asked for."""
     use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     set_threads(config.threads)
-    if use_cpu:
+    sharding = accelerate_file.sharding_of(config)
+    if use_cpu and sharding is None:
         keep_memory()
+    elif use_cpu:
+        give_memory_back()
     precision = config.mixed_precision
     if precision == "auto":
         precision = (
@@ -35,8 +38,7 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
     if torch.cuda.is_available() and not use_cpu:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     handlers = []
-    sharding = None if use_cpu else accelerate_file.sharding_of(config)
-    if sharding is not None and sharding.offload:  # what lies on the host is exchanged there
+    if sharding is not None and sharding.offload and not use_cpu:  # what lies on the host is exchanged there
         handlers.append(InitProcessGroupKwargs(backend="cuda:nccl,cpu:gloo"))
     return Accelerator(mixed_precision=precision, cpu=use_cpu, kwargs_handlers=handlers)
 
@@ -73,6 +75,13 @@ def keep_memory() -> None:
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
         libc.mallopt(m_top_pad, 64 << 20)
+
+
+def give_memory_back() -> None:
+    """Tells glibc to keep no large buffer that is freed: weights that a model in shards gathers and lets go would stay otherwise."""
+    with contextlib.suppress(OSError, AttributeError):
+        m_mmap_threshold = -3
+        ctypes.CDLL("libc.so.6").mallopt(m_mmap_threshold, 1 << 20)
 
 
 def silence() -> None:

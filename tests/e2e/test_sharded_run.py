@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 import yaml
+from controlnets import RESOLUTION, base, pairs
 from running import (
     checkpoints,
     ended,
@@ -57,7 +58,7 @@ def shards(place: Path, **fields: object) -> Path:
     return path
 
 
-def both(command: list[str], place: Path, **fields: object) -> tuple[Path, Path, str]:
+def both(command: list[object], place: Path, **fields: object) -> tuple[Path, Path, str]:
     """The runs of one process and of two with shards, and what the second said."""
     tool(*command, cwd=place / "one")
     told = tool(*command, "--accelerate-config", shards(place / "two", **fields), cwd=place / "two").stderr
@@ -123,9 +124,18 @@ def test_forecasts_in_shards_are_those_of_one_process(tmp_path, model):
 
 @pytest.mark.slow
 def test_controlnets_in_shards_are_those_of_one_process(tmp_path):
-    command = ["train", "controlnet", "--model", "tiny", "--batch-size", "4", "--cache-dir", str(tmp_path / "cache")]
-    command += ["--max-samples", "24", "--max-eval-samples", "7", "--num-validation-images", "1"]
-    one, two, told = both([*command, "--validation-inference-steps", "2", *SMALL], tmp_path)
+    command = ["train", "controlnet", "--model", base(tmp_path / "base"), "--data", pairs(tmp_path / "pairs")]
+    command += [
+        "--resolution",
+        RESOLUTION,
+        "--batch-size",
+        "4",
+        "--cache-dir",
+        tmp_path / "cache",
+        "--num-validation-images",
+        1,
+    ]
+    one, two, told = both([*command, "--validation-inference-steps", "2", *SMALL[2:]], tmp_path)
     assert "3 layers" in told
     agree(one, two)
     assert (two / "validation" / "step-000006.png").exists()
