@@ -10,8 +10,9 @@ import warnings
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
-from recipes import limits
+from recipes import accelerate_file, limits
 from recipes.options import TrainOptions
 from tasks.errors import ConfigError
 
@@ -20,8 +21,11 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
     """Accelerate on the best device, in the precision asked for."""
     use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     set_threads(config.threads)
-    if use_cpu:
+    sharding = accelerate_file.sharding_of(config)
+    if use_cpu and sharding is None:
         keep_memory()
+    elif use_cpu:
+        give_memory_back()
     precision = config.mixed_precision
     if precision == "auto":
         precision = (
@@ -33,7 +37,10 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
         raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
     if torch.cuda.is_available() and not use_cpu:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    return Accelerator(mixed_precision=precision, cpu=use_cpu)
+    handlers = []
+    if sharding is not None and sharding.offload and not use_cpu:  # what lies on the host is exchanged there
+        handlers.append(InitProcessGroupKwargs(backend="cuda:nccl,cpu:gloo"))
+    return Accelerator(mixed_precision=precision, cpu=use_cpu, kwargs_handlers=handlers)
 
 
 def set_threads(threads: int | None) -> None:
@@ -68,6 +75,13 @@ def keep_memory() -> None:
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
         libc.mallopt(m_top_pad, 64 << 20)
+
+
+def give_memory_back() -> None:
+    """Tells glibc to keep no large buffer that is freed: weights that a model in shards gathers and lets go would stay otherwise."""
+    with contextlib.suppress(OSError, AttributeError):
+        m_mmap_threshold = -3
+        ctypes.CDLL("libc.so.6").mallopt(m_mmap_threshold, 1 << 20)
 
 
 def silence() -> None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from recipes.pieces import local
+
 NAME = "ema"
 
 
@@ -59,7 +61,14 @@ class Ema:
     def _swap(self) -> None:
         for parameter in self._parameters():
             average = self.optimizer.state.get(parameter, {}).get(NAME)
-            if average is not None:
+            if average is None:
+                continue
+            here, there = local(parameter), local(average)
+            if here is not parameter:  # a shard's memory is known to those who gather it
+                before = here.clone()
+                here.copy_(there)
+                there.copy_(before)
+            else:
                 parameter.data, self.optimizer.state[parameter][NAME] = average, parameter.data
 
     def _parameters(self) -> Iterator[torch.nn.Parameter]:

@@ -23,8 +23,18 @@ from typing import IO, Any
 from recipes import accelerate_file, limits
 from recipes.interrupts import SIGNALS, settle
 from recipes.options import TrainOptions
-from recipes.worker import ACCUMULATION, NEEDED, PEER_LOST, SMALLER_PIECES, WORKER, PeerLost, asked_for, is_worker
-from tasks.errors import ToolError
+from recipes.worker import (
+    ACCUMULATION,
+    NEEDED,
+    PEER_LOST,
+    SMALLER_PIECES,
+    WORKER,
+    PeerLost,
+    SmallerPieces,
+    asked_for,
+    is_worker,
+)
+from tasks.errors import OutOfMemory, ToolError
 
 GRACE_SECONDS, SAVING_SECONDS = 5.0, 120.0
 # How gloo and NCCL say that the other end is gone.
@@ -61,6 +71,13 @@ def as_process(config: TrainOptions) -> Iterator[None]:
 
     try:
         yield
+    except (SmallerPieces, OutOfMemory) as error:
+        if is_worker():
+            # An exchange that was under way would keep it from ending, and the launcher from hearing of it.
+            sys.stdout.flush()
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            os._exit(error.exit_code)
+        raise
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or any(word in str(error) for word in LOST):
             raise PeerLost from error

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from recipes import checkpoint, resume, together
+from recipes import accelerate_file, checkpoint, resume, shards, together
 from recipes.ema import Ema
 from recipes.estimate import Estimate, check_disk
 from recipes.interrupts import Interrupts
@@ -27,11 +27,12 @@ from recipes.memory import (
 from recipes.meter import Meter
 from recipes.optimizers import make_optimizer, make_scheduler
 from recipes.options import AUTO, TrainOptions
+from recipes.pieces import whole
 from recipes.probe import Probe
 from recipes.progress import Progress, print_line
 from recipes.resume import Position
 from recipes.runs import Run
-from recipes.saver import Saver
+from recipes.saver import Saver, check_host
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Work
@@ -75,11 +76,15 @@ class Loop:
         self.at = Position(accumulation=options.gradient_accumulation_steps)
         if options.compile:
             work.model.compile()  # in place: names of weights and the class stay
+        self.shards = shards.cut(work, accelerator, accelerate_file.sharding_of(options))
         optimizer = make_optimizer(work.parameter_groups(work.model), options, accelerator.device)
-        self.model, self.optimizer = accelerator.prepare(work.model, optimizer)
+        self.model = accelerator.prepare(work.model) if self.shards is None else work.model
+        self.optimizer = accelerator.prepare(optimizer)
         self.plain = accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if self.shards is not None:
+            self.shards.optimizer = self.optimizer.optimizer
         self.ema = Ema(self.optimizer.optimizer, options.ema_decay) if options.ema_decay else None
-        self.saver = Saver(run.checkpoints, options.keep_checkpoints, self._saved)
+        self.saver = Saver(run.checkpoints, options.keep_checkpoints, self._saved, self.shards is not None)
         self._began = interrupts.opened
         self._eval_batch_size = int(options.eval_batch_size or 1)
         self._saved_at = time.monotonic()
@@ -126,8 +131,10 @@ class Loop:
 
     def _prepare(self, *, fresh: bool) -> Estimate:
         """Settles batch size, pieces, number of steps and schedule, by trying; says what is to come."""
+        self.at.accumulation = max(self.at.accumulation, least_accumulation())
+        optimizer = self.optimizer.optimizer
         with Probe(
-            self.work, self.model, self.optimizer.optimizer, self.accelerator, self.options, fresh=fresh
+            self.work, self.model, optimizer, self.accelerator, self.options, fresh=fresh, shards=self.shards
         ) as probe:
             if not self.at.batch_size:
                 asked = self.options.batch_size
@@ -142,7 +149,10 @@ class Loop:
             left = self.total - self.at.step
             every = self.options.eval_steps or self.steps_per_epoch
             so_far = time.monotonic() - self._began
-            return probe.estimate(self.at.batch_size, self.at.accumulation, left, math.ceil(left / every), so_far)
+            found = probe.estimate(self.at.batch_size, self.at.accumulation, left, math.ceil(left / every), so_far)
+        if self.shards is not None and self.main:
+            check_host(found.checkpoint_bytes)
+        return found
 
     def _announce(self, estimate: Estimate, resumed: bool) -> None:
         rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -211,6 +221,8 @@ class Loop:
                 raise OutOfMemory(OPTIMIZER_OUT_OF_MEMORY) from None
             raise
         self.optimizer.zero_grad()
+        if self.shards is not None:
+            self.shards.share_statistics()
         self.scheduler.step()
         self.at.step += 1
         if self.ema is not None:
@@ -225,7 +237,7 @@ class Loop:
             losses = self.work.loss(self.model, batch)
         # DDP averages over processes; the factor makes it the mean over the whole batch, however it is cut.
         share = losses.float().sum() * ((1.0 if count else 0.0) / size)
-        if last:
+        if last or self.shards is not None:  # whole gradients, kept for the last exchange, would take what shards save
             self.accelerator.backward(share * world)
         else:
             with self.accelerator.no_sync(self.model):
@@ -236,7 +248,7 @@ class Loop:
         if self.options.max_grad_norm <= 0:
             return None
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
-        return norm.detach() if norm is not None else None
+        return whole(norm.detach()) if norm is not None else None
 
     def _halve(self, size: int) -> None:
         self.optimizer.zero_grad()
@@ -313,10 +325,13 @@ class Loop:
 
     def _save(self, *, wait: bool = False) -> None:
         """Begins a checkpoint of where the run stands, unless there is one; `wait`: until it is on the disk, on all processes."""
-        if self.main and self.at.step and self._saved_step != (self.at.step, self.at.evaluated):
+        due = self.at.step and self._saved_step != (self.at.step, self.at.evaluated)
+        if due and not self.main:
+            self.saver.take_part(self.plain, self.optimizer.optimizer)
+        elif due:
             self.at.seconds = self._seconds()
             self.at.memory_bytes = self._peak_memory()
-            state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator)
+            state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator, self.shards)
             also = {self.at.best_step} if self.at.best_step else set()
             self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
         self._saved_at, self._saved_step, self._save_due = (
@@ -336,7 +351,7 @@ class Loop:
 
     def _restore(self) -> bool:
         """Takes up the newest whole checkpoint; False where there is none."""
-        saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator)
+        saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator, self.shards)
         if saved is not None:
             checkpoint.restore(saved, self.plain, self.optimizer.optimizer)
             self._schedule = saved.state["scheduler"]
@@ -345,11 +360,11 @@ class Loop:
             self.at = Position.of(saved.state)
             self._began -= self.at.seconds
             self._saved_step = (self.at.step, self.at.evaluated)
-        self.at.accumulation = max(self.at.accumulation, self.options.gradient_accumulation_steps, least_accumulation())
+        self.at.accumulation = max(self.at.accumulation, self.options.gradient_accumulation_steps)
         if self.main:
             self.run.cut_metrics(self.at.step)
             if saved is not None:
-                resume.say(self.run, saved.state, self.work, self.accelerator)
+                resume.say(self.run, saved.state, self.work, self.accelerator, self.shards)
         return saved is not None
 
     def _stop_if_asked(self) -> None:
@@ -372,6 +387,8 @@ class Loop:
         # After a resume the best evaluation may have been another process's.
         metrics = self._best_metrics or self._evaluation(self.at.best_step)
         self.model.zero_grad(set_to_none=True)
+        if self.shards is not None:
+            self.shards.dissolve()
         release(self.accelerator.device)  # the report is drawn in what is left
         return Outcome(
             metrics,
@@ -385,7 +402,7 @@ class Loop:
 
     def _take_best(self) -> list[str]:
         """Loads the best weights; where their checkpoint was damaged since, those of the end stay, and it is said."""
-        best, trouble = resume.best(self.run, self.at.best_step, self.accelerator)
+        best, trouble = resume.best(self.run, self.at.best_step, self.accelerator, self.shards)
         if best is not None:
             checkpoint.set_weights(self.plain, best.weights)
             if self.ema is not None:  # it lies in the optimizer's state
@@ -408,7 +425,9 @@ class Loop:
                     evaluator = together.evaluator(
                         self.accelerator, self._eval_batch_size, self._stop_if_asked, step=step or self.at.step
                     )
-                    with self.ema.in_place() if self.ema else nullcontext(), torch.inference_mode():
+                    averaged = self.ema.in_place() if self.ema else nullcontext()
+                    whole = self.shards.whole() if self.shards else nullcontext()
+                    with averaged, whole, torch.inference_mode():
                         return self.work.evaluate(self.plain, evaluator)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
@@ -436,6 +455,7 @@ class Loop:
             accumulation=self.at.accumulation,
             workers=workers,
             pin=self.accelerator.device.type == "cuda",
+            alike=self.shards is not None,
         )
 
     def _seconds(self) -> float:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from recipes.pieces import piece_like, whole
+
 
 class Muon(torch.optim.Muon):
     """torch's Muon, the same update: momentum, Nesterov, Newton-Schulz, decoupled decay; float32 on a CPU, bfloat16 on a GPU."""
@@ -33,14 +35,21 @@ class Muon(torch.optim.Muon):
         for _, grad, buffer in alike:
             buffer.lerp_(grad, 1 - momentum)
             updates.append(grad.lerp(buffer, momentum) if group["nesterov"] else buffer)
-        made = orthogonal(torch.stack(updates), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        # Of matrices in shards each process computes the whole update and takes its piece.
+        made = orthogonal(
+            torch.stack([whole(update) for update in updates]),
+            group["ns_coefficients"],
+            group["ns_steps"],
+            group["eps"],
+        )
         rows, columns = made.shape[1:]
         adjusted = rate * 0.2 * max(rows, columns) ** 0.5
         if group["adjust_lr_fn"] != "match_rms_adamw":
             adjusted = rate * max(1, rows / columns) ** 0.5
         for (param, _, _), update in zip(alike, made, strict=True):
             param.mul_(1 - rate * group["weight_decay"])
-            param.add_(update, alpha=-adjusted)
+            piece = piece_like(update, param)
+            param.add_(update if piece is None else piece, alpha=-adjusted)
 
 
 def orthogonal(

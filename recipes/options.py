@@ -174,7 +174,7 @@ class TrainOptions:
     )
     accelerate_config: str | None = option(
         None,
-        "What `accelerate config` wrote: processes, machines, precision, GPUs.",
+        "What `accelerate config` wrote: processes, machines, precision, GPUs, shards (FSDP).",
         panel=MACHINE,
         affects_result=False,
     )

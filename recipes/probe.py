@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 
 import numpy as np
@@ -25,8 +26,11 @@ from recipes.memory import (
     used_memory,
 )
 from recipes.options import TrainOptions
-from recipes.steps import seed_everything, shares
+from recipes.pieces import local
+from recipes.shards import Shards
+from recipes.steps import micro_batches, seed_everything
 from recipes.work import Batch, Work
+from recipes.worker import SmallerPieces, ask_for
 from tasks.errors import OutOfMemory, is_out_of_memory
 
 PROBES, EVALUATED = 3, 2
@@ -45,6 +49,7 @@ class Probe:
         model: as the accelerator prepared it.
         optimizer: the plain one.
         fresh: it has taken no step yet, so that its state may be made and thrown away.
+        shards: where the model is in shards, all processes try together: a pass through it is an exchange.
     """
 
     def __init__(
@@ -56,14 +61,15 @@ class Probe:
         options: TrainOptions,
         *,
         fresh: bool,
+        shards: Shards | None = None,
     ) -> None:
-        self.work, self.options, self.accelerator = work, options, accelerator
+        self.work, self.options, self.accelerator, self.shards = work, options, accelerator, shards
         self.optimizer, self.fresh = optimizer, fresh
         self.device = accelerator.device
         # The unwrapped model: no exchange between processes, so that one that runs out of memory hangs nobody.
         self.model = accelerator.unwrap_model(model, keep_torch_compile=False)
         self.step_seconds = self.optimizer_seconds = self.fill_seconds = self.per_evaluated = 0.0
-        self.state_bytes = self.peak = 0
+        self.state_bytes = self.peak = self._examples = 0
         self._eval_batch_size = int(options.eval_batch_size or 1)
 
     def __enter__(self) -> Probe:
@@ -104,11 +110,15 @@ class Probe:
             OutOfMemory: not even one example does.
         """
         heaviest = self.work.heaviest(batch_size)
+        self._examples = len(heaviest)
         while not (self._all_fit(heaviest, accumulation) and self._all_timed(batch_size, accumulation)):
-            if accumulation * self.accelerator.num_processes >= len(heaviest):
-                raise OutOfMemory(OUT_OF_MEMORY)
-            accumulation *= 2
+            accumulation = self._smaller(accumulation)
         return accumulation
+
+    def _smaller(self, accumulation: int) -> int:
+        if accumulation * self.accelerator.num_processes >= self._examples:
+            raise OutOfMemory(OUT_OF_MEMORY)
+        return 2 * accumulation
 
     def largest_batch(self, examples: int) -> int:
         """The most examples an optimizer step whose heaviest batch fits at once, over all processes.
@@ -133,14 +143,16 @@ class Probe:
         self, batch_size: int, accumulation: int, steps: int, evaluations: int, seconds_so_far: float
     ) -> Estimate:
         """What `steps` more and `evaluations` take, from the batches timed."""
-        self._time_evaluation()
-        evaluation = self.per_evaluated * self.work.eval_examples
+        with self.shards.whole() if self.shards else nullcontext():
+            self._time_evaluation()
+            closing = self.work.closing(self.model)
+            evaluating = self.work.evaluating(self.model) if evaluations else 0.0
+        evaluation = self.per_evaluated * self.work.eval_examples + evaluating
         weights = checkpoint.count_bytes(checkpoint.weights(self.model))
         whole = weights + self.state_bytes
         saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
         step = self.step_seconds + self.optimizer_seconds
-        end = END_SECONDS + self.work.closing(self.model)
-        evaluation += self.work.evaluating(self.model) if evaluations else 0.0
+        end = END_SECONDS + closing
         seconds = seconds_so_far + steps * step + self.fill_seconds + evaluations * (evaluation + saving) + end
         on_disk = (self.options.keep_checkpoints + 2) * whole
         memory = self._note_peak()
@@ -183,7 +195,7 @@ class Probe:
             self._pass(numbers, len(numbers))
             return True
 
-        return self._everywhere(attempt)
+        return self._everywhere(attempt, accumulation)
 
     def _all_timed(self, batch_size: int, accumulation: int) -> bool:
         typical = _typical(self.work, batch_size)
@@ -197,7 +209,7 @@ class Probe:
             self.fill_seconds = float(np.sum(first - again)) * waiting / filled if filled else 0.0
             return True
 
-        return self._everywhere(attempt)
+        return self._everywhere(attempt, accumulation)
 
     def _time_evaluation(self) -> None:
         """A few batches of it, once to fill caches and once for the time; what doesn't fit is cut when it comes to that."""
@@ -240,11 +252,18 @@ class Probe:
             elif parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
-    def _everywhere(self, attempt: Callable[[], bool]) -> bool:
+    def _everywhere(self, attempt: Callable[[], bool], accumulation: int) -> bool:
         """Whether an attempt succeeds within memory on every process."""
-        return not together.any_of(self.accelerator, not self._fits(attempt))[0]
+        fits = self._fits(attempt)
+        if fits is None and self.shards:
+            # The others wait for this one within the pass: all begin anew.
+            needed = self._smaller(accumulation)
+            ask_for(needed)
+            raise SmallerPieces(needed, 0)
+        return not together.any_of(self.accelerator, not fits)[0]
 
-    def _fits(self, attempt: Callable[[], bool]) -> bool:
+    def _fits(self, attempt: Callable[[], bool]) -> bool | None:
+        """What the attempt says; None where it ran out of memory."""
         try:
             return attempt()
         except (RuntimeError, MemoryError) as error:
@@ -255,12 +274,12 @@ class Probe:
         # Outside the handler: the error holds on to what the pass had made.
         self.model.zero_grad(set_to_none=False)
         release(self.device)
-        return False
+        return None
 
     def _has_room(self, numbers: np.ndarray) -> bool:
         """Whether the host can hold it, by the rise of an eighth: Linux kills a process that takes too much, without an error."""
         piece = numbers[: max(1, len(numbers) // 8)]
-        if len(piece) == len(numbers):
+        if len(piece) == len(numbers) and not self.shards:
             return True
         self._note_peak()
         begin_peak(self.device)
@@ -268,7 +287,8 @@ class Probe:
         self._pass(piece, len(piece))
         rise = max(0, recent_peak(self.device) - before)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device, here)
+        fits = rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device, here)
+        return not together.any_of(self.accelerator, not fits)[0] if self.shards else fits
 
     def _pass(self, numbers: np.ndarray, count: int) -> None:
         self._through(self.work.collate(numbers, 0), count)
@@ -299,8 +319,10 @@ class Probe:
         return passes, first, again
 
     def _mine(self, batch: np.ndarray, accumulation: int) -> list[np.ndarray]:
-        mine = shares(batch, self.accelerator.num_processes, accumulation)[self.accelerator.process_index]
-        return [numbers for numbers in mine if len(numbers)] or [batch[:1]]
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return [
+            numbers for numbers, _ in micro_batches(batch, rank, world, accumulation, alike=self.shards is not None)
+        ]
 
     def _note_peak(self) -> int:
         self.peak = max(self.peak, recent_peak(self.device))
@@ -312,7 +334,7 @@ def _begin_anew(optimizer: torch.optim.Optimizer) -> None:
     again among what the tries have freed, they would leave a host's memory in pieces."""
     states = list(optimizer.state.values())
     moments = [value for state in states for name, value in state.items() if name != "step"]
-    if not all(isinstance(value, torch.Tensor) and not value.any() for value in moments):
+    if not all(isinstance(value, torch.Tensor) and not local(value).any() for value in moments):
         optimizer.state.clear()
         return
     for state in states:

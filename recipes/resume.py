@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from recipes import checkpoint, together
 from recipes.progress import print_line
 from recipes.runs import Run, conditions
+from recipes.shards import Shards
 from recipes.work import Work
 from tasks.errors import ConfigError
 
@@ -37,12 +38,14 @@ class Position:
         return cls(**{name: value for name, value in state.items() if name in known})
 
 
-def state_of(at: Position, scheduler: Any, work: Work, accelerator: Accelerator) -> dict[str, Any]:
+def state_of(
+    at: Position, scheduler: Any, work: Work, accelerator: Accelerator, shards: Shards | None = None
+) -> dict[str, Any]:
     """What a checkpoint holds beside the weights and the optimizer: JSON values."""
     found = {
         **vars(at),
         "scheduler": scheduler.state_dict(),
-        "conditions": _conditions(work, accelerator),
+        "conditions": _conditions(work, accelerator, shards),
         "data": work.data,
     }
     if accelerator.scaler is not None:
@@ -50,7 +53,9 @@ def state_of(at: Position, scheduler: Any, work: Work, accelerator: Accelerator)
     return found
 
 
-def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator) -> checkpoint.Content | None:
+def find(
+    run: Run, data: str, start_from: Path | None, accelerator: Accelerator, shards: Shards | None = None
+) -> checkpoint.Content | None:
     """The checkpoint to go on from, on all processes: the one given, else the newest whole one; None to begin.
 
     Raises:
@@ -59,7 +64,7 @@ def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator)
     mine = None
     if accelerator.is_main_process:
         mine = _newest(run) if start_from is None else _given(run, start_from)
-    found = together.share(accelerator, mine)
+    found = together.share(accelerator, mine, shards)
     if found is not None and found.state.get("data", data) != data:
         raise ConfigError(
             f"--data: {run.path} began with other data than is there now; give it back, or start anew with --fresh"
@@ -67,10 +72,10 @@ def find(run: Run, data: str, start_from: Path | None, accelerator: Accelerator)
     return found
 
 
-def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator) -> None:
+def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator, shards: Shards | None = None) -> None:
     """Tells the reader where the run goes on, and what keeps it from being exact to the bit."""
     print_line(f"resuming  {run.path} at step {state['step']}")
-    before, now = state.get("conditions", {}), _conditions(work, accelerator)
+    before, now = state.get("conditions", {}), _conditions(work, accelerator, shards)
     changed = [
         f"{name} {before[name]} before, {now.get(name, 'others')} now"
         for name in before
@@ -83,20 +88,23 @@ def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator) -
         )
 
 
-def _conditions(work: Work, accelerator: Accelerator) -> dict[str, Any]:
-    """Of this machine, and the recipe's own."""
-    found = conditions(accelerator.num_processes, accelerator.device)
-    return found | ({"layers": work.layers} if work.layers else {})
-
-
-def best(run: Run, step: int, accelerator: Accelerator) -> tuple[checkpoint.Content | None, str]:
+def best(
+    run: Run, step: int, accelerator: Accelerator, shards: Shards | None = None
+) -> tuple[checkpoint.Content | None, str]:
     """The checkpoint of the best step, on all processes; None where it was damaged since, and, on the main one, what of it."""
     if not accelerator.is_main_process:
-        return together.share(accelerator, None), ""
+        return together.share(accelerator, None, shards), ""
     path = run.checkpoints / checkpoint.name_of(step)
     trouble = checkpoint.problem(path)
-    found = together.share(accelerator, None if trouble else checkpoint.read(path))
+    found = together.share(accelerator, None if trouble else checkpoint.read(path), shards)
     return found, f"the best checkpoint, {path}, is not whole ({trouble})" if trouble else ""
+
+
+def _conditions(work: Work, accelerator: Accelerator, shards: Shards | None) -> dict[str, Any]:
+    """Of this machine, and the recipe's own."""
+    world = accelerator.num_processes
+    found = conditions(world, accelerator.device, world if shards is not None else 1)
+    return found | ({"layers": work.computed_by} if work.computed_by else {})
 
 
 def _newest(run: Run) -> checkpoint.Content | None:

@@ -261,12 +261,17 @@ def newest_finished(output_dir: str | Path, fitting: tuple[str, ...]) -> Run:
     )
 
 
-def conditions(processes: int, device: torch.device) -> dict[str, Any]:
-    """What a run's arithmetic depends on beside its options: on the same it goes on to the bit."""
+def conditions(processes: int, device: torch.device, shards: int = 1) -> dict[str, Any]:
+    """What a run's arithmetic depends on beside its options: on the same it goes on to the bit.
+
+    Args:
+        shards: into how many the model is cut.
+    """
     import torch
 
     return {
         "processes": processes,
+        "shards": shards,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),

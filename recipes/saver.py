@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import nn
 
 from recipes import checkpoint
 from recipes.memory import room
-from tasks.errors import is_out_of_memory
+from recipes.pieces import whole
+from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import folder_bytes
 
 
@@ -27,10 +28,11 @@ class Saver:
         folder: the run's checkpoints.
         keep: how many of the newest stay.
         saved: called in the training's thread with the step of each checkpoint that is safe on the disk.
+        sharded: the model is in shards; whole tensors are made one by one, for the copy.
     """
 
-    def __init__(self, folder: Path, keep: int, saved: Callable[[int], None]) -> None:
-        self.folder, self.keep, self.saved = folder, keep, saved
+    def __init__(self, folder: Path, keep: int, saved: Callable[[int], None], sharded: bool = False) -> None:
+        self.folder, self.keep, self.saved, self.sharded = folder, keep, saved, sharded
         self.seconds = 0.0
         self.peak_bytes = 0
         self._thread: threading.Thread | None = None
@@ -45,15 +47,24 @@ class Saver:
 
         Raises:
             OutOfDisk: the one before could not be written.
+            OutOfMemory: the host has no room for the copy, and the model is in shards.
         """
         self.wait()
         living = checkpoint.content(model, optimizer, state)
         copy = self._copy(living)
+        if copy is None and self.sharded:
+            raise OutOfMemory(_no_room(living.bytes))
         self._step, self._error = step, None
         self._thread = threading.Thread(target=self._write, args=(copy or living, also), name="checkpoint")
         self._thread.start()
         if copy is None:
             self.wait()
+
+    def take_part(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """What the other processes do while the first one copies a model in shards: give their pieces."""
+        if self.sharded:
+            for _, tensor in _named(checkpoint.content(model, optimizer, {})):
+                whole(tensor)
 
     def poll(self) -> None:
         """Notes a write that has ended since; raises its error."""
@@ -92,10 +103,10 @@ class Saver:
 
     def _copy(self, living: checkpoint.Content) -> checkpoint.Content | None:
         """The tensors in buffers of the host; None where they don't fit."""
-        named = {f"w.{name}": value for name, value in living.weights.items()}
-        named |= {f"o.{name}": value for name, value in living.optimizer.items()}
+        named = dict(_named(living))
         missing = {name: value for name, value in named.items() if not _fits(self._buffers.get(name), value)}
-        if 2 * checkpoint.count_bytes(missing) > room(torch.device("cpu")):
+        spare = 1 if self.sharded else 2  # shards can't be written without a copy
+        if spare * checkpoint.count_bytes(missing) > room(torch.device("cpu")):
             self._buffers = {}
             return None
         pinned = any(value.is_cuda for value in named.values())
@@ -108,7 +119,7 @@ class Saver:
                 return None
             raise
         for name, value in named.items():
-            self._buffers[name].copy_(value, non_blocking=pinned)
+            self._buffers[name].copy_(whole(value), non_blocking=pinned)
         if pinned:
             torch.cuda.synchronize()
         return checkpoint.Content(
@@ -117,6 +128,30 @@ class Saver:
             living.scalars,
             living.state,
         )
+
+
+def check_host(checkpoint_bytes: int) -> None:
+    """Looks, before the first step, for the room that checkpoints of a model in shards will take.
+
+    Raises:
+        OutOfMemory: there is less.
+    """
+    if checkpoint_bytes > room(torch.device("cpu")):
+        raise OutOfMemory(_no_room(checkpoint_bytes))
+
+
+def _no_room(size: int) -> str:
+    return (
+        f"a checkpoint of a model in shards is put together in the first process's memory, and there is no room for its "
+        f"{size / 1e9:.1f} GB; give that machine more"
+    )
+
+
+def _named(content: checkpoint.Content) -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors, in the order in which every process has them."""
+    for letter, tensors in (("w", content.weights), ("o", content.optimizer)):
+        for name in sorted(tensors):
+            yield f"{letter}.{name}", tensors[name]
 
 
 def _fits(buffer: torch.Tensor | None, value: torch.Tensor) -> bool:

@@ -24,6 +24,22 @@ def shares(batch: np.ndarray, world: int, accumulation: int) -> list[list[np.nda
     return [[pieces[micro * world + rank] for micro in range(accumulation)] for rank in range(world)]
 
 
+def micro_batches(
+    batch: np.ndarray, rank: int, world: int, accumulation: int, *, alike: bool
+) -> list[tuple[np.ndarray, int]]:
+    """A process's micro-batches, each with how many of its examples count.
+
+    A process without a share still takes part in the exchange of gradients, with one example that counts nothing.
+
+    Args:
+        alike: each process has as many micro-batches as the others: in each they gather weights together.
+    """
+    cut = shares(batch, world, accumulation)
+    mine = [(numbers, len(numbers)) for numbers in cut[rank] if len(numbers)]
+    least = sum(len(numbers) > 0 for numbers in cut[0]) if alike else 1  # the first has the most
+    return mine + [(batch[:1], 0)] * (least - len(mine))
+
+
 def seed_everything(seed: int, *keys: int) -> None:
     """Seeds Python, NumPy and torch from the seed and a position, so that a resumed run needs no generator's state."""
     state = int(np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)[0])
@@ -58,10 +74,11 @@ class Steps:
         accumulation: int,
         workers: int,
         pin: bool,
+        alike: bool = False,
     ) -> None:
         self.work, self.start, self.total = work, start, total
         self.rank, self.world, self.accumulation = rank, world, accumulation
-        self.workers, self.pin = workers, pin
+        self.workers, self.pin, self.alike = workers, pin, alike
         # The loader runs ahead of the loop, so two epochs' plans are in use at once.
         self._batches = functools.lru_cache(maxsize=2)(functools.partial(work.plan, batch_size))
 
@@ -85,9 +102,7 @@ class Steps:
                 yield epoch, numbers
 
     def _mine(self, batch: np.ndarray) -> list[tuple[np.ndarray, int]]:
-        mine = shares(batch, self.world, self.accumulation)[self.rank]
-        # A process without a share still takes part in the exchange of gradients, with one example that counts nothing.
-        return [(numbers, len(numbers)) for numbers in mine if len(numbers)] or [(batch[:1], 0)]
+        return micro_batches(batch, self.rank, self.world, self.accumulation, alike=self.alike)
 
     def _plan(self) -> Iterator[tuple[int, np.ndarray]]:
         per_epoch = len(self._batches(0))

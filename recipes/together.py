@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from recipes.checkpoint import Content
+from recipes.shards import Shards
 from recipes.work import Evaluator
 
 
@@ -43,8 +44,12 @@ def evaluator(
     )
 
 
-def share(accelerator: Accelerator, content: Content | None) -> Content | None:
-    """A checkpoint that the main process has read, on all: the other machines need not see its disk."""
+def share(accelerator: Accelerator, content: Content | None, shards: Shards | None = None) -> Content | None:
+    """A checkpoint that the main process has read, on all: the other machines need not see its disk.
+
+    Args:
+        shards: where the model is in shards, each process keeps its own pieces.
+    """
     if accelerator.num_processes == 1:
         return content
     outline: list[Any] = [
@@ -57,8 +62,8 @@ def share(accelerator: Accelerator, content: Content | None) -> Content | None:
         return None
     weights, optimizer, scalars, state = outline[0]
     return Content(
-        _send(accelerator, weights, content.weights if content else {}),
-        _send(accelerator, optimizer, content.optimizer if content else {}),
+        _send(accelerator, weights, content.weights if content else {}, shards.weight if shards else _on_host),
+        _send(accelerator, optimizer, content.optimizer if content else {}, shards.state if shards else _on_host),
         scalars,
         state,
     )
@@ -68,13 +73,20 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Size, tor
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
+def _on_host(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.cpu()
+
+
 def _send(
-    accelerator: Accelerator, shapes: dict[str, tuple[torch.Size, torch.dtype]], mine: dict[str, torch.Tensor]
+    accelerator: Accelerator,
+    shapes: dict[str, tuple[torch.Size, torch.dtype]],
+    mine: dict[str, torch.Tensor],
+    keep: Callable[[str, torch.Tensor], torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     found = {}
     for name, (shape, dtype) in shapes.items():
         tensor = mine[name] if mine else torch.empty(shape, dtype=dtype)
         moved = tensor.to(accelerator.device).contiguous()
         dist.broadcast(moved, 0)
-        found[name] = moved.cpu()
+        found[name] = keep(name, moved)
     return found

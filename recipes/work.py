@@ -56,11 +56,13 @@ class Work:
         parameter_groups: the optimizer's groups; each may carry `lr` and `weight_decay`.
         heaviest: batch size -> example numbers of the batch that takes the most memory, tried before the first step.
         examples: how many there are to train on.
-        layers: whose layers compute it, where there are several that round differently.
+        computed_by: whose layers compute it, where there are several that round differently.
         data: a digest of the data; a run goes on only with the data that it began with.
         host_bytes: -> what caches will yet take of the host's memory.
         closing: model -> seconds that the recipe will take after the last step, tried on a little of it.
         evaluating: model -> seconds that an evaluation takes beside its examples, tried on a little of it.
+        layers: model -> its modules whose weights are read within their own call alone, and which every process calls equally
+            often in a step; a model in shards may gather them by themselves.
     """
 
     model: nn.Module
@@ -75,9 +77,10 @@ class Work:
     greater_is_better: bool = True
     unit: str = "examples"
     eval_examples: int = 0
-    layers: str = ""
+    computed_by: str = ""
     data: str = ""
     host_bytes: Callable[[], int] = field(default=lambda: 0)
     closing: Callable[[nn.Module], float] = field(default=lambda model: 0.0)
     evaluating: Callable[[nn.Module], float] = field(default=lambda model: 0.0)
+    layers: Callable[[nn.Module], list[nn.Module]] = field(default=lambda model: [])
     describe: Callable[[dict[str, Any]], str] = field(default=lambda metrics: "")

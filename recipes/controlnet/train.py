@@ -150,6 +150,7 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
         evaluating=validator.seconds,
         closing=lambda model: encoded.seconds() if isinstance(encoded := parts.train.encoded, OnDemand) else 0.0,
         describe=describe,
+        layers=layers,
     )
 
 
@@ -168,6 +169,11 @@ def require_base_of(session: Session, config: Train, base: Base) -> None:
             f"--model tiny: {session.run.path} began on {began}, here it is {now}; go on with those versions, or start anew with "
             "--fresh"
         )
+
+
+def layers(controlnet: Any) -> list[torch.nn.Module]:
+    """Those that a model in shards may gather by themselves."""
+    return [*controlnet.down_blocks, controlnet.mid_block]
 
 
 def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.dtype, prompts: list[str]) -> None:

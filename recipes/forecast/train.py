@@ -222,7 +222,7 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
         heaviest=lambda size: np.zeros(size, dtype=np.int64),
         examples=len(parts.origins),
         unit="windows",
-        layers=layers_in_use(config, parts, session),
+        computed_by=layers_in_use(config, parts, session),
         eval_examples=len(parts.validation),
         data=digest(parts.loaded.panel, parts.test, parts.origins.first),
         closing=functools.partial(closing_seconds, config, parts, device),

@@ -19,6 +19,7 @@ from recipes.loop import Outcome
 from recipes.optimizers import decay_groups
 from recipes.progress import print_line
 from recipes.session import Session, close
+from recipes.shards import listed_layers
 from recipes.work import Batch, Evaluator, Work
 from tasks.errors import ConfigError
 from tasks.glue import evaluation, pretrained, tiny
@@ -132,7 +133,14 @@ def make_work(config: Train, parts: Parts) -> Work:
         unit="texts" if parts.train_texts.second is None else "pairs",
         eval_examples=sum(len(batches) for batches in parts.evaluation.values()),
         describe=lambda metrics: evaluation.describe(parts.splits, metrics, parts.baselines),
+        layers=layers,
     )
+
+
+def layers(model: Any) -> list[torch.nn.Module]:
+    """Those that a model in shards may gather by themselves: none where each process leaves out other layers at random."""
+    drops = [value for name, value in vars(model.config).items() if name.endswith("layerdrop")]
+    return [] if any(drops) else listed_layers(model)
 
 
 def say_header(config: Train, parts: Parts, session: Session) -> None:

@@ -174,6 +174,7 @@ def make_work(config: Train, parts: Parts) -> Work:
         unit="questions",
         eval_examples=len(parts.eval_questions),
         describe=lambda metrics: show_metrics(metrics, parts.priors),
+        layers=lambda model: list(parts.model.vilt.encoder.layer),
     )
 
 

@@ -14,7 +14,15 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from transformers.models.vilt import modeling_vilt
+
+
+class ViltLayer(modeling_vilt.ViltLayer):
+    """The library's layer with a call of `encoder_layer`; gradient checkpointing and shards work on calls."""
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, only_first: bool) -> Tensor:
+        """See `encoder_layer`."""
+        return encoder_layer(self, hidden, mask, only_first)
 
 
 class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
@@ -27,6 +35,11 @@ class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
 
     Masks may be None where nothing is padded, which is faster.
     """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        for layer in self.vilt.encoder.layer:
+            layer.__class__ = ViltLayer
 
     def forward(
         self,
@@ -43,11 +56,7 @@ class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
         hidden, mask = self._embed(input_ids, attention_mask, token_type_ids, pixel_values, pixel_mask, image_index)
         layers = list(self.vilt.encoder.layer)
         for number, layer in enumerate(layers):
-            only_first = number == len(layers) - 1
-            if self.vilt.encoder.gradient_checkpointing and self.training:
-                hidden = checkpoint(encoder_layer, layer, hidden, mask, only_first, use_reentrant=False)
-            else:
-                hidden = encoder_layer(layer, hidden, mask, only_first)
+            hidden = layer(hidden, mask, number == len(layers) - 1)
         logits = self.classifier(self.vilt.pooler(self.vilt.layernorm(hidden)))
         loss = None
         if labels is not None:

@@ -198,9 +198,12 @@ def limited(place: Path, kilobytes: int, *more: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_in_little_memory_the_batch_is_cut_and_the_losses_stay(tmp_path, processes):
+@pytest.mark.parametrize(("processes", "shards"), [(1, False), (2, False), (2, True)])
+def test_in_little_memory_the_batch_is_cut_and_the_losses_stay(tmp_path, processes, shards):
     more = ["--num-processes", str(processes)]
+    if shards:
+        (tmp_path / "fsdp.yaml").write_text("distributed_type: FSDP\nnum_processes: 2\n")
+        more += ["--accelerate-config", str(tmp_path / "fsdp.yaml")]
     tool(*HEAVY, *more, cwd=tmp_path)
     expected = losses(only_run(tmp_path))
     assert len(expected) == 4

@@ -83,9 +83,17 @@ def small(tmp_path_factory):
     return whole
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    return undisturbed([*SMALL, "--num-processes", "2"], tmp_path_factory.mktemp("pair") / "whole")
+@pytest.fixture(scope="module", params=["whole", "shards"])
+def pair(tmp_path_factory, request):
+    """Two processes, each with the model or with a half of it."""
+    place = tmp_path_factory.mktemp("pair")
+    together = ["--num-processes", "2"]
+    if request.param == "shards":
+        (place / "fsdp.yaml").write_text(
+            "distributed_type: FSDP\nnum_processes: 2\nfsdp_config: {fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP}\n"
+        )
+        together += ["--accelerate-config", str(place / "fsdp.yaml")]
+    return undisturbed([*SMALL, *together], place / "whole")
 
 
 @pytest.fixture(scope="module")

@@ -476,9 +476,9 @@ def test_a_resume_by_other_layers_is_not_exact_and_says_so(tmp_path, capsys, bef
     config = options(tmp_path)
     run = runs.create(config.output_dir, "test", config)
     with pytest.raises(Preempted):
-        train(config, dataclasses.replace(work(stopper=Stopper(20)), layers=before), run)
+        train(config, dataclasses.replace(work(stopper=Stopper(20)), computed_by=before), run)
     capsys.readouterr()
-    train(config, dataclasses.replace(work(), layers=now), run)
+    train(config, dataclasses.replace(work(), computed_by=now), run)
     told = capsys.readouterr().err
     assert ("no longer exact to the bit" in told) == bool(said)
     assert said in told

@@ -1,0 +1,42 @@
+"""Tensors of which each process holds a piece (torch's `DTensor`): the piece, the whole, and back. Plain tensors pass through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeGuard
+
+import torch
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's piece, in the memory where the tensor has it."""
+    return tensor.to_local() if _in_pieces(tensor) else tensor
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole tensor, on the device that the processes talk through; all must ask together."""
+    if not _in_pieces(tensor):
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    mesh, placements = tensor.device_mesh, tensor.placements
+    # A piece that is kept on the host is exchanged on the device.
+    here = tensor.to_local().detach().to(mesh.device_type)
+    moved = DTensor.from_local(here, mesh, placements, run_check=False, shape=tensor.shape, stride=tensor.stride())
+    return moved.full_tensor()
+
+
+def piece_like(tensor: torch.Tensor, like: torch.Tensor | None) -> torch.Tensor | None:
+    """A whole tensor, which every process has, in pieces as `like` is; None where that has another shape or is no such tensor."""
+    if like is None or not _in_pieces(like) or like.shape != tensor.shape:
+        return None
+    from torch.distributed.tensor import distribute_tensor
+
+    cut = distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+    return cut.to(like.device)
+
+
+def _in_pieces(tensor: torch.Tensor) -> TypeGuard[DTensor]:
+    return hasattr(tensor, "device_mesh")
