@@ -46,11 +46,23 @@ class TorchBench:
         return USAGE
 
     def write_model(self, trial: Trial, folder: Path) -> None:
-        """See `Workplace`."""
-        bnb.save(self.loaded, folder)
+        """See `Workplace`. From a copy that hasn't been used: on a CPU the first use packs weights anew and rounds their scales."""
+        self.loaded = None
+        bnb.save(self.quantized(), folder)
 
     def tidy(self) -> None:
         """See `Workplace`: nothing was kept."""
+
+    def quantized(self) -> Any:
+        """The model in the format asked for; the same to the bit each time."""
+        return bnb.quantized_model(
+            self.subject.model,
+            self.config.approach,
+            excluded=tuple(self.config.exclude),
+            device=self.device.type,
+            revision=self.config.revision,
+            token=self.config.token,
+        )
 
     def runs(self, network: Any) -> measure.Run:
         """The network as a function of feeds; its answer is waited for."""
@@ -83,14 +95,7 @@ def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subje
     network = subject.network.to(device)
     bench = TorchBench(config, subject, interrupts, device, Measured({}, {}, 0.0, 0))
     bench.reference = bench.score("float", network, 4 * sum(one.numel() for one in network.parameters()))
-    bench.loaded = bnb.quantized_model(
-        subject.model,
-        config.approach,
-        excluded=tuple(config.exclude),
-        device=device.type,
-        revision=config.revision,
-        token=config.token,
-    )
+    bench.loaded = bench.quantized()
     trial = Trial(config.approach, config.approach, {"approach": config.approach, "excluded": list(config.exclude)})
     trial.counts = {"linear_quantized": bnb.quantized_layers(bench.loaded)}
     found = bench.score(config.approach, bench.loaded, int(bench.loaded.get_memory_footprint()))

@@ -35,8 +35,8 @@ def test_logits_stay_near_and_the_folder_loads(model: Path, tmp_path: Path, kind
     with torch.inference_mode():
         wanted = loads(model).eval()(input_ids=ids).logits
         quantized = bnb.quantized_model(str(model), kind, device="cpu")
-        found = quantized(input_ids=ids).logits.float()
         counts, size, _ = bnb.save(quantized, tmp_path / kind)
+        found = quantized(input_ids=ids).logits.float()
         again = loads(tmp_path / kind).eval()(input_ids=ids).logits.float()
     assert counts == {"linear_quantized": 7}  # query, key, value, two sums, the way up, the pooler
     assert type(quantized.classifier) is torch.nn.Linear
