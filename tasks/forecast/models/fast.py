@@ -19,7 +19,7 @@ from tasks.forecast.models import fast_attention as attention
 from tasks.forecast.models.dropout import Masks
 from tasks.forecast.models.fast_autocorrelation import autocorrelation
 from tasks.forecast.models.fast_inputs import Batch, Inputs, embed, network_inputs
-from tasks.forecast.models.fast_layers import add, add_norm, feed_forward, linear, norm
+from tasks.forecast.models.fast_layers import add, add_norm, averaging, feed_forward, linear, norm
 
 _CLASSES = (
     transformers.TimeSeriesTransformerForPrediction,
@@ -101,7 +101,7 @@ def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     context, label, horizon = config.context_length, config.label_length, config.prediction_length
     encoder, decoder, kernel = model.encoder, model.decoder, config.moving_average
     memory = embed(encoder, inputs, 0, context, masks)
-    average = _average(context, kernel)
+    average = averaging(context, kernel)
     rest = torch.eye(context) - average
     for layer in kept(list(encoder.layers), encoder):
         seen = autocorrelation(layer.self_attn, memory, memory, training)
@@ -112,7 +112,7 @@ def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     seasonal = past.new_zeros(*past.shape[:2], label + horizon)
     seasonal[:, :, :label] = past[:, :, context - label :] - past @ average[context - label :].t()
     hidden = embed(decoder, inputs, context - label, label + horizon, masks, seasonal)
-    average = _average(label + horizon, kernel)
+    average = averaging(label + horizon, kernel)
     rest, trends = torch.eye(label + horizon) - average, _trend_start(inputs, past, horizon)
     for layer in kept(list(decoder.layers), decoder):
         hidden, whole = _autoformer_decoder_layer(layer, hidden, memory, rest, masks, training)
@@ -163,10 +163,3 @@ def _trend(weight: Tensor, trend: Tensor, horizon: int) -> Tensor:
     """
     taps = torch.cat([trend.roll(by, 2)[:, :, -horizon:] for by in (1, 0, -1)])
     return torch.mm(weight.transpose(1, 2).flatten(1), taps.flatten(1)).view(-1, *taps.shape[1:])
-
-
-def _average(steps: int, kernel: int) -> Tensor:
-    """The moving average as a matrix [steps, steps]: row t averages around t, with the first and last value repeated beyond."""
-    near = torch.arange(steps)[:, None] + torch.arange(-(kernel // 2), kernel // 2 + 1)
-    counts = torch.zeros(steps, steps).scatter_add_(1, near.clamp(0, steps - 1), torch.ones(steps, kernel))
-    return counts / kernel

@@ -106,3 +106,10 @@ class _Norm(torch.autograd.Function):
         if ctx.mask is not None:
             of_branch = torch.mul(of_x, ctx.mask).mul_(1.0 / ctx.keep)
         return of_x, of_branch, None, None, of_weight, of_bias, None
+
+
+def averaging(steps: int, kernel: int) -> Tensor:
+    """The moving average as a matrix [steps, steps]: row t averages around t, with the first and last value repeated beyond."""
+    near = torch.arange(steps)[:, None] + torch.arange(-(kernel // 2), kernel // 2 + 1)
+    counts = torch.zeros(steps, steps).scatter_add_(1, near.clamp(0, steps - 1), torch.ones(steps, kernel))
+    return counts / kernel

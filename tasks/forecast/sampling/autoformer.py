@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from tasks.forecast.models.fast_layers import averaging
 from tasks.forecast.sampling.inputs import Inputs, unscale
 from tasks.forecast.sampling.noise import Sampler
 
@@ -38,11 +39,11 @@ def parameters(model: Any, inputs: Inputs) -> tuple[torch.Tensor, ...]:
     lagged = inputs.past.shape[2] * len(config.lags_sequence)
     known = config.context_length - config.label_length
     lags = inputs.encoder[..., :lagged]
-    seasonal, trend = inner.decomposition_layer(lags)
     steps = inputs.features.shape[1]
     features = torch.cat([inputs.encoder[:, known:, lagged:], inputs.features], dim=1)
     mean = lags.mean(1, keepdim=True).expand(-1, steps, -1)
-    with own_delays(model):
+    with own_layers(model):
+        seasonal, trend = inner.decomposition_layer(lags)
         output = inner.decoder(
             trend=torch.cat([torch.cat([trend[:, known:], mean], dim=1), features], dim=-1),
             inputs_embeds=torch.cat(
@@ -55,16 +56,29 @@ def parameters(model: Any, inputs: Inputs) -> tuple[torch.Tensor, ...]:
 
 
 @contextmanager
-def own_delays(model: Any) -> Iterator[None]:
-    """Within it, the model's attention gives every window its own delays."""
-    modules = [module for module in model.modules() if type(module).__name__ == "AutoformerAttention"]
+def own_layers(model: Any) -> Iterator[None]:
+    """Within it, the model's attention gives every window its own delays, and its moving averages are products."""
+    averages = functools.cache(averaging)  # of this call alone: tensors of inference are no good for training
+    ours: dict[str, Callable[..., Any]] = {
+        "AutoformerAttention": auto_correlation,
+        "AutoformerSeriesDecompositionLayer": functools.partial(decompose, averages),
+    }
+    modules = [module for module in model.modules() if type(module).__name__ in ours]
     for module in modules:
-        module.forward = functools.partial(auto_correlation, module)
+        module.forward = functools.partial(ours[type(module).__name__], module)
     try:
         yield
     finally:
         for module in modules:
             del module.forward
+
+
+def decompose(
+    averages: Callable[[int, int], torch.Tensor], module: Any, x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x [b, T, d] -> its remainder and its moving average over `kernel_size` steps, both [b, T, d]."""
+    trend = torch.einsum("ts,bsd->btd", averages(x.shape[1], module.kernel_size).to(x), x)
+    return x - trend, trend
 
 
 def auto_correlation(
