@@ -57,6 +57,7 @@ class Process:
             count while they are in memory.
         private_bytes: the largest resident size without mapped files, over the tree, sampled each 50 ms.
         seen: clock time at which `watch` first said yes, to 50 ms; None: never.
+        seen_bytes: the largest resident size of the tree until then, sampled each 50 ms.
     """
 
     began: float
@@ -64,6 +65,7 @@ class Process:
     peak_bytes: int
     private_bytes: int
     seen: float | None
+    seen_bytes: int
 
 
 class Spread(NamedTuple):
@@ -90,7 +92,7 @@ def run(command: Sequence[str | Path], folder: Path, *, watch: Callable[[], bool
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "output.txt"
-    peak = private = 0
+    peak = private = seen_bytes = 0
     seen = None
     with open(log, "wb") as output:
         began = time.time()
@@ -109,7 +111,7 @@ def run(command: Sequence[str | Path], folder: Path, *, watch: Callable[[], bool
                 resident, alone = tree_memory(process.pid)
                 peak, private = max(peak, resident), max(private, alone)
                 if seen is None and watch():
-                    seen = time.time()
+                    seen, seen_bytes = time.time(), peak
                 time.sleep(POLL_SECONDS)
         except BaseException:  # stopped: the child must not go on alone
             process.kill()
@@ -121,7 +123,7 @@ def run(command: Sequence[str | Path], folder: Path, *, watch: Callable[[], bool
         tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
         raise BenchmarkFailed(f"exit code {process.returncode} of {' '.join(map(str, command))}\n{tail}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Process(began, ended - began, max(peak, usage.ru_maxrss * unit), private, seen)
+    return Process(began, ended - began, max(peak, usage.ru_maxrss * unit), private, seen, seen_bytes)
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from benchmarks.common import BenchmarkFailed, Process, run, tool, tree_memory
+from benchmarks.common import BenchmarkFailed, Process, run, tool
 from benchmarks.vqa import last_step
 
 PEER = Path(__file__).with_name("controlnet_peer.py")
@@ -106,8 +104,8 @@ def run_tool(size: Size, inputs: Path, folder: Path, kind: str, imports: int) ->
         *(["--cpu", "--mixed-precision", "no"] if size.cpu else ["--mixed-precision", "bf16"]),
         *(["--gradient-checkpointing"] if kind == CHECKPOINTED else []),
     ]  # fmt: skip
-    watch = Watch(folder / "runs", size.steps)
-    process = run([str(part) for part in command], folder, watch=watch)
+    # What follows the last step, evaluation, checkpoint and report, has no counterpart in the script's run.
+    process = run([str(part) for part in command], folder, watch=last_step(folder / "runs", size.steps))
     (metrics,) = (folder / "runs").glob("*/metrics.jsonl")
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line["kind"] == "train"]
@@ -115,27 +113,10 @@ def run_tool(size: Size, inputs: Path, folder: Path, kind: str, imports: int) ->
         raise BenchmarkFailed(f"{metrics} has {len(lines)} steps, not {size.steps}")
     after_first = lines[-1]["seconds"] - lines[0]["seconds"]
     return side(
-        size, process, imports, device_bytes(metrics.parent), trained=watch.peak, steps=len(lines),
+        size, process, imports, device_bytes(metrics.parent), trained=process.seen_bytes, steps=len(lines),
         before=process.seen - process.began - after_first, step_seconds=after_first / (len(lines) - 1),
         losses=[line["loss"] for line in lines],
     )  # fmt: skip
-
-
-class Watch:
-    """Looks for the last step in metrics.jsonl, and keeps the largest resident size until it is there.
-
-    What follows it, evaluation, checkpoint and report, has no counterpart in the script's run.
-    """
-
-    def __init__(self, runs: Path, steps: int) -> None:
-        self.last = last_step(runs, steps)
-        self.peak, self.ended = 0, False
-
-    def __call__(self) -> bool:
-        self.ended = self.ended or self.last()
-        for child in [] if self.ended else psutil.Process().children():
-            self.peak = max(self.peak, tree_memory(child.pid)[0])
-        return self.ended
 
 
 def device_bytes(run_folder: Path) -> int:
