@@ -92,10 +92,11 @@ class Interrupts:
         self._look_again(number, frame)
 
     def _look_again(self, number: int, frame: FrameType | None) -> None:
-        """Raises where it is safe. Within an import it isn't: the C++ of a half-made module would end the process by abort."""
+        """Raises where it is safe. Within an import it isn't: the C++ of a half-made module would end the process by abort. Nor is it
+        within a `__del__`, whose exceptions Python prints and drops."""
         if self.deferred or _Asked.settled or not _Asked.reason:
             return
-        if not _importing(frame):
+        if not _unsafe(frame):
             self._raise()
         limit = IMPORT_SECONDS_OF_WORKER if is_worker() else IMPORT_SECONDS
         if time.monotonic() - _Asked.since > limit:
@@ -125,9 +126,9 @@ def _stopped() -> str:
     return f"stopped by {_Asked.reason}; what is on disk is whole: run the same command again"
 
 
-def _importing(frame: FrameType | None) -> bool:
+def _unsafe(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        if frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False

@@ -29,6 +29,19 @@ def test_a_signal_within_an_import_waits_for_its_end(tmp_path, monkeypatch, numb
     assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
 
 
+def test_a_signal_while_something_is_let_go_is_not_lost_and_prints_nothing():
+    """Python prints an exception of a `__del__`, and drops it."""
+    code = (
+        "import os, time\nfrom recipes.interrupts import Interrupts\n"
+        "class Asks:\n    def __del__(self):\n        os.kill(os.getpid(), 15)\n        time.sleep(0.2)\n"
+        "        print('let go')\n"
+        "try:\n    with Interrupts():\n        Asks()\n        time.sleep(1)\n        print('went on')\n"
+        "except Exception as error:\n    print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "let go\nPreempted\n", "")
+
+
 def test_elsewhere_it_strikes_at_once():
     with pytest.raises(Preempted), Interrupts():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
