@@ -269,7 +269,7 @@ def struck(place: Path, whole: Whole, number: int, seen: Callable[[], object], t
     hit = 0
     for _ in range(times):
         process = start(whole.arguments, place)
-        if not until(seen, process):
+        if not until(seen, process, pause=0):  # some of what is looked for is there for less than a millisecond
             break
         hit += 1
         code = stop(process, number, place)
