@@ -156,7 +156,8 @@ def test_the_same_bits_by_any_number_of_threads(kind):
 def test_what_is_left_to_pytorch(monkeypatch):
     assert models.layers_of(models.build(replace(SPEC, d_model=129, heads=1), 1)) == "PyTorch"
     assert models.layers_of(models.build(SPEC, 1).double()) == "transformers"
-    assert models.layers_of(models.build(replace(SPEC, kind="dlinear"), 1)) == ""
+    for kind in ("dlinear", "nbeats", "patchtst"):
+        assert models.layers_of(models.build(replace(SPEC, kind=kind), 1)) == ""
     monkeypatch.setenv("MODELTOOL_COMPILED", "0")
     library.library.cache_clear()
     assert models.layers_of(models.build(SPEC, 1)) == "PyTorch"

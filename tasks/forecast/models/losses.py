@@ -58,7 +58,7 @@ def _parameters_of(model: Any) -> Callable[[Any, Batch], tuple[tuple[Tensor, ...
 
 def layers_of(model: Any) -> str:
     """Whose layers train the model where it lies: "transformers", "PyTorch" or "compiled, 16 lanes"; "" for other kinds."""
-    if model.config.model_type in ("dlinear", "patchtst"):
+    if model.config.model_type in (*OWN, "patchtst"):
         return ""
     if not fast.applies(model):
         return "transformers"
