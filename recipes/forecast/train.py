@@ -156,6 +156,7 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
     assert config.distribution is not None
     assert config.scaling is not None
     assert config.anchor is not None
+    assert config.dropout is not None
     season = config.periodicity or seasonality_of(panel.calendar.freq)
     context = config.context_length or 2 * max(length, season if config.scaling == "seasonal" else 1)
     lags = [lag for lag in lags_for(panel.calendar.freq) if lag <= longest - context - length] or [1]
@@ -178,7 +179,7 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         d_model=config.d_model or 16,
         heads=config.heads,
         ffn_dim=config.ffn_dim or 32,
-        dropout=0.1 if config.dropout is None else config.dropout,
+        dropout=config.dropout,
         layerdrop=config.layerdrop,
         attention=config.attention,
         kernel_size=config.kernel_size,
@@ -186,9 +187,8 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         individual=config.individual,
         start=config.anchor,
         patch_length=config.patch_length or 0,
-        blocks=config.blocks or 3,
-        block_layers=config.block_layers or 2,
         calendar=config.calendar_features,
+        **{name: value for name in ("blocks", "block_layers") if (value := getattr(config, name)) is not None},
     )
 
 
