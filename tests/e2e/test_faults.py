@@ -279,7 +279,8 @@ def struck(place: Path, whole: Whole, number: int, seen: Callable[[], object], t
             break
     assert hit
     print(f"{hit} strikes")
-    if not any(status(run).get("state") == "finished" for run in runs(place)):  # the last start may have gone to its end
+    # The last start may have gone to its end.
+    if not any(status(run).get("state") == "finished" for run in runs(place)):
         tool(*whole.arguments, cwd=place)
     check(place, whole)
 
