@@ -58,6 +58,7 @@ def footprint(
     eight_bit: bool = False,
     plain: bool = False,
     factor: int = 8,
+    card: bool = True,
 ) -> Footprint:
     """That of a step of `tool train controlnet`.
 
@@ -70,6 +71,7 @@ def footprint(
         eight_bit: the optimizer is adamw-8bit.
         plain: with diffusers' own modules; `gradient_checkpointing` then is their ControlNet's.
         factor: pixels a latent.
+        card: as a GPU goes through it; False: as a CPU does.
     """
     from diffusers import ControlNetModel, UNet2DConditionModel
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -83,7 +85,9 @@ def footprint(
             if gradient_checkpointing:
                 controlnet.enable_gradient_checkpointing()
         else:
-            lean.prepare(unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False)
+            lean.prepare(
+                unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False, pieces=not card
+            )
         trained = [parameter for parameter in controlnet.parameters() if parameter.requires_grad]
         count = sum(parameter.numel() for parameter in trained)
         weights = sum(one.numel() * one.element_size() for net in (unet, controlnet) for one in net.parameters())

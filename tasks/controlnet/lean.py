@@ -40,14 +40,17 @@ def prepare(
     gradient_checkpointing: bool = False,
     attention: str = "sdpa",
     channels_last: bool = True,
+    pieces: bool = True,
 ) -> None:
     """Changes both in place; the UNet is frozen and put into evaluation mode.
 
     Args:
         unet, controlnet: as diffusers makes them for Stable Diffusion 1 and 2; `controlnet` None: the UNet alone.
-        gradient_checkpointing: keep fewer intermediates still; queries, keys and values are recomputed, too.
+        gradient_checkpointing: keep fewer intermediates still; queries, keys, values and the feed-forward's first products
+            are recomputed, too.
         attention: `sdpa` or `xformers`.
         channels_last: order of the convolutions' memory.
+        pieces: on a CPU the feed-forward works on some tokens at a time.
 
     Raises:
         ConfigError: xformers is asked for and not installed.
@@ -67,7 +70,11 @@ def prepare(
             if type(module) in LEAN:
                 module.__class__ = LEAN[type(module)]
             if isinstance(module, LeanTransformerBlock):
-                module.lean_kernel, module.lean_keep = kernel, not gradient_checkpointing
+                module.lean_kernel, module.lean_keep, module.lean_pieces = kernel, not gradient_checkpointing, pieces
+                # A byte kept spares the more operations, the wider the block; those of the highest resolution spare the fewest.
+                module.lean_keep_wide = (
+                    module.lean_keep and module.norm3.weight.numel() > network.config.block_out_channels[0]
+                )
 
 
 def _let_go_of_file(network: nn.Module) -> None:
@@ -170,10 +177,11 @@ class LeanTransformer(Transformer2DModel):
 
 
 class LeanTransformerBlock(BasicTransformerBlock):
-    """Keeps the input of each of its three parts, and what attention gives."""
+    """Keeps the input of each of its three parts, what attention gives, with `lean_keep` the products before it, and with
+    `lean_keep_wide` the feed-forward's first one."""
 
     lean_kernel: Callable[..., Tensor] = staticmethod(lean_attention.sdpa)
-    lean_keep = True
+    lean_keep = lean_keep_wide = lean_pieces = True
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[b, tokens, c], with the prompt as `encoder_hidden_states` -> the same."""
@@ -189,7 +197,7 @@ class LeanTransformerBlock(BasicTransformerBlock):
         norm = self.norm3
         found: Tensor = FeedForward.apply(
             hidden, norm.weight, norm.bias, first.weight, first.bias, second.weight, second.bias, norm.eps,
-            Precision(hidden.device),
+            self.lean_keep_wide, self.lean_pieces, Precision(hidden.device),
         )  # fmt: skip
         return found
 

@@ -1,4 +1,4 @@
-"""The feed-forward part of an attention block, of which the input is kept."""
+"""The feed-forward part of an attention block, of which little is kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PIECE_BYTES, PIECE_ROWS = 4 << 20, 256
 
 
 class FeedForward(torch.autograd.Function):
-    """x + linear(geglu(linear(layer_norm(x)))), of which x is kept.
+    """x + linear(geglu(linear(layer_norm(x)))), of which x is kept and, where told to, what the first linear layer gives.
 
     On a CPU tokens are worked on in pieces: its wide intermediates are the largest tensors of a step, and where they were, the
     host's allocator leaves holes that fit nothing else.
@@ -44,44 +44,56 @@ class FeedForward(torch.autograd.Function):
         second: Tensor,
         second_bias: Tensor,
         eps: float,
+        keep: bool,
+        pieces: bool,
         precision: Precision,
     ) -> Tensor:
         """x [b, tokens, c] -> the same."""
-        ctx.settings = (eps, precision)
-        ctx.save_for_backward(x, norm_weight, norm_bias, first, first_bias, second)
+        ctx.settings = (eps, pieces, precision)
+        keep = keep and any(ctx.needs_input_grad)
+        kept: list[Tensor] = []
 
         def one(rows: Tensor) -> Tensor:
             normed = layer_norm(cast(rows, precision.norms), norm_weight, norm_bias, eps)[0]
             projected = project(cast(normed, precision.products), first, first_bias)
             del normed
+            if keep:
+                kept.append(projected)
             value, gate = projected.chunk(2, dim=-1)
             gated = functional.gelu(gate).mul_(value)
             del projected, value, gate
             return add(project(gated, second, second_bias), rows)
 
-        return _joined([one(rows) for rows in _pieces(x, first)]).view_as(x)
+        found = _joined([one(rows) for rows in _pieces(x, first, pieces)]).view_as(x)
+        ctx.save_for_backward(x, norm_weight, norm_bias, first, first_bias, second, *kept)
+        return found
 
     @staticmethod
     @plainly
     def backward(ctx: Any, grad: Tensor) -> Grads:
         """Gradients by all tensors."""
         x, *weights = ctx.saved_tensors
-        eps, precision = ctx.settings
+        weights, kept = weights[:5], weights[5:]
+        eps, pieces, precision = ctx.settings
         by_x: list[Any] = []
         total: list[Any] = []
-        pieces = _pieces(x, weights[2])
-        for rows, by_out in zip(pieces, grad.flatten(0, -2).split(len(pieces[0])), strict=True):
-            by_rows, *found = _back(by_out, rows, *weights, eps=eps, precision=precision, wanted=ctx.needs_input_grad)
+        parts = _pieces(x, weights[2], pieces)
+        by_parts = grad.flatten(0, -2).split(len(parts[0]))
+        for rows, by_out, projected in zip(parts, by_parts, kept or [None] * len(parts), strict=True):
+            by_rows, *found = _back(
+                by_out, rows, projected, *weights, eps=eps, precision=precision, wanted=ctx.needs_input_grad
+            )
             by_x.append(by_rows)
             total = [
                 one if sum_ is None else sum_.add_(one) for sum_, one in zip(total or [None] * 6, found, strict=True)
             ]
-        return None if by_x[0] is None else _joined(by_x).view_as(x), *total, None, None
+        return None if by_x[0] is None else _joined(by_x).view_as(x), *total, *[None] * 4
 
 
 def _back(
     grad: Tensor,
     x: Tensor,
+    projected: Tensor | None,
     norm_weight: Tensor,
     norm_bias: Tensor,
     first: Tensor,
@@ -92,11 +104,12 @@ def _back(
     precision: Precision,
     wanted: tuple[bool, ...],
 ) -> Grads:
-    """Gradients by rows x [n, c] and all weights, those wanted."""
+    """Gradients by rows x [n, c] and all weights, those wanted; `projected` [n, 2 wide], where it was kept."""
     x_ = cast(x, precision.norms)
     normed, mean, deviation = layer_norm(x_, norm_weight, norm_bias, eps)
     normed = cast(normed, precision.products)
-    projected = project(normed, first, first_bias)
+    if projected is None:
+        projected = project(normed, first, first_bias)
     by_out = cast(grad, precision.products)
     value, gate = projected.chunk(2, dim=-1)
     active = functional.gelu(gate)
@@ -123,10 +136,10 @@ def _back(
     return by_x, by_norm_weight, by_norm_bias, found_first, biases[0], found_second, biases[1]
 
 
-def _pieces(x: Tensor, first: Tensor) -> tuple[Tensor, ...]:
+def _pieces(x: Tensor, first: Tensor, pieces: bool) -> tuple[Tensor, ...]:
     """The tokens of x [b, tokens, c] as rows, so many at once as are worked on."""
     rows = x.flatten(0, -2)
-    if x.device.type != "cpu":
+    if not pieces or x.device.type != "cpu":
         return (rows,)
     return rows.split(max(PIECE_ROWS, PIECE_BYTES // (first.shape[0] * x.element_size())))
 

@@ -11,7 +11,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 
 from recipes.controlnet import presets
 from recipes.controlnet.config import PRESETS, Train
-from tasks.controlnet import footprint, lean
+from tasks.controlnet import footprint, lean, lean_feed_forward
 from tasks.errors import ConfigError
 
 SMALL: dict[str, Any] = {
@@ -68,15 +68,18 @@ def test_a_card_that_is_too_small_names_the_preset_to_take():
     assert "no GPU here" in presets.check("8gb", 7_000_000_000, None)
 
 
+@pytest.mark.parametrize("card", [True, False])
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
-def test_the_count_is_that_of_a_real_step(gradient_checkpointing):
+def test_the_count_is_that_of_a_real_step(gradient_checkpointing, card, monkeypatch):
     """The same operations with values: fake and real tensors come and go alike."""
+    monkeypatch.setattr(lean_feed_forward, "PIECE_ROWS", 16)
+    monkeypatch.setattr(lean_feed_forward, "PIECE_BYTES", 1)
     settings = {"height": 64, "width": 64, "batch_size": 2}
-    counted = footprint.footprint(SMALL, gradient_checkpointing=gradient_checkpointing, **settings)
+    counted = footprint.footprint(SMALL, gradient_checkpointing=gradient_checkpointing, card=card, **settings)
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_config(SMALL)
     controlnet = ControlNetModel.from_unet(unet)
-    lean.prepare(unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False)
+    lean.prepare(unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False, pieces=not card)
     with footprint.Tracker() as tracker:
         footprint._step(unet, controlnet, (2, 64, 64, 8), torch.float32, [])
     parameters = sum(one.numel() for net in (unet, controlnet) for one in net.parameters())
