@@ -185,7 +185,7 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         kernel_size=config.kernel_size,
         label_length=min(config.label_length, context),
         individual=config.individual,
-        start=config.anchor,
+        anchor=config.anchor,
         patch_length=config.patch_length or 0,
         calendar=config.calendar_features,
         **{name: value for name in ("blocks", "block_layers") if (value := getattr(config, name)) is not None},

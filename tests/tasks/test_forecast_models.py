@@ -190,18 +190,33 @@ def test_likelihoods_equal_scipy():
     np.testing.assert_allclose(ours("negative_binomial", (first, logits), counts.astype(float)), theirs, rtol=1e-8)
 
 
-@pytest.mark.parametrize("start", ["mean", "last", "season"])
+@pytest.mark.parametrize("anchor", ["mean", "last", "season"])
 @pytest.mark.parametrize("distribution", ["point", "quantiles"])
-def test_dlinear_starts_as_a_naive_forecast(start, distribution):
-    of = spec("dlinear", distribution, static=False, start=start, calendar=False, season=4)
+def test_dlinear_anchors_as_a_naive_forecast(anchor, distribution):
+    of = spec("dlinear", distribution, static=False, anchor=anchor, calendar=False, season=4)
     model, batch = models.build(of, 0), batch_for(of)
     output = model(**batch)
     past = batch["past_values"]
     expected = past[:, [-4, -3, -2, -1, -4, -3]]
-    if start != "season":
-        expected = (past[:, -1:] if start == "last" else past.mean(1, keepdim=True)).expand(-1, HORIZON)
+    if anchor != "season":
+        expected = (past[:, -1:] if anchor == "last" else past.mean(1, keepdim=True)).expand(-1, HORIZON)
     got = output.prediction if distribution == "point" else output.quantiles[:, 3]
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=2.0 if start == "mean" else 1e-3)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=2.0 if anchor == "mean" else 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["dlinear", "nbeats"])
+def test_weight_decay_takes_the_linear_map_back_to_the_anchor(kind, tmp_path):
+    """Not to a forecast of nothing; and a saved model has its anchor once, not twice."""
+    of = spec(kind, "quantiles", static=False, anchor="last", calendar=False)
+    model, batch = moved(of), batch_for(of)
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    assert torch.equal(again(**batch).quantiles, model(**batch).quantiles)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter *= 0.0 if "blocks" not in name or "forecast" in name else 1.0
+    got = model(**batch).quantiles
+    torch.testing.assert_close(got, batch["past_values"][:, None, -1:].expand_as(got), rtol=1e-5, atol=1e-4)
 
 
 def moved(of):
@@ -228,7 +243,9 @@ def straight_nbeats(weights, past, mask, features, season):
     for row in features:
         hidden = dense("step.inner", row)
         steps.append(dense("step.outer", np.array([0.5 * h * (1 + math.erf(h / 2**0.5)) for h in hidden])))
-    total, rest = weights["linear.weight"][0] @ x + weights["linear.bias"][0], np.arcsinh(x)
+    naive = np.array([x[len(x) - season + step % season] for step in range(HORIZON)])
+    total = weights["linear.weight"][0] @ x + weights["linear.bias"][0]
+    total, rest = total + np.tile(naive, len(total) // HORIZON), np.arcsinh(x)
     for block in (0, 1, 2):
         hidden = np.concatenate([rest, *steps])
         for layer in (0, 1):
@@ -251,7 +268,7 @@ def test_nbeats_equals_a_straight_line_reference():
         scaling="seasonal",
         season=4,
         d_model=10,
-        start="season",
+        anchor="season",
         dropout=0.0,
     )
     model, batch = moved(of), batch_for(of, size=3)
@@ -277,7 +294,7 @@ def test_nbeats_equals_a_straight_line_reference():
 
 @pytest.mark.parametrize("kind", ["dlinear", "nbeats"])
 def test_what_was_missing_is_masked_and_never_read(kind):
-    of = spec(kind, "quantiles", static=False, scaling="seasonal", season=4, start="season")
+    of = spec(kind, "quantiles", static=False, scaling="seasonal", season=4, anchor="season")
     model, batch = moved(of), batch_for(of)
     batch["past_observed_mask"][:, 2:4] = 0
     first = model(**batch).quantiles
@@ -354,7 +371,7 @@ def test_same_seed_same_weights_and_the_generator_stays():
         ({"distribution": "quantiles"}, "--distribution quantiles: transformer has student_t"),
         ({"heads": 3}, "--d-model 16 has to be a multiple of --heads 3"),
         ({"lags": (0, 1)}, "lags of at least 1"),
-        ({"kind": "nbeats", "start": "season", "season": 49}, "--anchor season: a season of 49 steps needs a longer"),
+        ({"kind": "nbeats", "anchor": "season", "season": 49}, "--anchor season: a season of 49 steps needs a longer"),
         ({"kind": "nbeats", "blocks": 0}, "--blocks 0: has to be at least 1"),
         ({"prediction_length": 0, "context_length": 4}, "--prediction-length 0: has to be at least 1"),
         (

@@ -31,7 +31,7 @@ CONFIGS: dict[str, Any] = {
     "patchtst": transformers.PatchTSTConfig,
 }
 # What Spec and the configs of our own models call the same.
-_BOTH = {name: name for name in ("calendar", "start", "season")}
+_BOTH = {name: name for name in ("calendar", "anchor", "season")}
 _OWN_NAMES: dict[str, dict[str, str]] = {
     "dlinear": _BOTH | {"kernel_size": "kernel_size", "individual": "individual"},
     "nbeats": _BOTH | {"blocks": "num_blocks", "block_layers": "block_layers", "dropout": "dropout"},

@@ -25,7 +25,7 @@ class DirectConfig(transformers.PreTrainedConfig):
     scaling: str = "std"
     season: int = 1
     calendar: bool = True
-    start: str = "mean"
+    anchor: str = "mean"
     hidden_size: int = 16
     num_time_features: int = 0
     num_static_categorical_features: int = 0
@@ -39,6 +39,11 @@ class DirectConfig(transformers.PreTrainedConfig):
         if self.distribution_output in OUTPUTS:
             return len(OUTPUTS[self.distribution_output].args_dim)
         return len(self.quantile_levels or []) if self.distribution_output == "quantiles" else 1
+
+    @property
+    def location(self) -> int:
+        """Which of the numbers of a distribution's step is its location."""
+        return {"student_t": 1, "negative_binomial": 1}.get(self.distribution_output, 0)
 
     @property
     def knows_steps(self) -> bool:
@@ -68,20 +73,39 @@ class DirectOutput(ModelOutput):
     scale: Tensor | None = None
 
 
+def naive_map(config: DirectConfig) -> Tensor:
+    """[outputs, context]: location (every quantile) is the context's mean, last value or last season, all else 0."""
+    rows = torch.zeros(config.parameters_a_step, config.prediction_length, config.context_length)
+    location = rows if config.distribution_output == "quantiles" else rows[config.location]
+    if config.anchor == "season":
+        steps = torch.arange(config.prediction_length)
+        location[..., steps, config.context_length - config.season + steps % config.season] = 1.0
+    elif config.anchor == "last":
+        location[..., -1] = 1.0
+    else:
+        location[...] = 1.0 / config.context_length
+    return rows.flatten(0, 1)
+
+
 class WindowMap(nn.Module):
-    """A linear map of a window's time axis, `maps` of them: one for all dimensions, or one each."""
+    """A linear map of a window's time axis, `maps` of them: one for all dimensions, or one each.
+
+    It is the naive forecast of `DirectConfig.anchor` plus what is learnt, so that weight decay takes it back to that forecast.
+    """
 
     def __init__(self, config: DirectConfig, maps: int = 1) -> None:
         super().__init__()
         outputs = config.parameters_a_step * config.prediction_length
         self.weight = nn.Parameter(torch.zeros(maps, outputs, config.context_length))
         self.bias = nn.Parameter(torch.zeros(maps, outputs))
+        self.register_buffer("naive", naive_map(config), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, dims, context] to [b, dims, outputs]."""
-        if self.weight.shape[0] == 1:
-            return F.linear(x, self.weight[0], self.bias[0])
-        return torch.einsum("bdt,dot->bdo", x, self.weight) + self.bias
+        weight = self.weight + self.naive
+        if weight.shape[0] == 1:
+            return F.linear(x, weight[0], self.bias[0])
+        return torch.einsum("bdt,dot->bdo", x, weight) + self.bias
 
 
 class StepNetwork(nn.Module):
@@ -122,28 +146,11 @@ class DirectForecaster(transformers.PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, WindowMap):
-            init.copy_(module.weight, self._start(module.weight))
+            init.zeros_(module.weight)
             init.zeros_(module.bias)
+            init.copy_(module.naive, naive_map(self.config))
         else:
             super()._init_weights(module)
-
-    def _start(self, weight: Tensor) -> Tensor:
-        """The location (every quantile) starts as the context's mean, last value or last season, what else there is as 0."""
-        config = self.config
-        rows = torch.zeros_like(weight).view(weight.shape[0], config.parameters_a_step, config.prediction_length, -1)
-        location = rows if config.distribution_output == "quantiles" else rows[:, self._location]
-        if config.start == "season":
-            steps = torch.arange(config.prediction_length)
-            location[..., steps, config.context_length - config.season + steps % config.season] = 1.0
-        elif config.start == "last":
-            location[..., -1] = 1.0
-        else:
-            location[...] = 1.0 / config.context_length
-        return rows.view(weight.shape)
-
-    @property
-    def _location(self) -> int:
-        return {"student_t": 1, "negative_binomial": 1}.get(self.config.distribution_output, 0)
 
     def _scaled(
         self, past_values: Tensor, past_observed_mask: Tensor | None

@@ -63,7 +63,7 @@ class DLinearForPrediction(DirectForecaster):
             own = own.view(*own.shape[:2], self.config.input_size, -1)
             ahead = own[:, steps:]
             # A quantile head's middle level stands for the location.
-            middle = own.shape[-1] // 2 if self.config.distribution_output == "quantiles" else self._location
+            middle = own.shape[-1] // 2 if self.config.distribution_output == "quantiles" else self.config.location
             x = x - own[:, :steps, :, middle] * mask
         raw = self._maps(x)
         raw = raw if ahead is None else raw + ahead

@@ -48,7 +48,7 @@ class Spec:
         kernel_size: of the moving average in Autoformer and DLinear.
         individual: whether each dimension has a DLinear map of its own.
         calendar: whether DLinear and N-BEATS see time features.
-        start: what these two forecast untrained: the "mean" of the context (Zeng et al. 2022), its "last" value or its last "season".
+        anchor: what these two forecast untrained: the "mean" of the context (Zeng et al. 2022), its "last" value or its last "season".
         blocks, block_layers: of N-BEATS, and how many layers a block has.
         quantiles: the levels of a quantile head.
         patch_length, patch_stride: PatchTST's; 0: a sixth of the context, at most 16, and half of that.
@@ -79,7 +79,7 @@ class Spec:
     kernel_size: int = 25
     individual: bool = False
     calendar: bool = True
-    start: str = "mean"
+    anchor: str = "mean"
     quantiles: tuple[float, ...] = QUANTILES
     blocks: int = 3
     block_layers: int = 2
@@ -108,7 +108,7 @@ class Spec:
         """Everything that no model could be made from, a line each."""
         if self.kind not in KINDS:
             return [f"--model {self.kind}: no such forecasting model; there are {', '.join(KINDS)}"]
-        choices = {"distribution": DISTRIBUTIONS[self.kind], "start": ("mean", "last", "season")}
+        choices = {"distribution": DISTRIBUTIONS[self.kind], "anchor": ("mean", "last", "season")}
         choices |= {"attention": ("prob", "full"), "scaling": OWN_SCALINGS if self.kind in OWN else SCALINGS}
         problems = [
             f"--{name} {getattr(self, name)}: {self.kind} has {', '.join(known)}"
@@ -145,7 +145,7 @@ class Spec:
             problems.append(
                 f"--scaling seasonal: a season of {self.season} steps needs a longer --context-length, or --scaling std"
             )
-        if self.start == "season" and self.kind in OWN and self.season > self.context_length:
+        if self.anchor == "season" and self.kind in OWN and self.season > self.context_length:
             problems.append(f"--anchor season: a season of {self.season} steps needs a longer --context-length")
         if self.distribution == "quantiles" and not all(0 < level < 1 for level in self.quantiles):
             problems.append(f"--quantiles {list(self.quantiles)}: levels lie between 0 and 1")
