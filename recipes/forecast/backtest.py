@@ -15,7 +15,7 @@ from recipes import runs
 from recipes.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import Backtest, Score
-from recipes.forecast.data import LOADING, check_inputs, digest, for_model, open_data, say_notes
+from recipes.forecast.data import LOADING, digest, open_for, say_notes
 from recipes.forecast.forecasting import Asked, Piece, forecast, pieces
 from recipes.forecast.networks import Opened, open_models
 from recipes.forecast.testing import Tested, phase
@@ -29,7 +29,6 @@ from tasks.files import remove_tree, writing
 from tasks.forecast import summary
 from tasks.forecast.calendar import seasonality_of
 from tasks.forecast.data import Loaded
-from tasks.forecast.models import spec_of
 from tasks.forecast.summary import Forecasts
 
 RECIPE = "backtest"
@@ -72,12 +71,7 @@ def set_up(config: Any) -> tuple[Any, Setup]:
         first = next((model for model in models if model.network is not None), None)
         config = named(config, models, first)
         horizon = choose_horizon(config, models)
-        loaded = open_data(config, prediction_length=horizon, facts=first.facts if first else None)
-        if first is not None:
-            loaded = for_model(loaded, first.facts)
-            for model in models:
-                if model.network is not None:
-                    check_inputs(spec_of(model.network), loaded, model.name)
+        loaded = open_for(config, models, horizon=horizon)
     if not len(loaded.test):
         raise ConfigError("--windows: there is no test window")
     m = config.periodicity or (first.facts.periodicity if first and first.facts else None)

@@ -17,6 +17,7 @@ from tasks.forecast.calendar import time_features
 from tasks.forecast.checks import check_counts, long_enough, too_short
 
 if TYPE_CHECKING:
+    from recipes.forecast.networks import Opened
     from tasks.forecast.data import Loaded
     from tasks.forecast.models import Spec
     from tasks.forecast.panel import Entries, Panel
@@ -104,17 +105,49 @@ def for_model(loaded: Loaded, facts: Facts | None) -> Loaded:
     Raises:
         ConfigError, DataError: they don't fit.
     """
-    panel = loaded.panel
     if facts is None:
         return loaded
+    panel = loaded.panel
     facts.check_fits(panel.calendar.freq, panel.dims, panel.covariate_names, loaded.name)
+    return dataclasses.replace(loaded, panel=panel_for(panel, facts))
+
+
+def panel_for(panel: Panel, facts: Facts | None) -> Panel:
+    """The panel with what a model was trained on beside the values, and nothing else.
+
+    Raises:
+        DataError: a series that the model doesn't know.
+    """
+    if facts is None:
+        return panel
     if panel.covariate_names != facts.covariate_names:  # in the order that the model has them, without others
         order = [panel.covariate_names.index(name) for name in facts.covariate_names]
         names = list(facts.covariate_names)
         panel = dataclasses.replace(panel, covariates=panel.covariates[:, order], covariate_names=names)
+    if panel.real_names and not facts.real_names:
+        panel = dataclasses.replace(panel, static_reals=panel.static_reals[:, :0], real_names=[])
     if facts.item_embedding:
-        panel = with_item_category(panel, facts.category_names[0])
-    return dataclasses.replace(loaded, panel=panel)
+        return with_item_category(panel, facts.category_names[0])
+    if panel.category_names and not facts.category_names:
+        panel = dataclasses.replace(panel, static_categories=panel.static_categories[:, :0], category_names=[])
+    return panel
+
+
+def open_for(config: DataOptions, models: list[Opened], *, horizon: int | None, windows: int | None = None) -> Loaded:
+    """The data that several models are used on, each by `panel_for`.
+
+    Raises:
+        ConfigError, DataError: they don't fit one of them.
+    """
+    from tasks.forecast.models import spec_of
+
+    networks = [model for model in models if model.network is not None]
+    known = [model.facts for model in networks if model.facts is not None]
+    numbering = next((facts for facts in known if facts.category_names and not facts.item_embedding), None)
+    loaded = open_data(config, prediction_length=horizon, facts=numbering, windows=windows)
+    for model in networks:
+        check_inputs(spec_of(model.network), for_model(loaded, model.facts), model.name)
+    return loaded
 
 
 def check_inputs(spec: Spec, loaded: Loaded, model: str) -> None:
@@ -132,10 +165,12 @@ def check_inputs(spec: Spec, loaded: Loaded, model: str) -> None:
         ("static real columns", spec.num_static_real_features, len(panel.real_names)),
         ("static categories", len(spec.cardinality), len(known)),
     ]
+    if not spec.takes_features:
+        del pairs[1:]
     for what, wanted, given in pairs:
         if wanted != given:
             raise ConfigError(f"--model {model} takes {wanted} {what}; {loaded.name} gives {given}")
-    for wanted, given in zip(spec.cardinality, known, strict=True):
+    for wanted, given in zip(spec.cardinality, known, strict=spec.takes_features):
         if given > wanted:
             raise ConfigError(
                 f"--model {model} knows {wanted} values of a static category (each series is one, if nothing else was said); "

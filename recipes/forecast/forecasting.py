@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.forecast.data import panel_for
 from recipes.forecast.networks import Opened
 from recipes.memory import to_device
 from tasks.errors import OutOfMemory, is_out_of_memory
@@ -48,14 +49,21 @@ class Asked:
     ensemble: str = "mean"
     keep_samples: bool = False
     scored: bool = True
-    _windows: dict[tuple[int, int], Windows] = field(default_factory=dict)
+    _windows: list[tuple[tuple[Any, ...], Windows]] = field(default_factory=list)
+    _of: dict[str, Windows] = field(default_factory=dict)
 
-    def windows(self, network: Any) -> Windows:
-        """The panel's windows as a network takes them; networks that look back equally far share one copy."""
-        key = past_length(network), int(network.config.prediction_length)
-        if key not in self._windows:
-            self._windows[key] = windows_for(self.panel, network, self.device)
-        return self._windows[key]
+    def windows(self, model: Opened) -> Windows:
+        """The panel's windows as a model takes them; models that look back equally far, at the same, share one copy."""
+        if model.name not in self._of:
+            network, facts = model.network, model.facts
+            inputs = facts and (facts.covariate_names, facts.real_names, facts.category_names)
+            key = past_length(network), int(network.config.prediction_length), inputs
+            found = next((windows for known, windows in self._windows if known == key), None)
+            if found is None:
+                found = windows_for(panel_for(self.panel, facts), network, self.device)
+                self._windows.append((key, found))
+            self._of[model.name] = found
+        return self._of[model.name]
 
 
 @dataclass
@@ -115,7 +123,7 @@ def _forecast(networks: list[Opened], asked: Asked, part: slice) -> Piece:
         for number, model in enumerate(networks):
             generator = torch.Generator(device=asked.device)
             generator.manual_seed(_seed(asked.seed, part.start, number))
-            cut = asked.windows(model.network).take(entries.series, entries.origin, future=False)
+            cut = asked.windows(model).take(entries.series, entries.origin, future=False)
             batch = to_device(cut, asked.device)
             drawn[model.name] = _cut(draw(model.network, batch, asked.samples, generator), asked.horizon)
         if len(networks) > 1 and asked.ensemble != "none":

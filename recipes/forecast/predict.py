@@ -13,7 +13,7 @@ import pandas as pd
 from recipes.device import pick_device, silence
 from recipes.forecast.backtest import choose_horizon, named
 from recipes.forecast.config import Predict
-from recipes.forecast.data import check_inputs, for_model, open_data
+from recipes.forecast.data import open_for
 from recipes.forecast.forecasting import ENSEMBLE, Asked, over
 from recipes.forecast.networks import open_models
 from recipes.forecast.outputs import forecast_frame
@@ -23,7 +23,6 @@ from tasks.errors import ConfigError
 from tasks.files import write_text, writing
 from tasks.forecast import summary
 from tasks.forecast.checks import check_future
-from tasks.forecast.models import spec_of
 from tasks.forecast.panel import Entries
 
 SHOWN = ("timestamp", "0.1", "median", "0.9", "mean")
@@ -47,9 +46,7 @@ def predict(config: Predict) -> dict[str, Any]:
         raise ConfigError("--model: give trained models; the baselines are for tool backtest")
     config = named(config, models, models[0])  # type: ignore[arg-type]
     horizon = choose_horizon(config, models)  # type: ignore[arg-type]
-    loaded = for_model(open_data(config, prediction_length=horizon, facts=models[0].facts, windows=0), models[0].facts)
-    for model in models:
-        check_inputs(spec_of(model.network), loaded, model.name)
+    loaded = open_for(config, models, horizon=horizon, windows=0)
     panel = loaded.panel
     assert horizon is not None
     check_future(panel, horizon)

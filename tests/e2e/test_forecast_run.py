@@ -158,6 +158,26 @@ def test_two_runs_are_a_table_and_an_ensemble(place, trained):
     np.testing.assert_allclose(means[2], (means[0] + means[1]) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["informer", "autoformer", "dlinear", "nbeats", "patchtst"])
+def test_a_run_of_each_model_is_tested_beside_another_and_forecasts(place, trained, kind):
+    """Models that read other inputs, or none beside the values, of one data set."""
+    options = [*SMALL, "--model", kind, "--epochs", 1, "--windows", 3, "--output-dir", "others"]
+    if kind in ("dlinear", "nbeats", "patchtst"):
+        options[options.index("--lags") : options.index("--lags") + 2] = []
+    if kind == "nbeats":
+        options[options.index("--context-length") + 1] = 48
+    run = json.loads(tool(*options, "--json", cwd=place).stdout)["run"]
+    both = within(
+        "backtest", "--model", run, "--model", trained[0]["run"], "--num-parallel-samples", 20, "--json", cwd=place
+    )
+    named = set(json.loads(both.stdout)["models"])
+    assert {Path(run).name, Path(trained[0]["run"]).name, "ensemble", "naive", "seasonal-naive"} <= named
+    within("predict", "forecast", "--model", run, "--output", f"{kind}.csv", cwd=place)
+    future = pd.read_csv(place / f"{kind}.csv")
+    assert len(future) == 5 * 12
+    assert future["median"].notna().all()
+
+
 def test_nbeats_is_trained_by_its_own_defaults_and_forecasts_series_that_it_never_saw(tmp_path, place):
     """Missing values, a context that most of a short series can't fill, a back-test of the run, an ensemble of two."""
     given = ["--data", str(place / "series.csv"), "--prediction-length", 12, "--windows", 3, "--threads", 1]
@@ -167,7 +187,7 @@ def test_nbeats_is_trained_by_its_own_defaults_and_forecasts_series_that_it_neve
     )
     assert first["metrics"]["mase"] < first["metrics"]["baselines"]["seasonal-naive"]
     config = json.loads((tmp_path / first["run"] / "model" / "config.json").read_text())
-    assert (config["model_type"], config["context_length"], config["season"], config["start"]) == (
+    assert (config["model_type"], config["context_length"], config["season"], config["anchor"]) == (
         "nbeats",
         48,
         24,

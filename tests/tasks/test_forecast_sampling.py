@@ -497,6 +497,17 @@ def test_an_ensembles_samples_are_averaged_rank_by_rank():
     assert float(combine(normals, how="pool").samples.std()) == pytest.approx(3.0, abs=0.05)  # sqrt((1 + 9) / 2 + 4)
 
 
+def test_samples_are_joined_with_a_quantile_head_at_its_levels():
+    samples = drawn_from([4.0, 1.0, 3.0, 2.0, 0.0])
+    quantiles = Drawn(quantiles=torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1), levels=(0.25, 0.5, 0.9))
+    for parts in ([samples, quantiles], [quantiles, samples]):
+        joined = combine(parts)
+        assert joined.levels == (0.25, 0.5, 0.9)
+        assert joined.samples is None
+        expected = (np.quantile([0, 1, 2, 3, 4], [0.25, 0.5, 0.9]) + [10, 20, 30]) / 2
+        np.testing.assert_allclose(joined.quantiles.flatten(), expected, rtol=1e-6)
+
+
 def test_a_point_forecast_joins_an_ensemble_as_its_own_quantile_function():
     joined = combine([drawn_from([3.0, 1.0]), drawn_from([11.0])])
     assert joined.samples[0, :, 0].tolist() == [6.0, 7.0]
@@ -517,7 +528,12 @@ def test_an_ensembles_quantiles_are_averaged():
         ([drawn_from([1.0])], "median", "quantiles, pool, not 'median'"),
         ([drawn_from([1.0, 2.0]), drawn_from([1.0, 2.0, 3.0])], "quantiles", "numbers of samples differ"),
         ([drawn_from([1.0]), Drawn(samples=torch.zeros(2, 1, 1))], "pool", "same windows"),
-        ([drawn_from([1.0]), Drawn(quantiles=torch.zeros(1, 1, 1), levels=(0.5,))], "quantiles", "can't be joined"),
+        ([drawn_from([1.0]), Drawn(quantiles=torch.zeros(1, 1, 1), levels=(0.5,))], "pool", "--ensemble pool: quantiles can't"),
+        (
+            [Drawn(quantiles=torch.zeros(1, 1, 1), levels=(level,)) for level in (0.5, 0.9)],
+            "quantiles",
+            "different levels can't be joined; --ensemble none compares",
+        ),
     ],
 )
 def test_forecasts_that_do_not_fit_are_not_joined(parts, how, message):

@@ -188,7 +188,7 @@ def needs(model: transformers.PreTrainedModel) -> tuple[str, ...]:
     """The names in a batch that the model reads, without the future values."""
     spec = spec_of(model)
     names = ["past_values", "past_observed_mask"]
-    if spec.kind == "patchtst":
+    if not spec.takes_features:
         return tuple(names)
     names += ["past_time_features", "future_time_features"]
     names += ["static_categorical_features"] if spec.cardinality else []

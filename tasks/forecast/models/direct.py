@@ -93,6 +93,8 @@ class WindowMap(nn.Module):
     It is the naive forecast of `DirectConfig.anchor` plus what is learnt, so that weight decay takes it back to that forecast.
     """
 
+    naive: Tensor
+
     def __init__(self, config: DirectConfig, maps: int = 1) -> None:
         super().__init__()
         outputs = config.parameters_a_step * config.prediction_length

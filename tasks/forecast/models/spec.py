@@ -170,6 +170,11 @@ class Spec:
         return problems
 
     @property
+    def takes_features(self) -> bool:
+        """Whether the model reads anything beside the values: time features, categories, static numbers."""
+        return self.kind != "patchtst"
+
+    @property
     def has_lags(self) -> bool:
         return self.kind in ("transformer", "informer", "autoformer")
 

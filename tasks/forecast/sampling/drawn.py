@@ -41,7 +41,8 @@ def combine(drawn: Sequence[Drawn], how: str = "quantiles") -> Drawn:
 
     "quantiles" averages the models' quantile functions: the S samples of each model are sorted at every step ahead and averaged
     rank by rank (Lichtendahl and others 2013, "Is it better to average probabilities or quantiles?"). The result is sharper
-    than the pool and holds no paths: its rows are quantiles of each step alone. "pool" puts all samples side by side.
+    than the pool and holds no paths: its rows are quantiles of each step alone. Beside models that give quantiles, samples are
+    reduced to theirs. "pool" puts all samples side by side.
 
     Raises:
         ConfigError: an unknown `how`, forecasts of different kinds, windows or levels, or a pool of quantiles.
@@ -55,14 +56,25 @@ def combine(drawn: Sequence[Drawn], how: str = "quantiles") -> Drawn:
     samples = [part.samples for part in drawn if part.samples is not None]
     if len(samples) == len(drawn):
         return Drawn(samples=_pool(samples) if how == "pool" else _average_ranks(samples), mean=_mean(drawn))
-    quantiles = [part.quantiles for part in drawn if part.samples is None and part.quantiles is not None]
-    if len(quantiles) != len(drawn) or how == "pool" or len({part.levels for part in drawn}) > 1:
+    levels = {part.levels for part in drawn if part.samples is None}
+    if how == "pool" or len(levels) > 1:
         raise ConfigError(
-            "combine: models that give samples and models that give quantiles, or quantiles at other levels, "
-            "can't be joined; choose models of one kind of head"
+            f"--ensemble {'pool' if how == 'pool' else 'mean'}: {'quantiles' if how == 'pool' else 'quantiles at different levels'} "
+            f"can't be joined; --ensemble none compares the models{', mean joins them' if how == 'pool' else ''}"
         )
+    (asked,) = levels
+    quantiles = [_quantiles(part, asked) for part in drawn]
     _same_windows(quantiles)
-    return Drawn(quantiles=torch.stack(quantiles).mean(0), levels=drawn[0].levels, mean=_mean(drawn))
+    return Drawn(quantiles=torch.stack(quantiles).mean(0), levels=asked, mean=_mean(drawn))
+
+
+def _quantiles(drawn: Drawn, levels: Sequence[float]) -> torch.Tensor:
+    """[b, levels, H(, dims)], of the model itself or of its samples."""
+    if drawn.samples is None:
+        assert drawn.quantiles is not None
+        return drawn.quantiles
+    at = torch.tensor(levels, dtype=drawn.samples.dtype, device=drawn.samples.device)
+    return torch.quantile(drawn.samples, at, dim=1).movedim(0, 1)
 
 
 def _average_ranks(samples: list[torch.Tensor]) -> torch.Tensor:
