@@ -32,6 +32,11 @@ class Calendar:
     def timestamps(self, first: int, count: int) -> pd.DatetimeIndex:
         """`count` time stamps from position `first` >= 0 on."""
         unit = "ns" if self.start.year >= 1678 else "s"  # nanoseconds reach from 1678 to 2261 only
+        if self.freq == "B":  # pandas counts business days one by one
+            start = self.start.to_numpy()
+            day = start.astype("datetime64[D]")
+            days = np.busday_offset(day, np.arange(first, first + count), roll="forward")
+            return pd.DatetimeIndex(days + (start - day)).as_unit(unit)
         return pd.date_range(self.start, periods=first + count, freq=self.freq, unit=unit)[first:]
 
     def features(self, count: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import ConfigError, DataError
+from tasks.forecast.calendar import Calendar
 from tasks.forecast.data import load
 from tasks.forecast.readers import hub, tables
 from tasks.forecast.readers.grid import infer
@@ -50,6 +51,17 @@ def gluonts_exchange(tmp_path_factory):
     finally:
         _lstnet.datasets_info["exchange_rate"] = known
     return folder
+
+
+@pytest.mark.parametrize("start", ["1990-01-01", "2024-02-29 16:30", "1700-03-01", "1500-06-01", "2026-11-27"])
+@pytest.mark.parametrize("first", [0, 1, 777])
+def test_business_days_are_those_of_pandas(start, first):
+    begin = pd.Timestamp(start)
+    begin = begin if begin.dayofweek < 5 else begin + pd.Timedelta(days=7 - begin.dayofweek)
+    found = Calendar("B", begin, 10).timestamps(first, 600)
+    expected = pd.date_range(begin, periods=first + 600, freq="B", unit="ns" if begin.year >= 1678 else "s")[first:]
+    assert found.dtype == expected.dtype
+    assert found.equals(expected)
 
 
 def test_exchange_rate_is_split_as_gluonts_splits_it(gluonts_exchange):

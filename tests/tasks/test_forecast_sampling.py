@@ -504,7 +504,7 @@ def test_samples_are_joined_with_a_quantile_head_at_its_levels():
         joined = combine(parts)
         assert joined.levels == (0.25, 0.5, 0.9)
         assert joined.samples is None
-        expected = (np.quantile([0, 1, 2, 3, 4], [0.25, 0.5, 0.9]) + [10, 20, 30]) / 2
+        expected = (np.quantile([0, 1, 2, 3, 4], [0.25, 0.5, 0.9]) + np.array([10, 20, 30])) / 2
         np.testing.assert_allclose(joined.quantiles.flatten(), expected, rtol=1e-6)
 
 
@@ -528,7 +528,11 @@ def test_an_ensembles_quantiles_are_averaged():
         ([drawn_from([1.0])], "median", "quantiles, pool, not 'median'"),
         ([drawn_from([1.0, 2.0]), drawn_from([1.0, 2.0, 3.0])], "quantiles", "numbers of samples differ"),
         ([drawn_from([1.0]), Drawn(samples=torch.zeros(2, 1, 1))], "pool", "same windows"),
-        ([drawn_from([1.0]), Drawn(quantiles=torch.zeros(1, 1, 1), levels=(0.5,))], "pool", "--ensemble pool: quantiles can't"),
+        (
+            [drawn_from([1.0]), Drawn(quantiles=torch.zeros(1, 1, 1), levels=(0.5,))],
+            "pool",
+            "--ensemble pool: quantiles can't",
+        ),
         (
             [Drawn(quantiles=torch.zeros(1, 1, 1), levels=(level,)) for level in (0.5, 0.9)],
             "quantiles",

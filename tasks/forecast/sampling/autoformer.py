@@ -106,6 +106,20 @@ def auto_correlation(
     correlation = torch.fft.irfft(spectrum.mean(-1), n=length, dim=1)
     weights, delays = correlation.topk(int(module.autocorrelation_factor * math.log(length)), dim=1)
     weights = weights.softmax(-1)
-    rows = (torch.arange(length, device=value.device) + delays[..., None]) % length
-    rolled = value[torch.arange(len(value), device=value.device)[:, None, None], rows]
-    return module.out_proj(torch.einsum("bk,bktd->btd", weights, rolled)), None
+    return module.out_proj(rolled(value, weights, delays)), None
+
+
+def rolled(value: torch.Tensor, weights: torch.Tensor, delays: torch.Tensor) -> torch.Tensor:
+    """The sum of value [b, L, d] rolled back by each of delays [b, k], times its weight [b, k].
+
+    As one product: row t of the matrix holds at column s the weight of the delay (s - t) mod L. With its columns reversed it is
+    constant along its other diagonals, and so a view of a vector.
+    """
+    count, length = value.shape[:2]
+    at = (length - 1 - delays) % length
+    diagonals = value.new_zeros(count, length).scatter_add_(1, at, weights)
+    twice = torch.cat((diagonals, diagonals), dim=1)
+    matrix = twice.as_strided(
+        (count, length, length), (2 * length, 1, 1)
+    ).contiguous()  # or the product goes one by one
+    return matrix @ value.flip(1)
