@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from types import FrameType, TracebackType
 from typing import Any
@@ -47,6 +48,7 @@ class Interrupts:
         self.deferred = False
         self.reserve = 0.0
         self._previous: dict[int, Any] = {}
+        self._hook = sys.unraisablehook
         self._limit = max_hours * 3600 if max_hours else None
 
     @property
@@ -67,6 +69,7 @@ class Interrupts:
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._look_again)
         if not _Asked.depth:
             _Asked.opened = time.monotonic()
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
         _Asked.depth += 1
         return self
 
@@ -80,6 +83,7 @@ class Interrupts:
         _Asked.depth -= 1
         if not _Asked.depth:
             _Asked.reason, _Asked.settled = None, False
+            sys.unraisablehook = self._hook
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if _Asked.settled:
@@ -103,6 +107,13 @@ class Interrupts:
             os.write(2, f"error: {_stopped()}\n".encode())
             os._exit(Preempted.exit_code)
         signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    def _dropped(self, what: Any) -> None:
+        """Raises again what struck where nothing can be raised: around a fork, in a weak reference's or a C library's callback."""
+        if isinstance(what.exc_value, Preempted):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            self._hook(what)
 
     def _raise(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -42,6 +42,26 @@ def test_a_signal_while_something_is_let_go_is_not_lost_and_prints_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (0, "let go\nPreempted\n", "")
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "os.register_at_fork(after_in_parent=ask)\n        os.fork() or os._exit(0)",
+        "import weakref\n        thing = Exception()\n        held = weakref.ref(thing, lambda _: ask())\n        del thing",
+    ],
+    ids=["fork", "weak reference"],
+)
+def test_a_signal_where_nothing_can_be_raised_is_raised_a_moment_later(where):
+    """Python hands such an exception to sys.unraisablehook, and goes on."""
+    code = (
+        "import os, sys, time\nfrom recipes.interrupts import Interrupts\nbefore = sys.unraisablehook\n"
+        "def ask():\n    os.kill(os.getpid(), 15)\n    time.sleep(0.2)\n    print('not reached')\n"
+        f"try:\n    with Interrupts():\n        {where}\n        time.sleep(1)\n        print('went on')\n"
+        "except Exception as error:\n    print(type(error).__name__, sys.unraisablehook is before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Preempted True\n", "")
+
+
 def test_elsewhere_it_strikes_at_once():
     with pytest.raises(Preempted), Interrupts():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
