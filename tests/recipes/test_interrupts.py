@@ -46,7 +46,7 @@ def test_a_signal_while_something_is_let_go_is_not_lost_and_prints_nothing():
     "where",
     [
         "os.register_at_fork(after_in_parent=ask)\n        os.fork() or os._exit(0)",
-        "import weakref\n        thing = Exception()\n        held = weakref.ref(thing, lambda _: ask())\n        del thing",
+        "import weakref\n        thing = Interrupts()\n        held = weakref.ref(thing, lambda _: ask())\n        del thing",
     ],
     ids=["fork", "weak reference"],
 )
