@@ -50,6 +50,8 @@ Exit codes:
   75  preempted, checkpoint saved: run the same command again"""
 
 
+OUT_OF_MEMORY = "out of memory; use a smaller batch, model or input, or --gradient-checkpointing"
+
 # Characters of a library's own message that are shown; a compiler's runs to pages.
 MESSAGE = 600
 
@@ -112,8 +114,15 @@ def main(args: list[str] | None = None) -> None:
     except Exception as error:
         if State.debug:
             raise
-        code = _unexpected(error)
+        code = _said(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _said(error: Exception) -> int:
+    try:
+        return _unexpected(error)
+    except MemoryError:  # not even room to look into the error
+        return _fail(OUT_OF_MEMORY, 4)
 
 
 def _unexpected(error: Exception) -> int:
@@ -129,7 +138,7 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _fail(f"no space left on the disk ({error.filename or 'a temporary file'}); free some and run again", 5)
     if is_out_of_memory(error):
-        return _fail("out of memory; use a smaller batch, model or input, or --gradient-checkpointing", 4)
+        return _fail(OUT_OF_MEMORY, 4)
     from tasks.hub import find, one_line  # not before: where memory is full it finds no room
 
     stop = find(error, Preempted)

@@ -41,14 +41,15 @@ _FULL = (
     "out of memory",
     "failed to map segment",
     "can't start new thread",  # whose stack finds no room
+    "error return without exception set",  # Python's own, where the exception found none
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a library's error says so: CUDA and Python have a type for it, the CPU's libraries only words."""
+    """Whether a library's error says so: CUDA and Python have a type for it, the CPU's libraries and Python's own compiler words."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, (RuntimeError, ImportError)) and any(word in str(error) for word in _FULL)
+    return isinstance(error, (RuntimeError, ImportError, SystemError)) and any(word in str(error) for word in _FULL)
 
 
 class OutOfDisk(ToolError):
