@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class ToolError(Exception):
     """Anything that ends a command on purpose: one line for the user, one documented exit code.
@@ -48,6 +50,8 @@ _FULL = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a library's error says so: CUDA and Python have a type for it, the CPU's libraries and Python's own compiler words."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     return isinstance(error, (RuntimeError, ImportError, SystemError)) and any(word in str(error) for word in _FULL)
 

@@ -193,9 +193,16 @@ def test_the_printed_config_repeats_itself(tmp_path):
         (lambda: RuntimeError("word " * 1000), 1, "RuntimeError: word word"),
         (lambda: wrapped(Preempted("stopped by SIGTERM; run the same command again")), 75, "stopped by SIGTERM"),
         (lambda: SystemError("error return without exception set"), 4, "out of memory; use a smaller batch"),
+        (lambda: OSError(12, "Cannot allocate memory"), 4, "out of memory; use a smaller batch"),
         (lambda: NoRoom("lost"), 4, "out of memory; use a smaller batch"),
     ],
-    ids=["pages of a library's words", "a stop within a library", "no room for an exception", "no room to look at it"],
+    ids=[
+        "long words",
+        "a stop within a library",
+        "no room for an exception",
+        "no room for a map",
+        "no room to look at it",
+    ],
 )
 def test_what_a_library_raises_is_one_short_line(raised, code, said, monkeypatch, capsys):
     from cli import main
