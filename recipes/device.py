@@ -71,6 +71,7 @@ def keep_memory() -> None:
         if limits.address_space() is not None:
             # What is kept would be missing elsewhere, as would the 64 MB that each thread's arena sets aside.
             libc.mallopt(m_arena_max, 2)
+            give_memory_back()  # or the heap holds all there is after a batch that was too large, and oneDNN maps no more code
             return
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
