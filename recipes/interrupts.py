@@ -97,7 +97,7 @@ class Interrupts:
 
     def _look_again(self, number: int, frame: FrameType | None) -> None:
         """Raises where it is safe. Within an import it isn't: the C++ of a half-made module would end the process by abort. Nor is it
-        within a `__del__`, whose exceptions Python prints and drops."""
+        within a `__del__`, which would be cut short."""
         if self.deferred or _Asked.settled or not _Asked.reason:
             return
         if not _unsafe(frame):

@@ -165,12 +165,12 @@ def check_inputs(spec: Spec, loaded: Loaded, model: str) -> None:
         ("static real columns", spec.num_static_real_features, len(panel.real_names)),
         ("static categories", len(spec.cardinality), len(known)),
     ]
-    if not spec.takes_features:
-        del pairs[1:]
-    for what, wanted, given in pairs:
+    for what, wanted, given in pairs if spec.takes_features else pairs[:1]:
         if wanted != given:
             raise ConfigError(f"--model {model} takes {wanted} {what}; {loaded.name} gives {given}")
-    for wanted, given in zip(spec.cardinality, known, strict=spec.takes_features):
+    if not spec.takes_features:
+        return
+    for wanted, given in zip(spec.cardinality, known, strict=True):
         if given > wanted:
             raise ConfigError(
                 f"--model {model} knows {wanted} values of a static category (each series is one, if nothing else was said); "

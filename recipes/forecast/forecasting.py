@@ -55,12 +55,10 @@ class Asked:
     def windows(self, model: Opened) -> Windows:
         """The panel's windows as a model takes them; models that look back equally far, at the same, share one copy."""
         if model.name not in self._of:
-            network, facts = model.network, model.facts
-            inputs = facts and (facts.covariate_names, facts.real_names, facts.category_names)
-            key = past_length(network), int(network.config.prediction_length), inputs
+            key = past_length(model.network), model.prediction_length, model.facts
             found = next((windows for known, windows in self._windows if known == key), None)
             if found is None:
-                found = windows_for(panel_for(self.panel, facts), network, self.device)
+                found = windows_for(panel_for(self.panel, model.facts), model.network, self.device)
                 self._windows.append((key, found))
             self._of[model.name] = found
         return self._of[model.name]

@@ -393,6 +393,16 @@ def test_load_says_what_a_model_is(tmp_path):
         models.load(str(tmp_path / "bert"))
     with pytest.raises(ConfigError, match="no such file or folder"):
         models.load(str(tmp_path / "nothing"))
+
+
+def test_weights_that_hold_their_anchor_are_not_given_it_twice(tmp_path):
+    """As models were saved before; read as today's they would forecast wrongly without a word."""
+    models.build(spec("dlinear", "quantiles", static=False), 1).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["start"] = config.pop("anchor")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="saved before --anchor stood apart from the weights; train it again"):
+        models.load(str(tmp_path))
     run = tmp_path / "run"
     run.mkdir()
     (run / "status.json").write_text(json.dumps({"state": "running"}))

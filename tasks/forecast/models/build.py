@@ -125,6 +125,8 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
             f"--model {model} is a {config.model_type} and no forecaster; forecasting takes {', '.join(CLASSES)} "
             f"models: train one with tool train forecast, or give its folder"
         )
+    if config.model_type in OWN and hasattr(config, "start"):
+        raise ConfigError(f"--model {model}: saved before --anchor stood apart from the weights; train it again")
     with loading(folder, "--model"):
         loaded: transformers.PreTrainedModel = CLASSES[config.model_type].from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, **known

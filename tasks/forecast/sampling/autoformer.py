@@ -119,7 +119,5 @@ def rolled(value: torch.Tensor, weights: torch.Tensor, delays: torch.Tensor) -> 
     at = (length - 1 - delays) % length
     diagonals = value.new_zeros(count, length).scatter_add_(1, at, weights)
     twice = torch.cat((diagonals, diagonals), dim=1)
-    matrix = twice.as_strided(
-        (count, length, length), (2 * length, 1, 1)
-    ).contiguous()  # or the product goes one by one
-    return matrix @ value.flip(1)
+    matrices = twice.as_strided((count, length, length), (2 * length, 1, 1))
+    return matrices.contiguous() @ value.flip(1)  # on a view the product would go one by one

@@ -56,16 +56,16 @@ def combine(drawn: Sequence[Drawn], how: str = "quantiles") -> Drawn:
     samples = [part.samples for part in drawn if part.samples is not None]
     if len(samples) == len(drawn):
         return Drawn(samples=_pool(samples) if how == "pool" else _average_ranks(samples), mean=_mean(drawn))
-    levels = {part.levels for part in drawn if part.samples is None}
-    if how == "pool" or len(levels) > 1:
+    if how == "pool":
+        raise ConfigError("--ensemble pool: quantiles can't be joined as samples are; take --ensemble mean")
+    levels = next(part.levels for part in drawn if part.samples is None)
+    if any(part.levels != levels for part in drawn if part.samples is None):
         raise ConfigError(
-            f"--ensemble {'pool' if how == 'pool' else 'mean'}: {'quantiles' if how == 'pool' else 'quantiles at different levels'} "
-            f"can't be joined; --ensemble none compares the models{', mean joins them' if how == 'pool' else ''}"
+            "--ensemble mean: quantiles at different levels can't be joined; --ensemble none compares the models"
         )
-    (asked,) = levels
-    quantiles = [_quantiles(part, asked) for part in drawn]
+    quantiles = [_quantiles(part, levels) for part in drawn]
     _same_windows(quantiles)
-    return Drawn(quantiles=torch.stack(quantiles).mean(0), levels=asked, mean=_mean(drawn))
+    return Drawn(quantiles=torch.stack(quantiles).mean(0), levels=levels, mean=_mean(drawn))
 
 
 def _quantiles(drawn: Drawn, levels: Sequence[float]) -> torch.Tensor:
