@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from recipes import sharding
+from recipes import sharding, zero
 from recipes.config import read_yaml
 from recipes.options import AUTO, TrainOptions
 from recipes.sharding import Sharding
+from recipes.zero import Zero
 from tasks.errors import ConfigError
 
 C = TypeVar("C", bound=TrainOptions)
@@ -37,13 +39,17 @@ def apply(config: C) -> C:
         changes["machine_rank"] = found.machine_rank or 0
     if config.main_address is None and found.main_process_ip:
         changes["main_address"] = f"{found.main_process_ip}:{found.main_process_port or 29500}"
-    if config.mixed_precision == "auto" and found.mixed_precision in ("no", "fp16", "bf16"):
-        changes["mixed_precision"] = found.mixed_precision
-    shards = sharding_of(config)
-    if shards is not None and shards.checkpointing:
-        changes["gradient_checkpointing"] = True
+    deepspeed = _zero_of(config)
+    precision = (deepspeed and deepspeed.precision) or found.mixed_precision
+    if config.mixed_precision == "auto" and precision in ("no", "fp16", "bf16"):
+        changes["mixed_precision"] = precision
     config = dataclasses.replace(config, **changes)
+    if deepspeed is not None:
+        config = _as_deepspeed(config, deepspeed)
+    shards = sharding_of(config)
     if shards is not None:
+        if shards.checkpointing:
+            config = dataclasses.replace(config, gradient_checkpointing=True)
         _check_sharded(config, shards)
     return config
 
@@ -52,12 +58,46 @@ def sharding_of(config: TrainOptions) -> Sharding | None:
     """How the file has the model cut into shards; None where it doesn't.
 
     Raises:
-        ConfigError: as `sharding.read`.
+        ConfigError: as `sharding.read` and `zero.read`.
     """
     if not config.accelerate_config:
         return None
+    deepspeed = _zero_of(config)
+    if deepspeed is not None:
+        return deepspeed.sharding
     content = _content(config.accelerate_config)
     return sharding.read(config.accelerate_config, content) if _kind(content) == "FSDP" else None
+
+
+def _zero_of(config: TrainOptions) -> Zero | None:
+    """What a file of DeepSpeed asks for."""
+    if not config.accelerate_config:
+        return None
+    content = _content(config.accelerate_config)
+    return zero.read(config.accelerate_config, content) if _kind(content) == "DEEPSPEED" else None
+
+
+def _as_deepspeed(config: C, asked: Zero) -> C:
+    """The config with the pieces of DeepSpeed's file.
+
+    Raises:
+        ConfigError: the file says otherwise than an option on which the result depends.
+    """
+    problems = []
+    for option, (name, value) in asked.same.items():
+        ours = getattr(config, option)
+        if ours != value and ours != AUTO:
+            flag = f"--{option.replace('_', '-')}"
+            shown = f"{value:g}" if isinstance(value, float) else value
+            problems.append(f"{name} is {shown} there, and {flag} is {ours}: give {flag} {shown}, or write auto there")
+    if problems:
+        raise ConfigError("\n".join(f"--accelerate-config: {config.accelerate_config}: {line}" for line in problems))
+    pieces = asked.accumulation
+    if pieces is None and asked.micro_batch and isinstance(config.batch_size, int):
+        pieces = math.ceil(config.batch_size / (asked.micro_batch * config.num_processes * config.num_machines))
+    if pieces and config.gradient_accumulation_steps == 1:
+        config = dataclasses.replace(config, gradient_accumulation_steps=pieces)
+    return config
 
 
 def _check_sharded(config: TrainOptions, shards: Sharding) -> None:
@@ -70,7 +110,7 @@ def _check_sharded(config: TrainOptions, shards: Sharding) -> None:
     if config.batch_size == AUTO:
         problems.append("--batch-size auto isn't offered on shards: give a number, it is cut into pieces that fit")
     if shards.offload and config.mixed_precision == "fp16":
-        problems.append("fsdp_offload_params can't go with --mixed-precision fp16: take bf16")
+        problems.append("shards on the host can't go with --mixed-precision fp16: take bf16")
     if problems:
         raise ConfigError("\n".join(f"--accelerate-config: {config.accelerate_config}: {line}" for line in problems))
 
@@ -82,7 +122,7 @@ def settings(config: TrainOptions) -> dict[str, str]:
     from accelerate.utils.launch import prepare_multi_gpu_env
 
     args = _read(config.accelerate_config)
-    args.main_process_port, args.use_fsdp = 0, False  # shards are cut by the loop
+    args.main_process_port, args.use_fsdp, args.use_deepspeed = 0, False, False  # shards are cut by the loop
     made = prepare_multi_gpu_env(args)
     # Threads, ranks and addresses are the launcher's; the precision has been taken into the options.
     ours = ("ACCELERATE_", "TORCH_", "CUDA_VISIBLE_DEVICES")
@@ -98,7 +138,7 @@ def _content(file: str) -> dict[str, Any]:
         raise ConfigError(
             f"--accelerate-config: there is no file {file}; `accelerate config --config_file {file}` writes one"
         )
-    return read_yaml(file)
+    return read_yaml(file, flag="--accelerate-config")
 
 
 def _kind(content: dict[str, Any]) -> str:
@@ -107,10 +147,10 @@ def _kind(content: dict[str, Any]) -> str:
 
 def _read(file: str) -> Any:
     kind = _kind(_content(file))
-    if kind not in ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU", "FSDP"):
+    if kind not in ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU", "FSDP", "DEEPSPEED"):
         raise ConfigError(
-            f"--accelerate-config: {file} asks for {kind}, which is not offered; DeepSpeed's ZeRO 2 (ZeRO 3) is the same as "
-            f"`distributed_type: FSDP` with `fsdp_config: {{fsdp_version: 2, fsdp_reshard_after_forward: false}}` (true)"
+            f"--accelerate-config: {file} asks for {kind}, which is not offered; `distributed_type: FSDP` cuts a model too large for "
+            f"one GPU into shards"
         )
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 

@@ -163,24 +163,24 @@ def resolve(
     return config
 
 
-def read_yaml(file: str | Path) -> dict[str, Any]:
-    """Reads a YAML mapping; errors name the file and line."""
+def read_yaml(file: str | Path, flag: str = "--config") -> dict[str, Any]:
+    """Reads a YAML mapping; errors name the flag, the file and the line."""
     import yaml
 
     try:
         loaded = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"--config: there is no file {file}") from None
+        raise ConfigError(f"{flag}: there is no file {file}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: can't read {file}: {error}") from None
+        raise ConfigError(f"{flag}: can't read {file}: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"--config: {file}{line} is not YAML: {getattr(error, 'problem', error)}") from None
+        raise ConfigError(f"{flag}: {file}{line} is not YAML: {getattr(error, 'problem', error)}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"--config: {file} must hold `key: value` lines, found {type(loaded).__name__}")
+        raise ConfigError(f"{flag}: {file} must hold `key: value` lines, found {type(loaded).__name__}")
     return loaded
 
 

@@ -174,7 +174,7 @@ class TrainOptions:
     )
     accelerate_config: str | None = option(
         None,
-        "What `accelerate config` wrote: processes, machines, precision, GPUs, shards (FSDP).",
+        "What `accelerate config` wrote: processes, machines, precision, GPUs, shards (FSDP, DeepSpeed's ZeRO).",
         panel=MACHINE,
         affects_result=False,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,44 +71,47 @@ def read(file: str, content: dict[str, Any]) -> Sharding:
     problems = [f"unknown field {name}{nearest(name, list(KNOWN))}" for name in map(str, fields) if name not in KNOWN]
     if content.get("parallelism_config"):
         problems.append("parallelism_config isn't offered: take it out, the shards go over all processes")
-    found = _Fields(fields, problems)
-    made = found.sharding()
+    made = _Fields(fields, problems).sharding()
     if problems:
         raise ConfigError("\n".join(where + problem for problem in problems))
     return made
 
 
-class _Fields:
+class Fields:
     """Reads values; what is wrong with them is added to `problems`."""
 
     def __init__(self, given: dict[str, Any], problems: list[str]) -> None:
         self.given, self.problems = given, problems
 
-    def sharding(self) -> Sharding:
-        version = self._of("fsdp_version", {"1": 1, "2": 2}, 1)
-        wrap = str(self._of("fsdp_auto_wrap_policy", WRAP, "none"))
-        return Sharding(
-            reshard=self._reshard(),
-            wrap=wrap,
-            layers=self._layers(wrap),
-            least=self._least(wrap),
-            offload=self._true("fsdp_offload_params"),
-            checkpointing=self._true("fsdp_activation_checkpointing"),
-            notes=self._notes(version),
-        )
-
-    def _of(self, name: str, words: dict[str, Any], default: Any, read: Callable[[Any], str] = str) -> Any:
+    def of(self, name: str, words: dict[str, Any], default: Any) -> Any:
+        """What the field's word stands for; the default where it isn't given."""
         value = self.given.get(name)
         if value is None:
             return default
-        word = read(value).strip().upper()
+        word = str(value).strip().upper()
         if word not in words:
             self.problems.append(f"{name}: {value!r} is not one of {', '.join(words)}")
             return default
         return words[word]
 
-    def _true(self, name: str) -> bool:
-        return bool(self._of(name, {"TRUE": True, "FALSE": False}, False))
+    def true(self, name: str) -> bool:
+        """Whether the field says so."""
+        return bool(self.of(name, {"TRUE": True, "FALSE": False}, False))
+
+
+class _Fields(Fields):
+    def sharding(self) -> Sharding:
+        version = self.of("fsdp_version", {"1": 1, "2": 2}, 1)
+        wrap = str(self.of("fsdp_auto_wrap_policy", WRAP, "none"))
+        return Sharding(
+            reshard=self._reshard(),
+            wrap=wrap,
+            layers=self._layers(wrap),
+            least=self._least(wrap),
+            offload=self.true("fsdp_offload_params"),
+            checkpointing=self.true("fsdp_activation_checkpointing"),
+            notes=self._notes(version),
+        )
 
     def _reshard(self) -> bool:
         names = ("fsdp_reshard_after_forward", "fsdp_sharding_strategy")
@@ -121,7 +123,7 @@ class _Fields:
             elif word in ("HYBRID_SHARD", "4", "HYBRID_SHARD_ZERO2", "5"):
                 self.problems.append(f"{name}: {word} isn't offered; take FULL_SHARD, over all processes")
             elif self.given.get(name) is not None:
-                found.append(bool(self._of(name, RESHARD, True)))
+                found.append(bool(self.of(name, RESHARD, True)))
         if len(set(found)) > 1:
             self.problems.append(f"{names[0]} and {names[1]} contradict each other: leave one out")
         return found[0] if found else True

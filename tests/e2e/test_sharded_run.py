@@ -58,6 +58,23 @@ def shards(place: Path, **fields: object) -> Path:
     return path
 
 
+def zero(place: Path) -> Path:
+    """What it writes for DeepSpeed's ZeRO 2."""
+    place.mkdir()
+    given = {
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 1.0,
+        "offload_optimizer_device": "none",
+        "offload_param_device": "none",
+        "zero3_init_flag": False,
+        "zero_stage": 2,
+    }
+    content = {"distributed_type": "DEEPSPEED", "num_processes": 2, "num_machines": 1, "mixed_precision": "no"}
+    path = place / "deepspeed.yaml"
+    path.write_text(yaml.safe_dump({**content, "deepspeed_config": given}))
+    return path
+
+
 def both(command: list[object], place: Path, **fields: object) -> tuple[Path, Path, str]:
     """The runs of one process and of two with shards, and what the second said."""
     tool(*command, cwd=place / "one")
@@ -101,6 +118,9 @@ def test_text_classification_in_shards_is_that_of_one_process(tmp_path):
     assert same(dict(model.state_dict()), weights(two))
     for name, value in weights(one).items():
         assert torch.allclose(weights(two)[name], value, atol=1e-3), name
+    told = tool(*command, "--accelerate-config", zero(tmp_path / "three"), cwd=tmp_path / "three").stderr
+    assert "ZeRO 2 of the DeepSpeed file, run by torch's FSDP2" in told
+    agree(one, only_run(tmp_path / "three"))
 
 
 def test_visual_questions_in_shards_are_those_of_one_process(tmp_path):

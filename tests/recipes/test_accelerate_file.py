@@ -139,12 +139,16 @@ def test_options_that_shards_can_t_keep_are_refused(tmp_path, file, given, said)
         accelerate_file.apply(config(tmp_path, file({"fsdp_version": 2}), **given))
 
 
-@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
-def test_other_ways_to_cut_are_refused_with_what_to_write_instead(tmp_path, file, kind):
-    with pytest.raises(
-        ConfigError, match=r"asks for .*`distributed_type: FSDP` with `fsdp_config: {fsdp_version: 2, fsdp_reshard_"
-    ):
-        accelerate_file.apply(config(tmp_path, file(distributed_type=kind)))
+def test_other_ways_to_cut_are_refused_with_what_to_write_instead(tmp_path, file):
+    with pytest.raises(ConfigError, match=r"asks for MEGATRON_LM.*`distributed_type: FSDP` cuts a model"):
+        accelerate_file.apply(config(tmp_path, file(distributed_type="MEGATRON_LM")))
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_a_file_that_is_not_yaml_is_told_under_its_flag(tmp_path, kind):
+    (tmp_path / "bad.yaml").write_text(f"distributed_type: {kind}\n  x: [")
+    with pytest.raises(ConfigError, match=r"^--accelerate-config: .*bad.yaml, line 2 is not YAML"):
+        accelerate_file.apply(config(tmp_path, str(tmp_path / "bad.yaml")))
 
 
 def test_accelerate_s_own_launcher_is_not_what_starts_shards(tmp_path, monkeypatch):
