@@ -45,7 +45,10 @@ def seed_everything(seed: int, *keys: int) -> None:
     state = int(np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)[0])
     random.seed(state)
     np.random.seed(state % 2**32)
-    torch.manual_seed(state % 2**63)
+    if torch.accelerator.is_available():
+        torch.manual_seed(state % 2**63)
+    else:  # the same, without the stack's text that torch keeps for a GPU that may come: half a millisecond a step
+        torch.default_generator.manual_seed(state % 2**63)
 
 
 class _Examples(Dataset[Any]):
