@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import TracebackType
@@ -22,18 +21,17 @@ from recipes.memory import (
     recent_peak,
     release,
     room,
-    to_device,
     used_memory,
 )
 from recipes.options import TrainOptions
+from recipes.passes import Passes
 from recipes.pieces import local
 from recipes.shards import Shards
-from recipes.steps import micro_batches, seed_everything
-from recipes.work import Batch, Work
+from recipes.stopwatch import Stopwatch
+from recipes.work import Work
 from recipes.worker import SmallerPieces, ask_for
 from tasks.errors import OutOfMemory, is_out_of_memory
 
-PROBES, EVALUATED = 3, 2
 # What the end of a run takes beside the loop: the best weights loaded again, the report with its pictures.
 END_SECONDS = 1.5
 # Bytes a second that a checkpoint takes from training on a CPU: copied, hashed and written beside it.
@@ -65,12 +63,10 @@ class Probe:
     ) -> None:
         self.work, self.options, self.accelerator, self.shards = work, options, accelerator, shards
         self.optimizer, self.fresh = optimizer, fresh
-        self.device = accelerator.device
-        # The unwrapped model: no exchange between processes, so that one that runs out of memory hangs nobody.
-        self.model = accelerator.unwrap_model(model, keep_torch_compile=False)
-        self.step_seconds = self.optimizer_seconds = self.fill_seconds = self.per_evaluated = 0.0
+        self.passes = Passes(work, model, accelerator, shards)
+        self.times = Stopwatch(self.passes, options)
+        self.device, self.model = accelerator.device, self.passes.model
         self.state_bytes = self.peak = self._examples = 0
-        self._eval_batch_size = int(options.eval_batch_size or 1)
 
     def __enter__(self) -> Probe:
         self._buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
@@ -144,16 +140,17 @@ class Probe:
     ) -> Estimate:
         """What `steps` more and `evaluations` take, from the batches timed."""
         with self.shards.whole() if self.shards else nullcontext():
-            self._time_evaluation()
+            self.times.time_evaluation()
+            self._note_peak()
             closing = self.work.closing(self.model)
             evaluating = self.work.evaluating(self.model) if evaluations else 0.0
-        evaluation = self.per_evaluated * self.work.eval_examples + evaluating
+        evaluation = self.times.evaluated * self.work.eval_examples + evaluating
         weights = checkpoint.count_bytes(checkpoint.weights(self.model))
         whole = weights + self.state_bytes
         saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
-        step = self.step_seconds + self.optimizer_seconds
+        step = self.times.step + self.times.optimizer
         end = END_SECONDS + closing
-        seconds = seconds_so_far + steps * step + self.fill_seconds + evaluations * (evaluation + saving) + end
+        seconds = seconds_so_far + steps * step + self.times.fill + evaluations * (evaluation + saving) + end
         on_disk = (self.options.keep_checkpoints + 2) * whole
         memory = self._note_peak()
         if self.device.type == "cpu":
@@ -177,82 +174,27 @@ class Probe:
             return
         for group in self.optimizer.param_groups:
             group["lr"] = torch.zeros_like(group["lr"]) if isinstance(group["lr"], torch.Tensor) else 0.0
-        for _ in range(2):  # the first makes the state
-            began = time.monotonic()
-            if self.options.max_grad_norm > 0:
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
-            self.optimizer.step()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
-            self.optimizer_seconds = time.monotonic() - began
+        self.times.time_optimizer(self.optimizer)
 
     def _all_fit(self, batch: np.ndarray, accumulation: int) -> bool:
         """Whether the first micro-batch goes through forward and backward, on every process."""
-        numbers = self._mine(batch, accumulation)[0]
+        numbers = self.passes.mine(batch, accumulation)[0]
 
         def attempt() -> bool:
             if self.device.type == "cpu" and not self._has_room(numbers):
                 return False
-            self._lay_gradients(accumulation)
-            self._pass(numbers, len(numbers))
+            self.passes.lay_gradients(accumulation)
+            self._pass(numbers)
             return True
 
         return self._everywhere(attempt, accumulation)
 
     def _all_timed(self, batch_size: int, accumulation: int) -> bool:
-        typical = _typical(self.work, batch_size)
-
         def attempt() -> bool:
-            waiting = self.work.host_bytes()
-            passes, first, again = np.transpose([self._time(batch, accumulation) for batch in typical])
-            filled = waiting - self.work.host_bytes()
-            # What loading a batch for the first time takes longer is paid once for each byte that is cached, or else always.
-            self.step_seconds = float(np.mean(passes) + np.mean(again if filled else first))
-            self.fill_seconds = float(np.sum(first - again)) * waiting / filled if filled else 0.0
+            self.times.time_steps(batch_size, accumulation)
             return True
 
         return self._everywhere(attempt, accumulation)
-
-    def _time_evaluation(self) -> None:
-        """A few batches of it, once to fill caches and once for the time; what doesn't fit is cut when it comes to that."""
-        for _ in range(2):
-            seconds, examples, whole = self._begin_evaluation()
-            if examples:
-                # The others take their share meanwhile.
-                self.per_evaluated = seconds / examples / self.accelerator.num_processes
-            elif whole:
-                self.per_evaluated = seconds / max(1, self.work.eval_examples)
-            else:  # one that tells of no progress; a forward pass takes about a third of forward and backward
-                self.per_evaluated = self.step_seconds / 3 / self._eval_batch_size
-            if whole and seconds > 1.0:
-                break  # one that asks for no stop is not run twice
-        self._note_peak()
-
-    def _begin_evaluation(self) -> tuple[float, int, bool]:
-        """The evaluation's first rounds: (seconds, examples that it told of, whether it was whole)."""
-        rounds, whole = _Rounds(EVALUATED), False
-        evaluator = together.evaluator(self.accelerator, self._eval_batch_size, rounds.check, rounds.count)
-        self.model.eval()
-        began = time.monotonic()
-        try:
-            with torch.inference_mode():
-                self.work.evaluate(self.model, evaluator)
-            whole = True
-        except _Enough:
-            pass
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            release(self.device)
-        return time.monotonic() - began, rounds.examples, whole
-
-    def _lay_gradients(self, accumulation: int) -> None:
-        """As a step finds them: none before its only micro-batch, those of the earlier ones before the last of several."""
-        for parameter in self.model.parameters():
-            if accumulation == 1:
-                parameter.grad = None
-            elif parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
 
     def _everywhere(self, attempt: Callable[[], bool], accumulation: int) -> bool:
         """Whether an attempt succeeds within memory on every process."""
@@ -286,45 +228,14 @@ class Probe:
         self._note_peak()
         begin_peak(self.device)
         before = used_memory(self.device)
-        self._pass(piece, len(piece))
+        self._pass(piece)
         rise = max(0, recent_peak(self.device) - before)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         fits = rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device, here)
         return not together.any_of(self.accelerator, not fits)[0] if self.shards else fits
 
-    def _pass(self, numbers: np.ndarray, count: int) -> None:
-        self._through(self.work.collate(numbers, 0), count)
-
-    def _through(self, loaded: Batch, count: int) -> None:
-        batch = to_device(loaded, self.device)
-        with self.accelerator.autocast():
-            losses = self.work.loss(self.model, batch)
-        (losses.float().sum() / count).backward()
-
-    def _time(self, batch: np.ndarray, accumulation: int) -> tuple[float, float, float]:
-        """Seconds that this process's share of a batch takes: forward and backward, loading, loading again."""
-        seed_everything(self.options.seed, 0, self.accelerator.process_index)
-        self.model.train()
-        self._lay_gradients(accumulation)
-        passes = first = again = 0.0
-        for numbers in self._mine(batch, accumulation):
-            times = [time.monotonic()]
-            for _ in range(2):
-                loaded = self.work.collate(numbers, 0)
-                times.append(time.monotonic())
-            self._through(loaded, len(batch))
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.monotonic())
-            loading, reloading, passing = np.diff(times)
-            first, again, passes = first + loading, again + reloading, passes + passing
-        return passes, first, again
-
-    def _mine(self, batch: np.ndarray, accumulation: int) -> list[np.ndarray]:
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        return [
-            numbers for numbers, _ in micro_batches(batch, rank, world, accumulation, alike=self.shards is not None)
-        ]
+    def _pass(self, numbers: np.ndarray) -> None:
+        self.passes.through(self.passes.load(numbers), len(numbers))
 
     def _note_peak(self) -> int:
         self.peak = max(self.peak, recent_peak(self.device))
@@ -344,30 +255,3 @@ def _begin_anew(optimizer: torch.optim.Optimizer) -> None:
             state["step"].zero_()
         elif "step" in state:
             state["step"] = 0
-
-
-def _typical(work: Work, batch_size: int) -> list[np.ndarray]:
-    plan = work.plan(batch_size, 0)
-    full = [batch for batch in plan if len(batch) == min(batch_size, max(map(len, plan)))]
-    return [full[index] for index in np.linspace(0, len(full) - 1, min(PROBES, len(full))).round().astype(int)]
-
-
-class _Enough(Exception):
-    """So many rounds of evaluation tell what one takes."""
-
-
-class _Rounds:
-    """Ends an evaluation after so many rounds, and counts the examples that it tells of."""
-
-    def __init__(self, most: int) -> None:
-        self.left, self.examples = most, 0
-
-    def check(self) -> None:
-        """Asked before each round."""
-        if not self.left:
-            raise _Enough
-        self.left -= 1
-
-    def count(self, done: int) -> None:
-        """Told after each batch."""
-        self.examples += done
