@@ -115,7 +115,7 @@ def test_its_micro_batch_says_the_pieces_and_its_precision_counts(applied):
     [
         (
             {"train_batch_size": 64},
-            "train_batch_size is 64 there, and --batch-size is 16: give --batch-size 64, or write",
+            "train_batch_size is 64 there, and --batch-size is 16: give --batch-size 64, or leave",
         ),
         (
             {"gradient_clipping": 0.5},
@@ -123,7 +123,7 @@ def test_its_micro_batch_says_the_pieces_and_its_precision_counts(applied):
         ),
         (
             {"optimizer": {"type": "AdamW", "params": {"lr": 3e-5}}},
-            "optimizer's lr is 3e-05 there, and --learning-rate is 0.01: give --learning-rate 3e-05, or write auto there",
+            "optimizer's lr is 3e-05 there, and --learning-rate is 0.01: give --learning-rate 3e-05, or leave it out there",
         ),
         (
             {"optimizer": {"type": "AdamW", "params": {"betas": [0.8, 0.999]}}},
