@@ -38,7 +38,13 @@ def say(text: str) -> None:
 def result(value: dict[str, Any], text: str) -> None:
     """The command's result on stdout: `text` to read, or `value` as JSON where --json was given."""
     if State.json:
-        print(json.dumps(value, ensure_ascii=False, default=_plain), flush=True)
+        try:
+            text = json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+        except ValueError:
+            from tasks.files import defined
+
+            text = json.dumps(defined(json.loads(json.dumps(value, default=_plain))), ensure_ascii=False)
+        print(text, flush=True)
     elif text:
         print(text, flush=True)
 

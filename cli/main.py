@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from cli.console import State
 from cli.lazy import lazy_commands
+from recipes.worker import end_worker
 from tasks.errors import Preempted, ToolError, is_out_of_memory
 
 VERBS = {
@@ -104,7 +105,7 @@ def main(args: list[str] | None = None) -> None:
         code = _fail("stopped", 1)
     except ToolError as error:
         if State.debug:
-            raise
+            _show(error)
         code = _fail(str(error), error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -113,9 +114,16 @@ def main(args: list[str] | None = None) -> None:
         code = _fail("stopped by Ctrl-C", 130)
     except Exception as error:
         if State.debug:
-            raise
+            _show(error)
         code = _said(error)
+    end_worker(code if isinstance(code, int) else 0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(error)
 
 
 def _said(error: Exception) -> int:

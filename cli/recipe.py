@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -80,7 +81,11 @@ def recipe_command(
         for key in arguments:
             flags[key] = list(flags.get(key) or ()) or None
         config: Any = resolve(
-            config_class, flags, file, _unknown(extra), functools.partial(_options_to_resume, recipe=recipe)
+            config_class,
+            flags,
+            file,
+            _unknown(extra),
+            functools.partial(_options_to_resume, recipe=recipe, machine=str(flags.get("machine_rank") or 0)),
         )
         if show:
             print(to_yaml(config, recipe), end="")
@@ -161,9 +166,11 @@ def _helpers() -> list[inspect.Parameter]:
     ]
 
 
-def _options_to_resume(run: str, recipe: str) -> dict[str, Any]:
+def _options_to_resume(run: str, recipe: str, machine: str) -> dict[str, Any]:
     from recipes.runs import options_to_resume
 
+    if machine != "0" and not Path(run).exists():  # only the first machine need see it; the options are given here too
+        return {}
     return options_to_resume(run, recipe)
 
 

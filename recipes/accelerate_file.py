@@ -89,7 +89,9 @@ def _as_deepspeed(config: C, asked: Zero) -> C:
         if ours != value and ours != AUTO:
             flag = f"--{option.replace('_', '-')}"
             shown = f"{value:g}" if isinstance(value, float) else value
-            problems.append(f"{name} is {shown} there, and {flag} is {ours}: give {flag} {shown}, or leave it out there")
+            problems.append(
+                f"{name} is {shown} there, and {flag} is {ours}: give {flag} {shown}, or leave it out there"
+            )
     if problems:
         raise ConfigError("\n".join(f"--accelerate-config: {config.accelerate_config}: {line}" for line in problems))
     pieces = asked.accumulation

@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 import warnings
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
@@ -38,8 +39,12 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
     if torch.cuda.is_available() and not use_cpu:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     handlers = []
-    if sharding is not None and sharding.offload and not use_cpu:  # what lies on the host is exchanged there
-        handlers.append(InitProcessGroupKwargs(backend="cuda:nccl,cpu:gloo"))
+    if "RANK" in os.environ:
+        # What lies on the host is exchanged there.
+        both = sharding is not None and sharding.offload and not use_cpu
+        # The first process may write or upload for long while the others wait. One that dies ends them by the launcher, on its machine.
+        patience = timedelta(hours=24) if config.num_machines == 1 else timedelta(hours=1)
+        handlers.append(InitProcessGroupKwargs(timeout=patience, **({"backend": "cuda:nccl,cpu:gloo"} if both else {})))
     return Accelerator(mixed_precision=precision, cpu=use_cpu, kwargs_handlers=handlers)
 
 

@@ -9,7 +9,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-from recipes.worker import is_worker
+from recipes.worker import OPENED, is_worker
 from tasks.errors import Preempted
 
 # So long an import may take to end after a signal; a worker has nothing to do after it but to end.
@@ -25,6 +25,7 @@ class _Asked:
     reason: str | None = None
     depth: int = 0
     opened: float = 0.0
+    counted: float = 0.0
     since: float = 0.0
     settled: bool = False
 
@@ -32,6 +33,11 @@ class _Asked:
 def settle() -> None:
     """From here on signals change nothing: the run is finished, and code 75 would make a caller train it once more."""
     _Asked.settled = True
+
+
+def opened() -> float:
+    """When this process began, as --max-hours counts (`time.monotonic`)."""
+    return _Asked.counted if _Asked.depth else time.monotonic()
 
 
 class Interrupts:
@@ -69,6 +75,8 @@ class Interrupts:
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._look_again)
         if not _Asked.depth:
             _Asked.opened = time.monotonic()
+            # A worker's hours are its launcher's, who may have started others before.
+            _Asked.counted = float(os.environ.get(OPENED, _Asked.opened)) if is_worker() else _Asked.opened
             self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
         _Asked.depth += 1
         return self
@@ -121,7 +129,7 @@ class Interrupts:
 
     def stop_asked(self) -> str | None:
         """The signal that asked for a stop, or the time limit, or None."""
-        elapsed = time.monotonic() - _Asked.opened + self.reserve
+        elapsed = time.monotonic() - _Asked.counted + self.reserve
         if _Asked.reason is None and self._limit is not None and elapsed > self._limit:
             _Asked.reason = "--max-hours"
         return _Asked.reason

@@ -7,6 +7,7 @@ The workers' environment is the one that Accelerate and torchrun use. torchrun i
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import shutil
 import signal
@@ -21,20 +22,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from recipes import accelerate_file, limits
-from recipes.interrupts import SIGNALS, settle
+from recipes.interrupts import SIGNALS, opened, settle
 from recipes.options import TrainOptions
 from recipes.worker import (
     ACCUMULATION,
+    AGAIN,
     NEEDED,
+    OPENED,
     PEER_LOST,
     SMALLER_PIECES,
     WORKER,
     PeerLost,
-    SmallerPieces,
     asked_for,
     is_worker,
 )
-from tasks.errors import OutOfMemory, ToolError
+from tasks.errors import ToolError
 
 GRACE_SECONDS, SAVING_SECONDS = 5.0, 120.0
 # How gloo and NCCL say that the other end is gone.
@@ -63,7 +65,8 @@ def must_launch(config: TrainOptions) -> bool:
 
 @contextmanager
 def as_process(config: TrainOptions) -> Iterator[None]:
-    """Within it this process is one of the run's; the process group is taken down at the end, also after an error."""
+    """Within it this process is one of the run's; the process group is taken down at the end. After an error the command must end
+    without: `end_worker`."""
     if "RANK" not in os.environ:
         yield
         return
@@ -71,20 +74,13 @@ def as_process(config: TrainOptions) -> Iterator[None]:
 
     try:
         yield
-    except (SmallerPieces, OutOfMemory) as error:
-        if is_worker():
-            # An exchange that was under way would keep it from ending, and the launcher from hearing of it.
-            sys.stdout.flush()
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            os._exit(error.exit_code)
-        raise
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or any(word in str(error) for word in LOST):
             raise PeerLost from error
         raise
-    finally:
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
+    # Not after an error: NCCL waits for the others there, who may wait for this one in an exchange.
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def launch(config: TrainOptions) -> dict[str, Any]:
@@ -97,8 +93,8 @@ def launch(config: TrainOptions) -> dict[str, Any]:
         WorkersFailed: with the exit code of the worker that failed first.
     """
     pieces = config.gradient_accumulation_steps
-    while True:
-        code, message, needed = _run(config, pieces)
+    for number in itertools.count():
+        code, message, needed = _run(config, pieces, again=number > 0)
         if code == SMALLER_PIECES:
             # The workers may have been at more than they were given: they try before the first step what fits.
             pieces = max(needed, 2 * pieces)
@@ -107,18 +103,26 @@ def launch(config: TrainOptions) -> dict[str, Any]:
             raise WorkersFailed(message, 1 if code == PEER_LOST else code)
         settle()
         return {}
+    raise AssertionError
 
 
-def _run(config: TrainOptions, pieces: int) -> tuple[int, str, int]:
-    """The workers, once: (exit code, what to say of it, the pieces that one asked for)."""
+def _run(config: TrainOptions, pieces: int, *, again: bool) -> tuple[int, str, int]:
+    """The workers, once: (exit code, what to say of it, the pieces that one asked for).
+
+    Args:
+        again: others before have begun the run.
+    """
     with tempfile.TemporaryDirectory(prefix="tool-launch-") as folder:
         logs: list[IO[bytes]] = [open(Path(folder) / f"{rank}.log", "w+b") for rank in range(config.num_processes)]  # noqa: SIM115
         needed = Path(folder) / "needed"
-        shared = _environment(config, pieces, needed)
+        shared = _environment(config, pieces, needed) | ({AGAIN: "1"} if again else {})
         workers: list[subprocess.Popen[bytes]] = []
         asked: list[int] = []
 
         def pass_on(number: int, frame: Any) -> None:
+            if asked and number == signal.SIGINT:  # at once, also where a worker hangs in an exchange and hears nothing
+                _send(workers, signal.SIGKILL)
+                raise KeyboardInterrupt
             asked.append(number)
             _send(workers, number)
 
@@ -136,6 +140,8 @@ def _run(config: TrainOptions, pieces: int) -> tuple[int, str, int]:
             said = _message(code, failed, logs) if code else ""
             for log in logs:
                 log.close()
+        if code in (75, PEER_LOST) and workers and workers[0].returncode == 0:
+            return 0, "", 0  # a signal that struck the others when all was written
         return (code if code >= 0 else 1), said, asked_for(needed)
 
 
@@ -152,6 +158,7 @@ def _environment(config: TrainOptions, pieces: int, needed: Path) -> dict[str, s
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": str(threads),
         ACCUMULATION: str(pieces),
+        OPENED: str(opened()),
         WORKER: "1",
         **({NEEDED: str(needed)} if config.num_machines == 1 else {}),
     }

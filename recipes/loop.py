@@ -27,7 +27,7 @@ from recipes.memory import (
 from recipes.meter import Meter
 from recipes.optimizers import make_optimizer, make_scheduler
 from recipes.options import AUTO, TrainOptions
-from recipes.pieces import whole
+from recipes.pieces import statistics_of, whole
 from recipes.probe import Probe
 from recipes.progress import Progress, print_line
 from recipes.resume import Position
@@ -83,6 +83,7 @@ class Loop:
         self.plain = accelerator.unwrap_model(self.model, keep_torch_compile=False)
         if self.shards is not None:
             self.shards.optimizer = self.optimizer.optimizer
+        self._statistics = statistics_of(self.plain)
         self.ema = Ema(self.optimizer.optimizer, options.ema_decay) if options.ema_decay else None
         self.saver = Saver(run.checkpoints, options.keep_checkpoints, self._saved, self.shards is not None)
         self._began = interrupts.opened
@@ -110,6 +111,7 @@ class Loop:
             with progress:
                 self._steps(progress, trackers)
             self.saver.wait()
+            self._stop_if_asked()  # during the last write; what comes now may take long
         except Preempted as stop:
             self._save(wait=True)
             self._note("preempted")
@@ -199,17 +201,22 @@ class Loop:
         """One optimizer step. False where it didn't fit into memory and the micro-batches were halved."""
         seed_everything(self.options.seed, self.at.step, self.accelerator.process_index)
         loss = torch.zeros((), device=self.accelerator.device)
+        kept = [value.clone() for value in self._statistics]
         fits = True
         try:
             for number, (batch, count) in enumerate(micro_batches):
                 if self.accelerator.num_processes == 1:
                     self.interrupts.check()  # a large batch on a slow device takes long; half a step is dropped
                 loss += self._backward(batch, count, size, last=number == len(micro_batches) - 1)
+        except Preempted:
+            self._put_back(kept)
+            raise
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             fits = False
         if not fits:  # outside the handler: the error holds on to what the step had made
+            self._put_back(kept)
             self._halve(size)
             return False
         norm = self._clip()
@@ -222,7 +229,7 @@ class Loop:
             raise
         self.optimizer.zero_grad()
         if self.shards is not None:
-            self.shards.share_statistics()
+            together.share_first(self.accelerator, self._statistics)
         self.scheduler.step()
         self.at.step += 1
         if self.ema is not None:
@@ -233,15 +240,15 @@ class Loop:
     def _backward(self, batch: Batch, count: int, size: int, *, last: bool) -> torch.Tensor:
         world = self.accelerator.num_processes
         batch = to_device(batch, self.accelerator.device)
-        with self.accelerator.autocast():
-            losses = self.work.loss(self.model, batch)
-        # DDP averages over processes; the factor makes it the mean over the whole batch, however it is cut.
-        share = losses.float().sum() * ((1.0 if count else 0.0) / size)
-        if last or self.shards is not None:  # whole gradients, kept for the last exchange, would take what shards save
+        # Shards exchange in each: whole gradients, kept for the last exchange, would take what they save. DDP chooses in its forward
+        # pass whether to exchange, and processes may have unlike numbers of pieces: each exchanges in its last one.
+        exchange = last or self.shards is not None
+        with nullcontext() if exchange else self.accelerator.no_sync(self.model):
+            with self.accelerator.autocast():
+                losses = self.work.loss(self.model, batch)
+            # DDP averages over processes; the factor makes it the mean over the whole batch, however it is cut.
+            share = losses.float().sum() * ((1.0 if count else 0.0) / size)
             self.accelerator.backward(share * world)
-        else:
-            with self.accelerator.no_sync(self.model):
-                self.accelerator.backward(share * world)
         return share.detach()
 
     def _clip(self) -> torch.Tensor | None:
@@ -249,6 +256,11 @@ class Loop:
             return None
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
         return whole(norm.detach()) if norm is not None else None
+
+    def _put_back(self, statistics: list[torch.Tensor]) -> None:
+        """What the passes of half a step have moved without the optimizer: the running means of normalisation."""
+        for value, before in zip(self._statistics, statistics, strict=True):
+            value.copy_(before)
 
     def _halve(self, size: int) -> None:
         self.optimizer.zero_grad()
@@ -294,6 +306,7 @@ class Loop:
         self.at.evaluated = self.at.step
         value = float(metrics[self.work.metric]) if self.work.metric else 0.0
         better = self.at.best is None or (value > self.at.best if self.work.greater_is_better else value < self.at.best)
+        better = better and math.isfinite(value)  # an undefined one, of a constant forecast, say, is never the best
         better = better or not self.work.metric  # nothing to choose by: the last weights are the best
         if better:
             self.at.best, self.at.best_step, self.at.without_better = value, self.at.step, 0
@@ -418,6 +431,9 @@ class Loop:
             step: whose weights the model has; 0: the last.
         """
         was_training = self.plain.training
+        together.share_first(
+            self.accelerator, self._statistics
+        )  # each process has gone on with its own since DDP's last pass
         self.plain.eval()
         try:
             while True:

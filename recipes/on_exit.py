@@ -28,17 +28,20 @@ def running(recipe: str, config: TrainOptions) -> Iterator[None]:
     if not config.on_exit or is_worker():
         yield
         return
+    began = runs.now()
     try:
         yield
     except BaseException as error:
         code = error.exit_code if isinstance(error, ToolError) else 1
-        _run(config.on_exit, recipe, config, code, str(error))
+        _run(config.on_exit, recipe, config, began, code, str(error))
         raise
-    _run(config.on_exit, recipe, config, 0, "")
+    _run(config.on_exit, recipe, config, began, 0, "")
 
 
-def _run(command: str, recipe: str, config: TrainOptions, code: int, error: str) -> None:
+def _run(command: str, recipe: str, config: TrainOptions, began: str, code: int, error: str) -> None:
     run = runs.newest_of(config.output_dir, recipe, config)
+    if run is not None and run.status().get("state") == "finished" and str(run.status().get("updated", "")) < began:
+        run = None  # an earlier one of the same command
     status: dict[str, Any] = run.status() if run is not None else {}
     state = {0: "finished", 75: "preempted"}.get(code, "failed")
     values = {

@@ -50,7 +50,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
             self.parts.append(Muon(matrices, adjust_lr_fn="match_rms_adamw", **decay))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, fused=fused, **settings))
-        super().__init__([group for part in self.parts for group in part.param_groups], {})
+        # Some schedules ask the optimizer, not its groups, for the rate.
+        super().__init__([group for part in self.parts for group in part.param_groups], {"lr": settings["lr"]})
         self._share()
 
     def _share(self) -> None:

@@ -40,3 +40,13 @@ def piece_like(tensor: torch.Tensor, like: torch.Tensor | None) -> torch.Tensor 
 
 def _in_pieces(tensor: torch.Tensor) -> TypeGuard[DTensor]:
     return hasattr(tensor, "device_mesh")
+
+
+def statistics_of(model: torch.nn.Module) -> list[torch.Tensor]:
+    """The running means of normalisation: what passes change without the optimizer."""
+    return [
+        value
+        for module in model.modules()
+        if isinstance(module, torch.nn.modules.batchnorm._NormBase)
+        for value in module.buffers(recurse=False)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -30,8 +31,10 @@ def size(count: float) -> str:
 
 
 def print_line(text: str) -> None:
-    """A line for the reader, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the reader, on stderr; one who is gone, a closed pipe or terminal, doesn't end the run."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -72,9 +75,10 @@ class Progress:
         if not self.show:
             return
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
+            with suppress(OSError):
+                self._bar.console.print(text, highlight=False, markup=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print_line(text)
 
     def relabel(self, label: str) -> None:
         """Changes what stands before the bar."""

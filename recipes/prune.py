@@ -107,7 +107,7 @@ def remove(found: Plan) -> Plan:
         try:
             done.items += [_removed(item, run) for item in items]
         finally:
-            _release(run)
+            run.let_go()
     return done
 
 
@@ -209,13 +209,8 @@ def _removed(item: Item, run: Run) -> Item:
             path.rename(aside)
         if item.what == "run":
             (aside / "status.json").unlink(missing_ok=True)
-            _release(run)  # nobody finds it any more, and network file systems keep a folder with an open file
+            run.let_go()  # nobody finds it any more, and network file systems keep a folder with an open file
         remove_tree(aside)
     if aside.exists():
         raise ToolError(f"can't remove all of {aside}; mend its permissions and run again")
     return item
-
-
-def _release(run: Run) -> None:
-    if run.lock is not None:
-        run.lock.close()

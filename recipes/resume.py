@@ -59,7 +59,7 @@ def find(
     """The checkpoint to go on from, on all processes: the one given, else the newest whole one; None to begin.
 
     Raises:
-        ConfigError: the one given is damaged; the data are others than it was made with.
+        ConfigError: the data are others than it was made with.
     """
     mine = None
     if accelerator.is_main_process:
@@ -115,10 +115,7 @@ def _newest(run: Run) -> checkpoint.Content | None:
 
 
 def _given(run: Run, path: Path) -> checkpoint.Content:
-    """The one that --resume names; those after it are dropped, since the run goes another way from there."""
-    trouble = checkpoint.problem(path)
-    if trouble:
-        raise ConfigError(f"--resume: {path} is not whole ({trouble}); give {run.path} for the newest")
+    """The one that --resume names, which is whole; those after it are dropped, since the run goes another way from there."""
     found = checkpoint.read(path)
     checkpoint.go_back(run.checkpoints, int(found.state["step"]))
     run.update(went_back_to=path.name)

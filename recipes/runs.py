@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -20,13 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.config import read_yaml, result_options, to_yaml
 from tasks.errors import ConfigError, ToolError
-from tasks.files import LEFTOVER, disk_errors, remove_leftovers, write_json, write_text
+from tasks.files import LEFTOVER, defined, disk_errors, remove_leftovers, write_json, write_text
 
 if TYPE_CHECKING:
     import torch
 
 # So long is waited for a run of the same command that a living process holds, before another is begun.
 HELD_SECONDS = 15.0
+# Options about one start of a command, and what stands in their place in a run's config.yaml.
+OF_A_START = {"resume": None, "fresh": False, "dry_run": False}
 UNFINISHED = {"running", "preempted", "failed"}
 
 
@@ -58,7 +62,7 @@ class Run:
 
     def update(self, **values: Any) -> None:
         """Changes fields of status.json."""
-        write_json(self.path / "status.json", {**self.status(), **values, "updated": _now()})
+        write_json(self.path / "status.json", {**self.status(), **values, "updated": now()})
 
     def config(self) -> dict[str, Any]:
         """The resolved config the run was started with."""
@@ -74,7 +78,7 @@ class Run:
     def log(self, line: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
         with disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=True) + "\n")
+            file.write(json.dumps(defined(line), allow_nan=False) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a torn last line is left out."""
@@ -94,18 +98,37 @@ class Run:
             write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
     def acquire(self) -> bool:
-        """Takes the run for this process; False where a living process has it."""
-        handle = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - held until the process ends
+        """Takes the run for this process; False where a living process has it, or has removed it meanwhile.
+
+        Raises:
+            ToolError: the file system keeps no locks.
+        """
+        try:
+            handle = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - held until the process ends
+        except FileNotFoundError:
+            return False
         for _ in range(3):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                    handle.close()
+                    raise ToolError(
+                        f"{self.path}: its file system keeps no locks ({error.strerror}), which keep two commands out of one run; give "
+                        f"an --output-dir elsewhere, or mount it with locks (NFS: lockd; Lustre: -o flock)"
+                    ) from None
                 time.sleep(0.05)  # who only looks whether a run is alive has it for a moment
             else:
                 self.lock = handle
                 return True
         handle.close()
         return False
+
+    def let_go(self) -> None:
+        """Gives the run back."""
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
 
 
 def identity(recipe: str, config: Any) -> str:
@@ -121,15 +144,23 @@ def find_unfinished(output_dir: str | Path, recipe: str, config: Any) -> Run | N
     while True:
         held = False
         for run in reversed(list(runs_in(output_dir))):
-            status = run.status()
-            if status.get("identity") == wanted and status.get("state") in UNFINISHED:
-                if run.acquire():
+            if not _may_go_on(run, wanted):
+                continue
+            if run.acquire():
+                if _may_go_on(run, wanted):
                     return run
-                held = True
+                run.let_go()  # it was finished meanwhile
+                continue
+            held = True
         # A launcher that was killed may have left a process that still saves.
         if not held or time.monotonic() > deadline:
             return None
         time.sleep(0.5)
+
+
+def _may_go_on(run: Run, wanted: str) -> bool:
+    status = run.status()
+    return status.get("identity") == wanted and status.get("state") in UNFINISHED
 
 
 def newest_of(output_dir: str | Path, recipe: str, config: Any) -> Run | None:
@@ -150,9 +181,9 @@ def create(output_dir: str | Path, recipe: str, config: Any, label: str = "") ->
     facts = environment()
     with disk_errors(Path(output_dir)):
         run = _take_folder(Path(output_dir), stem, f"{recipe}-*-{digest[:4]}*")
-    write_text(run.path / "config.yaml", to_yaml(config, recipe))
+    write_text(run.path / "config.yaml", _as_yaml(config, recipe))
     write_json(run.path / "environment.json", facts)
-    run.update(recipe=recipe, state="running", identity=digest, started=_now(), step=0, seconds=0.0)
+    run.update(recipe=recipe, state="running", identity=digest, started=now(), step=0, seconds=0.0)
     return run
 
 
@@ -196,7 +227,13 @@ def options_to_resume(path: str, recipe: str) -> dict[str, Any]:
     """
     run, _ = open_to_resume(path)
     was = _config_of(run, recipe)
-    return {name: value for name, value in was.items() if name not in ("recipe", "resume", "fresh", "dry_run")}
+    return {name: value for name, value in was.items() if name not in ("recipe", *OF_A_START)}
+
+
+def _as_yaml(config: Any, recipe: str) -> str:
+    """For config.yaml: given again by --config it goes on, not anew."""
+    closed = {name: value for name, value in OF_A_START.items() if hasattr(config, name)}
+    return to_yaml(dataclasses.replace(config, **closed), recipe)
 
 
 def _config_of(run: Run, recipe: str) -> dict[str, Any]:
@@ -232,7 +269,7 @@ def take_up(run: Run, recipe: str, config: Any) -> Run:
     remove_leftovers(run.path)
     remove_leftovers(run.checkpoints)
     run.update(state="running", resumed=int(run.status().get("resumed", 0)) + 1)
-    write_text(run.path / "config.yaml", to_yaml(config, recipe))
+    write_text(run.path / "config.yaml", _as_yaml(config, recipe))
     return run
 
 
@@ -308,7 +345,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as status.json has it: UTC, ISO 8601, comparable as text."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from recipes import checkpoint as checkpoints
 from recipes import hub, runs
 from recipes.device import make_accelerator, silence
 from recipes.estimate import Estimate
@@ -23,7 +24,8 @@ from recipes.options import TrainOptions
 from recipes.progress import duration, size
 from recipes.tables import table
 from recipes.work import Work
-from tasks.errors import Preempted, ToolError
+from recipes.worker import goes_on
+from tasks.errors import ConfigError, Preempted, ToolError
 from tasks.files import folder_bytes, free_bytes
 
 LIBRARIES = (
@@ -86,9 +88,12 @@ def pick_run(recipe: str, config: TrainOptions, label: str) -> tuple[runs.Run, P
     """The run that --resume names, else the unfinished one of the same command, else a new one; and the checkpoint named."""
     if config.resume:
         run, checkpoint = runs.open_to_resume(config.resume)
+        trouble = checkpoints.problem(checkpoint) if checkpoint is not None else None
+        if trouble:  # before anything is noted: the run stays what it was
+            raise ConfigError(f"--resume: {checkpoint} is not whole ({trouble}); give {run.path} for the newest")
         runs.check_resumable(run, recipe, config)
         return runs.take_up(run, recipe, config), checkpoint
-    found = None if config.fresh else runs.find_unfinished(config.output_dir, recipe, config)
+    found = None if config.fresh and not goes_on() else runs.find_unfinished(config.output_dir, recipe, config)
     if found is not None:
         return runs.take_up(found, recipe, config), None
     return runs.create(config.output_dir, recipe, config, label), None

@@ -68,12 +68,6 @@ class Shards:
             cut.sharded = _state(module)
             self._cuts.append(cut)
         self._weights = checkpoint.weights(model)
-        self._statistics = [
-            value
-            for module in model.modules()
-            if isinstance(module, nn.modules.batchnorm._NormBase)
-            for value in module.buffers(recurse=False)
-        ]
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -90,11 +84,6 @@ class Shards:
     def dissolve(self) -> None:
         """Makes the model the plain one for good."""
         self._make_whole()
-
-    def share_statistics(self) -> None:
-        """Gives all processes the first one's running means of normalisation, as DDP does: checkpoints hold one set."""
-        for value in self._statistics:
-            dist.broadcast(value, 0)
 
     def weight(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """This process's piece of a weight that has come from a checkpoint."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from recipes.interrupts import SIGNALS
 from recipes.work import Batch, Work
 
 
@@ -62,6 +64,12 @@ class _Examples(Dataset[Any]):
         return self.collate(numbers, epoch)
 
 
+def _deaf(worker: int) -> None:
+    """A signal to the whole group is for the main process, which saves and ends its loaders; one that died first would end the run."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Steps:
     """Iterates over the optimizer steps from `start` on, each a list of this process's micro-batches."""
 
@@ -94,6 +102,7 @@ class Steps:
             num_workers=self.workers,
             pin_memory=self.pin,
             prefetch_factor=4 if self.workers else None,
+            worker_init_fn=_deaf if self.workers else None,
         )
         loaded = iter(loader)
         for epoch, batch in self._plan():

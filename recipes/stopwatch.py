@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from recipes import together
-from recipes.memory import release
+from recipes.memory import EVALUATION_OUT_OF_MEMORY, release
 from recipes.options import TrainOptions
 from recipes.passes import Passes
 from recipes.steps import seed_everything
 from recipes.work import Work
-from tasks.errors import is_out_of_memory
+from tasks.errors import OutOfMemory, is_out_of_memory
 
 PROBES, EVALUATED = 3, 2
 
@@ -65,7 +65,7 @@ class Stopwatch:
                 self.evaluated = seconds / max(1, self.passes.work.eval_examples)
             else:  # one that tells of no progress; a forward pass takes about a third of forward and backward
                 self.evaluated = self.step / 3 / batch_size
-            if whole and seconds > 1.0:
+            if together.any_of(self.passes.accelerator, whole and seconds > 1.0)[0]:
                 break  # one that asks for no stop is not run twice
 
     def _time(self, batch: np.ndarray, accumulation: int) -> tuple[float, float, float]:
@@ -101,6 +101,8 @@ class Stopwatch:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            if self.passes.accelerator.num_processes > 1:  # the others wait for what it has found
+                raise OutOfMemory(EVALUATION_OUT_OF_MEMORY) from None
             release(self.passes.device)
         return time.monotonic() - began, rounds.examples, whole
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from recipes.loop import Outcome
 from recipes.session import Session, noting_the_end, say_estimate, start
 from recipes.session import train as session_train
 from recipes.work import Work
+from recipes.worker import is_worker
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,11 @@ def train(stages: Stages, config: Any) -> dict[str, Any]:
     """
     config = accelerate_file.apply(config)
     with on_exit.running(stages.recipe, config):
-        return launch(config) if must_launch(config) else run(stages, config)
+        if must_launch(config):
+            return launch(config)
+        if not is_worker():  # whose launcher has set them
+            os.environ.update(accelerate_file.settings(config))
+        return run(stages, config)
 
 
 def run(stages: Stages, config: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Imports next to nothing: until the signal handlers, which need it, are there, a 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tasks.errors import ToolError
 # A worker's environment: that it is one, the pieces to cut its share of a batch into, and, where the launcher can start all anew,
 # the file in which to ask for more pieces.
 WORKER, ACCUMULATION, NEEDED = "TOOL_WORKER", "TOOL_ACCUMULATION", "TOOL_NEEDED_ACCUMULATION"
+# When the launcher began (`time.monotonic`), and whether others before have begun the run.
+OPENED, AGAIN = "TOOL_OPENED", "TOOL_AGAIN"
 # Between workers and launcher only; the command never ends with these.
 SMALLER_PIECES, PEER_LOST = 171, 172
 
@@ -22,16 +25,16 @@ class SmallerPieces(ToolError):
     """A process ran out of memory in a step; all begin anew from the last checkpoint, with so many micro-batches."""
 
     def __init__(self, accumulation: int, step: int) -> None:
-        goes_on = NEEDED in os.environ
+        anew = NEEDED in os.environ
         super().__init__(
             f"out of memory in step {step + 1}; "
             + (
                 f"all processes go on from the last checkpoint in {accumulation} pieces"
-                if goes_on
+                if anew
                 else f"run again with --gradient-accumulation-steps {accumulation}: it goes on from the last checkpoint"
             )
         )
-        self.exit_code = SMALLER_PIECES if goes_on else 4
+        self.exit_code = SMALLER_PIECES if anew else 4
 
 
 class PeerLost(ToolError):
@@ -45,6 +48,23 @@ class PeerLost(ToolError):
 def is_worker() -> bool:
     """Whether a launcher of ours has started this process."""
     return WORKER in os.environ
+
+
+def goes_on() -> bool:
+    """Whether this process's launcher has started workers before: it is their run, also with --fresh."""
+    return AGAIN in os.environ
+
+
+def end_worker(code: int) -> None:
+    """Ends a worker after an error without a word to the others: the ends of exchanges wait for them, and they for it."""
+    if is_worker() and code:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        if "multiprocessing" in sys.modules:  # data loaders, which os._exit would leave to notice by themselves
+            for child in sys.modules["multiprocessing"].active_children():
+                child.kill()
+        os._exit(code)
 
 
 def least_accumulation() -> int:

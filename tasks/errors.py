@@ -40,6 +40,9 @@ _FULL = (
     "could not create a memory",
     "could not create a primitive",
     "Cannot allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_SUPPORTED",  # where the workspace that it would take has no room
     "out of memory",
     "failed to map segment",
     "can't start new thread",  # whose stack finds no room

@@ -162,7 +162,7 @@ def test_several_mistakes_are_told_together():
 
 def test_debug_shows_the_traceback():
     done = tool("runs", "show", "nothing", "--debug")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 

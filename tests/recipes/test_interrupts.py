@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from recipes import worker
 from recipes.interrupts import Interrupts, settle
 from tasks.errors import Preempted
 
@@ -102,3 +103,13 @@ def test_one_opened_while_an_import_is_waited_for_answers_and_leaves_no_alarm(tm
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout) == (0, "Preempted\n"), done.stderr
+
+
+def test_the_hours_of_workers_begun_anew_are_their_launcher_s(monkeypatch):
+    monkeypatch.setenv(worker.WORKER, "1")
+    monkeypatch.setenv(worker.OPENED, str(time.monotonic() - 100))
+    with Interrupts(max_hours=101 / 3600) as interrupts:
+        assert interrupts.stop_asked() is None
+        assert time.monotonic() - interrupts.opened < 50  # what this process took
+    with Interrupts(max_hours=99 / 3600) as interrupts:
+        assert interrupts.stop_asked() == "--max-hours"

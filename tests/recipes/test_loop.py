@@ -539,3 +539,120 @@ def test_eight_bit_adam_is_resumed_to_the_same_weights(tmp_path):
         train(config, wide(Stopper(17)), cut)
     _, _, model = train(config, wide(), cut)
     assert same(model, expected)
+
+
+def with_normalisation():
+    made = work()
+    torch.manual_seed(0)
+    nn = torch.nn
+    made.model = nn.Sequential(
+        nn.Linear(FEATURES, 8), nn.Unflatten(1, (2, 4)), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(8, 1)
+    )
+    return made
+
+
+def test_a_stop_within_a_step_leaves_no_trace_in_running_means(tmp_path):
+    """The passes of the dropped half have moved them."""
+    config = options(tmp_path / "b", gradient_accumulation_steps=4)
+    whole = train(options(tmp_path / "a", gradient_accumulation_steps=4), with_normalisation())[2]
+    task = with_normalisation()
+    loss, passes = task.loss, []
+
+    def stopping(model, batch):
+        passes.append(model)
+        if len(passes) == 63:  # within a step's four
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(model, batch)
+
+    task.loss = stopping
+    run = runs.create(config.output_dir, "test", config)
+    with pytest.raises(Preempted):
+        train(config, task, run)
+    assert 0 < run.status()["step"] < 28
+    resumed = train(config, with_normalisation(), run)[2]
+    assert same(resumed, whole)
+
+
+@pytest.mark.parametrize("undefined", [float("nan"), float("inf")])
+def test_an_undefined_metric_is_never_the_best_and_ends_nothing(tmp_path, undefined):
+    task = work()
+    evaluate, seen = task.evaluate, []
+
+    def sometimes(model, evaluator):
+        if evaluator.step is not None:
+            seen.append(evaluator.step)
+        return evaluate(model, evaluator) | ({"error": undefined} if len(seen) == 1 else {})
+
+    run, outcome, _ = train(options(tmp_path), dataclasses.replace(task, evaluate=sometimes, greater_is_better=False))
+    assert outcome.steps == 28
+    assert outcome.best_step in (14, 21, 28)
+    assert np.isfinite(outcome.metrics["error"])
+    assert checkpoint.newest_whole(run.checkpoints)[0] is not None
+
+
+def test_with_all_metrics_undefined_the_last_weights_stay(tmp_path):
+    task = dataclasses.replace(work(), evaluate=lambda model, evaluator: {"error": float("nan"), "n": N})
+    run, outcome, _ = train(options(tmp_path), task)
+    assert (outcome.steps, outcome.best_step) == (28, 0)
+    assert len(list(run.checkpoints.glob("step-*"))) == 1
+
+
+def test_a_signal_within_the_last_write_is_answered_before_the_end(tmp_path, monkeypatch):
+    write = checkpoint.write
+
+    def slow(folder, step, saved):
+        if step == 28:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return write(folder, step, saved)
+
+    monkeypatch.setattr(checkpoint, "write", slow)
+    config = options(tmp_path)
+    run = runs.create(config.output_dir, "test", config)
+    with pytest.raises(Preempted, match="checkpoint of step 28 of 28 saved"):
+        train(config, work(), run)
+    monkeypatch.undo()
+    assert train(config, work(), run)[1].steps == 28
+
+
+def test_muon_with_a_schedule_that_asks_the_optimizer_for_its_rate(tmp_path):
+    _, outcome, _ = train(options(tmp_path, optimizer="muon", lr_scheduler="polynomial", lr_power=2.0), work())
+    assert outcome.steps == 28
+
+
+def test_config_yaml_says_nothing_of_one_start(tmp_path):
+    config = options(tmp_path, fresh=True)
+    run = runs.create(config.output_dir, "test", config)
+    assert (run.config()["fresh"], run.config()["resume"]) == (False, None)
+
+
+def test_workers_begun_anew_go_on_with_their_run_also_with_fresh(tmp_path, monkeypatch):
+    config = options(tmp_path, fresh=True)
+    run, _ = pick_run("test", config, "")
+    run.let_go()
+    monkeypatch.setenv(worker.AGAIN, "1")
+    assert pick_run("test", config, "")[0].path == run.path
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def none(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(ToolError, match=r"keeps no locks \(No locks available\).*--output-dir"):
+        runs.create(str(tmp_path / "runs"), "test", options(tmp_path))
+
+
+def test_a_run_that_is_finished_while_it_is_looked_for_is_left_alone(tmp_path, monkeypatch):
+    config = options(tmp_path)
+    run = runs.create(config.output_dir, "test", config)
+    run.let_go()
+    acquire = runs.Run.acquire
+
+    def late(self):
+        self.update(state="finished")
+        return acquire(self)
+
+    monkeypatch.setattr(runs.Run, "acquire", late)
+    assert runs.find_unfinished(config.output_dir, "test", config) is None
+    monkeypatch.undo()
+    assert run.acquire()
