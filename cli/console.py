@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
 import typer
+
+from recipes.progress import print_line
 
 
 class State:
@@ -30,9 +33,19 @@ JsonFlag = typer.Option("--json", help="Print the result as one JSON object.", c
 DebugFlag = typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug, is_eager=True)
 
 
+def open_streams() -> None:
+    """Makes stdout and stderr take all that is printed: where one is closed, or can't write a letter of it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(text: str) -> None:
     """A line for the reader, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print_line(text)
 
 
 def result(value: dict[str, Any], text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from cli.console import State
+from cli.console import State, open_streams, say
 from cli.lazy import lazy_commands
 from recipes.worker import end_worker
 from tasks.errors import Preempted, ToolError, is_out_of_memory
@@ -95,6 +95,7 @@ def build() -> TyperGroup:
 def main(args: list[str] | None = None) -> None:
     """Runs the command line and exits with a documented code."""
     State.json = State.debug = False
+    open_streams()
     # A last search for garbage among all that torch and its like have loaded would take a second, after the last word.
     atexit.register(gc.freeze)
     for name, value in QUIET.items():
@@ -159,5 +160,5 @@ def _unexpected(error: Exception) -> int:
 
 def _fail(message: str, code: int) -> int:
     for line in message.split("\n"):
-        print(f"error: {line}", file=sys.stderr)
+        say(f"error: {line}")
     return code

@@ -15,6 +15,8 @@ from recipes.sharding import Sharding
 from recipes.zero import Zero
 from tasks.errors import ConfigError
 
+PRECISIONS = ("no", "fp16", "bf16")
+
 C = TypeVar("C", bound=TrainOptions)
 
 
@@ -41,7 +43,7 @@ def apply(config: C) -> C:
         changes["main_address"] = f"{found.main_process_ip}:{found.main_process_port or 29500}"
     deepspeed = _zero_of(config)
     precision = (deepspeed and deepspeed.precision) or found.mixed_precision
-    if config.mixed_precision == "auto" and precision in ("no", "fp16", "bf16"):
+    if config.mixed_precision == "auto" and precision in PRECISIONS:
         changes["mixed_precision"] = precision
     config = dataclasses.replace(config, **changes)
     if deepspeed is not None:
@@ -143,21 +145,36 @@ def _content(file: str) -> dict[str, Any]:
     return read_yaml(file, flag="--accelerate-config")
 
 
+def _check_types(file: str, content: dict[str, Any]) -> None:
+    problems = [] if content else ["it is empty"]
+    for name, least in (("num_processes", 1), ("num_machines", 1), ("machine_rank", 0), ("main_process_port", 0)):
+        value = content.get(name)
+        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+            problems.append(f"{name}: {value!r} is not a whole number from {least} on")
+    precision = content.get("mixed_precision")
+    if precision not in (None, False, *PRECISIONS):  # YAML reads a bare `no` as false
+        problems.append(f"mixed_precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if problems:
+        raise ConfigError("\n".join(f"--accelerate-config: {file}: {line}" for line in problems))
+
+
 def _kind(content: dict[str, Any]) -> str:
     return str(content.get("distributed_type", "NO")).upper()
 
 
 def _read(file: str) -> Any:
-    kind = _kind(_content(file))
+    content = _content(file)
+    kind = _kind(content)
     if kind not in ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU", "FSDP", "DEEPSPEED"):
         raise ConfigError(
             f"--accelerate-config: {file} asks for {kind}, which is not offered; `distributed_type: FSDP` cuts a model too large for "
             f"one GPU into shards"
         )
+    _check_types(file, content)
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
     try:
         args, _, _ = _validate_launch_command(launch_command_parser().parse_args(["--config_file", file, "tool"]))
-    except (ValueError, KeyError, TypeError, SystemExit) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SystemExit) as error:
         raise ConfigError(f"--accelerate-config: Accelerate can't read {file}: {error}") from None
     return args

@@ -125,6 +125,8 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
         if trouble is None:
             return path, notes
         notes.append(f"checkpoint {path} is not whole ({trouble}); taking an older one")
+    if notes:
+        notes[-1] = f"{notes[-1].rpartition(';')[0]}; there is none older: from step 0 on"
     return None, notes
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from recipes.progress import duration
@@ -19,4 +21,6 @@ def places(run: Run, summary: dict[str, Any], following: str) -> list[str]:
     lines = [f"model     {run.model}       report  {run.path / 'report.html'}"]
     if "url" in summary:
         lines.append(f"uploaded  {summary['url']}")
+    if run.path.parent != Path("runs") and "--model" not in following:  # where the next command wouldn't look by itself
+        following += f" --model {shlex.quote(str(run.path))}"
     return [*lines, f"next      {following}"]

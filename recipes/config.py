@@ -113,6 +113,10 @@ def options_of(cls: type) -> list[OptionInfo]:
     return found
 
 
+# Options that name a place or a model: an empty one would mean something else than what was left out by mistake.
+PLACES = ("model", "data", "resume", "output_dir", "accelerate_config", "cache_dir", "output")
+
+
 def resolve(
     cls: type[C],
     flags: Mapping[str, Any],
@@ -151,6 +155,8 @@ def resolve(
     values = {}
     for name, (where, value) in given.items():
         try:
+            if value == "" and name in PLACES:
+                raise ValueError("is empty; an unset variable of the shell?")
             values[name] = convert(infos[name], value)
         except ValueError as error:
             problems.append(f"{where}: {error}")
@@ -234,6 +240,11 @@ def result_options(config: Any) -> dict[str, Any]:
         for info in options_of(type(config))
         if info.metadata["affects_result"] and not info.metadata["secret"] and info.name not in may_grow
     }
+
+
+def default_options(cls: type) -> dict[str, Any]:
+    """What each option is where nothing is given."""
+    return {info.name: getattr(cls(), info.name) for info in options_of(cls)}
 
 
 def nearest(name: str, known: list[str]) -> str:

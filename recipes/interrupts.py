@@ -1,4 +1,4 @@
-"""Preemption: SIGTERM, SIGINT and SIGUSR1 become one question that the loop asks at every safe point."""
+"""Preemption: SIGTERM, SIGINT, SIGUSR1 and SIGHUP become one question that the loop asks at every safe point."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tasks.errors import Preempted
 
 # So long an import may take to end after a signal; a worker has nothing to do after it but to end.
 IMPORT_SECONDS, IMPORT_SECONDS_OF_WORKER = 6.0, 2.0
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
+TIME_IS_UP = "--max-hours"
 _NAMES = {signal.Signals(number).name for number in SIGNALS}
 
 
@@ -32,7 +33,12 @@ class _Asked:
 
 def settle() -> None:
     """From here on signals change nothing: the run is finished, and code 75 would make a caller train it once more."""
-    _Asked.settled = True
+    _Asked.settled = _Asked.depth > 0  # without one open nobody listens
+
+
+def listened() -> list[signal.Signals]:
+    """The signals to answer: SIGHUP, of a terminal that is closed, not under nohup."""
+    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def opened() -> float:
@@ -70,7 +76,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if _Asked.reason:  # asked of an outer one, and swallowed since, or still waiting for an import's end
             self._raise()
-        for number in SIGNALS:
+        for number in listened():
             self._previous[number] = signal.signal(number, self._handle)
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._look_again)
         if not _Asked.depth:
@@ -131,7 +137,7 @@ class Interrupts:
         """The signal that asked for a stop, or the time limit, or None."""
         elapsed = time.monotonic() - _Asked.counted + self.reserve
         if _Asked.reason is None and self._limit is not None and elapsed > self._limit:
-            _Asked.reason = "--max-hours"
+            _Asked.reason = TIME_IS_UP
         return _Asked.reason
 
     def check(self) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from recipes import accelerate_file, limits
-from recipes.interrupts import SIGNALS, opened, settle
+from recipes.interrupts import listened, opened, settle
 from recipes.options import TrainOptions
 from recipes.worker import (
     ACCUMULATION,
@@ -36,7 +36,7 @@ from recipes.worker import (
     asked_for,
     is_worker,
 )
-from tasks.errors import ToolError
+from tasks.errors import ConfigError, ToolError
 
 GRACE_SECONDS, SAVING_SECONDS = 5.0, 120.0
 # How gloo and NCCL say that the other end is gone.
@@ -126,7 +126,7 @@ def _run(config: TrainOptions, pieces: int, *, again: bool) -> tuple[int, str, i
             asked.append(number)
             _send(workers, number)
 
-        previous = {number: signal.signal(number, pass_on) for number in SIGNALS}
+        previous = {number: signal.signal(number, pass_on) for number in listened()}
         code: int | None = None
         try:
             for local in range(config.num_processes):
@@ -270,8 +270,8 @@ def _ending(code: int) -> str:
 def _address(config: TrainOptions) -> tuple[str, int]:
     if config.main_address:
         host, _, port = config.main_address.rpartition(":")
-        if not host or not port.isdigit():
-            raise ToolError(f"--main-address {config.main_address}: write it as HOST:PORT")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ConfigError(f"--main-address: {config.main_address!r} must be HOST:PORT")
         return host, int(port)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

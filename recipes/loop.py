@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from recipes import accelerate_file, checkpoint, resume, shards, together
 from recipes.ema import Ema
 from recipes.estimate import Estimate, check_disk
-from recipes.interrupts import Interrupts
+from recipes.interrupts import TIME_IS_UP, Interrupts
 from recipes.memory import (
     EVALUATION_OUT_OF_MEMORY,
     OPTIMIZER_OUT_OF_MEMORY,
@@ -29,7 +29,7 @@ from recipes.optimizers import make_optimizer, make_scheduler
 from recipes.options import AUTO, TrainOptions
 from recipes.pieces import statistics_of, whole
 from recipes.probe import Probe
-from recipes.progress import Progress, print_line
+from recipes.progress import Progress, duration, print_line
 from recipes.resume import Position
 from recipes.runs import Run
 from recipes.saver import Saver, check_host
@@ -102,6 +102,9 @@ class Loop:
         resumed = self._restore()
         estimate = self._prepare(fresh=not resumed)
         self._announce(estimate, resumed)
+        if self.main:
+            resume.go_on(self.run, self.at.step, self.start_from)
+        began_at = self.at.step
         trackers = Trackers(
             self.options.tracker if self.main else [], self.run.path, self.options.project, self.run.config()
         )
@@ -114,11 +117,19 @@ class Loop:
             self._stop_if_asked()  # during the last write; what comes now may take long
         except Preempted as stop:
             self._save(wait=True)
+            if self.interrupts.requested == TIME_IS_UP and self.at.step == began_at:
+                raise ConfigError(
+                    f"--max-hours: {self.options.max_hours:g} hours were over before a step was done: preparing alone took "
+                    f"{duration(time.monotonic() - self.interrupts.opened)}; allow more"
+                ) from None
             self._note("preempted")
             saved = (
                 f"checkpoint of step {self.at.step} of {self.total} saved" if self.at.step else "no step was done yet"
             )
-            raise Preempted(f"{stop}; {saved} in {self.run.path}: run the same command again") from None
+            again = "run the same command again"
+            if self.options.fresh:  # the same would begin anew
+                again = f"go on with --resume {self.run.path} in place of --fresh"
+            raise Preempted(f"{stop}; {saved} in {self.run.path}: {again}") from None
         finally:
             self.saver.close()
             trackers.close()
@@ -145,8 +156,9 @@ class Loop:
             self.steps_per_epoch = len(self.work.plan(self.at.batch_size, 0))
             self.total = self.options.max_steps or self.steps_per_epoch * (self.options.epochs or 1)
             if self.total < self.at.step:
+                name = "max-steps" if self.options.max_steps else "epochs"
                 raise ConfigError(
-                    f"--epochs: {self.run.path} is at step {self.at.step} already, past the {self.total} asked for"
+                    f"--{name}: {self.run.path} is at step {self.at.step} already, past the {self.total} asked for"
                 )
             left = self.total - self.at.step
             every = self.options.eval_steps or self.steps_per_epoch
@@ -172,7 +184,8 @@ class Loop:
             print_line(
                 f"memory    a batch of {self.at.batch_size} doesn't fit at once: {self.at.accumulation} pieces, the same result"
             )
-        print_line(f"estimate  {estimate.text(self.options)}")
+        left = replace(estimate, seconds=estimate.seconds - self.at.seconds)  # what was taken before is paid already
+        print_line(f"estimate  {left.text(self.options)}{' left' if resumed else ''}")
         if self.options.check_disk:
             check_disk(estimate, self.run.path, self.options.keep_checkpoints)
         print_line(f"run       {self.run.path}       interrupted? run the same command again")
@@ -374,10 +387,8 @@ class Loop:
             self._began -= self.at.seconds
             self._saved_step = (self.at.step, self.at.evaluated)
         self.at.accumulation = max(self.at.accumulation, self.options.gradient_accumulation_steps)
-        if self.main:
-            self.run.cut_metrics(self.at.step)
-            if saved is not None:
-                resume.say(self.run, saved.state, self.work, self.accelerator, self.shards)
+        if self.main and saved is not None:
+            resume.say(self.run, saved.state, self.work, self.accelerator, self.shards)
         return saved is not None
 
     def _stop_if_asked(self) -> None:

@@ -13,7 +13,7 @@ from recipes import runs
 from recipes.options import TrainOptions
 from recipes.progress import print_line
 from recipes.worker import is_worker
-from tasks.errors import ToolError
+from tasks.errors import exit_code_of
 
 LIMIT_SECONDS = 300
 
@@ -32,7 +32,7 @@ def running(recipe: str, config: TrainOptions) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        code = error.exit_code if isinstance(error, ToolError) else 1
+        code = exit_code_of(error)
         _run(config.on_exit, recipe, config, began, code, str(error))
         raise
     _run(config.on_exit, recipe, config, began, 0, "")
@@ -42,6 +42,8 @@ def _run(command: str, recipe: str, config: TrainOptions, began: str, code: int,
     run = runs.newest_of(config.output_dir, recipe, config)
     if run is not None and run.status().get("state") == "finished" and str(run.status().get("updated", "")) < began:
         run = None  # an earlier one of the same command
+    if config.dry_run:
+        run = None
     status: dict[str, Any] = run.status() if run is not None else {}
     state = {0: "finished", 75: "preempted"}.get(code, "failed")
     values = {

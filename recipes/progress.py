@@ -32,9 +32,8 @@ def size(count: float) -> str:
 
 def print_line(text: str) -> None:
     """A line for the reader, on stderr; one who is gone, a closed pipe or terminal, doesn't end the run."""
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -56,7 +55,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # the terminal may be gone
+                self._bar.stop()
             self._bar = None
 
     def advance(self, count: int = 1, **facts: str) -> None:
@@ -65,7 +65,8 @@ class Progress:
         if not self.show:
             return
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, facts=self._facts(facts))
+            with suppress(OSError):
+                self._bar.update(self._task, completed=self.done, facts=self._facts(facts))
         elif time.monotonic() - self._shown >= LINE_SECONDS and self.done < self.total:
             self._shown = time.monotonic()
             self.line(f"{self.label} {self.done}/{self.total} · {self._facts(facts)}")
@@ -84,7 +85,8 @@ class Progress:
         """Changes what stands before the bar."""
         self.label = label
         if self._bar is not None:
-            self._bar.update(self._task, description=label)
+            with suppress(OSError):
+                self._bar.update(self._task, description=label)
 
     def left(self) -> float | None:
         """Seconds left at the speed so far, or None before there is one."""

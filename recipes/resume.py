@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from recipes import checkpoint, together
 from recipes.progress import print_line
-from recipes.runs import Run, conditions
+from recipes.runs import Run, conditions, note_going_on
 from recipes.shards import Shards
 from recipes.work import Work
 from tasks.errors import ConfigError
@@ -63,13 +63,23 @@ def find(
     """
     mine = None
     if accelerator.is_main_process:
-        mine = _newest(run) if start_from is None else _given(run, start_from)
+        mine = _newest(run) if start_from is None else checkpoint.read(start_from)
     found = together.share(accelerator, mine, shards)
     if found is not None and found.state.get("data", data) != data:
         raise ConfigError(
             f"--data: {run.path} began with other data than is there now; give it back, or start anew with --fresh"
         )
     return found
+
+
+def go_on(run: Run, step: int, start_from: Path | None) -> None:
+    """Notes, when all is checked, that the run goes on from this step. From a checkpoint that was named it goes another way: those
+    after it are dropped."""
+    note_going_on(run)
+    if start_from is not None:
+        checkpoint.go_back(run.checkpoints, step)
+        run.update(went_back_to=start_from.name)
+    run.cut_metrics(step)
 
 
 def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator, shards: Shards | None = None) -> None:
@@ -112,11 +122,3 @@ def _newest(run: Run) -> checkpoint.Content | None:
     for note in notes:
         print_line(note)
     return None if path is None else checkpoint.read(path)
-
-
-def _given(run: Run, path: Path) -> checkpoint.Content:
-    """The one that --resume names, which is whole; those after it are dropped, since the run goes another way from there."""
-    found = checkpoint.read(path)
-    checkpoint.go_back(run.checkpoints, int(found.state["step"]))
-    run.update(went_back_to=path.name)
-    return found

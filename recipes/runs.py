@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import errno
@@ -20,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.config import read_yaml, result_options, to_yaml
+from recipes.config import default_options, read_yaml, result_options, to_yaml
+from recipes.progress import print_line
 from tasks.errors import ConfigError, ToolError
 from tasks.files import LEFTOVER, defined, disk_errors, remove_leftovers, write_json, write_text
 
@@ -40,6 +42,8 @@ class Run:
 
     path: Path
     lock: Any = field(default=None, repr=False)
+    # Recipe and config of a run that is to go on, until it does: what is refused before leaves the run as it was.
+    taken_up: tuple[str, Any] | None = field(default=None, repr=False)
 
     @property
     def checkpoints(self) -> Path:
@@ -54,11 +58,8 @@ class Run:
         return self.path / "metrics.jsonl"
 
     def status(self) -> dict[str, Any]:
-        """status.json, or {} where there is none."""
-        try:
-            return dict(json.loads((self.path / "status.json").read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError):
-            return {}
+        """status.json, or {} where there is none that can be read."""
+        return self._read("status.json")
 
     def update(self, **values: Any) -> None:
         """Changes fields of status.json."""
@@ -69,11 +70,15 @@ class Run:
         return read_yaml(self.path / "config.yaml")
 
     def environment(self) -> dict[str, Any]:
-        """environment.json, or {} where there is none."""
+        """environment.json, or {} where there is none that can be read."""
+        return self._read("environment.json")
+
+    def _read(self, name: str) -> dict[str, Any]:
         try:
-            return dict(json.loads((self.path / "environment.json").read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError):
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return {}
+        return found if isinstance(found, dict) else {}
 
     def log(self, line: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
@@ -81,14 +86,14 @@ class Run:
             file.write(json.dumps(defined(line), allow_nan=False) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a torn last line is left out."""
+        """The lines of metrics.jsonl; a torn last line, or any other that is none, is left out."""
         lines = []
         if self.metrics.exists():
-            for text in self.metrics.read_text(encoding="utf-8").splitlines():
-                try:
-                    lines.append(json.loads(text))
-                except json.JSONDecodeError:
-                    continue
+            for text in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError):
+                    line = json.loads(text)
+                    if isinstance(line, dict) and isinstance(line.get("step"), int):
+                        lines.append(line)
         return lines
 
     def cut_metrics(self, step: int) -> None:
@@ -132,17 +137,25 @@ class Run:
 
 
 def identity(recipe: str, config: Any) -> str:
-    """A digest of the recipe and of every option that its result depends on."""
-    text = json.dumps([recipe, result_options(config)], sort_keys=True, default=str)
+    """A digest of the recipe and of every option that its result depends on, but for those that are as they are by default: a newer
+    version may have more. `data/` is `data`."""
+    defaults = default_options(type(config))
+    given = {name: _bare(value) for name, value in result_options(config).items() if value != defaults.get(name)}
+    text = json.dumps([recipe, given], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _bare(value: Any) -> Any:
+    return value.rstrip("/") or value if isinstance(value, str) else value
 
 
 def find_unfinished(output_dir: str | Path, recipe: str, config: Any) -> Run | None:
     """The newest unfinished run that the same command started and no living process holds."""
     wanted = identity(recipe, config)
     deadline = time.monotonic() + HELD_SECONDS
+    held: Run | None = None
     while True:
-        held = False
+        held, before = None, held
         for run in reversed(list(runs_in(output_dir))):
             if not _may_go_on(run, wanted):
                 continue
@@ -151,9 +164,14 @@ def find_unfinished(output_dir: str | Path, recipe: str, config: Any) -> Run | N
                     return run
                 run.let_go()  # it was finished meanwhile
                 continue
-            held = True
+            held = run
         # A launcher that was killed may have left a process that still saves.
-        if not held or time.monotonic() > deadline:
+        if held is None:
+            return None
+        if before is None:
+            print_line(f"waiting   the same command is at work in {held.path}: {HELD_SECONDS:.0f} s for its end")
+        if time.monotonic() > deadline:
+            print_line(f"          it goes on there; this is another run beside {held.path.name}")
             return None
         time.sleep(0.5)
 
@@ -236,6 +254,11 @@ def _as_yaml(config: Any, recipe: str) -> str:
     return to_yaml(dataclasses.replace(config, **closed), recipe)
 
 
+def _moved(name: str, value: Any) -> bool:
+    """Whether it is a place on this machine where the data lie now: that they are the same is seen by their content."""
+    return name == "data" and isinstance(value, str) and Path(value).exists()
+
+
 def _config_of(run: Run, recipe: str) -> dict[str, Any]:
     was = run.config()
     if was.get("recipe") != recipe:
@@ -246,10 +269,11 @@ def _config_of(run: Run, recipe: str) -> dict[str, Any]:
 def check_resumable(run: Run, recipe: str, config: Any) -> None:
     """Refuses a resume whose options would change the result, naming the differences."""
     was = _config_of(run, recipe)
+    defaults = default_options(type(config))
     differing = [
-        f"{name.replace('_', '-')}: {was.get(name)} there, {value} here"
+        f"{name.replace('_', '-')}: {earlier} there, {value} here"
         for name, value in result_options(config).items()
-        if was.get(name) != value
+        if (earlier := was.get(name, defaults.get(name))) != value and not _moved(name, value)
     ]
     if differing:
         raise ConfigError(
@@ -265,12 +289,29 @@ def check_resumable(run: Run, recipe: str, config: Any) -> None:
 
 
 def take_up(run: Run, recipe: str, config: Any) -> Run:
-    """Notes that a run goes on, with the options of now: those that don't change the result may be others."""
+    """Makes ready a run that is to go on, with the options of now: those that don't change the result may be others."""
     remove_leftovers(run.path)
     remove_leftovers(run.checkpoints)
-    run.update(state="running", resumed=int(run.status().get("resumed", 0)) + 1)
-    write_text(run.path / "config.yaml", _as_yaml(config, recipe))
+    run.taken_up = recipe, config
     return run
+
+
+def note_going_on(run: Run) -> None:
+    """Notes that a run that was taken up goes on."""
+    if run.taken_up is None:
+        return
+    recipe, config = run.taken_up
+    status = run.status()
+    run.update(
+        recipe=recipe,
+        identity=identity(recipe, config),
+        started=status.get("started") or now(),
+        state="running",
+        error=None,
+        resumed=int(status.get("resumed") or 0) + 1,
+    )
+    write_text(run.path / "config.yaml", _as_yaml(config, recipe))
+    run.taken_up = None
 
 
 def runs_in(output_dir: str | Path) -> Iterator[Run]:
@@ -279,7 +320,7 @@ def runs_in(output_dir: str | Path) -> Iterator[Run]:
     if not folder.is_dir():
         return
     found = [Run(path) for path in folder.iterdir() if (path / "status.json").is_file()]
-    yield from sorted(found, key=lambda run: (run.status().get("started", ""), run.path.name))
+    yield from sorted(found, key=lambda run: (str(run.status().get("started", "")), run.path.name))
 
 
 def newest_finished(output_dir: str | Path, fitting: tuple[str, ...]) -> Run:

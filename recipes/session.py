@@ -78,7 +78,8 @@ def noting_the_end(run: runs.Run, *, main: bool = True) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if main and run.path.exists() and run.status().get("state") != "finished":
+        begun = run.taken_up is None
+        if main and begun and run.path.exists() and run.status().get("state") != "finished":
             with contextlib.suppress(ToolError):  # the disk may be what it failed for
                 run.update(state="preempted" if isinstance(error, Preempted) else "failed", error=str(error))
         raise
@@ -157,7 +158,7 @@ def close(
         found = measured(config, session, outcome)
         if not config.push_to_hub:
             settle()
-        run.update(state="finished", metrics=summary["metrics"], **found)
+        run.update(state="finished", error=None, went_back_to=None, metrics=summary["metrics"], **found)
         estimate = run.status().get("estimate", {})
         summary |= {
             "steps": outcome.steps,

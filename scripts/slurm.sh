@@ -30,6 +30,13 @@ COMMAND=(
 # source /shared/venvs/tool/bin/activate
 
 [ "$#" -eq 0 ] || COMMAND=("$@")
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then # the run that goes on is the one begun
+    kept=()
+    for argument in "${COMMAND[@]}"; do
+        [ "$argument" = --fresh ] || kept+=("$argument")
+    done
+    COMMAND=("${kept[@]}")
+fi
 GPUS=${SLURM_GPUS_ON_NODE:-1}
 MAIN=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 PORT=$((20000 + SLURM_JOB_ID % 10000)) # two jobs on one node don't meet

@@ -4,7 +4,7 @@
 #
 #   scripts/spot.sh tool train vqa --model dandelin/vilt-b32-mlm --data HuggingFaceM4/VQAv2
 #
-# SIGTERM, SIGINT and SIGUSR1 go on to the command, which saves and ends; the script then ends with its code instead of going on.
+# --fresh counts for the first start alone. SIGTERM, SIGINT, SIGUSR1 and SIGHUP go on to the command, which saves and ends; the script then ends with its code instead of going on.
 #
 #   SPOT_RESTARTS   how often to go on at most (no limit unless set)
 #   SPOT_PAUSE      seconds before going on (5)
@@ -22,7 +22,7 @@ pass_on() {
     stopped=$1 interrupted=yes
     [ -z "$child" ] || kill -s "$1" "$child" 2>/dev/null
 }
-for name in TERM INT USR1; do
+for name in TERM INT USR1 HUP; do
     # shellcheck disable=SC2064 # the name of now
     trap "pass_on $name" "$name"
 done
@@ -53,6 +53,10 @@ while true; do
         exit 75
     fi
     restarts=$((restarts + 1))
+    for argument in "$@"; do # the run that goes on is the one begun
+        shift
+        [ "$argument" = --fresh ] || set -- "$@" "$argument"
+    done
     echo "preempted; going on in $pause s (restart $restarts${limit:+ of $limit})" >&2
     run sleep "$pause"
     [ -z "$stopped" ] || exit 75

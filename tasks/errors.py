@@ -71,6 +71,17 @@ class Preempted(ToolError):
     exit_code = 75
 
 
+def exit_code_of(error: BaseException) -> int:
+    """The code that the command ends with."""
+    if isinstance(error, ToolError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfDisk.exit_code
+    return OutOfMemory.exit_code if is_out_of_memory(error) else ToolError.exit_code
+
+
 def data_errors(problems: list[str], total: int | None = None, hint: str = "") -> DataError:
     """Joins up to ten problems of one input into one error, saying how many there were in all."""
     total = len(problems) if total is None else total

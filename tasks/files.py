@@ -32,7 +32,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise OutOfDisk(
                 f"no space left on the disk while writing {path}; free some or choose another --output-dir"
             ) from error
-        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)):
+        forbidden = (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)
+        if isinstance(error, forbidden) or error.errno == errno.EROFS:
             raise ToolError(
                 f"can't write {path}: {error.strerror}; choose another folder or mend its permissions"
             ) from error

@@ -32,7 +32,7 @@ if codes[0] == "wait":
         with open(place / "signals", "a") as file:
             file.write(signal.Signals(number).name + "\\n")
         raise SystemExit(75)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, stop)
     (place / f"waits-{{os.getpid()}}").touch()
     while True:
@@ -137,6 +137,14 @@ def test_the_spot_loop_goes_on_after_75_until_it_is_done(place):
     assert [line.split(" (")[1] for line in err.splitlines()] == ["restart 1)", "restart 2)"]
 
 
+def test_the_spot_loop_begins_anew_once_alone(place):
+    code, _, _ = ended(start(place, "spot.sh", "tool", "train", "--fresh", "--data", "--fresh", "a b", codes="75 75 0"))
+    assert code == 0
+    first, *others = calls(place)
+    assert first == ["train", "--fresh", "--data", "--fresh", "a b"]
+    assert others == [["train", "--data", "a b"]] * 2
+
+
 @pytest.mark.parametrize("code", ["3", "137"])
 def test_the_spot_loop_ends_with_any_other_code(place, code):
     assert ended(start(place, "spot.sh", "tool", codes=f"75 {code} 0"))[0] == int(code)
@@ -150,7 +158,7 @@ def test_the_spot_loop_goes_on_as_often_as_it_may(place):
     assert "preempted again after 2 restarts" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_to_the_spot_loop_reaches_the_command_once_and_ends_both(place, number):
     process = start(place, "spot.sh", "tool", codes="75 wait 0")
     when(lambda: waiting(place))

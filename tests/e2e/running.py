@@ -175,7 +175,9 @@ def within(*arguments: Any, cwd: Path, code: int = 0) -> subprocess.CompletedPro
     from cli.main import main
 
     out, said, code_found = io.StringIO(), io.StringIO(), 0
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    handlers = {
+        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+    }
     before, given = Path.cwd(), sys.argv
     os.chdir(cwd)
     sys.argv = ["tool", *map(str, arguments)]

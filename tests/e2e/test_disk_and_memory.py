@@ -77,10 +77,20 @@ def test_on_exit_tells_of_bad_data(tmp_path):
     assert "told-on-exit" not in done.stdout
 
 
+def test_on_exit_tells_nothing_of_an_earlier_run_of_the_same_command(finished):
+    place, _ = finished
+    told = str(place / "told-later")
+    tool(*SMALL, "--push-to-hub", "nobody/nothing", "--on-exit", TELL, cwd=place, code=1, OUTSIDE=told)
+    assert Path(told).read_text() == "failed 1 \n"
+
+
 @pytest.mark.slow
 def test_on_exit_tells_of_a_preempted_run(tmp_path):
     done = tool(
-        *SMALL, "--max-hours", "0.0001", "--on-exit", TELL, cwd=tmp_path, code=75, OUTSIDE=str(tmp_path / "told")
+        *(*SMALL, "--epochs", "4000", "--max-hours", "0.005", "--on-exit", TELL),
+        cwd=tmp_path,
+        code=75,
+        OUTSIDE=str(tmp_path / "told"),
     )
     assert (tmp_path / "told").read_text() == f"preempted 75 {only_run(tmp_path)}\n"
     assert "--on-exit: ended with code 9" in done.stderr
@@ -338,8 +348,11 @@ def test_other_data_are_refused(tmp_path):
     assert [path.name for path in checkpoints(only_run(tmp_path))] == before
     rows[7] = rows[7].replace("which colour", "what colour")
     data.write_text("\n".join(rows) + "\n")
-    tool(*command, "--max-hours", "0.0001", cwd=tmp_path, code=75)
-    only_run(tmp_path)
+    done = tool(*command, "--max-hours", "0.0001", cwd=tmp_path, code=2)
+    assert re.search(
+        r"error: --max-hours: 0.0001 hours were over before a step was done: preparing alone took \d+ s", done.stderr
+    )
+    assert [path.name for path in checkpoints(only_run(tmp_path))] == before
 
 
 # -- several processes -----------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def test_killed_at_any_moment(tmp_path, small):
 
 
 def test_asked_to_stop_at_any_moment(tmp_path, small):
-    rng, numbers = random.Random(15), [signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+    rng, numbers = random.Random(15), [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1]
     all_of(
         [
             Trial(small, tmp_path / str(index), numbers[index % 4], moments(rng, 0.5, small.seconds))

@@ -155,3 +155,21 @@ def test_accelerate_s_own_launcher_is_not_what_starts_shards(tmp_path, monkeypat
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ConfigError, match="start tool by itself, with --accelerate-config FILE"):
         accelerate_file.apply(options(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "it is empty"),
+        ("num_processes: two", "num_processes: 'two' is not a whole number from 1 on"),
+        ("num_processes: 2.5", "num_processes: 2.5 is not a whole number"),
+        ("num_machines: 0", "num_machines: 0 is not a whole number from 1 on"),
+        ("mixed_precision: 16", "mixed_precision: 16 is not one of no, fp16, bf16"),
+        ("mixed_precision: fp8", "mixed_precision: 'fp8' is not one of no, fp16, bf16"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(tmp_path, content, said):
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        accelerate_file.apply(config(tmp_path, str(tmp_path / "a.yaml")))
+    assert said in str(caught.value)

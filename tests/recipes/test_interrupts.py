@@ -13,7 +13,7 @@ from recipes.interrupts import Interrupts, settle
 from tasks.errors import Preempted
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_within_an_import_waits_for_its_end(tmp_path, monkeypatch, number):
     name = f"asks_{int(number)}"
     (tmp_path / f"{name}.py").write_text(

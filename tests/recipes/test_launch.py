@@ -1,6 +1,7 @@
 """The launcher: what becomes of workers that end; they are small programs of the tests' own."""
 
 import sys
+import time
 
 import pytest
 
@@ -95,3 +96,40 @@ def test_a_stop_that_was_asked_for_is_not_lost_to_beginning_anew(workers):
     with pytest.raises(launch.WorkersFailed, match="run the same command again") as caught:
         launch.launch(options())
     assert caught.value.exit_code == 75
+
+
+def test_workers_begun_anew_know_it_and_when_the_launcher_began(workers):
+    said = workers(
+        OUT_OF_MEMORY.replace(
+            "print(least_accumulation(), file=said)",
+            "print(os.environ.get('TOOL_AGAIN'), float(os.environ['TOOL_OPENED']) <= time.monotonic(), file=said)",
+        )
+    )
+    launch.launch(options())
+    assert [line for line in said.read_text().splitlines() if "True" in line] == ["None True", "1 True"]
+
+
+@pytest.mark.parametrize("code", [75, 172])
+def test_a_signal_that_strikes_the_others_when_all_is_written_changes_nothing(workers, code):
+    settled = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    workers(f"{settled}\nif os.environ['RANK'] == '0':\n    time.sleep(1.5)\nelse:\n    sys.exit({code})")
+    assert launch.launch(options()) == {}
+
+
+def test_the_second_ctrl_c_kills_workers_that_hear_nothing(workers):
+    workers(
+        """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.environ["RANK"] == "0":
+    for _ in range(2):
+        time.sleep(0.5)
+        os.kill(os.getppid(), signal.SIGINT)
+time.sleep(60)
+"""
+    )
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launch.launch(options())
+    assert time.monotonic() - began < 20

@@ -13,14 +13,15 @@ import torch
 from accelerate import Accelerator
 
 from recipes import checkpoint, runs, worker
+from recipes.config import option
 from recipes.interrupts import Interrupts
 from recipes.loop import Loop
 from recipes.optimizers import decay_groups
 from recipes.options import TrainOptions
-from recipes.session import pick_run
+from recipes.session import noting_the_end, pick_run
 from recipes.steps import shares
 from recipes.work import Work
-from tasks.errors import Preempted, ToolError
+from tasks.errors import ConfigError, Preempted, ToolError
 
 N, FEATURES = 50, 6
 
@@ -146,7 +147,7 @@ def test_the_schedule_counts_optimizer_steps(tmp_path):
 
 
 @pytest.mark.parametrize("stop_at", [9, 12, 17, 31])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_preempted_and_run_again_gives_the_very_same_weights(tmp_path, stop_at, number):
     _, whole, expected = train(options(tmp_path / "whole"), work(dropout=0.3))
     config = options(tmp_path / "cut", checkpoint_steps=3)
@@ -160,12 +161,32 @@ def test_preempted_and_run_again_gives_the_very_same_weights(tmp_path, stop_at, 
     assert len(losses(again)) == 28
 
 
-def test_the_time_limit_ends_with_a_checkpoint(tmp_path):
+def test_a_time_limit_that_is_over_before_the_first_step_is_told(tmp_path):
+    config = options(tmp_path, max_hours=1e-9)
+    run = runs.create(config.output_dir, "test", config)
+    with pytest.raises(ConfigError, match="before a step was done"), Interrupts(max_hours=1e-9) as interrupts:
+        Loop(work(), config, run, Accelerator(cpu=True), interrupts).train()
+    assert checkpoint.all_in(run.checkpoints) == []
+
+
+def test_the_time_limit_ends_with_a_checkpoint(tmp_path, monkeypatch):
     config = options(tmp_path)
     run = runs.create(config.output_dir, "test", config)
     task = work()
-    with pytest.raises(Preempted, match=r"stopped by --max-hours"), Interrupts(max_hours=1e-9) as interrupts:
-        Loop(task, config, run, Accelerator(cpu=True), interrupts).train()
+    loss, passes = task.loss, []
+
+    def late(model, batch):
+        passes.append(0)
+        if len(passes) == 20:
+            monkeypatch.setattr(interrupts, "_limit", 1e-6)
+        return loss(model, batch)
+
+    task.loss = late
+    with Interrupts(max_hours=1.0) as interrupts:
+        loop = Loop(task, config, run, Accelerator(cpu=True), interrupts)
+        with pytest.raises(Preempted, match=r"stopped by --max-hours"):
+            loop.train()
+    assert 0 < run.status()["step"] < 20
     _, outcome, _ = train(config, work(), run)
     assert outcome.steps == 28
 
@@ -292,10 +313,13 @@ def test_a_run_that_goes_back_to_a_checkpoint_drops_the_later_ones_and_ends_the_
     task = work(dropout=0.3)
     with Interrupts() as interrupts:
         loop = Loop(task, config, again, Accelerator(cpu=True), interrupts, start_from)
-        loop._restore()
-        assert checkpoint.all_in(run.checkpoints)[-1] == older
-        loop.start_from = None
-        loop.train()
+        loop.interrupts.deferred = True
+        os.kill(os.getpid(), signal.SIGTERM)  # before its first step
+        with pytest.raises(Preempted):
+            loop.train()
+    assert checkpoint.all_in(run.checkpoints)[-1] == older
+    with Interrupts() as interrupts:
+        Loop(task, config, again, Accelerator(cpu=True), interrupts).train()
     assert same(task.model, expected)
     again.lock.close()
     assert pick_run("test", config, "")[1] is None  # run again after a stop, it goes on from the newest
@@ -656,3 +680,62 @@ def test_a_run_that_is_finished_while_it_is_looked_for_is_left_alone(tmp_path, m
     assert runs.find_unfinished(config.output_dir, "test", config) is None
     monkeypatch.undo()
     assert run.acquire()
+
+
+def resuming(run, config, start_from=None, task=None):
+    with Interrupts() as interrupts:
+        return Loop(task or work(), config, run, Accelerator(cpu=True), interrupts, start_from).train()
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(tmp_path):
+    config = options(tmp_path, checkpoint_steps=3, keep_checkpoints=9)
+    run, _, _ = train(config, work())
+    run.update(state="finished")
+    run.let_go()
+    before = checkpoint.all_in(run.checkpoints), run.status(), run.config(), run.metrics.read_text()
+    older = before[0][1]
+    other = work()
+    other.data = "others"
+    for asked, task in (
+        ({"resume": str(older)}, other),
+        ({"resume": str(run.path), "max_steps": 5, "epochs": None}, None),
+    ):
+        asked = dataclasses.replace(config, lr_scheduler="constant", warmup_ratio=0.0, **asked)
+        again = runs.Run(run.path)
+        again.taken_up = "test", asked
+        with pytest.raises(ConfigError), noting_the_end(again):
+            resuming(again, asked, older if task else None, task)
+    assert (checkpoint.all_in(run.checkpoints), run.status(), run.config(), run.metrics.read_text()) == before
+
+
+def test_options_that_a_newer_version_added_are_their_defaults_in_an_older_run(tmp_path):
+    config = options(tmp_path)
+    run = runs.create(config.output_dir, "test", config)
+    run.let_go()
+    text = (run.path / "config.yaml").read_text()
+    assert "ema_decay: null" in text
+    (run.path / "config.yaml").write_text("".join(line for line in text.splitlines(True) if "adam_" not in line))
+    runs.check_resumable(run, "test", config)
+
+    @dataclasses.dataclass
+    class Newer(Options):
+        added: float = option(0.5, "New.")
+
+    newer = Newer(**dataclasses.asdict(config))
+    assert runs.identity("test", newer) == runs.identity("test", config)
+    assert runs.identity("test", dataclasses.replace(newer, added=0.6)) != runs.identity("test", config)
+
+
+def test_status_files_that_are_none_hinder_nobody(tmp_path):
+    config = options(tmp_path)
+    run = runs.create(config.output_dir, "test", config)
+    for number, text in enumerate((b"null", b"[1]", b"\xff\xfe", b"", b'{"started": 5}')):
+        folder = tmp_path / "runs" / f"broken-{number}"
+        folder.mkdir()
+        (folder / "status.json").write_bytes(text)
+    run.let_go()
+    assert runs.find_unfinished(config.output_dir, "test", config).path == run.path
+    assert len(list(runs.runs_in(config.output_dir))) == 6
+    run.metrics.write_bytes(b'{"kind": "train", "step": 1, "loss": 2.0}\n5\n{"kind": "x"}\n\xff\n')
+    run.cut_metrics(3)
+    assert run.read_metrics() == [{"kind": "train", "step": 1, "loss": 2.0}]
