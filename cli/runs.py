@@ -42,7 +42,7 @@ def list_runs(output_dir: Folder = "runs", json_output: Json = False, debug: Deb
     """A table of runs."""
     from recipes import overview
 
-    found = [(run, run.status()) for run in _all_runs(output_dir)]
+    found = [(run, overview.as_of_now(run, run.status())) for run in _all_runs(output_dir)]
     if not found:
         say(f"no runs under {output_dir}/ yet; one is made by: tool train vqa --model tiny --data sample")
     shown = [{"path": str(run.path), **status, "state": overview.state(run, status)} for run, status in found]
@@ -65,7 +65,7 @@ def show(run: Name, output_dir: Folder = "runs", json_output: Json = False, debu
             "config": config,
             "environment": found.environment(),
         },
-        overview.show_text(found, status, config, on_disk),
+        overview.show_text(found, overview.as_of_now(found, status), config, on_disk),
     )
 
 

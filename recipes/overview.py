@@ -29,6 +29,15 @@ def held(run: Run) -> bool:
     return False
 
 
+def as_of_now(run: Run, status: dict[str, Any]) -> dict[str, Any]:
+    """The status with the step and the seconds that a living run has logged last; status.json has those that are saved."""
+    if status.get("state") != "running" or not held(run):
+        return status
+    last = run.last_metrics()
+    newer = {name: last[name] for name in ("step", "seconds") if is_number(last.get(name))}
+    return status | {name: value for name, value in newer.items() if value > (status.get(name) or 0)}
+
+
 def state(run: Run, status: dict[str, Any] | None = None) -> str:
     """running, finished, preempted, failed, or interrupted."""
     said = str((run.status() if status is None else status).get("state", ""))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 HELD_SECONDS = 15.0
 # Options about one start of a command, and what stands in their place in a run's config.yaml.
 OF_A_START = {"resume": None, "fresh": False, "dry_run": False}
+# Bytes at the end of metrics.jsonl that surely hold a whole line.
+TAIL = 65536
 UNFINISHED = {"running", "preempted", "failed"}
 
 
@@ -67,7 +69,7 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The resolved config the run was started with."""
-        return read_yaml(self.path / "config.yaml")
+        return read_yaml(self.path / "config.yaml", flag=str(self.path))
 
     def environment(self) -> dict[str, Any]:
         """environment.json, or {} where there is none that can be read."""
@@ -87,14 +89,19 @@ class Run:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a torn last line, or any other that is none, is left out."""
-        lines = []
+        lines: list[dict[str, Any]] = []
         if self.metrics.exists():
-            for text in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-                with contextlib.suppress(ValueError):
-                    line = json.loads(text)
-                    if isinstance(line, dict) and isinstance(line.get("step"), int):
-                        lines.append(line)
+            lines = _metrics(self.metrics.read_bytes())
         return lines
+
+    def last_metrics(self) -> dict[str, Any]:
+        """The last line of metrics.jsonl; {} where there is none yet."""
+        if not self.metrics.exists():
+            return {}
+        with open(self.metrics, "rb") as file:
+            file.seek(max(0, self.metrics.stat().st_size - TAIL))
+            lines = _metrics(file.read())
+        return lines[-1] if lines else {}
 
     def cut_metrics(self, step: int) -> None:
         """Drops what was logged after `step`, since a resumed run logs it again."""
@@ -134,6 +141,16 @@ class Run:
         if self.lock is not None:
             self.lock.close()
             self.lock = None
+
+
+def _metrics(content: bytes) -> list[dict[str, Any]]:
+    lines = []
+    for text in content.decode(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            line = json.loads(text)
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
+    return lines
 
 
 def identity(recipe: str, config: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shlex
 import tempfile
@@ -25,6 +26,7 @@ class Place:
     folder: Path
     elsewhere: str
     needed: bool = True  # False: runs can do without writing there
+    locks: bool = False  # a file must be lockable there
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def places(output_dir: str, offline: bool) -> list[Place]:
     home, offline = Path(constants.HF_HOME), offline or constants.HF_HUB_OFFLINE
     data = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
     return [
-        Place("runs", Path(output_dir), "--output-dir FOLDER"),
+        Place("runs", Path(output_dir), "--output-dir FOLDER", locks=True),
         Place("temporary files", temporary_folder(), "export TMPDIR=FOLDER"),
         # Without the Hub nothing is fetched, and a filled cache may well be read-only.
         Place("hub cache", Path(constants.HF_HUB_CACHE), "export HF_HOME=FOLDER", needed=not offline),
@@ -90,6 +92,11 @@ def attempt(place: Place) -> Trial:
             file.write(os.urandom(TRIAL_BYTES))
             file.flush()
             os.fsync(file.fileno())
+            if place.locks:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    return Trial(place, folder, f"{folder}: keeps no locks ({(error.strerror or str(error)).lower()})")
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         return Trial(place, folder, f"{folder}: {(error.strerror or str(error)).lower()}", full)

@@ -1,5 +1,6 @@
 """`tool doctor`: defects made on this machine and met through the command."""
 
+import errno
 import json
 import os
 import resource
@@ -384,6 +385,17 @@ def test_an_output_folder_that_is_a_file(tmp_path):
     (tmp_path / "runs").write_text("")
     trial = disk.attempt(disk.Place("runs", tmp_path / "runs" / "deeper", "--output-dir FOLDER"))
     assert trial.problem == f"{tmp_path / 'runs'} is a file, not a folder"
+
+
+def test_an_output_folder_without_locks(tmp_path, monkeypatch):
+    def none(handle, how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    trials = [
+        disk.attempt(disk.Place(use, tmp_path, "--output-dir FOLDER", locks=use == "runs")) for use in ("runs", "hub")
+    ]
+    assert [trial.problem for trial in trials] == [f"{tmp_path}: keeps no locks (function not implemented)", ""]
 
 
 # Probes that come to no answer

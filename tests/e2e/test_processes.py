@@ -104,9 +104,12 @@ def test_an_error_of_one_process_ends_all_with_its_message_and_code(tmp_path):
 
 
 def test_a_terminal_that_is_closed_saves_and_under_nohup_changes_nothing(tmp_path):
-    arguments = [*COMMAND, "--max-steps", "400", "--on-exit", "echo $TOOL_STATUS > told"]
+    arguments = [*COMMAND, "--max-steps", "1200", "--on-exit", "echo $TOOL_STATUS > told"]
     process = start(arguments, tmp_path)
     assert until(lambda: len(losses(only_run(tmp_path))) > 5 if (tmp_path / "runs").exists() else False, process)
+    shown = json.loads(tool("runs", "list", "--json", cwd=tmp_path).stdout)["runs"][0]
+    assert shown["state"] == "running"
+    assert shown["step"] > 5  # though no checkpoint is saved yet
     process.send_signal(signal.SIGHUP)
     assert ended(process, 20) == 75, said(tmp_path)
     assert (tmp_path / "told").read_text() == "preempted\n"
@@ -118,7 +121,7 @@ def test_a_terminal_that_is_closed_saves_and_under_nohup_changes_nothing(tmp_pat
     assert until(lambda: len(losses(only_run(tmp_path))) > reached + 5, process)
     process.send_signal(signal.SIGHUP)
     assert ended(process, 60) == 0
-    assert len(losses(only_run(tmp_path))) == 400
+    assert len(losses(only_run(tmp_path))) == 1200
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
