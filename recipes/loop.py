@@ -36,7 +36,7 @@ from recipes.saver import Saver, check_host
 from recipes.steps import Steps, seed_everything
 from recipes.trackers import Trackers
 from recipes.work import Batch, Work
-from recipes.worker import SmallerPieces, ask_for, least_accumulation
+from recipes.worker import SmallerPieces, ask_for, goes_on, least_accumulation
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 
 
@@ -117,7 +117,7 @@ class Loop:
             self._stop_if_asked()  # during the last write; what comes now may take long
         except Preempted as stop:
             self._save(wait=True)
-            if self.interrupts.requested == TIME_IS_UP and self.at.step == began_at:
+            if self.interrupts.requested == TIME_IS_UP and self.at.step == began_at and not goes_on():
                 raise ConfigError(
                     f"--max-hours: {self.options.max_hours:g} hours were over before a step was done: preparing alone took "
                     f"{duration(time.monotonic() - self.interrupts.opened)}; allow more"
@@ -442,9 +442,8 @@ class Loop:
             step: whose weights the model has; 0: the last.
         """
         was_training = self.plain.training
-        together.share_first(
-            self.accelerator, self._statistics
-        )  # each process has gone on with its own since DDP's last pass
+        # Each process has gone on with its own since DDP's last pass.
+        together.share_first(self.accelerator, self._statistics)
         self.plain.eval()
         try:
             while True:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from recipes import runs
@@ -18,24 +19,32 @@ from tasks.errors import exit_code_of
 LIMIT_SECONDS = 300
 
 
+@dataclass
+class Told:
+    """What the command is told of: the run of this config, as far as it is known."""
+
+    config: TrainOptions
+
+
 @contextmanager
-def running(recipe: str, config: TrainOptions) -> Iterator[None]:
+def running(recipe: str, config: TrainOptions) -> Iterator[Told]:
     """Runs --on-exit when its body ends, after the last word to the disk; workers leave it to their launcher.
 
     The command gets TOOL_STATUS (finished, preempted, failed), TOOL_EXIT_CODE, TOOL_ERROR, TOOL_RUN, TOOL_STEP, TOOL_TOTAL_STEPS,
     TOOL_SECONDS, TOOL_SCORE and TOOL_COST; what isn't known is empty. Its own failure is said and changes nothing.
     """
+    told = Told(config)
     if not config.on_exit or is_worker():
-        yield
+        yield told
         return
     began = runs.now()
     try:
-        yield
+        yield told
     except BaseException as error:
         code = exit_code_of(error)
-        _run(config.on_exit, recipe, config, began, code, str(error))
+        _run(config.on_exit, recipe, told.config, began, code, str(error))
         raise
-    _run(config.on_exit, recipe, config, began, 0, "")
+    _run(config.on_exit, recipe, told.config, began, 0, "")
 
 
 def _run(command: str, recipe: str, config: TrainOptions, began: str, code: int, error: str) -> None:

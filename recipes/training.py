@@ -44,8 +44,8 @@ def train(stages: Stages, config: Any) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    with on_exit.running(stages.recipe, config):
-        config = accelerate_file.apply(config)
+    with on_exit.running(stages.recipe, config) as told:
+        config = told.config = accelerate_file.apply(config)
         if must_launch(config):
             return launch(config)
         if not is_worker():  # whose launcher has set them
