@@ -76,7 +76,12 @@ def version(value: bool) -> None:
 
 def build() -> TyperGroup:
     """The root group: the table's verbs, `--version`, shell completion."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=True, no_args_is_help=True)
+    app = typer.Typer(
+        rich_markup_mode=None,
+        add_completion=True,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
 
     @app.callback(help=HELP, epilog=EXIT_CODES)
     def root(

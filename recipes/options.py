@@ -184,6 +184,7 @@ class TrainOptions:
         "CPU threads a process computes with.",
         panel=MACHINE,
         minimum=1,
+        maximum=1024,
         affects_result=False,
         shown_default="all cores",
     )

@@ -152,6 +152,7 @@ class Probe:
         end = END_SECONDS + closing
         seconds = seconds_so_far + steps * step + self.times.fill + evaluations * (evaluation + saving) + end
         on_disk = (self.options.keep_checkpoints + 2) * whole
+        batch_size = min(batch_size, self.work.examples)
         memory = self._note_peak()
         if self.device.type == "cpu":
             memory += whole + self.work.host_bytes()
