@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import os
 import sys
@@ -15,7 +14,7 @@ from typer.core import TyperGroup
 from cli.console import State, open_streams, say
 from cli.lazy import lazy_commands
 from recipes.worker import end_worker
-from tasks.errors import Preempted, ToolError, is_out_of_memory
+from tasks.errors import Preempted, ToolError, is_out_of_disk, is_out_of_memory
 
 VERBS = {
     "train": ("cli.train:build", "Train a model on your data and evaluate it."),
@@ -149,7 +148,7 @@ def _unexpected(error: Exception) -> int:
             print(text, file=sys.stderr)
             return 2
         return _fail(f"{text.rstrip('.')}; see `{where} --help`", getattr(error, "exit_code", 2))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_out_of_disk(error):
         return _fail(f"no space left on the disk ({error.filename or 'a temporary file'}); free some and run again", 5)
     if is_out_of_memory(error):
         return _fail(OUT_OF_MEMORY, 4)

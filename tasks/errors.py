@@ -59,6 +59,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (RuntimeError, ImportError, SystemError)) and any(word in str(error) for word in _FULL)
 
 
+def is_out_of_disk(error: BaseException) -> bool:
+    """Whether the system says so."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 class OutOfDisk(ToolError):
     """Too little room, seen before the start or at the moment of writing."""
 
@@ -77,7 +82,7 @@ def exit_code_of(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return 130
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_out_of_disk(error):
         return OutOfDisk.exit_code
     return OutOfMemory.exit_code if is_out_of_memory(error) else ToolError.exit_code
 

@@ -14,12 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.errors import OutOfDisk, ToolError
+from tasks.errors import OutOfDisk, ToolError, is_out_of_disk
 
 # What files and folders are called while they are written or removed; one that is still there was left by a killed process.
 LEFTOVER = re.compile(r"\..+\.(part|old)")
 PIECE = 16 << 20
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if is_out_of_disk(error):
             raise OutOfDisk(
                 f"no space left on the disk while writing {path}; free some or choose another --output-dir"
             ) from error

@@ -6,7 +6,6 @@ Everything here decides by the type of an exception and of its causes, never by 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import socket
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from tasks.errors import ConfigError, DataError, OutOfDisk, OutOfMemory, ToolError, is_out_of_memory
+from tasks.errors import ConfigError, DataError, OutOfDisk, OutOfMemory, ToolError, is_out_of_disk, is_out_of_memory
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -173,7 +172,7 @@ def load_error(error: BaseException, what: str, flag: str) -> ToolError:
         )
     if find(error, errors.RevisionNotFoundError):
         return ToolError(f"{subject}: the Hub has it, but not that revision; see {endpoint()}/{what}/commits/main")
-    full = next((e for e in chain(error) if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)), None)
+    full = next((e for e in chain(error) if isinstance(e, OSError) and is_out_of_disk(e)), None)
     if full:
         return OutOfDisk(f"{subject}: no space left on the disk ({full.filename}); free some or set HF_HOME elsewhere")
     if constants.HF_HUB_OFFLINE and find(error, *_unreachable_types()):

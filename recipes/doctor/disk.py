@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shlex
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from recipes.doctor.findings import Finding, ok, stop, warn
 from recipes.progress import size
+from tasks.errors import is_out_of_disk
 from tasks.files import nearest_existing
 
 WARN_BYTES = 5 * 10**9
@@ -98,8 +98,7 @@ def attempt(place: Place) -> Trial:
                 except OSError as error:
                     return Trial(place, folder, f"{folder}: keeps no locks ({(error.strerror or str(error)).lower()})")
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        return Trial(place, folder, f"{folder}: {(error.strerror or str(error)).lower()}", full)
+        return Trial(place, folder, f"{folder}: {(error.strerror or str(error)).lower()}", is_out_of_disk(error))
     return Trial(place, folder)
 
 
