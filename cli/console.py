@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from recipes.progress import print_line
+from recipes.terminal.progress import print_line
 
 
 class State:

@@ -42,7 +42,7 @@ def doctor(
 
 def _text(findings: list[Finding]) -> str:
     """Mends stand below the table, each on a line of its own, so that they can be copied whole."""
-    from recipes.tables import table
+    from recipes.terminal.tables import table
 
     rows = [[finding.verdict, finding.name, finding.found] for finding in findings]
     mends = [

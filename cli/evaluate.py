@@ -78,9 +78,9 @@ def score(
     metrics: list[str], predictions: Path | None, references: Path | None, output: Path | None, options: dict[str, Any]
 ) -> None:
     """Scores a file against a file."""
-    from recipes.score import score_files
-    from recipes.score_forecast import FIGURES
-    from recipes.tables import table
+    from recipes.scoring.files import score_files
+    from recipes.scoring.forecasts import FIGURES
+    from recipes.terminal.tables import table
     from tasks.files import write_json
 
     name = ",".join(metrics)
@@ -118,11 +118,12 @@ def figure_rows(scores: dict[str, Any]) -> list[list[Any]]:
 
 def by_run(model: str | None, data: str | None) -> None:
     """Evaluates a run by the recipe it was made with."""
-    from recipes import registry, runs
+    from recipes import registry
     from recipes.config import resolve
+    from recipes.runs import find
 
     fitting = tuple(name for name, recipe in registry.recipes().items() if recipe.has("evaluate"))
-    run = runs.open_run(model) if model else runs.newest_finished("runs", fitting)
+    run = find.open_run(model) if model else find.newest_finished("runs", fitting)
     recipe = registry.get(str(run.status().get("recipe")))
     config = resolve(recipe.part("Eval"), {"model": str(run.path), "data": data})
     present(recipe.part("evaluate")(config))

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from cli.console import State, open_streams, say
 from cli.lazy import lazy_commands
-from recipes.worker import end_worker
+from recipes.process.worker import end_worker
 from tasks.errors import Preempted, ToolError, is_out_of_disk, is_out_of_memory
 
 VERBS = {

@@ -167,7 +167,7 @@ def _helpers() -> list[inspect.Parameter]:
 
 
 def _options_to_resume(run: str, recipe: str, machine: str) -> dict[str, Any]:
-    from recipes.runs import options_to_resume
+    from recipes.runs.find import options_to_resume
 
     if machine != "0" and not Path(run).exists():  # only the first machine need see it; the options are given here too
         return {}

@@ -11,7 +11,7 @@ from cli.console import DebugFlag, JsonFlag, result, say
 from cli.lazy import LazyCommand, command, group
 
 if TYPE_CHECKING:
-    from recipes.runs import Run
+    from recipes.runs.folder import Run
 
 Folder = Annotated[str, typer.Option("--output-dir", help="Where run folders are.")]
 Name = Annotated[str, typer.Argument(help="A run folder, or its name under the output folder.", metavar="RUN")]
@@ -40,7 +40,7 @@ def build(name: str, help: str) -> Any:
 
 def list_runs(output_dir: Folder = "runs", json_output: Json = False, debug: Debug = False) -> None:
     """A table of runs."""
-    from recipes import overview
+    from recipes.report import overview
 
     found = [(run, overview.as_of_now(run, run.status())) for run in _all_runs(output_dir)]
     if not found:
@@ -51,7 +51,7 @@ def list_runs(output_dir: Folder = "runs", json_output: Json = False, debug: Deb
 
 def show(run: Name, output_dir: Folder = "runs", json_output: Json = False, debug: Debug = False) -> None:
     """A run's figures, estimate and config."""
-    from recipes import overview
+    from recipes.report import overview
     from tasks.files import folder_bytes
 
     found = _find(run, output_dir)
@@ -77,7 +77,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Tables on stdout; the first run is what the others are held against."""
-    from recipes import compare as comparing
+    from recipes.report import compare as comparing
     from recipes.report import comparison
 
     found = comparing.compare(_find_several(runs, output_dir, "compare", at_least=2))
@@ -99,7 +99,7 @@ def report(
     """One run's report, or one page on several."""
     from pathlib import Path
 
-    from recipes import compare as comparing
+    from recipes.report import compare as comparing
     from recipes.report import single
 
     found = _find_several(runs, output_dir, "report", at_least=1)
@@ -123,7 +123,7 @@ def push(
     debug: Debug = False,
 ) -> None:
     """Uploads model/ with its card; may be repeated."""
-    from recipes import hub
+    from recipes.runs import push as hub
     from tasks.errors import ToolError
 
     found = _find(run, output_dir)
@@ -161,7 +161,7 @@ def prune(
     """Lists what can go, and removes it with --yes."""
     from pathlib import Path
 
-    from recipes import prune as pruning
+    from recipes.runs import prune as pruning
     from tasks.errors import ConfigError
 
     if whole and not runs and older_than is None:
@@ -189,10 +189,10 @@ def _write_page(found: Any, output: str) -> Any:
 
 def _all_runs(output_dir: str) -> list[Run]:
     """All runs but those whose removal was cut short."""
-    from recipes import runs
-    from recipes.prune import is_stray
+    from recipes.runs import find
+    from recipes.runs.prune import is_stray
 
-    return [run for run in runs.runs_in(output_dir) if not is_stray(run.path)]
+    return [run for run in find.runs_in(output_dir) if not is_stray(run.path)]
 
 
 def _find_several(names: list[str], output_dir: str, verb: str, at_least: int = 1) -> list[Run]:
@@ -216,12 +216,12 @@ def _find_several(names: list[str], output_dir: str, verb: str, at_least: int = 
 def _find(run: str, output_dir: str) -> Run:
     from pathlib import Path
 
-    from recipes import runs
     from recipes.config import nearest
+    from recipes.runs import find
     from tasks.errors import ConfigError
 
     for path in (Path(run), Path(output_dir) / run):
         if (path / "status.json").is_file():
-            return runs.open_run(path if path.name.strip(".") else path.absolute().resolve())
+            return find.open_run(path if path.name.strip(".") else path.absolute().resolve())
     known = [found.path.name for found in _all_runs(output_dir)]
     raise ConfigError(f"there is no run {run!r}{nearest(run, known) if known else f' under {output_dir}/'}")

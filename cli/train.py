@@ -10,7 +10,7 @@ from typing import Any
 from cli.console import result
 from cli.lazy import group
 from cli.recipe import recipe_commands
-from recipes.interrupts import SIGNALS, Interrupts
+from recipes.process.interrupts import SIGNALS, Interrupts
 
 
 def build(name: str, help: str) -> Any:

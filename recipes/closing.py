@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from recipes.progress import duration
-from recipes.runs import Run
+from recipes.runs.folder import Run
+from recipes.terminal.progress import duration
 
 
 def took(summary: dict[str, Any]) -> str:

@@ -13,18 +13,19 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from recipes import checkpoint as checkpoints
-from recipes import hub, runs
-from recipes.device import make_accelerator, silence
-from recipes.estimate import Estimate
-from recipes.interrupts import Interrupts, settle
-from recipes.loop import Loop, Outcome
-from recipes.memory import peak_memory
+from recipes.checkpoints import format as checkpoints
+from recipes.distributed.device import make_accelerator, silence
+from recipes.loop.estimate import Estimate
+from recipes.loop.loop import Loop, Outcome
 from recipes.options import TrainOptions
-from recipes.progress import duration, size
-from recipes.tables import table
+from recipes.process.interrupts import Interrupts, settle
+from recipes.process.memory import peak_memory
+from recipes.process.worker import goes_on
+from recipes.runs import find, push
+from recipes.runs import folder as run_folder
+from recipes.terminal.progress import duration, size
+from recipes.terminal.tables import table
 from recipes.work import Work
-from recipes.worker import goes_on
 from tasks.errors import ConfigError, Preempted, ToolError
 from tasks.files import folder_bytes, free_bytes
 
@@ -45,7 +46,7 @@ LIBRARIES = (
 class Session:
     """A run on its device; `checkpoint` where --resume names one."""
 
-    run: runs.Run
+    run: run_folder.Run
     accelerator: Accelerator
     checkpoint: Path | None = None
 
@@ -59,21 +60,21 @@ def start(recipe: str, config: TrainOptions, interrupts: Interrupts, label: str 
     silence()
     accelerator = make_accelerator(config)
     if config.dry_run:
-        return Session(runs.Run(Path(config.output_dir) / "dry-run"), accelerator)
+        return Session(run_folder.Run(Path(config.output_dir) / "dry-run"), accelerator)
     path: list[Any] = [None]
-    run: runs.Run | None = None
+    run: run_folder.Run | None = None
     checkpoint: Path | None = None
     if accelerator.is_main_process:
         run, checkpoint = pick_run(recipe, config, label)
         path = [str(run.path)]
     broadcast_object_list(path)
-    run = run or runs.Run(Path(path[0]))
+    run = run or run_folder.Run(Path(path[0]))
     log_to(run, accelerator.is_main_process)
     return Session(run, accelerator, checkpoint)
 
 
 @contextlib.contextmanager
-def noting_the_end(run: runs.Run, *, main: bool = True) -> Iterator[None]:
+def noting_the_end(run: run_folder.Run, *, main: bool = True) -> Iterator[None]:
     """Writes into status.json how the run ended, whatever ended it but SIGKILL."""
     try:
         yield
@@ -85,19 +86,19 @@ def noting_the_end(run: runs.Run, *, main: bool = True) -> Iterator[None]:
         raise
 
 
-def pick_run(recipe: str, config: TrainOptions, label: str) -> tuple[runs.Run, Path | None]:
+def pick_run(recipe: str, config: TrainOptions, label: str) -> tuple[run_folder.Run, Path | None]:
     """The run that --resume names, else the unfinished one of the same command, else a new one; and the checkpoint named."""
     if config.resume:
-        run, checkpoint = runs.open_to_resume(config.resume)
+        run, checkpoint = find.open_to_resume(config.resume)
         trouble = checkpoints.problem(checkpoint) if checkpoint is not None else None
         if trouble:  # before anything is noted: the run stays what it was
             raise ConfigError(f"--resume: {checkpoint} is not whole ({trouble}); give {run.path} for the newest")
-        runs.check_resumable(run, recipe, config)
-        return runs.take_up(run, recipe, config), checkpoint
-    found = None if config.fresh and not goes_on() else runs.find_unfinished(config.output_dir, recipe, config)
+        find.check_resumable(run, recipe, config)
+        return find.take_up(run, recipe, config), checkpoint
+    found = None if config.fresh and not goes_on() else find.find_unfinished(config.output_dir, recipe, config)
     if found is not None:
-        return runs.take_up(found, recipe, config), None
-    return runs.create(config.output_dir, recipe, config, label), None
+        return find.take_up(found, recipe, config), None
+    return run_folder.create(config.output_dir, recipe, config, label), None
 
 
 def train(work: Work, config: TrainOptions, session: Session, interrupts: Interrupts) -> Outcome | Estimate:
@@ -168,7 +169,7 @@ def close(
         }
         if config.push_to_hub:
             try:
-                url = hub.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
+                url = push.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
             except Preempted as stop:  # not with its code: the same command would train anew
                 raise ToolError(
                     f"{str(stop).partition(';')[0]} while uploading; the run is finished: "
@@ -182,7 +183,7 @@ def close(
     return summary
 
 
-def log_to(run: runs.Run, main: bool) -> None:
+def log_to(run: run_folder.Run, main: bool) -> None:
     """Sends the libraries' log lines and warnings to the run's log.txt."""
     if not main:
         return

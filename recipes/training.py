@@ -7,15 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from recipes import accelerate_file, hub, on_exit, trackers
-from recipes.estimate import Estimate
-from recipes.interrupts import Interrupts
-from recipes.launch import as_process, launch, must_launch
-from recipes.loop import Outcome
+from recipes.distributed import accelerate_config
+from recipes.distributed.launch import as_process, launch, must_launch
+from recipes.loop.estimate import Estimate
+from recipes.loop.loop import Outcome
+from recipes.process.interrupts import Interrupts
+from recipes.process.worker import is_worker
+from recipes.runs import on_exit, push, trackers
 from recipes.session import Session, noting_the_end, say_estimate, start
 from recipes.session import train as session_train
 from recipes.work import Work
-from recipes.worker import is_worker
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ def train(stages: Stages, config: Any) -> dict[str, Any]:
         ToolError: see the exit codes of `tool --help`.
     """
     with on_exit.running(stages.recipe, config) as told:
-        config = told.config = accelerate_file.apply(config)
+        config = told.config = accelerate_config.apply(config)
         if must_launch(config):
             return launch(config)
         if not is_worker():  # whose launcher has set them
-            os.environ.update(accelerate_file.settings(config))
+            os.environ.update(accelerate_config.settings(config))
         return run(stages, config)
 
 
@@ -58,7 +59,7 @@ def run(stages: Stages, config: Any) -> dict[str, Any]:
     with Interrupts(config.max_hours) as interrupts, as_process(config):
         trackers.check(config.tracker)
         if config.push_to_hub:
-            hub.check(config.push_to_hub, config.token)
+            push.check(config.push_to_hub, config.token)
         parts = stages.prepare(config)
         session = start(stages.recipe, config, interrupts, stages.label(parts))
         with noting_the_end(session.run, main=session.accelerator.is_main_process):

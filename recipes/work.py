@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 
 Batch = dict[str, Any]
@@ -30,6 +34,51 @@ class Evaluator:
     autocast: Callable[[], Any]
     progress: Callable[[int], None] = field(default=lambda count: None)
     step: int | None = None
+
+    @classmethod
+    def over(
+        cls,
+        accelerator: Accelerator,
+        batch_size: int,
+        check: Callable[[], None],
+        progress: Callable[[int], None] = lambda count: None,
+        step: int | None = None,
+    ) -> Evaluator:
+        """One over all processes of a run."""
+        return cls(
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.device,
+            batch_size,
+            check,
+            gather_object,
+            accelerator.autocast,
+            progress,
+            step,
+        )
+
+    @classmethod
+    def alone(
+        cls,
+        device: torch.device,
+        batch_size: int,
+        progress: Callable[[int], None] = lambda count: None,
+        mixed_precision: str = "no",
+        autocast: Callable[[], Any] | None = None,
+    ) -> Evaluator:
+        """One of a single process without a run, computing under autocast of `mixed_precision`, or under `autocast`."""
+        dtype = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[mixed_precision]
+        plain = functools.partial(torch.autocast, device.type, dtype) if dtype else contextlib.nullcontext
+        return cls(
+            0,
+            1,
+            device,
+            batch_size,
+            lambda: None,
+            lambda items: items,
+            autocast or plain,
+            progress,
+        )
 
     def mine(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Every `world`-th item, from this process's rank on; all processes ask together for a stop before each round."""

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recipes import scores
 from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.controlnet.grids import Kept, read_kept
 from recipes.controlnet.report import gain_text, headline_of, percent, sections
-from recipes.loop import Outcome
+from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import Table
 from recipes.report.html import write_report
-from recipes.runs import Run
-from recipes.trackers import PICTURES, picture_name
+from recipes.runs import scores
+from recipes.runs.folder import Run
+from recipes.runs.trackers import PICTURES, picture_name
+from tasks.controlnet.drawing.contact_sheet import grid
+from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
-from tasks.controlnet.png import write_png
-from tasks.controlnet.sheet import grid
 from tasks.files import umask, write_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from recipes.controlnet.config import Train
-    from recipes.controlnet.train import Parts
+    from recipes.controlnet.parts import Parts
     from recipes.controlnet.validation import Scenes
 
 FIGURES = (

@@ -5,42 +5,23 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recipes.controlnet.build_config import OF_KIND, Build, condition_options
 from recipes.controlnet.build_passes import Passes
-from recipes.controlnet.build_report import closing_text, draw_sheet, write_report
-from recipes.interrupts import Interrupts, settle
-from recipes.limits import usable_cpus
-from recipes.progress import duration, print_line, size
-from tasks.controlnet import building, conditions
-from tasks.controlnet.agreement import BUILT
-from tasks.controlnet.survey import DUPLICATE, Left, Picture
+from recipes.controlnet.build_report import Outcome, closing_text, draw_sheet, write_report
+from recipes.process.cgroups import usable_cpus
+from recipes.process.interrupts import Interrupts, settle
+from recipes.terminal.progress import duration, print_line, size
+from tasks.controlnet import conditions
+from tasks.controlnet.building import folder as building
+from tasks.controlnet.building.scan import DUPLICATE, Left, Picture
+from tasks.controlnet.score.agreement import BUILT
 from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted, data_errors
 from tasks.words import are, counted
 
 HINT = "Mend them, or leave them out with --skip-bad"
-
-
-@dataclass
-class Outcome:
-    """What a build has come to.
-
-    Attributes:
-        items: the pairs of the result.
-        captions: of each item's number.
-        left: what was left out.
-        made: how many pairs this call made; the others were there already.
-    """
-
-    items: list[building.Item]
-    captions: dict[int, list[str]]
-    left: list[Left]
-    made: int
-    seconds: float = 0.0
-    folder: Path = field(default_factory=Path)
 
 
 def build(config: Build) -> dict[str, Any]:
@@ -96,8 +77,8 @@ def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
     Raises:
         DataError: faults, where they aren't to be left out; or nothing is left.
     """
-    from tasks.controlnet.captions import reader
-    from tasks.controlnet.survey import find_files, survey
+    from tasks.controlnet.building.captions import reader
+    from tasks.controlnet.building.scan import find_files, survey
 
     images = Path(str(config.images)).expanduser()
     files = find_files(images, output)
@@ -139,7 +120,7 @@ def check_folder(config: Build, options: dict[str, Any], items: list[building.It
         ConfigError: something else is in the folder, or a build with other options or of other pictures.
     """
     from recipes.config import result_options
-    from tasks.controlnet.survey import digest
+    from tasks.controlnet.building.scan import digest
 
     # The kind's own options stand resolved beside the others.
     shared = {name: value for name, value in result_options(config).items() if name not in OF_KIND}

@@ -9,7 +9,7 @@ from typing import Any
 from recipes.config import option
 from recipes.controlnet.config import uneven
 from recipes.options import HUB, MACHINE, OUTPUT
-from tasks.controlnet.captions import BLIP, PLACE, WAYS
+from tasks.controlnet.building.captions import BLIP, PLACE, WAYS
 from tasks.controlnet.conditions import KINDS
 
 INPUT, CONDITION, CAPTIONS = "Input", "Condition", "Captions"

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from recipes.controlnet.build_config import Build
-from recipes.interrupts import Interrupts
-from recipes.progress import Progress, print_line
-from tasks.controlnet import building, conditions
-from tasks.controlnet.building import Item
-from tasks.controlnet.survey import BROKEN_FILE, Left
+from recipes.process.interrupts import Interrupts
+from recipes.terminal.progress import Progress, print_line
+from tasks.controlnet import conditions
+from tasks.controlnet.building import folder
+from tasks.controlnet.building.folder import Item
+from tasks.controlnet.building.scan import BROKEN_FILE, Left
 from tasks.errors import DataError, OutOfMemory, is_out_of_memory
 from tasks.images import FileImages
 from tasks.words import counted
@@ -54,7 +55,7 @@ class Passes:
             model = getattr(self.config, f"{kind}_model") or module.DEFAULT
             self._drawing = module.load(model, self.config.token, self._device(kind, model))
         if self.config.caption == "blip":
-            from tasks.controlnet.captions import load_blip
+            from tasks.controlnet.building.captions import load_blip
 
             model = self.config.caption_model
             self._captioning = load_blip(model, self.config.token, self._device("captions", model))
@@ -100,14 +101,14 @@ class Passes:
             for batch, made in self._through(self._drawing, todo):
                 for item, picture in zip(batch, made, strict=True):
                     if not item.condition.is_file():
-                        building.write_png(item.condition, picture)
+                        folder.write_png(item.condition, picture)
                 progress.advance(len(batch), speed=self._speed(progress))
 
     def captions(self, items: Sequence[Item]) -> dict[int, list[str]]:
         """The captions of every item, by its number; those of a model are noted as they come."""
         if self.config.caption != "blip":
             return {item.number: list(item.picture.captions or [""]) for item in items}
-        from tasks.controlnet.captions import filled
+        from tasks.controlnet.building.captions import filled
 
         known = self._known_captions()
         todo = self._uncaptioned(items, known)
@@ -123,7 +124,7 @@ class Passes:
     def _make(self, item: Item) -> str | None:
         """Makes a pair; what is wrong with its picture, or None."""
         try:
-            building.make_pair(item, self.config.condition, self.options, self.config.image_format)
+            folder.make_pair(item, self.config.condition, self.options, self.config.image_format)
         except DataError as error:
             return FileImages([item.picture.path]).problem(0, decode=True) or str(error)
         return None
@@ -181,7 +182,7 @@ class Passes:
         return found
 
     def _device(self, what: str, model: str) -> Any:
-        from recipes.device import pick_device, silence
+        from recipes.distributed.device import pick_device, silence
 
         silence()
         device = pick_device(self.config.cpu, None)

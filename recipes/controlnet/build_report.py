@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from recipes.controlnet.build_config import Build
-from recipes.progress import size
-from tasks.controlnet import building
-from tasks.controlnet.sheet import grid
+from recipes.terminal.progress import size
+from tasks.controlnet.building import folder as building
+from tasks.controlnet.building.scan import Left
+from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.files import write_json
 from tasks.images import FileImages
-
-if TYPE_CHECKING:
-    from recipes.controlnet.build import Outcome
 
 EXAMPLES = 24
 PAIRS_A_ROW = 3
@@ -84,3 +84,22 @@ def closing_text(config: Build, outcome: Outcome, took: str) -> str:
             f"next      tool train controlnet --data {outcome.folder}",
         ]
     )
+
+
+@dataclass
+class Outcome:
+    """What a build has come to.
+
+    Attributes:
+        items: the pairs of the result.
+        captions: of each item's number.
+        left: what was left out.
+        made: how many pairs this call made; the others were there already.
+    """
+
+    items: list[building.Item]
+    captions: dict[int, list[str]]
+    left: list[Left]
+    made: int
+    seconds: float = 0.0
+    folder: Path = field(default_factory=Path)

@@ -12,16 +12,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from recipes import memory
 from recipes.controlnet.encoding import Check, Plan, share, threads
-from recipes.progress import print_line, size
-from recipes.together import any_of
-from tasks.controlnet import keys, pretrained
-from tasks.controlnet.cache import Cache, Entry
-from tasks.controlnet.encoded import Contents, Encodings, Picture
-from tasks.controlnet.encoding import encode_pixels, encode_prompts, tokenize
+from recipes.distributed.collectives import any_of
+from recipes.process import memory
+from recipes.terminal.progress import print_line, size
+from tasks.controlnet.cache import keys
+from tasks.controlnet.cache.encoded import Contents, Encodings, Picture
+from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
+from tasks.controlnet.cache.store import Cache, Entry
 from tasks.controlnet.geometry import pixels
-from tasks.controlnet.pretrained import Base
+from tasks.controlnet.models import pretrained
+from tasks.controlnet.models.pretrained import Base
 from tasks.errors import OutOfDisk, OutOfMemory
 from tasks.files import free_bytes
 from tasks.words import counted

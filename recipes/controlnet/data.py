@@ -6,7 +6,7 @@ from typing import Any
 
 from recipes.controlnet.config import Data, Sample
 from recipes.data_sets import described, written
-from recipes.device import silence
+from recipes.distributed.device import silence
 
 
 def inspect(config: Data) -> dict[str, Any]:
@@ -19,6 +19,6 @@ def inspect(config: Data) -> dict[str, Any]:
 
 def sample(config: Sample) -> dict[str, Any]:
     """Writes the sample data as fill50k is laid out."""
-    from tasks.controlnet.sample import write_sample
+    from tasks.controlnet.sample.sample import write_sample
 
     return written("controlnet", write_sample, config.output, config.seed)

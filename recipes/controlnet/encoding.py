@@ -17,11 +17,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from recipes import limits, memory
-from recipes.progress import Progress
-from recipes.together import any_of
-from tasks.controlnet.cache import Cache, Entry
-from tasks.controlnet.pretrained import Base
+from recipes.distributed.collectives import any_of
+from recipes.process import cgroups, memory
+from recipes.terminal.progress import Progress
+from tasks.controlnet.cache.store import Cache, Entry
+from tasks.controlnet.models.pretrained import Base
 from tasks.errors import OutOfDisk, OutOfMemory, Preempted, is_out_of_memory
 from tasks.files import write_json
 from tasks.words import are, counted
@@ -215,7 +215,7 @@ def _fitting(encode: Callable[[Any], list[Entry]], batch: Any, device: torch.dev
 
 def threads(accelerator: Accelerator) -> int:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-    return max(1, min(8, limits.usable_cpus() // max(1, local)))
+    return max(1, min(8, cgroups.usable_cpus() // max(1, local)))
 
 
 def _model_note(folder: Path) -> dict[str, str] | None:

@@ -15,18 +15,19 @@ from recipes.controlnet.grids import write_grid
 from recipes.controlnet.opening import Opened
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
-from recipes.memory import release
-from recipes.progress import Progress, print_line
-from recipes.tables import table
+from recipes.process.memory import release
+from recipes.terminal.progress import Progress, print_line
+from recipes.terminal.tables import table
 from recipes.work import Evaluator
-from tasks.controlnet import agreement, pretrained
 from tasks.controlnet.batches import PairBatches, Shapes
+from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.data import load_splits
-from tasks.controlnet.diffusion import Diffusion
-from tasks.controlnet.encoding import tokenize
+from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.geometry import pixels
+from tasks.controlnet.models import pretrained
+from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.pairs import Pairs, Splits
-from tasks.controlnet.png import write_png
+from tasks.controlnet.score import agreement
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import disk_errors
 from tasks.words import counted
@@ -128,9 +129,7 @@ def _measured(nets: Opened, frozen: Frozen, batches: PairBatches, size: int) -> 
     import torch
 
     with Progress("evaluating", len(batches), unit="pairs") as progress, torch.inference_mode():
-        evaluator = Evaluator(
-            0, 1, nets.device, size, lambda: None, lambda items: items, nets.autocast, progress.advance
-        )
+        evaluator = Evaluator.alone(nets.device, size, progress.advance, autocast=nets.autocast)
         found = frozen.figures(nets.controlnet, batches, evaluator)
     return {key: value for key, value in found.items() if key != "per_pair"}
 

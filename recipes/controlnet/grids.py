@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from recipes.trackers import PICTURES
-from tasks.controlnet.png import read_facts, write_png
-from tasks.controlnet.sheet import grid
+from recipes.runs.trackers import PICTURES
+from tasks.controlnet.drawing.contact_sheet import grid
+from tasks.controlnet.drawing.png import read_facts, write_png
 
 SMALLEST_CELL, LARGEST_CELL = 128, 320
 WHITE = 256 * 256 - 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tasks.controlnet.encoding import encode_pixels, encode_prompts, tokenize
+from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
 from tasks.controlnet.geometry import View, pixels
 from tasks.controlnet.pairs import Pairs
 

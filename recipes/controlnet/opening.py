@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from recipes import runs
-from recipes.choose import choose_model
 from recipes.controlnet.config import UseOptions, uneven
-from recipes.device import pick_device, silence
-from recipes.memory import release
-from recipes.progress import print_line
-from tasks.controlnet import pretrained
-from tasks.controlnet.encoding import encode_prompts, tokenize
-from tasks.controlnet.generation import Decoder, Painter, nothing
-from tasks.controlnet.pretrained import Base
-from tasks.controlnet.snapshot import Snapshot
+from recipes.distributed.device import pick_device, silence
+from recipes.process.memory import release
+from recipes.runs import folder as run_folder
+from recipes.runs.select import choose_model
+from recipes.terminal.progress import print_line
+from tasks.controlnet.cache.encoding import encode_prompts, tokenize
+from tasks.controlnet.drawing.generation import Decoder, Painter, nothing
+from tasks.controlnet.models import pretrained
+from tasks.controlnet.models.pretrained import Base
+from tasks.controlnet.models.snapshot import Snapshot
 from tasks.errors import ConfigError, OutOfMemory, is_out_of_memory
 from tasks.weights import model_folder
 from tasks.words import counted
@@ -100,7 +100,7 @@ def choose(config: UseOptions) -> tuple[str, dict[str, Any]]:
     """
     model, run = choose_model(config.model, config.output_dir, (RECIPE,))
     if run is None:
-        above = runs.Run(Path(model).expanduser().absolute().parent)
+        above = run_folder.Run(Path(model).expanduser().absolute().parent)
         inside = Path(model).name == "model" and (above.path / "status.json").is_file()
         run = above if inside else None
     return model, run.config() if run is not None else {}

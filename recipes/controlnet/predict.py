@@ -13,10 +13,10 @@ from PIL import Image
 
 from recipes.controlnet import opening
 from recipes.controlnet.config import Predict, require_inputs
-from recipes.progress import Progress, print_line
-from tasks.controlnet.generation import fit, frame_for
+from recipes.terminal.progress import Progress, print_line
+from tasks.controlnet.drawing.generation import fit, frame_for
+from tasks.controlnet.drawing.png import read_facts, write_png
 from tasks.controlnet.pairs import condition_files
-from tasks.controlnet.png import read_facts, write_png
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import disk_errors
 from tasks.images import FileImages

@@ -9,7 +9,7 @@ import torch
 
 from recipes.controlnet.config import FULL, Train
 from recipes.options import AUTO
-from recipes.progress import size
+from recipes.terminal.progress import size
 from tasks.errors import ConfigError
 
 # A CUDA context, cuDNN's workspaces and the allocator's gaps: an allowance, not counted.
@@ -99,7 +99,7 @@ def estimate_bytes(config: Train, unet_config: dict[str, Any] | None = None) -> 
         config: with a preset's settings and the recipe's defaults.
         unet_config: the base's; None: Stable Diffusion 1.5's.
     """
-    from tasks.controlnet.footprint import footprint
+    from tasks.controlnet.models.footprint import footprint
 
     pixels = int(config.resolution or FULL["resolution"])
     batch = 1 if config.batch_size == AUTO else int(config.batch_size or FULL["batch_size"])

@@ -10,8 +10,8 @@ from PIL import Image
 from recipes.controlnet.grids import Kept, kept_steps, read_kept
 from recipes.report.content import BarChart, Example, Headline, Line, LineChart, Section, Table
 from recipes.report.folder import read_run
-from recipes.runs import Run
-from recipes.trackers import PICTURES, picture_name
+from recipes.runs.folder import Run
+from recipes.runs.trackers import PICTURES, picture_name
 from tasks.controlnet.pairs import Pairs
 from tasks.errors import DataError
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.memory import to_device
+from recipes.process.memory import to_device
 from recipes.work import Batch, Evaluator
-from tasks.controlnet import gain
 from tasks.controlnet.batches import PairBatches
-from tasks.controlnet.diffusion import Diffusion, as_condition, losses, predict
-from tasks.controlnet.encoding import encode_pixels, encode_prompts
+from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts
+from tasks.controlnet.models.diffusion import Diffusion, as_condition, losses, predict
+from tasks.controlnet.score import gain
 
 
 @dataclass

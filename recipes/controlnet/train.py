@@ -2,67 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
-import os
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from recipes import training
-from recipes.controlnet import artefacts, caching, presets, validation
+from recipes.controlnet import artefacts, caching, presets
 from recipes.controlnet.config import Train, with_defaults
 from recipes.controlnet.on_demand import OnDemand
+from recipes.controlnet.parts import Parts, prepare
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator
-from recipes.loop import Outcome
-from recipes.memory import release
-from recipes.progress import print_line
+from recipes.loop.loop import Outcome
+from recipes.process.memory import release
 from recipes.session import Session, close
+from recipes.terminal.progress import print_line
 from recipes.work import Evaluator, Work
-from tasks.controlnet import lean, pretrained
-from tasks.controlnet.batches import Encoded, PairBatches, Shapes
-from tasks.controlnet.cache import cache_root
-from tasks.controlnet.data import load_splits
-from tasks.controlnet.diffusion import Diffusion
-from tasks.controlnet.encoded import pictures_of
-from tasks.controlnet.encoding import tokenize
-from tasks.controlnet.pairs import Pairs, Splits
-from tasks.controlnet.pretrained import Base
+from tasks.controlnet.batches import Encoded
+from tasks.controlnet.cache.encoded import pictures_of
+from tasks.controlnet.cache.store import cache_root
+from tasks.controlnet.memory_efficient import prepare as lean
+from tasks.controlnet.models import pretrained
+from tasks.controlnet.models.pretrained import Base
+from tasks.controlnet.pairs import Pairs
 from tasks.errors import ConfigError
 from tasks.words import counted
 
 RECIPE = "controlnet"
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-@dataclass
-class Parts:
-    """Everything that a run of this recipe is made of; the nets come when the caches are filled."""
-
-    splits: Splits
-    base: Base
-    diffusion: Diffusion
-    train: PairBatches
-    evaluation: PairBatches
-    fits: str = ""
-    controlnet: Any = None
-    frozen: Frozen | None = None
-    validator: Validator | None = None
-
-    @property
-    def train_pairs(self) -> Pairs:
-        assert self.splits.train is not None
-        return self.splits.train
-
-    @property
-    def eval_pairs(self) -> Pairs:
-        assert self.splits.evaluation is not None
-        return self.splits.evaluation
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -75,46 +46,6 @@ def train(config: Train) -> dict[str, Any]:
     config = with_defaults(config)
     stages = training.Stages(RECIPE, prepare, functools.partial(say_header, lines), make_work, finish)
     return training.train(stages, config)
-
-
-def prepare(config: Train) -> Parts:
-    """Reads and checks the data, finds the base; nothing heavy is loaded yet."""
-    validation.check_files(config)
-    splits = load_splits(config.data, **config.load_arguments())
-    assert splits.train is not None
-    assert splits.evaluation is not None
-    base = pretrained.find_base(
-        config.model,
-        config.revision,
-        config.token,
-        config.variant,
-        config.seed,
-        cache_dir=config.cache_dir,
-        say=print_line if os.environ.get("RANK", "0") == "0" else lambda line: None,
-    )
-    fits = ""
-    if config.memory:
-        card = presets.card_bytes()
-        needed = 0 if card is None else presets.estimate_bytes(config, base.unet_config)
-        fits = presets.check(config.memory, needed, card)
-    assert config.resolution is not None
-    diffusion = Diffusion.of(pretrained.load_scheduler(base), base.scaling_factor)
-    shapes = Shapes(
-        config.resolution,
-        config.aspect_buckets,
-        config.crop_variants if config.crop == "random" else 1,
-        config.hflip,
-        base.vae_scale_factor,
-        base.latent_channels,
-    )
-    shared: dict[str, Any] = {
-        "seed": config.seed,
-        "timesteps": diffusion.timesteps,
-        "tokenize": functools.partial(tokenize, pretrained.load_tokenizer(base)),
-    }
-    batches = PairBatches(splits.train, shapes, empty_prompts=config.empty_prompts, **shared)
-    held_out = PairBatches(splits.evaluation, dataclasses.replace(shapes, places=1, flip=False), **shared)
-    return Parts(splits, base, diffusion, batches, held_out, fits)
 
 
 def make_work(config: Train, parts: Parts, session: Session) -> Work:

@@ -14,21 +14,21 @@ import torch
 from PIL import Image
 
 from recipes.controlnet.grids import Row, write_grid
-from recipes.memory import release
-from recipes.progress import print_line
-from recipes.trackers import PICTURES, picture_name
+from recipes.process.memory import release
+from recipes.runs.trackers import PICTURES, picture_name
+from recipes.terminal.progress import print_line
 from recipes.work import Evaluator
 from tasks.controlnet.batches import EMPTY, PairBatches
-from tasks.controlnet.encoding import encode_prompts
-from tasks.controlnet.generation import Decoder, Painter, check_steps, fit, frame_for, nothing, picture_seed
+from tasks.controlnet.cache.encoding import encode_prompts
+from tasks.controlnet.drawing.generation import Decoder, Painter, check_steps, fit, frame_for, nothing, picture_seed
 from tasks.controlnet.geometry import pixels
+from tasks.controlnet.models.pretrained import Base, load_vae
 from tasks.controlnet.pairs import condition_files
-from tasks.controlnet.pretrained import Base, load_vae
 from tasks.errors import Preempted, ToolError, data_errors, is_out_of_memory
 
 if TYPE_CHECKING:
     from recipes.controlnet.config import Train
-    from recipes.controlnet.train import Parts
+    from recipes.controlnet.parts import Parts
     from recipes.session import Session
 
 PAIRS = 4

@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from recipes import limits
 from recipes.doctor import disk, gpu, machine, network, packages
 from recipes.doctor.findings import Finding, warn, worst
 from recipes.doctor.gpu import GpuFacts
 from recipes.doctor.probes import LIMIT_SECONDS, Probes, Unanswered
+from recipes.process import cgroups
 from tasks.hub import one_line
 
 __all__ = ["Finding", "examine", "worst"]
@@ -50,8 +50,8 @@ def _checks(output_dir: str, offline: bool, probes: Probes) -> Iterator[tuple[st
             return GpuFacts(error=str(error), late=error.late, visible=visible)
 
     def cpus() -> Finding:
-        allowed = limits.allowed_cpus()
-        return machine.cpus(os.cpu_count() or 1, allowed, limits.cpu_quota(), facts().threads or allowed)
+        allowed = cgroups.allowed_cpus()
+        return machine.cpus(os.cpu_count() or 1, allowed, cgroups.cpu_quota(), facts().threads or allowed)
 
     yield "python", packages.python
     yield "packages", packages.packages

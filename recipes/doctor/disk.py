@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.doctor.findings import Finding, ok, stop, warn
-from recipes.progress import size
+from recipes.terminal.progress import size
 from tasks.errors import is_out_of_disk
 from tasks.files import nearest_existing
 

@@ -12,7 +12,7 @@ from typing import Any
 from recipes.doctor import wheels
 from recipes.doctor.findings import Finding, ok, stop, warn
 from recipes.doctor.wheels import Version
-from recipes.progress import size
+from recipes.terminal.progress import size
 from tasks.hub import one_line
 
 # What cuInit answers, where that says more than that CUDA is not to be had: (what it means, the mend).

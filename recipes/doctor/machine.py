@@ -9,9 +9,9 @@ import sys
 import time
 from dataclasses import dataclass
 
-from recipes import limits
 from recipes.doctor.findings import Finding, ok, stop, warn
-from recipes.progress import size
+from recipes.process import cgroups
+from recipes.terminal.progress import size
 from tasks.words import counted
 
 GB = 10**9
@@ -27,7 +27,7 @@ class Memory:
 
     total: int
     available: int
-    container: limits.Limit | None = None
+    container: cgroups.Limit | None = None
     addresses: int | None = None  # the limit of `ulimit -v` on each process
 
 
@@ -36,7 +36,7 @@ def look_at_memory() -> Memory:
     import psutil
 
     machine = psutil.virtual_memory()
-    return Memory(machine.total, machine.available, limits.memory_limit(), limits.address_space())
+    return Memory(machine.total, machine.available, cgroups.memory_limit(), cgroups.address_space())
 
 
 def memory(facts: Memory) -> Finding:

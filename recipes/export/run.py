@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes import runs
-from recipes.choose import choose_model
-from recipes.device import set_threads, silence
+from recipes.distributed.device import set_threads, silence
 from recipes.export.config import Export
-from recipes.extras import require
-from recipes.progress import print_line, size
+from recipes.process.extras import require
+from recipes.runs import folder as run_folder
+from recipes.runs.select import choose_model
+from recipes.terminal.progress import print_line, size
 from tasks.errors import ConfigError
 from tasks.files import write_folder, write_json, write_text
 from tasks.hub import loading
@@ -61,7 +61,7 @@ def export_onnx(config: Export) -> dict[str, Any]:
     return {**noted, "text": report(made, output)}
 
 
-def target_folder(config: Export, model: str, run: runs.Run | None) -> Path:
+def target_folder(config: Export, model: str, run: run_folder.Run | None) -> Path:
     """Where the result goes: as asked, in the run's folder, or here under the model's name.
 
     Raises:

@@ -10,16 +10,16 @@ from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.forecast import outputs, report, testing
 from recipes.forecast.testing import NAIVE, SEASONAL, Tested
-from recipes.loop import Outcome
+from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.html import write_report
-from recipes.runs import Run
+from recipes.runs.folder import Run
 from tasks.files import write_folder
 
 if TYPE_CHECKING:
     from recipes.forecast.config import Train
-    from recipes.forecast.train import Parts
+    from recipes.forecast.parts import Parts
 
 TRAINING = (
     "model", "epochs", "batches_per_epoch", *ON_CARD[1:], "dropout", "distribution", "scaling", "item_embedding",

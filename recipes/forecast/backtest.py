@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from recipes import runs
-from recipes.device import pick_device, silence
+from recipes.distributed.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
-from recipes.forecast.config import Backtest, Score
-from recipes.forecast.data import LOADING, digest, open_for, say_notes
+from recipes.forecast.config import Backtest
+from recipes.forecast.data import digest, say_notes
 from recipes.forecast.forecasting import Asked, Piece, forecast, pieces
-from recipes.forecast.networks import Opened, open_models
+from recipes.forecast.setup import Setup, set_up
 from recipes.forecast.testing import Tested, phase
-from recipes.interrupts import Interrupts, settle
 from recipes.options import cost
-from recipes.progress import Progress, duration, print_line
+from recipes.process.interrupts import Interrupts, settle
 from recipes.report.html import write_report
+from recipes.runs import find
+from recipes.runs import folder as run_folder
 from recipes.session import noting_the_end
+from recipes.terminal.progress import Progress, duration, print_line
 from tasks.errors import ConfigError
 from tasks.files import remove_tree, writing
-from tasks.forecast import summary
-from tasks.forecast.calendar import seasonality_of
-from tasks.forecast.data import Loaded
-from tasks.forecast.summary import Forecasts
+from tasks.forecast.score import summary
+from tasks.forecast.score.summary import Forecasts
 
 RECIPE = "backtest"
 PIECES = "pieces"
-
-
-@dataclass
-class Setup:
-    """What is back-tested on what."""
-
-    models: list[Opened]
-    loaded: Loaded
-    horizon: int
-    m: int
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def backtest(config: Backtest) -> dict[str, Any]:
@@ -63,76 +49,16 @@ def backtest(config: Backtest) -> dict[str, Any]:
             return finish(config, setup, run, found)
 
 
-def set_up(config: Any) -> tuple[Any, Setup]:
-    """Models and data, and the options with both named in full."""
-    seconds: dict[str, float] = {}
-    with phase(seconds, "load"):
-        models = open_models(config.model, config.output_dir, config.revision, config.token)
-        first = next((model for model in models if model.network is not None), None)
-        config = named(config, models, first)
-        horizon = choose_horizon(config, models)
-        loaded = open_for(config, models, horizon=horizon)
-    if not len(loaded.test):
-        raise ConfigError("--windows: there is no test window")
-    m = config.periodicity or (first.facts.periodicity if first and first.facts else None)
-    return config, Setup(
-        models, loaded, loaded.prediction_length, m or seasonality_of(loaded.panel.calendar.freq), seconds
-    )
-
-
-def named(config: Score, models: list[Opened], first: Opened | None) -> Any:
-    """The options with the models' own names, and the data of the first one's run where none were given.
-
-    Raises:
-        ConfigError: neither data nor a run that says which.
-    """
-    given = config.model or [str(model.run.path) for model in models if model.run is not None]
-    values: dict[str, Any] = {"model": given}
-    if config.data is None:
-        was = first.run.config() if first is not None and first.run is not None else {}
-        if not was and first is not None:
-            raise ConfigError("--data: give the data to back-test on; the model doesn't say what it was trained on")
-        names = ("data", *LOADING, "windows", "stride", "data_revision")
-        # A flag beats what the run was trained with.
-        values |= {
-            name: was[name]
-            for name in names
-            if name in was and name not in ("seed", "token") and getattr(config, name) in (None, [], False)
-        }
-        values.setdefault("data", "sample")
-        if config.data_seed is None:
-            values["data_seed"] = was.get("seed", 0)
-    return dataclasses.replace(config, **values)
-
-
-def choose_horizon(config: Score, models: list[Opened]) -> int | None:
-    """The horizon asked for, else the shortest of the models'.
-
-    Raises:
-        ConfigError: longer than a model can.
-    """
-    lengths = {model.name: model.prediction_length for model in models if model.prediction_length is not None}
-    if not lengths:
-        return config.horizon
-    shortest = min(lengths, key=lambda name: lengths[name] or 0)
-    if config.horizon is not None and config.horizon > (lengths[shortest] or 0):
-        raise ConfigError(
-            f"--horizon: {shortest} forecasts {lengths[shortest]} steps; take at most these, or train with --prediction-length "
-            f"{config.horizon}"
-        )
-    return config.horizon or lengths[shortest]
-
-
-def pick_run(config: Backtest) -> runs.Run:
+def pick_run(config: Backtest) -> run_folder.Run:
     """The unfinished run of the same command, else a new one."""
-    found = None if config.fresh else runs.find_unfinished(config.output_dir, RECIPE, config)
+    found = None if config.fresh else find.find_unfinished(config.output_dir, RECIPE, config)
     if found is not None:
         print_line(f"resuming  {found.path}")
-        return runs.take_up(found, RECIPE, config)
-    return runs.create(config.output_dir, RECIPE, config)
+        return find.take_up(found, RECIPE, config)
+    return run_folder.create(config.output_dir, RECIPE, config)
 
 
-def check_data(setup: Setup, run: runs.Run) -> None:
+def check_data(setup: Setup, run: run_folder.Run) -> None:
     """Notes what the data are; one that goes on needs the data that it began with.
 
     Raises:
@@ -146,7 +72,7 @@ def check_data(setup: Setup, run: runs.Run) -> None:
     run.update(data=now)
 
 
-def say_header(setup: Setup, run: runs.Run) -> None:
+def say_header(setup: Setup, run: run_folder.Run) -> None:
     """What is back-tested, and where it is kept."""
     names = ", ".join(model.name for model in setup.models)
     windows = int(setup.loaded.test.window.max()) + 1
@@ -174,7 +100,7 @@ def ask(config: Any, setup: Setup, entries: Any, device: torch.device) -> Asked:
     )
 
 
-def all_forecasts(config: Backtest, setup: Setup, run: runs.Run, interrupts: Interrupts) -> dict[str, Forecasts]:
+def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupts: Interrupts) -> dict[str, Forecasts]:
     """Every model's forecasts; each piece is written as it is done, and one that is there already is not made again."""
     if all(model.network is None for model in setup.models):
         return {}
@@ -246,7 +172,7 @@ def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np
         yield setup.loaded.test.part(slice(first, first + count)), samples
 
 
-def finish(config: Backtest, setup: Setup, run: runs.Run, found: dict[str, Forecasts]) -> dict[str, Any]:
+def finish(config: Backtest, setup: Setup, run: run_folder.Run, found: dict[str, Forecasts]) -> dict[str, Any]:
     """Scores, files, report; the run is finished when all are written."""
     tested = score(setup, found)
     data = outputs.data_facts(setup.loaded, setup.loaded.test, setup.horizon, config.data_revision)

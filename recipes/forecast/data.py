@@ -11,7 +11,7 @@ import numpy as np
 from recipes.data_sets import described, written
 from recipes.forecast.config import Data, DataOptions, Sample
 from recipes.forecast.facts import Facts
-from recipes.progress import print_line
+from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.calendar import time_features
 from tasks.forecast.checks import check_counts, long_enough, too_short

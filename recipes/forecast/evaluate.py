@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipes.device import pick_device, silence
+from recipes.distributed.device import pick_device, silence
 from recipes.forecast import testing
-from recipes.forecast.backtest import ask, set_up
+from recipes.forecast.backtest import ask
 from recipes.forecast.config import Eval
-from recipes.progress import print_line
+from recipes.forecast.setup import set_up
+from recipes.terminal.progress import print_line
 from tasks.files import write_json
 
 

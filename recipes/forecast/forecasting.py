@@ -12,14 +12,14 @@ import torch
 
 from recipes.forecast.data import panel_for
 from recipes.forecast.networks import Opened
-from recipes.memory import to_device
+from recipes.process.memory import to_device
 from tasks.errors import OutOfMemory, is_out_of_memory
-from tasks.forecast import summary
 from tasks.forecast.models import past_length
 from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.sampling import Drawn, combine, draw
-from tasks.forecast.scale import actual_rows
-from tasks.forecast.summary import Forecasts
+from tasks.forecast.score import summary
+from tasks.forecast.score.scale import actual_rows
+from tasks.forecast.score.summary import Forecasts
 from tasks.forecast.windows import Windows
 
 ENSEMBLE = "ensemble"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes import runs
 from recipes.forecast.config import BASELINES
 from recipes.forecast.facts import FILE, Facts
-from recipes.progress import print_line
+from recipes.runs import find
+from recipes.runs import folder as run_folder
+from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError
 from tasks.forecast.models import load, spec_of
 from tasks.weights import model_folder
@@ -22,7 +23,7 @@ class Opened:
     name: str
     network: Any = None
     facts: Facts | None = None
-    run: runs.Run | None = None
+    run: run_folder.Run | None = None
 
     @property
     def prediction_length(self) -> int | None:
@@ -38,7 +39,7 @@ def open_network(model: str, revision: str | None, token: str | None) -> Opened:
     """
     where = model_folder(model)
     network = load(where, revision, token)
-    run = runs.Run(Path(model))
+    run = run_folder.Run(Path(model))
     named = run if (run.path / "status.json").is_file() else None
     return Opened(_short(model), network, _facts(where, revision, token), named)
 
@@ -50,7 +51,7 @@ def open_models(names: list[str], output_dir: str, revision: str | None, token: 
         ConfigError: two of them can't be compared: they forecast other data.
     """
     if not names:
-        run = runs.newest_finished(output_dir, ("forecast",))
+        run = find.newest_finished(output_dir, ("forecast",))
         print_line(f"newest forecast run: {run.path}")
         names = [str(run.path)]
     opened = [Opened(name) if name in BASELINES else open_network(name, revision, token) for name in names]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recipes import scores
 from recipes.forecast import testing
 from recipes.forecast.testing import Tested
+from recipes.runs import scores
 from tasks.files import write_json, writing
 from tasks.forecast.data import Loaded
 from tasks.forecast.panel import Entries, Panel
-from tasks.forecast.scale import actual_rows
-from tasks.forecast.score import Forecasts
+from tasks.forecast.score.scale import actual_rows
+from tasks.forecast.score.scores import Forecasts
 
 FORECASTS, METRICS = "forecasts.parquet", "metrics.json"
 # Entries whose rows are held as a table at once.

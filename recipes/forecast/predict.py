@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recipes.device import pick_device, silence
-from recipes.forecast.backtest import choose_horizon, named
+from recipes.distributed.device import pick_device, silence
 from recipes.forecast.config import Predict
 from recipes.forecast.data import open_for
 from recipes.forecast.forecasting import ENSEMBLE, Asked, over
 from recipes.forecast.networks import open_models
 from recipes.forecast.outputs import forecast_frame
-from recipes.progress import Progress, print_line
-from recipes.tables import table
+from recipes.forecast.setup import choose_horizon, named
+from recipes.terminal.progress import Progress, print_line
+from recipes.terminal.tables import table
 from tasks.errors import ConfigError
 from tasks.files import write_text, writing
-from tasks.forecast import summary
 from tasks.forecast.checks import check_future
 from tasks.forecast.panel import Entries
+from tasks.forecast.score import summary
 
 SHOWN = ("timestamp", "0.1", "median", "0.9", "mean")
 ROWS = 20

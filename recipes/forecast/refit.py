@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from recipes import runs
 from recipes.config import options_of
 from recipes.forecast.config import Backtest, Train
 from recipes.forecast.data import LOADING
 from recipes.forecast.networks import Opened, open_network
-from recipes.interrupts import Interrupts
-from recipes.progress import print_line
+from recipes.process.interrupts import Interrupts
+from recipes.runs import find
+from recipes.runs import folder as run_folder
+from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError
 from tasks.forecast.panel import Entries
 
 if TYPE_CHECKING:
-    from recipes.forecast.backtest import Setup
+    from recipes.forecast.setup import Setup
 
 FOLDER = "refits"
 
 
 def groups(
-    config: Backtest, setup: Setup, run: runs.Run, device: torch.device, interrupts: Interrupts
+    config: Backtest, setup: Setup, run: run_folder.Run, device: torch.device, interrupts: Interrupts
 ) -> Iterator[tuple[list[Opened], int, Entries]]:
     """The models, the number of the first entry, and the entries that they forecast; without refits all of them at once.
 
@@ -46,7 +47,7 @@ def groups(
         yield models, int(chosen.argmax()), test.part(chosen)
 
 
-def train_again(config: Backtest, model: Opened, window: int, run: runs.Run, interrupts: Interrupts) -> Opened:
+def train_again(config: Backtest, model: Opened, window: int, run: run_folder.Run, interrupts: Interrupts) -> Opened:
     """The model trained as its run was, on what was known at a window's origin; taken from the disk where that is done."""
     if model.network is None:
         return model
@@ -57,7 +58,7 @@ def train_again(config: Backtest, model: Opened, window: int, run: runs.Run, int
     from recipes.forecast.train import train_only
 
     options = train_options(config, model.run, window, str(run.path / FOLDER))
-    done = runs.newest_of(options.output_dir, "forecast", options)
+    done = find.newest_of(options.output_dir, "forecast", options)
     if done is None or done.status().get("state") != "finished":
         print_line(f"refit     {model.name} before window {window + 1}")
         done = train_only(options, interrupts)
@@ -65,7 +66,7 @@ def train_again(config: Backtest, model: Opened, window: int, run: runs.Run, int
     return dataclasses.replace(found, name=model.name, run=model.run)
 
 
-def train_options(config: Backtest, run: runs.Run, window: int, output_dir: str) -> Train:
+def train_options(config: Backtest, run: run_folder.Run, window: int, output_dir: str) -> Train:
     """The run's own options, on the back-test's data and windows."""
     was = run.config()
     names = {info.name for info in options_of(Train)}

@@ -6,8 +6,8 @@ import numpy as np
 
 from recipes.forecast.testing import NAIVE, SEASONAL, SHOWN, Tested
 from recipes.report.content import Headline, Line, LineChart, Section, Table
-from tasks.forecast.scale import actual_rows
-from tasks.forecast.score import INTERVALS, LEVELS
+from tasks.forecast.score.scale import actual_rows
+from tasks.forecast.score.scores import INTERVALS, LEVELS
 
 MODELS_SHOWN = 8
 HISTORY = 3  # times the horizon

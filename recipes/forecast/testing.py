@@ -12,12 +12,12 @@ import numpy as np
 
 from recipes.forecast.forecasting import Asked, over
 from recipes.forecast.networks import Opened
-from recipes.progress import Progress
-from recipes.tables import table
-from tasks.forecast import summary
-from tasks.forecast.baselines import last_value, seasonal_naive
+from recipes.terminal.progress import Progress
+from recipes.terminal.tables import table
 from tasks.forecast.panel import Entries, Panel
-from tasks.forecast.score import INTERVALS, Forecasts, Score, score_entries
+from tasks.forecast.score import summary
+from tasks.forecast.score.baselines import last_value, seasonal_naive
+from tasks.forecast.score.scores import INTERVALS, Forecasts, Score, score_entries
 
 NAIVE, SEASONAL = "naive", "seasonal-naive"
 TABLED = ("smape", "rmse", "nd", "wql", "crps", "msis")

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recipes import scores
 from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.glue import report
 from recipes.glue.answers import write_answers
-from recipes.loop import Outcome
+from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import Headline
 from recipes.report.html import write_report
-from recipes.runs import Run
+from recipes.runs import scores
+from recipes.runs.folder import Run
 from tasks.files import write_folder, write_json
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
 
 if TYPE_CHECKING:
     from recipes.glue.config import Train
-    from recipes.glue.train import Parts
+    from recipes.glue.parts import Parts
 
 TRAINING = ("model", *ON_CARD, "max_length", "dropout", "seed")
 

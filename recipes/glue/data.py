@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from recipes import runs
 from recipes.data_sets import written
-from recipes.device import silence
+from recipes.distributed.device import silence
 from recipes.glue.config import LOADING, Data, DataOptions, Sample
+from recipes.runs import folder as run_folder
 from tasks.errors import ConfigError
 from tasks.glue.data import Splits, load_splits
 from tasks.glue.texts import Texts
@@ -33,7 +33,12 @@ def sample(config: Sample) -> dict[str, Any]:
 
 
 def run_data(
-    config: DataOptions, run: runs.Run | None, need: tuple[str, ...], labels: list[str] | None, *, regression: bool
+    config: DataOptions,
+    run: run_folder.Run | None,
+    need: tuple[str, ...],
+    labels: list[str] | None,
+    *,
+    regression: bool,
 ) -> Splits:
     """The splits of the data given, else the very ones that the run was trained and measured on.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.choose import choose_model
-from recipes.device import silence
+from recipes.distributed.device import silence
 from recipes.glue.answers import check_output, write_answers
 from recipes.glue.config import Eval
 from recipes.glue.data import run_data
 from recipes.glue.inference import Classifier, open_classifier, predict_logits, trained_length
-from recipes.progress import Progress, print_line
-from recipes.tables import table
+from recipes.runs.select import choose_model
+from recipes.terminal.progress import Progress, print_line
+from recipes.terminal.tables import table
 from recipes.work import Evaluator
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
@@ -54,18 +53,9 @@ def ask(
 ) -> tuple[np.ndarray, float, float]:
     """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
     batches = classifier.batches(texts, min(length, classifier.longest))
-    dtype = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[getattr(config, "mixed_precision", precision)]
+    precision = getattr(config, "mixed_precision", precision)
     with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
-        evaluator = Evaluator(
-            0,
-            1,
-            classifier.device,
-            config.batch_size,
-            lambda: None,
-            lambda items: items,
-            lambda: torch.autocast(classifier.device.type, dtype) if dtype else contextlib.nullcontext(),
-            progress.advance,
-        )
+        evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)
         began = time.perf_counter()
         logits, loss = predict_logits(classifier.logits, batches, evaluator)
         return logits, loss, len(texts) / max(1e-9, time.perf_counter() - began)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recipes import runs
-from recipes.device import pick_device
+from recipes.distributed.device import pick_device
 from recipes.glue.config import MAX_LENGTH, UseOptions
-from recipes.memory import to_device
+from recipes.process.memory import to_device
+from recipes.runs import folder as run_folder
 from recipes.work import Batch, Evaluator
 from tasks.errors import ConfigError
 from tasks.glue import pretrained
@@ -107,7 +107,7 @@ def check_length(asked: int | None, longest: int, model: str) -> None:
         raise ConfigError(f"--max-length: {asked} is more than the {longest} tokens that {model} reads")
 
 
-def trained_length(run: runs.Run | None, asked: int | None, longest: int) -> int:
+def trained_length(run: run_folder.Run | None, asked: int | None, longest: int) -> int:
     """The length that texts are cut to: as asked, as the run was trained, else what is usual."""
     was = run.config().get("max_length") if run is not None else None
     return asked or min(int(was or MAX_LENGTH), longest)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipes.choose import choose_model
-from recipes.device import silence
+from recipes.distributed.device import silence
 from recipes.glue.answers import as_pipeline, check_output, write_answers
 from recipes.glue.config import Predict, require_inputs
 from recipes.glue.evaluate import ask
 from recipes.glue.inference import open_classifier, trained_length
-from recipes.progress import print_line
+from recipes.runs.select import choose_model
+from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
 from tasks.glue.data import load_splits
 from tasks.glue.texts import Texts

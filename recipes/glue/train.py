@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from recipes import training
+from recipes.distributed.fsdp import listed_layers
 from recipes.glue import artefacts
 from recipes.glue.config import Train, with_defaults
 from recipes.glue.data import digest
-from recipes.glue.inference import check_length, forward, losses, predict_logits
-from recipes.glue.twice import doubled, losses_twice
-from recipes.loop import Outcome
-from recipes.optimizers import decay_groups
-from recipes.progress import print_line
+from recipes.glue.inference import forward, losses, predict_logits
+from recipes.glue.parts import Parts, prepare
+from recipes.glue.r_drop import doubled, losses_twice
+from recipes.loop.loop import Outcome
+from recipes.loop.optimizers import decay_groups
 from recipes.session import Session, close
-from recipes.shards import listed_layers
+from recipes.terminal.progress import print_line
 from recipes.work import Batch, Evaluator, Work
-from tasks.errors import ConfigError
-from tasks.glue import evaluation, pretrained, tiny
-from tasks.glue.batches import TextBatches
-from tasks.glue.data import Splits, load_splits
-from tasks.glue.texts import Texts
+from tasks.glue import evaluation
 
 RECIPE = "glue"
-
-
-@dataclass
-class Parts:
-    """Everything that a run of this recipe is made of."""
-
-    splits: Splits
-    model: Any
-    tokenizer: Any
-    train: TextBatches
-    evaluation: dict[str, TextBatches]
-    baselines: dict[str, float]
-    head: str
-    cut: int
-
-    @property
-    def train_texts(self) -> Texts:
-        assert self.splits.train is not None
-        return self.splits.train
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -64,38 +41,6 @@ def train(config: Train) -> dict[str, Any]:
         lambda parts: re.sub(r"[^a-z0-9]+", "-", parts.splits.name.lower()).strip("-")[:24],
     )
     return training.train(stages, with_defaults(config))
-
-
-def prepare(config: Train) -> Parts:
-    """Reads and checks the data, builds tokenizer and model, cuts texts into tokens."""
-    splits = load_splits(config.source(), **config.load_arguments())
-    assert splits.train is not None
-    if config.metric_for_best not in (None, "loss", *splits.metrics):
-        raise ConfigError(f"--metric-for-best: these data are measured by {', '.join((*splits.metrics, 'loss'))}")
-    model, tokenizer, head = build(config, splits)
-    check_length(config.max_length, pretrained.longest(model.config, tokenizer), config.model)
-    train = TextBatches(splits.train, tokenizer, max_length=config.max_length)
-    held = {
-        name: TextBatches(texts, tokenizer, max_length=config.max_length) for name, texts in splits.evaluation.items()
-    }
-    cut = int((train.lengths == config.max_length).sum())
-    return Parts(splits, model, tokenizer, train, held, evaluation.baselines(splits), head, cut)
-
-
-def build(config: Train, splits: Splits) -> tuple[Any, Any, str]:
-    """The model with a head for the labels, its tokenizer, and what became of the head."""
-    assert splits.train is not None
-    if config.model == "tiny":
-        tokenizer = tiny.build_tokenizer(splits.train)
-        return tiny.build_model(tokenizer, splits.labels, config.seed, config.dropout or 0.0), tokenizer, ""
-    model, head = pretrained.load_for_training(config.model, splits.labels, config.seed, config.revision, config.token)
-    tokenizer = pretrained.load_tokenizer(config.model, config.revision, config.token)
-    model.config.pad_token_id = tokenizer.pad_token_id
-    if config.dropout is not None:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = config.dropout
-    return model, tokenizer, head
 
 
 def make_work(config: Train, parts: Parts) -> Work:

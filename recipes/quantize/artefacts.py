@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import as_dict
-from recipes.progress import size
 from recipes.quantize import report
 from recipes.quantize.trials import Found, Trial, pareto
 from recipes.quantize.workplace import Workplace
-from recipes.tables import table
+from recipes.terminal.progress import size
+from recipes.terminal.tables import table
 from tasks.errors import ToolError
 from tasks.files import remove_tree, write_folder, write_json, write_text
 from tasks.glue import evaluation

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.interrupts import Interrupts
-from recipes.progress import Progress, print_line
+from recipes.process.interrupts import Interrupts
 from recipes.quantize import artefacts, measure
 from recipes.quantize.config import Quantize
 from recipes.quantize.measure import Measured
 from recipes.quantize.subject import Feeds, Subject
 from recipes.quantize.trials import Found, Trial, line
+from recipes.terminal.progress import Progress, print_line
 from tasks.errors import ConfigError
 from tasks.quantize import bnb
 

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipes.device import set_threads, silence
-from recipes.extras import require
-from recipes.interrupts import Interrupts, settle
-from recipes.progress import print_line, size
+from recipes.distributed.device import set_threads, silence
+from recipes.process.extras import require
+from recipes.process.interrupts import Interrupts, settle
 from recipes.quantize import artefacts
 from recipes.quantize.config import BNB, Quantize
 from recipes.quantize.subject import Subject, open_subject
 from recipes.quantize.trials import Found, Store, line
+from recipes.terminal.progress import print_line, size
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 from tasks.files import write_json
 
@@ -52,7 +52,7 @@ def quantize(config: Quantize) -> dict[str, Any]:
 def quantize_onnx(config: Quantize, subject: Subject, output: Path, interrupts: Interrupts) -> dict[str, Any]:
     """The same by onnxruntime, in a graph of ONNX."""
     require("onnx", f"tool quantize --approach {config.approach}")
-    from recipes.quantize.bench import Bench
+    from recipes.quantize.context import Bench
     from recipes.quantize.search import search, single
 
     store = Store(output.with_name(f"{output.name}-trials"), config.fresh)
@@ -105,7 +105,7 @@ def float_graph(config: Quantize, subject: Subject, store: Store) -> tuple[Path,
         Its path and what its export noted.
     """
     from tasks.onnx.session import find
-    from tasks.quantize.nodes import require_float
+    from tasks.quantize.graph.nodes import require_float
 
     if subject.network is None:
         path = find(subject.folder)

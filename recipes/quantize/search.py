@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from recipes.progress import print_line
-from recipes.quantize.bench import Bench
 from recipes.quantize.config import Quantize
+from recipes.quantize.context import Bench
 from recipes.quantize.trials import Found, Trial, line
-from tasks.quantize import nodes
+from recipes.terminal.progress import print_line
 from tasks.quantize.formats import Format, formats
+from tasks.quantize.graph import nodes
 from tasks.quantize.plan import OPERATORS, Plan
 from tasks.quantize.sensitivity import sensitivity
 

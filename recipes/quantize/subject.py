@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes import runs
-from recipes.choose import choose_model
 from recipes.glue.data import digest, run_data
 from recipes.glue.inference import check_length, labels_of, trained_length
-from recipes.memory import room
-from recipes.progress import print_line, size
+from recipes.process.memory import room
 from recipes.quantize.config import Quantize
+from recipes.runs import folder as run_folder
+from recipes.runs.select import choose_model
+from recipes.terminal.progress import print_line, size
 from tasks.errors import ConfigError, DataError, OutOfMemory
 from tasks.glue import pretrained
 from tasks.glue.batches import TextBatches
@@ -44,7 +44,7 @@ class Subject:
     """
 
     model: str
-    run: runs.Run | None
+    run: run_folder.Run | None
     folder: str
     network: Any
     tokenizer: Any
@@ -148,7 +148,7 @@ def check_memory(folder: str, model: str) -> None:
         )
 
 
-def read_data(config: Quantize, run: runs.Run | None, labels: list[str] | None) -> Splits:
+def read_data(config: Quantize, run: run_folder.Run | None, labels: list[str] | None) -> Splits:
     """The evaluation split, and the training split where it is calibrated on."""
     if config.data is None and run is None and config.task is None:
         raise DataError(

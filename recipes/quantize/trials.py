@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.progress import duration
 from recipes.quantize.config import Quantize
+from recipes.terminal.progress import duration
 from tasks.errors import DataError
 from tasks.files import remove_tree, write_json
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.overview import BLANK, steps
 from recipes.report.content import BarChart, Line, LineChart, Section, Table
 from recipes.report.curves import points, smoothed, thinned
 from recipes.report.figures import duration, figure, is_number, money, one_line, plain, signed, value_text
+from recipes.report.overview import BLANK, steps
 
 if TYPE_CHECKING:
-    from recipes.compare import Comparison, Paired, Side
+    from recipes.report.compare import Comparison, Paired, Side
 
 # Metrics that get a chart of their own.
 MAX_METRICS = 6
@@ -21,7 +21,7 @@ MAX_METRICS = 6
 
 def text(found: Comparison) -> str:
     """The comparison as text, for stdout."""
-    from recipes.tables import table
+    from recipes.terminal.tables import table
 
     shown = [runs_table(found), paired_table(found), options_table(found), environment_table(found)]
     parts = []

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from recipes import progress
 from recipes.report.content import Cell, Headline, Unit
+from recipes.terminal import progress
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _MINUS = "\u2212"

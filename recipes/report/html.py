@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.report.content import BarChart, Example, Headline, LineChart, Section, Table
 from recipes.report.curves import curves, validation_table
 from recipes.report.facts import facts
-from recipes.report.figures import (
-    column,
-    difference,
-    figure,
-    finite,
-    flatten,
-    interval,
-    one_line,
-    plain,
-    value_text,
-)
+from recipes.report.figures import column, difference, figure, finite, flatten, interval, one_line, plain, value_text
 from recipes.report.folder import Record, read_run
 from recipes.report.images import Thumbnail, thumbnail
 

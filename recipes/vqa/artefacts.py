@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recipes import scores
 from recipes.closing import places, took
 from recipes.config import as_dict
-from recipes.loop import Outcome
+from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import BarChart, Example, Headline, Section, Table
 from recipes.report.html import write_report
-from recipes.runs import Run
-from recipes.score import write_official_results
+from recipes.runs import scores
+from recipes.runs.folder import Run
 from tasks.errors import DataError
 from tasks.files import write_folder, write_json
 from tasks.vqa import evaluation
 from tasks.vqa.questions import Questions
+from tasks.vqa.score import write_official_results
 
 if TYPE_CHECKING:
     from recipes.vqa.config import Train
-    from recipes.vqa.train import Parts
+    from recipes.vqa.parts import Parts
 
 EXAMPLES = 24
 TYPES_SHOWN = 20

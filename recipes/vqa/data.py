@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recipes.data_sets import described, written
-from recipes.device import silence
+from recipes.distributed.device import silence
 from recipes.vqa.config import Data, Sample
 
 
@@ -19,6 +19,6 @@ def inspect(config: Data) -> dict[str, Any]:
 
 def sample(config: Sample) -> dict[str, Any]:
     """Writes the sample data in the official VQA v2 layout."""
-    from tasks.vqa.sample import write_sample
+    from tasks.vqa.sample.sample import write_sample
 
     return written("vqa", write_sample, config.output, config.seed)

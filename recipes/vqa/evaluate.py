@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from recipes import runs
-from recipes.choose import choose_model
-from recipes.device import silence
-from recipes.progress import Progress, print_line
-from recipes.score import write_official_results
-from recipes.tables import table
+from recipes.distributed.device import silence
+from recipes.runs import folder as run_folder
+from recipes.runs.select import choose_model
+from recipes.terminal.progress import Progress, print_line
+from recipes.terminal.tables import table
 from recipes.vqa.config import LOADING, Eval
 from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics
 from recipes.work import Evaluator
-from tasks.vqa import evaluation, pretrained
+from tasks.vqa import evaluation
 from tasks.vqa.data import Splits, load_splits
+from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
+from tasks.vqa.score import write_official_results
 
 
 def evaluate(config: Eval) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
     return figures
 
 
-def read_data(config: Eval, run: runs.Run | None) -> Splits:
+def read_data(config: Eval, run: run_folder.Run | None) -> Splits:
     """The evaluation split: of the data given, else the very one that the run was measured on."""
     arguments = config.load_arguments()
     was = run.config() if run is not None else {}
@@ -67,18 +67,8 @@ def read_data(config: Eval, run: runs.Run | None) -> Splits:
 def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
     """The best answer of a fine-tuned ViLT to each question."""
     vilt, batches, device = open_vilt(config, model, questions)
-    dtype = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[config.mixed_precision]
     with Progress("evaluating", len(questions), unit="questions") as progress, torch.inference_mode():
-        evaluator = Evaluator(
-            0,
-            1,
-            device,
-            config.batch_size,
-            lambda: None,
-            lambda items: items,
-            lambda: torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext(),
-            progress.advance,
-        )
+        evaluator = Evaluator.alone(device, config.batch_size, progress.advance, config.mixed_precision)
         found = predict_ids(vilt, batches, batches.in_order(evaluator.batch_size), evaluator)
     return [vilt.config.id2label[int(label)] for label in found.label]
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from recipes.device import pick_device
-from recipes.memory import to_device
+from recipes.distributed.device import pick_device
+from recipes.process.memory import to_device
 from recipes.vqa.config import UseOptions
 from recipes.work import Batch, Evaluator
-from tasks.vqa import pretrained
 from tasks.vqa.batches import ImageFormat, VqaBatches
-from tasks.vqa.model import normalise
+from tasks.vqa.models import pretrained
+from tasks.vqa.models.vilt import normalise
 from tasks.vqa.questions import Questions
 from tasks.weights import model_folder
 
@@ -80,7 +80,7 @@ def predict_ids(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarr
 
 def generate(config: UseOptions, model: str, questions: Questions, done: Callable[[int], None]) -> list[str]:
     """Zero-shot answers of a generative model; `done` hears of each batch."""
-    from tasks.vqa.generative import GenerativeVqa
+    from tasks.vqa.models.generative import GenerativeVqa
 
     generator = GenerativeVqa.from_pretrained(
         model_folder(model),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.choose import choose_model
-from recipes.device import silence
-from recipes.progress import print_line
+from recipes.distributed.device import silence
+from recipes.runs.select import choose_model
+from recipes.terminal.progress import print_line
 from recipes.vqa.config import Predict, require_inputs
 from recipes.vqa.inference import generate, open_vilt, predict_logits
 from recipes.work import Evaluator
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import write_text
 from tasks.images import FileImages
-from tasks.vqa import pretrained
+from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -121,7 +120,7 @@ def by_vilt(config: Predict, model: str, questions: Questions) -> list[list[dict
     vilt, batches, device = open_vilt(config, model, questions)
     top = min(config.top_k, vilt.config.num_labels)
     answers: list[list[dict[str, Any]]] = [[] for _ in range(len(questions))]
-    evaluator = Evaluator(0, 1, device, config.batch_size, lambda: None, lambda items: items, contextlib.nullcontext)
+    evaluator = Evaluator.alone(device, config.batch_size)
     with torch.inference_mode():
         for numbers, logits, _ in predict_logits(vilt, batches, batches.in_order(config.batch_size), evaluator):
             best, labels = logits.sigmoid().topk(top)

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from recipes import runs
-from recipes.device import make_accelerator
-from recipes.interrupts import Interrupts
-from recipes.loop import Loop
-from recipes.optimizers import decay_groups
+from recipes.distributed.device import make_accelerator
+from recipes.loop.loop import Loop
+from recipes.loop.optimizers import decay_groups
 from recipes.options import TrainOptions
+from recipes.process.interrupts import Interrupts
+from recipes.runs import folder as run_folder
 from recipes.work import Batch, Evaluator, Work
 
 WIDTH, LAYERS, TOKENS, EXAMPLES, BATCH = 1024, 7, 32, 4096, 4
@@ -94,7 +94,7 @@ def main() -> None:
         checkpoint_minutes=0 if way == "none" else every / 60,
         output_dir=str(output.parent / "runs"),
     )
-    run = runs.create(config.output_dir, "bench", config)
+    run = run_folder.create(config.output_dir, "bench", config)
     saved: list[int] = []
     with Interrupts() as interrupts:
         accelerator = make_accelerator(config)

@@ -57,9 +57,9 @@ def by_tool(inputs: Path, batch: dict[str, Any], latents: torch.Tensor, *, check
     from recipes.controlnet.config import Train, with_defaults
     from recipes.controlnet.step import Frozen
     from recipes.controlnet.train import load_nets
-    from tasks.controlnet import pretrained
-    from tasks.controlnet.diffusion import Diffusion
-    from tasks.controlnet.encoding import encode_prompts
+    from tasks.controlnet.cache.encoding import encode_prompts
+    from tasks.controlnet.models import pretrained
+    from tasks.controlnet.models.diffusion import Diffusion
 
     config = with_defaults(
         Train(

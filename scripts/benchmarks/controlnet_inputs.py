@@ -83,7 +83,7 @@ def save_networks(sizes: Sizes, words: list[str], folder: Path) -> None:
     """model/ and controlnet/."""
     import torch
 
-    from tasks.controlnet import tiny
+    from tasks.controlnet.tiny import pipeline
 
     torch.manual_seed(SEED)
     made = networks(sizes)
@@ -92,11 +92,11 @@ def save_networks(sizes: Sizes, words: list[str], folder: Path) -> None:
         for parameter in controlnet.parameters():
             if not parameter.any():
                 parameter.normal_(0, 0.01)
-    tokenizer = tiny.build_tokenizer(words, 77)
+    tokenizer = pipeline.build_tokenizer(words, 77)
     made["text_encoder"].config.update(
         {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     )  # fmt: skip
-    tiny.Parts(tokenizer=tokenizer, scheduler=tiny.build_scheduler(), **made).save(folder / "model")
+    pipeline.Parts(tokenizer=tokenizer, scheduler=pipeline.build_scheduler(), **made).save(folder / "model")
     controlnet.save_pretrained(folder / "controlnet")
 
 

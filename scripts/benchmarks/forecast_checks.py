@@ -20,7 +20,7 @@ from benchmarks.forecast_run import Run
 from benchmarks.forecast_sets import BATCH, by_name, spread_over
 from tasks.forecast.models import losses
 from tasks.forecast.origins import Origins
-from tasks.forecast.scale import actual_rows, seasonal_error
+from tasks.forecast.score.scale import actual_rows, seasonal_error
 
 RESAMPLES = 100
 LEVELS = (0.1, 0.5, 0.9)

@@ -13,17 +13,17 @@ import torch
 
 from benchmarks.forecast_run import Clock, Run, serve
 from benchmarks.forecast_sets import BATCH, SAMPLES, Set, spread_over
-from recipes.device import keep_memory
+from recipes.distributed.device import keep_memory
 from recipes.forecast.data import with_item_category
-from recipes.optimizers import decay_groups
-from tasks.forecast import summary
+from recipes.loop.optimizers import decay_groups
 from tasks.forecast.data import Loaded
 from tasks.forecast.data import load as load_data
 from tasks.forecast.models import load, losses, past_length
 from tasks.forecast.origins import Origins
 from tasks.forecast.sampling import draw
-from tasks.forecast.scale import actual_rows
-from tasks.forecast.score import Score, score_entries
+from tasks.forecast.score import summary
+from tasks.forecast.score.scale import actual_rows
+from tasks.forecast.score.scores import Score, score_entries
 from tasks.forecast.windows import Batch, Windows
 
 # Windows at once, as `tool backtest` has it.

@@ -69,7 +69,7 @@ def traffic(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from benchmarks import arithmetic, forecast_products
-    from recipes.device import keep_memory
+    from recipes.distributed.device import keep_memory
     from recipes.forecast.forecasting import Asked
     from recipes.forecast.networks import Opened
     from recipes.forecast.testing import measure
@@ -120,7 +120,7 @@ def many(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     import torch  # noqa: F401 - what the imports take is told apart
 
-    from recipes.device import keep_memory
+    from recipes.distributed.device import keep_memory
     from tasks.forecast.data import load
     from tasks.forecast.models import build  # noqa: F401
 

@@ -55,7 +55,7 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
     from tasks.glue.batches import TextBatches
     from tasks.glue.texts import Texts
     from tasks.onnx.session import find
-    from tasks.quantize.calibration import collect
+    from tasks.quantize.calibration.ranges import collect
     from tasks.quantize.plan import Plan
     from tasks.quantize.static import quantize_static
 

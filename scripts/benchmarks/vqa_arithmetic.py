@@ -29,7 +29,7 @@ def guide_step(inputs: Path, batch_size: int, steps: int) -> Callable[[], None]:
 
 def our_step(inputs: Path, batch_size: int, steps: int) -> Callable[[], None]:
     """A step as the tool takes it; its batches are made anew from its cache of images each time, as in training."""
-    from recipes.device import keep_memory
+    from recipes.distributed.device import keep_memory
 
     keep_memory()
     parts, work = vqa_checks.our_parts(inputs, batch_size)

@@ -53,7 +53,8 @@ def our_config(inputs: Path, batch_size: int, **more: Any) -> Any:
 def our_parts(inputs: Path, batch_size: int) -> tuple[Any, Any]:
     """What `tool train vqa` makes of these inputs: its parts, and what its loop is given."""
     from recipes.vqa.config import with_defaults
-    from recipes.vqa.train import make_work, prepare
+    from recipes.vqa.parts import prepare
+    from recipes.vqa.train import make_work
 
     config = with_defaults(our_config(inputs, batch_size))
     parts = prepare(config)

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from tasks.controlnet import draws, gain
+from tasks.controlnet import draws
 from tasks.controlnet.geometry import Frame, View, nearest_frame, pixels, view
 from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.score import gain
 
 Batch = dict[str, Any]
 EMPTY = ""

@@ -1,6 +1,6 @@
 """Forecast metrics as `evaluate.Metric`s: one call for one series, or for several as columns.
 
-The figures are those of `tasks.forecast.score`; a missing reference (NaN) is left out. Where the `evaluate` library has a metric
+The figures are those of `tasks.forecast.score.scores`; a missing reference (NaN) is left out. Where the `evaluate` library has a metric
 of the same name, the arguments are its own: rows are steps, columns are outputs.
 """
 
@@ -15,9 +15,9 @@ from datasets import Features, List, Value
 
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.panel import Entries
-from tasks.forecast.scale import bare_panel, seasonal_error
-from tasks.forecast.score import QUANTILES, interval_score, quantile_loss
-from tasks.forecast.summary import sample_crps
+from tasks.forecast.score.scale import bare_panel, seasonal_error
+from tasks.forecast.score.scores import QUANTILES, interval_score, quantile_loss
+from tasks.forecast.score.summary import sample_crps
 
 _NUMBER = Value("float64")
 _POINTS = [

@@ -11,7 +11,7 @@ import transformers
 from tasks.errors import ConfigError
 from tasks.glue import pretrained as texts
 from tasks.hub import loading
-from tasks.vqa import pretrained as vilt
+from tasks.vqa.models import pretrained as vilt
 from tasks.weights import check_weights, model_folder
 
 IMAGES = "ForImageClassification"

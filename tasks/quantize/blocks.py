@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from tasks.errors import ConfigError
-from tasks.quantize import graph, nodes
 from tasks.quantize.formats import Format
+from tasks.quantize.graph import files as graph_files
+from tasks.quantize.graph import nodes
+from tasks.quantize.graph.rewriting import MICROSOFT, Product, Rewriting, prepare
+from tasks.quantize.graph.tables import replace_table
 from tasks.quantize.plan import Plan, Result
-from tasks.quantize.rewriting import MICROSOFT, Product, Rewriting, prepare
-from tasks.quantize.tables import replace_table
 
 SIZES = (16, 32, 64, 128, 256)
 # Products in 8-bit integers (activations rounded by block); 1 would be in float32.
@@ -32,7 +33,7 @@ def quantize_blocks(source: str | Path, target: str | Path, plan: Plan) -> Resul
     model = prepare(source)
     Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan))
     counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph.save(model, target), time.monotonic() - started)
+    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
 
 
 def check_block(size: int) -> None:

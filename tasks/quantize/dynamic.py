@@ -12,10 +12,11 @@ from pathlib import Path
 
 import onnx
 
-from tasks.quantize import graph, nodes
+from tasks.quantize.graph import files as graph_files
+from tasks.quantize.graph import nodes
+from tasks.quantize.graph.rewriting import Product, Rewriting, prepare
+from tasks.quantize.graph.tables import replace_table
 from tasks.quantize.plan import Plan, Result
-from tasks.quantize.rewriting import Product, Rewriting, prepare
-from tasks.quantize.tables import replace_table
 from tasks.quantize.weights import to_integers
 
 
@@ -30,7 +31,7 @@ def quantize_dynamic(source: str | Path, target: str | Path, plan: Plan) -> Resu
     model = prepare(source)
     Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan))
     counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph.save(model, target), time.monotonic() - started)
+    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
 
 
 def _replace(rewriting: Rewriting, part: Product, plan: Plan) -> None:

@@ -17,12 +17,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tasks.errors import ConfigError, DataError
-from tasks.quantize import graph, nodes
 from tasks.quantize.blocks import from_blocks, to_blocks
-from tasks.quantize.calibration import Ranges, collect
+from tasks.quantize.calibration.ranges import Ranges, collect
 from tasks.quantize.formats import Format
+from tasks.quantize.graph import files as graph_files
+from tasks.quantize.graph import nodes
+from tasks.quantize.graph.rewriting import prepare
 from tasks.quantize.plan import Plan
-from tasks.quantize.rewriting import prepare
 from tasks.quantize.weights import scale_of, to_integers
 
 Batch = Mapping[str, np.ndarray]
@@ -108,7 +109,7 @@ class _Bench:
         if unknown:
             raise ConfigError(f"the graph has no layer {unknown[0]} that could be quantized")
         self.parts = _switch(model, found, plan, ranges)
-        self.session = graph.session(model)
+        self.session = graph_files.session(model)
         self.inputs = {value.name for value in self.session.get_inputs()}
         self.output = self.session.get_outputs()[0].name
         self.rounded: tuple[str, np.ndarray] = ("", np.zeros(0))
@@ -153,7 +154,7 @@ def _switch(
 ) -> dict[str, _Switched]:
     """Turns the layers' weights into inputs of the graph, and puts switches before their activations."""
     own = model.graph
-    tensors = graph.initializers(model)
+    tensors = graph_files.initializers(model)
     by_node = {layer.node: layer for layer in layers}
     parts: dict[str, _Switched] = {}
     new: list[onnx.NodeProto] = []
@@ -161,7 +162,7 @@ def _switch(
     for node in own.node:
         layer = by_node.get(node.name)
         if layer is not None:
-            weight = graph.array(tensors[layer.weight])
+            weight = graph_files.array(tensors[layer.weight])
             transposed = node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
             alone = f"{layer.node}_weight"  # of this layer's own, also where two share one
             if alone not in fed:
@@ -176,7 +177,7 @@ def _switch(
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in new]
     del own.node[:]
     own.node.extend(kept)
-    graph.drop_unread(model)
+    graph_files.drop_unread(model)
     return parts
 
 

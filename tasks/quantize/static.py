@@ -15,11 +15,12 @@ import numpy as np
 import onnx
 
 from tasks.errors import ToolError
-from tasks.quantize import graph, nodes
-from tasks.quantize.calibration import Ranges
+from tasks.quantize.calibration.ranges import Ranges
+from tasks.quantize.graph import files as graph_files
+from tasks.quantize.graph import nodes
+from tasks.quantize.graph.rewriting import Product, Rewriting, prepare
+from tasks.quantize.graph.tables import replace_table
 from tasks.quantize.plan import Plan, Result
-from tasks.quantize.rewriting import Product, Rewriting, prepare
-from tasks.quantize.tables import replace_table
 from tasks.quantize.weights import scale_of, to_integers
 
 OLDEST = 13
@@ -39,7 +40,7 @@ def quantize_static(source: str | Path, target: str | Path, plan: Plan, ranges: 
     model = prepare(source, OLDEST)
     Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan, ranges))
     counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph.save(model, target), time.monotonic() - started)
+    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
 
 
 def _replace(rewriting: Rewriting, part: Product, plan: Plan, ranges: Ranges) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.files import write_text
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
@@ -283,3 +284,28 @@ def _words(question: str) -> list[str]:
 def _check_lengths(one: Sized, other: Sized) -> None:
     if len(one) != len(other):
         raise DataError(f"the two columns to compare have {len(one)} and {len(other)} rows; they must pair up")
+
+
+def write_official_results(path: str | Path, ids: Sequence[Any], answers: Sequence[str]) -> None:
+    """Writes answers in the official result format, [{"question_id", "answer"}], one row a line.
+
+    Args:
+        ids: [n] question ids, whole numbers (or text, where the data has such).
+        answers: [n].
+
+    Raises:
+        DataError: lengths differ, or an id stands twice.
+    """
+    if len(ids) != len(answers):
+        raise DataError(f"results need an answer for every question, found {len(ids)} ids and {len(answers)} answers")
+    plain = [key.item() if isinstance(key, np.generic) else key for key in ids]
+    seen: set[Any] = set()
+    for key in plain:
+        if key in seen:
+            raise DataError(f"results can't hold the question {key!r} twice")
+        seen.add(key)
+    rows = (
+        json.dumps({"question_id": key, "answer": str(answer)}, ensure_ascii=False)
+        for key, answer in zip(plain, answers, strict=True)
+    )
+    write_text(path, "[\n" + ",\n".join(rows) + "\n]\n")

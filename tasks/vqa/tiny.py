@@ -14,7 +14,7 @@ import transformers
 from tasks import word_pieces
 from tasks.errors import DataError
 from tasks.vqa.batches import ImageFormat, resized
-from tasks.vqa.model import ViltForQuestionAnswering, normalise, position_table
+from tasks.vqa.models.vilt import ViltForQuestionAnswering, normalise, position_table
 from tasks.vqa.questions import Questions
 from tasks.vqa.sizes import target_size
 

@@ -78,7 +78,7 @@ def test_help_and_config_import_nothing_heavy(args):
 def test_a_training_loads_neither_the_compiler_nor_the_datasets_library_unasked(recipe):
     code = (
         "import os, sys\nfrom recipes.registry import get\nget(sys.argv[1]).part('train')\n"
-        "from recipes.device import silence\nsilence()\n"
+        "from recipes.distributed.device import silence\nsilence()\n"
         "print([name for name in ('torch._inductor.compile_fx', 'datasets', 'pandas') if name in sys.modules],"
         " os.environ.get('TORCHDYNAMO_DISABLE'))\n"
     )

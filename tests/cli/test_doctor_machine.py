@@ -2,8 +2,8 @@
 
 import pytest
 
-from recipes import limits
 from recipes.doctor import machine, network, packages
+from recipes.process import cgroups
 
 GB = 10**9
 
@@ -13,7 +13,7 @@ def test_memory_verdicts():
     assert (plain.verdict, plain.found) == ("ok", "40.0 GB of 64.0 GB available")
     assert machine.memory(machine.Memory(64 * GB, int(1.9 * GB))).verdict == "warn"
     assert machine.memory(machine.Memory(64 * GB, int(0.6 * GB))).verdict == "stop"
-    small = machine.memory(machine.Memory(64 * GB, 40 * GB, limits.Limit(4 * GB, 3 * GB)))
+    small = machine.memory(machine.Memory(64 * GB, 40 * GB, cgroups.Limit(4 * GB, 3 * GB)))
     assert small.verdict == "warn"
     assert small.found == "1.0 GB left of the container's limit of 4.0 GB; 40.0 GB of 64.0 GB available on the machine"
     assert "docker run --memory" in small.mend
@@ -36,8 +36,8 @@ def test_limits_of_control_groups(tmp_path):
     write(new / "pod/memory.stat", "anon 1\ninactive_file 500\n")
     write(new / "pod/task/cpu.max", "max 100000\n")
     write(new / "pod/cpu.max", "150000 100000\n")
-    assert limits.memory_limit(new, own) == limits.Limit(4000, 2500)
-    assert limits.cpu_quota(new, own) == 1.5
+    assert cgroups.memory_limit(new, own) == cgroups.Limit(4000, 2500)
+    assert cgroups.cpu_quota(new, own) == 1.5
 
     old, own = tmp_path / "v1", tmp_path / "own1"
     write(own, "5:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n")  # the host's path, not to be seen in here
@@ -46,14 +46,14 @@ def test_limits_of_control_groups(tmp_path):
     write(old / "memory/memory.stat", "inactive_file 1\ntotal_inactive_file 200\n")
     write(old / "cpu,cpuacct/cpu.cfs_quota_us", "400000\n")
     write(old / "cpu,cpuacct/cpu.cfs_period_us", "100000\n")
-    assert limits.memory_limit(old, own) == limits.Limit(9000, 800)
-    assert limits.cpu_quota(old, own) == 4.0
+    assert cgroups.memory_limit(old, own) == cgroups.Limit(9000, 800)
+    assert cgroups.cpu_quota(old, own) == 4.0
 
     write(old / "memory/memory.limit_in_bytes", "9223372036854771712\n")
     write(old / "cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
-    assert limits.memory_limit(old, own) is None
-    assert limits.cpu_quota(old, own) is None
-    assert limits.memory_limit(tmp_path / "none", tmp_path / "none") is None
+    assert cgroups.memory_limit(old, own) is None
+    assert cgroups.cpu_quota(old, own) is None
+    assert cgroups.memory_limit(tmp_path / "none", tmp_path / "none") is None
 
 
 def test_threads_against_processors():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.forecast.score import QUANTILES
+from tasks.forecast.score.scores import QUANTILES
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "forecast"
 STEPS, H = 40, 4

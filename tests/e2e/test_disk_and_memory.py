@@ -36,7 +36,7 @@ from running import (
     weights,
 )
 
-from recipes import checkpoint
+from recipes.checkpoints import format as checkpoint
 
 SMALL = options(max_samples=128, max_eval_samples=20, epochs=2, batch_size=32, threads=1, log_steps=1)
 # The schedule is the same however long the run.

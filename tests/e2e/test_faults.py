@@ -37,7 +37,7 @@ from running import (
     weights,
 )
 
-from recipes import checkpoint
+from recipes.checkpoints import format as checkpoint
 
 pytestmark = pytest.mark.slow
 

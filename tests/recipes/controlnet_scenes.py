@@ -10,10 +10,11 @@ from PIL import Image
 from recipes.controlnet.config import Train, with_defaults
 from recipes.controlnet.validation import Validator, scenes
 from recipes.work import Evaluator
-from tasks.controlnet import pretrained, tiny
 from tasks.controlnet.batches import PairBatches, Shapes
-from tasks.controlnet.encoding import tokenize
+from tasks.controlnet.cache.encoding import tokenize
+from tasks.controlnet.models import pretrained
 from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.tiny import pipeline
 from tasks.images import FileImages
 
 CPU = torch.device("cpu")
@@ -22,7 +23,7 @@ PROMPT = "burly wood circle with orange background"
 
 def make_nets(folder):
     """An untrained Stable Diffusion and its ControlNet."""
-    base = pretrained.open_base(str(tiny.random_base(folder / "base")))
+    base = pretrained.open_base(str(pipeline.random_base(folder / "base")))
     unet, vae = pretrained.load_unet(base), pretrained.load_vae(base)
     vae.decoder.conv_out.weight.data *= 20  # untrained it makes all but grey
     return SimpleNamespace(

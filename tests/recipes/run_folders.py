@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from recipes import scores
+from recipes.runs import scores
 
 CONFIG = {"recipe": "vqa", "model": "tiny", "data": "sample", "batch_size": 64, "learning_rate": 0.001, "tracker": []}
 

@@ -3,7 +3,7 @@
 import torch
 import transformers
 
-from tasks.vqa.model import ViltForQuestionAnswering
+from tasks.vqa.models.vilt import ViltForQuestionAnswering
 
 SMALL = {
     "hidden_size": 32,

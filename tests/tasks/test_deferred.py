@@ -51,7 +51,8 @@ def test_a_module_that_is_loaded_stays():
 def test_training_a_controlnet_loads_nothing_of_scipy():
     code = (
         "from recipes.registry import get\nget('controlnet').part('train')\n"
-        "from tasks.controlnet.generation import SCHEDULERS, make_scheduler\nfrom tasks.controlnet.tiny import build_scheduler\n"
+        "from tasks.controlnet.drawing.generation import SCHEDULERS, make_scheduler\n"
+        "from tasks.controlnet.tiny.pipeline import build_scheduler\n"
         "for name in SCHEDULERS:\n    make_scheduler(name, dict(build_scheduler().config), 'epsilon')\n" + LOADED
     )
     assert said(code)[-1] == "[]"
@@ -60,7 +61,8 @@ def test_training_a_controlnet_loads_nothing_of_scipy():
 def test_noise_schedules_by_the_beta_distribution_work():
     code = (
         "from tasks.controlnet import lean\n"
-        "from tasks.controlnet.generation import make_scheduler\nfrom tasks.controlnet.tiny import build_scheduler\n"
+        "from tasks.controlnet.drawing.generation import make_scheduler\n"
+        "from tasks.controlnet.tiny.pipeline import build_scheduler\n"
         "scheduler = make_scheduler('euler', {**build_scheduler().config, 'use_beta_sigmas': True}, 'epsilon')\n"
         "scheduler.set_timesteps(5)\nprint(len(scheduler.sigmas))\n"
     )

@@ -104,7 +104,7 @@ def logits(path: Path | str, feeds: dict[str, np.ndarray]) -> np.ndarray:
 
 def change(path: Path, name: str, new: Callable[[np.ndarray], np.ndarray]) -> None:
     """Applies `new` to a constant of the file, or to the weight of a layer of that name."""
-    from tasks.quantize.nodes import layers
+    from tasks.quantize.graph.nodes import layers
 
     model = onnx.load(str(path))
     name = {layer.name: layer.weight for layer in layers(model)}.get(name, name)

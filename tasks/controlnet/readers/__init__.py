@@ -26,7 +26,7 @@ def recognise(data: str, options: Options) -> Source:
         ToolError: a Hub id that can't be reached.
     """
     if data == "sample":
-        from tasks.controlnet import sample
+        from tasks.controlnet.sample import sample
 
         return sample.source(options)
     if options.conditioning_dir is not None and not Path(options.conditioning_dir).expanduser().is_dir():

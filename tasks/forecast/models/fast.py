@@ -1,7 +1,7 @@
 """The training forward of Transformer, Informer and Autoformer on the CPU, several times as fast as transformers' own.
 
 It reads the weights where transformers' modules keep them, so saving, loading and optimizing know nothing of it, and it gives the
-same loss and gradients (tests/tasks/test_forecast_training_step.py). What is faster: dropout masks (`dropout`), attention
+same loss and gradients (tests/tasks/forecast/test_forecast_training_step.py). What is faster: dropout masks (`dropout`), attention
 (`fast_attention`), inputs (`fast_inputs`), the moving averages of Autoformer as one matrix, and no objects of outputs and
 distributions. Random layers, keys and masks are drawn with the library's law.
 """

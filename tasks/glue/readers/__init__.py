@@ -11,15 +11,7 @@ from tasks.glue.named import HUB, TASKS, task_of
 from tasks.glue.readers import arrow, official, tables
 from tasks.glue.readers.source import WHOLE, Load, Options, Source
 from tasks.readers.arrow import ENDINGS, is_saved
-from tasks.readers.paths import (
-    check_is_remote,
-    exists,
-    files_below,
-    holdings,
-    listing,
-    split_beside,
-    split_word,
-)
+from tasks.readers.paths import check_is_remote, exists, files_below, holdings, listing, split_beside, split_word
 
 FORMATS = "GLUE's tsv files, CSV, TSV, JSON lines, a JSON list, or Parquet or Arrow files"
 _HUB_CONFIG = re.compile(r"([\w.\-]+/[\w.\-]+|glue):([\w.\-]+)")

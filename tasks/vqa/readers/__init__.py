@@ -23,7 +23,7 @@ def recognise(data: str, options: Options) -> Source:
         ToolError: a Hub id that can't be reached.
     """
     if data == "sample":
-        from tasks.vqa import sample
+        from tasks.vqa.sample import sample
 
         return sample.source(options)
     path = Path(data).expanduser()

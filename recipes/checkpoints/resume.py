@@ -1,0 +1,127 @@
+"""Where a run stands, as its checkpoints hold it, and how it is taken up from there again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from recipes.checkpoints import format as checkpoint
+from recipes.checkpoints import share
+from recipes.distributed.fsdp import Shards
+from recipes.runs.environment import conditions
+from recipes.runs.find import note_going_on
+from recipes.runs.folder import Run
+from recipes.terminal.progress import print_line
+from recipes.work import Work
+from tasks.errors import ConfigError
+
+
+@dataclass
+class Position:
+    """Where a run stands; everything of it is in each checkpoint."""
+
+    step: int = 0
+    evaluated: int = 0
+    best: float | None = None
+    best_step: int = 0
+    without_better: int = 0
+    seconds: float = 0.0
+    stopped_early: bool = False
+    accumulation: int = 1
+    batch_size: int = 0
+    memory_bytes: int = 0
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Position:
+        """The one in a checkpoint's state."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in state.items() if name in known})
+
+
+def state_of(
+    at: Position, scheduler: Any, work: Work, accelerator: Accelerator, shards: Shards | None = None
+) -> dict[str, Any]:
+    """What a checkpoint holds beside the weights and the optimizer: JSON values."""
+    found = {
+        **vars(at),
+        "scheduler": scheduler.state_dict(),
+        "conditions": _conditions(work, accelerator, shards),
+        "data": work.data,
+    }
+    if accelerator.scaler is not None:
+        found["scaler"] = accelerator.scaler.state_dict()
+    return found
+
+
+def find(
+    run: Run, data: str, start_from: Path | None, accelerator: Accelerator, shards: Shards | None = None
+) -> checkpoint.Content | None:
+    """The checkpoint to go on from, on all processes: the one given, else the newest whole one; None to begin.
+
+    Raises:
+        ConfigError: the data are others than it was made with.
+    """
+    mine = None
+    if accelerator.is_main_process:
+        mine = _newest(run) if start_from is None else checkpoint.read(start_from)
+    found = share.share(accelerator, mine, shards)
+    if found is not None and found.state.get("data", data) != data:
+        raise ConfigError(
+            f"--data: {run.path} began with other data than is there now; give it back, or start anew with --fresh"
+        )
+    return found
+
+
+def go_on(run: Run, step: int, start_from: Path | None) -> None:
+    """Notes, when all is checked, that the run goes on from this step. From a checkpoint that was named it goes another way: those
+    after it are dropped."""
+    note_going_on(run)
+    if start_from is not None:
+        checkpoint.go_back(run.checkpoints, step)
+        run.update(went_back_to=start_from.name)
+    run.cut_metrics(step)
+
+
+def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator, shards: Shards | None = None) -> None:
+    """Tells the reader where the run goes on, and what keeps it from being exact to the bit."""
+    print_line(f"resuming  {run.path} at step {state['step']}")
+    before, now = state.get("conditions", {}), _conditions(work, accelerator, shards)
+    changed = [
+        f"{name} {before[name]} before, {now.get(name, 'others')} now"
+        for name in before
+        if before[name] != now.get(name)
+    ]
+    if changed:
+        print_line(
+            f"          no longer exact to the bit ({'; '.join(changed)}): the batches stay the same, sums differ in rounding"
+            f"{', dropout draws anew' if before.get('processes') != now['processes'] else ''}"
+        )
+
+
+def best(
+    run: Run, step: int, accelerator: Accelerator, shards: Shards | None = None
+) -> tuple[checkpoint.Content | None, str]:
+    """The checkpoint of the best step, on all processes; None where it was damaged since, and, on the main one, what of it."""
+    if not accelerator.is_main_process:
+        return share.share(accelerator, None, shards), ""
+    path = run.checkpoints / checkpoint.name_of(step)
+    trouble = checkpoint.problem(path)
+    found = share.share(accelerator, None if trouble else checkpoint.read(path), shards)
+    return found, f"the best checkpoint, {path}, is not whole ({trouble})" if trouble else ""
+
+
+def _conditions(work: Work, accelerator: Accelerator, shards: Shards | None) -> dict[str, Any]:
+    """Of this machine, and the recipe's own."""
+    world = accelerator.num_processes
+    found = conditions(world, accelerator.device, world if shards is not None else 1)
+    return found | ({"layers": work.computed_by} if work.computed_by else {})
+
+
+def _newest(run: Run) -> checkpoint.Content | None:
+    path, notes = checkpoint.newest_whole(run.checkpoints)
+    for note in notes:
+        print_line(note)
+    return None if path is None else checkpoint.read(path)

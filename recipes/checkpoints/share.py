@@ -1,0 +1,62 @@
+"""A checkpoint that one process has read, handed to all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from recipes.checkpoints.format import Content
+from recipes.distributed.fsdp import Shards
+
+
+def share(accelerator: Accelerator, content: Content | None, shards: Shards | None = None) -> Content | None:
+    """A checkpoint that the main process has read, on all: the other machines need not see its disk.
+
+    Args:
+        shards: where the model is in shards, each process keeps its own pieces.
+    """
+    if accelerator.num_processes == 1:
+        return content
+    outline: list[Any] = [
+        None
+        if content is None
+        else (_shapes(content.weights), _shapes(content.optimizer), content.scalars, content.state)
+    ]
+    broadcast_object_list(outline)
+    if outline[0] is None:
+        return None
+    weights, optimizer, scalars, state = outline[0]
+    return Content(
+        _send(accelerator, weights, content.weights if content else {}, shards.weight if shards else _on_host),
+        _send(accelerator, optimizer, content.optimizer if content else {}, shards.state if shards else _on_host),
+        scalars,
+        state,
+    )
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+
+def _on_host(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.cpu()
+
+
+def _send(
+    accelerator: Accelerator,
+    shapes: dict[str, tuple[torch.Size, torch.dtype]],
+    mine: dict[str, torch.Tensor],
+    keep: Callable[[str, torch.Tensor], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    found = {}
+    for name, (shape, dtype) in shapes.items():
+        tensor = mine[name] if mine else torch.empty(shape, dtype=dtype)
+        moved = tensor.to(accelerator.device).contiguous()
+        dist.broadcast(moved, 0)
+        found[name] = keep(name, moved)
+    return found

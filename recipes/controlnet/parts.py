@@ -1,0 +1,87 @@
+"""What a ControlNet training run is made of: splits, base, batches, nets; and how they are prepared."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from recipes.controlnet import presets, validation
+from recipes.controlnet.config import Train
+from recipes.controlnet.step import Frozen
+from recipes.controlnet.validation import Validator
+from recipes.terminal.progress import print_line
+from tasks.controlnet.batches import PairBatches, Shapes
+from tasks.controlnet.cache.encoding import tokenize
+from tasks.controlnet.data import load_splits
+from tasks.controlnet.models import pretrained
+from tasks.controlnet.models.diffusion import Diffusion
+from tasks.controlnet.models.pretrained import Base
+from tasks.controlnet.pairs import Pairs, Splits
+
+
+@dataclass
+class Parts:
+    """Everything that a run of this recipe is made of; the nets come when the caches are filled."""
+
+    splits: Splits
+    base: Base
+    diffusion: Diffusion
+    train: PairBatches
+    evaluation: PairBatches
+    fits: str = ""
+    controlnet: Any = None
+    frozen: Frozen | None = None
+    validator: Validator | None = None
+
+    @property
+    def train_pairs(self) -> Pairs:
+        assert self.splits.train is not None
+        return self.splits.train
+
+    @property
+    def eval_pairs(self) -> Pairs:
+        assert self.splits.evaluation is not None
+        return self.splits.evaluation
+
+
+def prepare(config: Train) -> Parts:
+    """Reads and checks the data, finds the base; nothing heavy is loaded yet."""
+    validation.check_files(config)
+    splits = load_splits(config.data, **config.load_arguments())
+    assert splits.train is not None
+    assert splits.evaluation is not None
+    base = pretrained.find_base(
+        config.model,
+        config.revision,
+        config.token,
+        config.variant,
+        config.seed,
+        cache_dir=config.cache_dir,
+        say=print_line if os.environ.get("RANK", "0") == "0" else lambda line: None,
+    )
+    fits = ""
+    if config.memory:
+        card = presets.card_bytes()
+        needed = 0 if card is None else presets.estimate_bytes(config, base.unet_config)
+        fits = presets.check(config.memory, needed, card)
+    assert config.resolution is not None
+    diffusion = Diffusion.of(pretrained.load_scheduler(base), base.scaling_factor)
+    shapes = Shapes(
+        config.resolution,
+        config.aspect_buckets,
+        config.crop_variants if config.crop == "random" else 1,
+        config.hflip,
+        base.vae_scale_factor,
+        base.latent_channels,
+    )
+    shared: dict[str, Any] = {
+        "seed": config.seed,
+        "timesteps": diffusion.timesteps,
+        "tokenize": functools.partial(tokenize, pretrained.load_tokenizer(base)),
+    }
+    batches = PairBatches(splits.train, shapes, empty_prompts=config.empty_prompts, **shared)
+    held_out = PairBatches(splits.evaluation, dataclasses.replace(shapes, places=1, flip=False), **shared)
+    return Parts(splits, base, diffusion, batches, held_out, fits)

@@ -1,0 +1,86 @@
+"""What a back-test is made of: data, models and windows, prepared from its options."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from recipes.forecast.config import Score
+from recipes.forecast.data import LOADING, open_for
+from recipes.forecast.networks import Opened, open_models
+from recipes.forecast.testing import phase
+from tasks.errors import ConfigError
+from tasks.forecast.calendar import seasonality_of
+from tasks.forecast.data import Loaded
+
+
+@dataclass
+class Setup:
+    """What is back-tested on what."""
+
+    models: list[Opened]
+    loaded: Loaded
+    horizon: int
+    m: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def set_up(config: Any) -> tuple[Any, Setup]:
+    """Models and data, and the options with both named in full."""
+    seconds: dict[str, float] = {}
+    with phase(seconds, "load"):
+        models = open_models(config.model, config.output_dir, config.revision, config.token)
+        first = next((model for model in models if model.network is not None), None)
+        config = named(config, models, first)
+        horizon = choose_horizon(config, models)
+        loaded = open_for(config, models, horizon=horizon)
+    if not len(loaded.test):
+        raise ConfigError("--windows: there is no test window")
+    m = config.periodicity or (first.facts.periodicity if first and first.facts else None)
+    return config, Setup(
+        models, loaded, loaded.prediction_length, m or seasonality_of(loaded.panel.calendar.freq), seconds
+    )
+
+
+def named(config: Score, models: list[Opened], first: Opened | None) -> Any:
+    """The options with the models' own names, and the data of the first one's run where none were given.
+
+    Raises:
+        ConfigError: neither data nor a run that says which.
+    """
+    given = config.model or [str(model.run.path) for model in models if model.run is not None]
+    values: dict[str, Any] = {"model": given}
+    if config.data is None:
+        was = first.run.config() if first is not None and first.run is not None else {}
+        if not was and first is not None:
+            raise ConfigError("--data: give the data to back-test on; the model doesn't say what it was trained on")
+        names = ("data", *LOADING, "windows", "stride", "data_revision")
+        # A flag beats what the run was trained with.
+        values |= {
+            name: was[name]
+            for name in names
+            if name in was and name not in ("seed", "token") and getattr(config, name) in (None, [], False)
+        }
+        values.setdefault("data", "sample")
+        if config.data_seed is None:
+            values["data_seed"] = was.get("seed", 0)
+    return dataclasses.replace(config, **values)
+
+
+def choose_horizon(config: Score, models: list[Opened]) -> int | None:
+    """The horizon asked for, else the shortest of the models'.
+
+    Raises:
+        ConfigError: longer than a model can.
+    """
+    lengths = {model.name: model.prediction_length for model in models if model.prediction_length is not None}
+    if not lengths:
+        return config.horizon
+    shortest = min(lengths, key=lambda name: lengths[name] or 0)
+    if config.horizon is not None and config.horizon > (lengths[shortest] or 0):
+        raise ConfigError(
+            f"--horizon: {shortest} forecasts {lengths[shortest]} steps; take at most these, or train with --prediction-length "
+            f"{config.horizon}"
+        )
+    return config.horizon or lengths[shortest]

@@ -1,0 +1,158 @@
+"""Optimizers and schedules by name; schedules count optimizer steps."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+
+from recipes.loop.muon import Muon
+from recipes.options import TrainOptions
+from tasks.errors import ConfigError
+
+
+def make_optimizer(groups: list[dict[str, Any]], options: TrainOptions, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW over the recipe's parameter groups, fused on CPU and CUDA, or bitsandbytes' 8-bit one."""
+    settings: dict[str, Any] = {
+        "lr": options.learning_rate,
+        "betas": (options.adam_beta1, options.adam_beta2),
+        "eps": options.adam_epsilon,
+        "weight_decay": options.weight_decay,
+    }
+    if options.optimizer == "adamw-8bit":
+        try:
+            import bitsandbytes
+        except (ImportError, RuntimeError) as error:
+            raise ConfigError(
+                f"--optimizer adamw-8bit needs bitsandbytes: pip install 'modeltool[bnb]' ({error})"
+            ) from None
+        optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, **settings)
+        return optimizer
+    fused = device.type in {"cpu", "cuda"}
+    if options.optimizer == "muon":
+        return MuonWithAdamW(groups, settings, fused)
+    return torch.optim.AdamW(groups, fused=fused, **settings)
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon for the groups marked `matrices`, AdamW for the rest, as one optimizer with one state.
+
+    Muon's step is scaled to AdamW's size (`match_rms_adamw`, Liu et al. 2025), so that one learning rate serves both.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], settings: dict[str, Any], fused: bool) -> None:
+        decay = {"lr": settings["lr"], "weight_decay": settings["weight_decay"]}
+        matrices = [{**group} for group in groups if group.get("matrices")]
+        rest = [{**group} for group in groups if not group.get("matrices")]
+        self.parts: list[torch.optim.Optimizer] = []
+        if matrices:
+            self.parts.append(Muon(matrices, adjust_lr_fn="match_rms_adamw", **decay))
+        if rest:
+            self.parts.append(torch.optim.AdamW(rest, fused=fused, **settings))
+        # Some schedules ask the optimizer, not its groups, for the rate.
+        super().__init__([group for part in self.parts for group in part.param_groups], {"lr": settings["lr"]})
+        self._share()
+
+    def _share(self) -> None:
+        """The parts work on this optimizer's groups and state, so that saving, loading and schedules see one optimizer."""
+        start = 0
+        for part in self.parts:
+            end = start + len(part.param_groups)
+            part.param_groups, part.state = self.param_groups[start:end], self.state
+            start = end
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of each part."""
+        for part in self.parts:
+            part.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's; the parts follow."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, options: TrainOptions, total: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """transformers' schedule of that name over `total` optimizer steps, warm-up included."""
+    from transformers import get_scheduler
+
+    name = "constant_with_warmup" if options.lr_scheduler == "constant" else options.lr_scheduler
+    warmup = warmup_steps(options, total)
+    training = None if name == "constant_with_warmup" else total
+    shape = {
+        "cosine_with_restarts": {"num_cycles": options.lr_num_cycles},
+        "polynomial": {"power": options.lr_power},
+    }.get(name, {})
+    scheduler: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=training, scheduler_specific_kwargs=shape
+    )
+    return scheduler
+
+
+def warmup_steps(options: TrainOptions, total: int) -> int:
+    """Steps of warm-up: as given, else the ratio of all steps."""
+    return options.warmup_steps if options.warmup_steps is not None else round(options.warmup_ratio * total)
+
+
+def decay_groups(
+    model: torch.nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    head: tuple[str, ...] = (),
+    head_factor: float = 1.0,
+    layer_decay: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Groups by name and shape: no decay on biases and normalisation; `head_factor` times the rate for the head.
+
+    Layer-wise decay of the learning rate as in ELECTRA (Clark et al. 2020): the last layer has `layer_decay` times the head's rate,
+    the one below `layer_decay` squared, and so on down to the embeddings.
+
+    The matrices of the encoder's layers (names with `.layer.`) stand apart, marked `matrices`, for Muon.
+
+    Args:
+        head: prefixes of the parameter names that make up the head.
+    """
+    normalisation = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, torch.nn.LayerNorm)
+        for parameter in module.parameters(recurse=False)
+    }
+    below = layers_above([name for name, _ in model.named_parameters()]) if layer_decay != 1.0 else {}
+    groups: dict[tuple[bool, bool, bool, int], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decayed = id(parameter) not in normalisation and not name.endswith("bias")
+            matrix = parameter.ndim == 2 and ".layer." in name
+            key = (name.startswith(head) if head else False, decayed, matrix, below.get(name, 0))
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": learning_rate * (head_factor if in_head else 1.0) * layer_decay**above,
+            "weight_decay": weight_decay if decayed else 0.0,
+            "matrices": matrix,
+        }
+        for (in_head, decayed, matrix, above), parameters in groups.items()
+    ]
+
+
+# The numbered layers of an encoder, as transformers' architectures call them.
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?|albert_layer_groups)\.(\d+)\.")
+
+
+def layers_above(names: list[str]) -> dict[str, int]:
+    """How far below the head each parameter stands: 0 for what follows the last layer, 1 in the last layer, most before the first.
+
+    Args:
+        names: a model's parameter names, in its order.
+    """
+    numbers = {name: int(found[1]) + 1 for name in names if (found := _LAYER.search(f".{name}"))}
+    top = max(numbers.values(), default=0) + 1
+    first = next((place for place, name in enumerate(names) if name in numbers), 0)
+    depths = {name: numbers.get(name, 0 if place < first else top) for place, name in enumerate(names)}
+    return {name: top - depth for name, depth in depths.items()}

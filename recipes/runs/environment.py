@@ -1,0 +1,86 @@
+"""What a run was computed with: versions, hardware, git revision, command line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def conditions(processes: int, device: torch.device, shards: int = 1) -> dict[str, Any]:
+    """What a run's arithmetic depends on beside its options: on the same it goes on to the bit.
+
+    Args:
+        shards: into how many the model is cut.
+    """
+    import torch
+
+    return {
+        "processes": processes,
+        "shards": shards,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, git revision and command line, for environment.json."""
+    import importlib.metadata as metadata
+
+    import psutil
+    import torch
+
+    versions = {}
+    for name in ("modeltool", "torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "safetensors"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    gpus = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": gpus,
+        "cuda": torch.version.cuda,
+        "versions": versions,
+        "git": _git_revision(),
+        "command": shlex.join(["tool", *sys.argv[1:]]),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _git_revision() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

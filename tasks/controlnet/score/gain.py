@@ -1,0 +1,123 @@
+"""Conditioning gain: how much lower the denoising loss is with a pair's own condition than with another's, or with none.
+
+A net that has learnt nothing, or that has only learnt what the pictures of a set have in common, gains nothing over shuffled
+conditions. No picture has to be drawn and judged for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.controlnet.models.diffusion import Diffusion, as_condition, losses, predict
+from tasks.stats import bootstrap_mean, percentile_intervals, resampled_ratios
+
+BANDS = 5
+KINDS = ("own", "shuffled", "none")
+
+
+def bands(timesteps: int) -> list[tuple[int, int]]:
+    """The timesteps in equal parts, each (first, behind the last)."""
+    edges = [round(timesteps * part / BANDS) for part in range(BANDS + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def band_name(band: tuple[int, int]) -> str:
+    """Such as `0-199`."""
+    return f"{band[0]}-{band[1] - 1}"
+
+
+def derangement(count: int, seed: int) -> np.ndarray:
+    """For each of `count` pairs another one, int64 [count]; the pair itself where there is but one."""
+    order = np.random.default_rng([seed, 77]).permutation(count)
+    partner = np.empty(count, dtype=np.int64)
+    partner[order] = np.roll(order, 1)
+    return partner
+
+
+def measure_batch(diffusion: Diffusion, unet: Any, controlnet: Any, batch: dict[str, Any]) -> np.ndarray:
+    """The losses of an evaluation batch (`PairBatches.collate_evaluation`, encoded, on the device): float64 [b, bands, 3]."""
+    latents = diffusion.latents(batch["mean"], batch["std"], batch["posterior"])
+    own, shuffled = (as_condition(batch[name], latents.dtype) for name in ("condition", "shuffled"))
+    found = []
+    for timesteps in batch["timesteps"].unbind(dim=1):
+        noisy = diffusion.noisy(latents, batch["noise"], timesteps)
+        target = diffusion.target(latents, batch["noise"], timesteps)
+        for net, condition in ((controlnet, own), (controlnet, shuffled), (None, None)):
+            found.append(losses(predict(unet, net, noisy, timesteps, batch["hidden"], condition), target))
+    stacked = torch.stack(found, dim=1).double().cpu().numpy()
+    return stacked.reshape(len(stacked), -1, len(KINDS))
+
+
+def measure(
+    batches: Any,
+    each: Callable[[np.ndarray], np.ndarray],
+    planned: Iterable[np.ndarray],
+    gather: Callable[[list[Any]], list[Any]],
+) -> dict[str, Any]:
+    """The figures over a split.
+
+    Args:
+        batches: the split's `PairBatches`.
+        each: pair numbers -> their losses [b, bands, 3].
+        planned: this process's batches of pair numbers.
+        gather: joins the processes' lists.
+    """
+    rows = [
+        (int(number), row.tolist()) for numbers in planned for number, row in zip(numbers, each(numbers), strict=True)
+    ]
+    found = np.zeros((len(batches), BANDS, len(KINDS)))
+    for number, row in gather(rows):
+        found[number] = row
+    return summarise(found, batches.bands)
+
+
+def summarise(found: np.ndarray, edges: list[tuple[int, int]]) -> dict[str, Any]:
+    """Losses of every pair, band and kind as the figures of an evaluation.
+
+    Args:
+        found: float [n, bands, 3]: with its own condition, with another pair's, and of the base alone.
+
+    Returns:
+        loss (own) with its interval, shuffled and none, gain and gain_none (relative, 0.1 is 10 % lower) with their intervals
+        over pairs, by_band, n, per_pair.
+    """
+    own = bootstrap_mean(found[:, :, 0].mean(axis=1))
+    gain, gain_none = _gain(found.mean(axis=1), 1), _gain(found.mean(axis=1), 2)
+    by_band = {}
+    for number, band in enumerate(edges):
+        value, low, high = _gain(found[:, number], 1)
+        means = found[:, number].mean(axis=0)
+        by_band[band_name(band)] = {
+            **dict(zip(KINDS, map(float, means), strict=True)),
+            "gain": value,
+            "low": low,
+            "high": high,
+        }
+    return {
+        "loss": own.mean,
+        "loss_low": own.low,
+        "loss_high": own.high,
+        "shuffled": float(found[:, :, 1].mean()),
+        "none": float(found[:, :, 2].mean()),
+        "gain": gain[0],
+        "gain_low": gain[1],
+        "gain_high": gain[2],
+        "gain_none": gain_none[0],
+        "gain_none_low": gain_none[1],
+        "gain_none_high": gain_none[2],
+        "n": len(found),
+        "by_band": by_band,
+        "per_pair": {kind: found[:, :, at].mean(axis=1).tolist() for at, kind in enumerate(KINDS)},
+    }
+
+
+def _gain(means: np.ndarray, against: int) -> tuple[float, float, float]:
+    """1 - sum(own) / sum(against) over pairs [n, 3], and its bootstrap interval."""
+    drawn = 1 - resampled_ratios(means[:, :1], means[:, against : against + 1])
+    low, high = percentile_intervals(drawn)[:, 0]
+    return float(1 - means[:, 0].sum() / means[:, against].sum()), float(low), float(high)
