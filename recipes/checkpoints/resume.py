@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from recipes.checkpoints import format as checkpoint
 from recipes.checkpoints import share
-from recipes.distributed.fsdp import Shards
+from recipes.distributed.fsdp import ShardedModel
 from recipes.runs.environment import conditions
 from recipes.runs.find import note_going_on
 from recipes.runs.folder import Run
@@ -42,7 +42,7 @@ class Position:
 
 
 def state_of(
-    at: Position, scheduler: Any, work: Work, accelerator: Accelerator, shards: Shards | None = None
+    at: Position, scheduler: Any, work: Work, accelerator: Accelerator, shards: ShardedModel | None = None
 ) -> dict[str, Any]:
     """What a checkpoint holds beside the weights and the optimizer: JSON values."""
     found = {
@@ -57,7 +57,7 @@ def state_of(
 
 
 def find(
-    run: Run, data: str, start_from: Path | None, accelerator: Accelerator, shards: Shards | None = None
+    run: Run, data: str, start_from: Path | None, accelerator: Accelerator, shards: ShardedModel | None = None
 ) -> checkpoint.Content | None:
     """The checkpoint to go on from, on all processes: the one given, else the newest whole one; None to begin.
 
@@ -85,7 +85,9 @@ def go_on(run: Run, step: int, start_from: Path | None) -> None:
     run.cut_metrics(step)
 
 
-def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator, shards: Shards | None = None) -> None:
+def say(
+    run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator, shards: ShardedModel | None = None
+) -> None:
     """Tells the reader where the run goes on, and what keeps it from being exact to the bit."""
     print_line(f"resuming  {run.path} at step {state['step']}")
     before, now = state.get("conditions", {}), _conditions(work, accelerator, shards)
@@ -102,7 +104,7 @@ def say(run: Run, state: dict[str, Any], work: Work, accelerator: Accelerator, s
 
 
 def best(
-    run: Run, step: int, accelerator: Accelerator, shards: Shards | None = None
+    run: Run, step: int, accelerator: Accelerator, shards: ShardedModel | None = None
 ) -> tuple[checkpoint.Content | None, str]:
     """The checkpoint of the best step, on all processes; None where it was damaged since, and, on the main one, what of it."""
     if not accelerator.is_main_process:
@@ -113,7 +115,7 @@ def best(
     return found, f"the best checkpoint, {path}, is not whole ({trouble})" if trouble else ""
 
 
-def _conditions(work: Work, accelerator: Accelerator, shards: Shards | None) -> dict[str, Any]:
+def _conditions(work: Work, accelerator: Accelerator, shards: ShardedModel | None) -> dict[str, Any]:
     """Of this machine, and the recipe's own."""
     world = accelerator.num_processes
     found = conditions(world, accelerator.device, world if shards is not None else 1)

@@ -11,10 +11,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from recipes.checkpoints.format import Content
-from recipes.distributed.fsdp import Shards
+from recipes.distributed.fsdp import ShardedModel
 
 
-def share(accelerator: Accelerator, content: Content | None, shards: Shards | None = None) -> Content | None:
+def share(accelerator: Accelerator, content: Content | None, shards: ShardedModel | None = None) -> Content | None:
     """A checkpoint that the main process has read, on all: the other machines need not see its disk.
 
     Args:

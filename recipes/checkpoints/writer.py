@@ -18,7 +18,7 @@ from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import folder_bytes
 
 
-class Saver:
+class CheckpointWriter:
     """Saves a run's checkpoints, one at a time, in the order asked for.
 
     The training waits for the copy alone, and for an earlier write that is still under way. The buffers of the copy are kept from one

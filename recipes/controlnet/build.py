@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from recipes.controlnet.build_config import OF_KIND, Build, condition_options
-from recipes.controlnet.build_passes import Passes
-from recipes.controlnet.build_report import Outcome, closing_text, draw_sheet, write_report
+from recipes.controlnet.build_passes import TrialStep
+from recipes.controlnet.build_report import Outcome, closing_text, draw_contact_sheet, write_report
 from recipes.process.cgroups import usable_cpus
 from recipes.process.interrupts import Interrupts, settle
 from recipes.terminal.progress import duration, print_line, size
@@ -42,7 +42,7 @@ def build(config: Build) -> dict[str, Any]:
         options = conditions.resolved(config.condition, condition_options(config))
         used, left = look(config, output)
         items = plan(config, used, output)
-        passes = Passes(config, options, output, interrupts, config.workers or usable_cpus())
+        passes = TrialStep(config, options, output, interrupts, config.workers or usable_cpus())
         note = check_folder(config, options, items, output)
         passes.open_models(items)
         begin(config, note, items, output)
@@ -65,7 +65,7 @@ def build(config: Build) -> dict[str, Any]:
         seconds = time.monotonic() - started
         outcome = Outcome(kept, captions, sorted([*left, *broken], key=lambda one: one.relative), made, seconds, output)
         building.write_metadata(kept, captions)
-        draw_sheet(outcome)
+        draw_contact_sheet(outcome)
         write_report(config, outcome)
         settle()
     return result(config, outcome)
@@ -78,7 +78,7 @@ def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
         DataError: faults, where they aren't to be left out; or nothing is left.
     """
     from tasks.controlnet.building.captions import reader
-    from tasks.controlnet.building.scan import find_files, survey
+    from tasks.controlnet.building.scan import find_files, scan
 
     images = Path(str(config.images)).expanduser()
     files = find_files(images, output)
@@ -90,7 +90,7 @@ def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
         from tasks.controlnet.conditions.landmark_files import Landmarks
 
         faces = Landmarks(str(config.landmarks)).of
-    used, left = survey(files, texts, faces, config.resolution)
+    used, left = scan(files, texts, faces, config.resolution)
     faults = [one for one in left if one.reason != DUPLICATE]
     if faults and not config.skip_bad:
         told = [f"{images / one.relative}: {': '.join(filter(None, (one.reason, one.detail)))}" for one in faults]

@@ -29,7 +29,7 @@ from tasks.words import counted
 CAPTIONS = ".captions.jsonl"
 
 
-class Passes:
+class TrialStep:
     """Makes pairs, a pass after the other.
 
     Args:

@@ -21,7 +21,7 @@ PAIRS_A_ROW = 3
 CELL = 208
 
 
-def draw_sheet(outcome: Outcome) -> None:
+def draw_contact_sheet(outcome: Outcome) -> None:
     """sheet.png: pairs spread evenly over the result, the picture beside its condition, the caption below."""
     items = outcome.items
     count = min(EXAMPLES, len(items))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from recipes.config import read_yaml
 from recipes.distributed import deepspeed_config, fsdp_config
 from recipes.distributed.deepspeed_config import Zero
-from recipes.distributed.fsdp_config import Sharding
+from recipes.distributed.fsdp_config import FsdpConfig
 from recipes.options import AUTO, TrainOptions
 from tasks.errors import ConfigError
 
@@ -48,7 +48,7 @@ def apply(config: C) -> C:
     config = dataclasses.replace(config, **changes)
     if deepspeed is not None:
         config = _as_deepspeed(config, deepspeed)
-    shards = sharding_of(config)
+    shards = fsdp_config_of(config)
     if shards is not None:
         if shards.checkpointing:
             config = dataclasses.replace(config, gradient_checkpointing=True)
@@ -56,7 +56,7 @@ def apply(config: C) -> C:
     return config
 
 
-def sharding_of(config: TrainOptions) -> Sharding | None:
+def fsdp_config_of(config: TrainOptions) -> FsdpConfig | None:
     """How the file has the model cut into shards; None where it doesn't.
 
     Raises:
@@ -104,7 +104,7 @@ def _as_deepspeed(config: C, asked: Zero) -> C:
     return config
 
 
-def _check_sharded(config: TrainOptions, shards: Sharding) -> None:
+def _check_sharded(config: TrainOptions, shards: FsdpConfig) -> None:
     """Raises for what can't be kept on shards."""
     problems = []
     if config.optimizer == "adamw-8bit":

@@ -15,7 +15,7 @@ def any_of(accelerator: Accelerator, *mine: bool) -> list[bool]:
     return [bool(flag) for flag in accelerator.reduce(flags, reduction="sum").tolist()]
 
 
-def share_first(accelerator: Accelerator, tensors: list[torch.Tensor]) -> None:
+def broadcast_from_first(accelerator: Accelerator, tensors: list[torch.Tensor]) -> None:
     """Gives all processes the first one's values, in place."""
     if accelerator.num_processes > 1:
         for value in tensors:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import nearest
-from recipes.distributed.fsdp_config import Fields, Sharding
+from recipes.distributed.fsdp_config import Fields, FsdpConfig
 from tasks.errors import ConfigError
 
 AUTO = "AUTO"
@@ -77,7 +77,7 @@ class Zero:
         same: option -> (the file's field, its value): where the two differ, the run would not be the one that the file describes.
     """
 
-    sharding: Sharding | None
+    sharding: FsdpConfig | None
     accumulation: int | None = None
     micro_batch: int | None = None
     precision: str | None = None
@@ -144,7 +144,7 @@ class _Fields(Fields):
         self._machines()
         stage = int(self.of("zero_stage", {"0": 0, "1": 1, "2": 2, "3": 3}, 2))
         offload = self._offload("offload_optimizer_device"), self._offload("offload_param_device")
-        sharding = Sharding(
+        sharding = FsdpConfig(
             reshard=stage == 3, wrap="transformer", offload=any(offload), notes=self._notes(stage, *offload)
         )
         same = {option: (name, value) for option, name, value in self._same() if value is not None}

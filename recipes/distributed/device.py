@@ -23,7 +23,7 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
     """Accelerate on the best device, in the precision asked for."""
     use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     set_threads(config.threads)
-    sharding = accelerate_config.sharding_of(config)
+    sharding = accelerate_config.fsdp_config_of(config)
     if use_cpu and sharding is None:
         keep_memory()
     elif use_cpu:

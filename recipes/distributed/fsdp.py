@@ -20,9 +20,9 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch import nn
 
-from recipes.distributed.fsdp_config import Sharding
+from recipes.distributed.fsdp_config import FsdpConfig
 from recipes.process import dtensor
-from recipes.process.dtensor import piece_like, whole
+from recipes.process.dtensor import shard_like, whole
 from recipes.terminal.progress import print_line
 from recipes.work import Work
 from tasks.errors import ConfigError
@@ -37,7 +37,7 @@ class _Cut:
     sharded: dict[str, Any] = field(default_factory=dict)
 
 
-class Shards:
+class ShardedModel:
     """The cut model. Its parameters are `DTensor`s, each process holding a piece of each.
 
     Args:
@@ -45,7 +45,9 @@ class Shards:
         layers: those of its modules that are gathered by themselves.
     """
 
-    def __init__(self, model: nn.Module, layers: list[nn.Module], accelerator: Accelerator, sharding: Sharding) -> None:
+    def __init__(
+        self, model: nn.Module, layers: list[nn.Module], accelerator: Accelerator, sharding: FsdpConfig
+    ) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
@@ -114,7 +116,7 @@ class Shards:
         return kept
 
 
-def cut(work: Work, accelerator: Accelerator, sharding: Sharding | None) -> Shards | None:
+def cut(work: Work, accelerator: Accelerator, sharding: FsdpConfig | None) -> ShardedModel | None:
     """Cuts the work's model, and says how; None where it stays whole.
 
     Raises:
@@ -133,10 +135,10 @@ def cut(work: Work, accelerator: Accelerator, sharding: Sharding | None) -> Shar
             print_line("          its layers can't be gathered by themselves: they read each other's weights")
         for note in sharding.notes:
             print_line(f"          {note}")
-    return Shards(work.model, layers, accelerator, sharding)
+    return ShardedModel(work.model, layers, accelerator, sharding)
 
 
-def choose(model: nn.Module, layers: list[nn.Module], sharding: Sharding) -> list[nn.Module]:
+def choose(model: nn.Module, layers: list[nn.Module], sharding: FsdpConfig) -> list[nn.Module]:
     """Which of the layers are to be gathered by themselves.
 
     Raises:
@@ -199,5 +201,5 @@ def _take_from_first(model: nn.Module, device: torch.device) -> None:
 
 
 def _kept(tensor: torch.Tensor, like: torch.Tensor | None) -> torch.Tensor:
-    piece = piece_like(tensor, like)
+    piece = shard_like(tensor, like)
     return tensor.cpu() if piece is None else piece

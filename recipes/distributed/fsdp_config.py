@@ -36,7 +36,7 @@ LEAST = 100_000_000
 
 
 @dataclass(frozen=True)
-class Sharding:
+class FsdpConfig:
     """How a model is cut.
 
     Attributes:
@@ -58,7 +58,7 @@ class Sharding:
     notes: tuple[str, ...] = ()
 
 
-def read(file: str, content: dict[str, Any]) -> Sharding:
+def read(file: str, content: dict[str, Any]) -> FsdpConfig:
     """The `fsdp_config` in the content of Accelerate's file.
 
     Raises:
@@ -100,10 +100,10 @@ class Fields:
 
 
 class _Fields(Fields):
-    def sharding(self) -> Sharding:
+    def sharding(self) -> FsdpConfig:
         version = self.of("fsdp_version", {"1": 1, "2": 2}, 1)
         wrap = str(self.of("fsdp_auto_wrap_policy", WRAP, "none"))
-        return Sharding(
+        return FsdpConfig(
             reshard=self._reshard(),
             wrap=wrap,
             layers=self._layers(wrap),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.forecast import outputs, report, testing
-from recipes.forecast.testing import NAIVE, SEASONAL, Tested
+from recipes.forecast.testing import NAIVE, SEASONAL, BacktestResult
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
@@ -33,7 +33,7 @@ CLASSES = {
 }
 
 
-def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Tested) -> dict[str, Any]:
+def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: BacktestResult) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
     outputs.write_all(run.path, tested, data_facts(config, parts))
     write_folder(run.model, functools.partial(fill_model, config, parts, run, tested))
@@ -62,7 +62,7 @@ def write_model(config: Train, parts: Parts, run: Run) -> dict[str, Any]:
     return {"run": str(run.path), "model": str(run.model), "metrics": {}}
 
 
-def fill_model(config: Train, parts: Parts, run: Run, tested: Tested | None, folder: Path) -> None:
+def fill_model(config: Train, parts: Parts, run: Run, tested: BacktestResult | None, folder: Path) -> None:
     """The network as `from_pretrained` loads it, the facts of its data, and the card."""
     parts.model.save(folder)
     parts.facts.write(folder)
@@ -75,7 +75,7 @@ def data_facts(config: Train, parts: Parts) -> dict[str, Any]:
     return outputs.data_facts(parts.loaded, parts.test, parts.spec.prediction_length, config.data_revision)
 
 
-def make_card(config: Train, parts: Parts, run: Run, tested: Tested) -> Card:
+def make_card(config: Train, parts: Parts, run: Run, tested: BacktestResult) -> Card:
     """The model card's content."""
     given, spec = as_dict(config), parts.spec
     return Card(
@@ -150,7 +150,7 @@ def usage(parts: Parts, folder: str) -> str:
     return "\n".join(lines)
 
 
-def closing_text(run: Run, outcome: Outcome, tested: Tested, summary: dict[str, Any]) -> str:
+def closing_text(run: Run, outcome: Outcome, tested: BacktestResult, summary: dict[str, Any]) -> str:
     """The result on stdout: scores beside the baselines, time against the estimate, and where things are."""
     lines = [testing.score_table(tested), f"          {testing.counts_line(tested)}"]
     baselines = " · ".join(f"{name} {tested.value(name, 'mase'):.4g}" for name in (NAIVE, SEASONAL))

@@ -13,9 +13,9 @@ from recipes.distributed.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import Backtest
 from recipes.forecast.data import digest, say_notes
-from recipes.forecast.forecasting import Asked, Piece, forecast, pieces
+from recipes.forecast.forecasting import ForecastRequest, Piece, forecast, pieces
 from recipes.forecast.setup import Setup, set_up
-from recipes.forecast.testing import Tested, phase
+from recipes.forecast.testing import BacktestResult, phase
 from recipes.options import cost
 from recipes.process.interrupts import Interrupts, settle
 from recipes.report.html import write_report
@@ -85,9 +85,9 @@ def say_header(setup: Setup, run: run_folder.Run) -> None:
     print_line(f"run       {run.path}       interrupted? run the same command again")
 
 
-def ask(config: Any, setup: Setup, entries: Any, device: torch.device) -> Asked:
+def ask(config: Any, setup: Setup, entries: Any, device: torch.device) -> ForecastRequest:
     """What is forecast, for some of the entries."""
-    return Asked(
+    return ForecastRequest(
         setup.loaded.panel,
         entries,
         setup.horizon,
@@ -202,7 +202,7 @@ def finish(config: Backtest, setup: Setup, run: run_folder.Run, found: dict[str,
     return {"run": str(run.path), **testing.figures(tested), "phases": tested.seconds, "text": text}
 
 
-def score(setup: Setup, found: dict[str, Forecasts]) -> Tested:
+def score(setup: Setup, found: dict[str, Forecasts]) -> BacktestResult:
     """The models that were asked for and the baselines, scored on the test entries."""
     loaded = setup.loaded
     return testing.score_all(loaded.panel, loaded.test, setup.horizon, setup.m, found, setup.seconds)

@@ -30,7 +30,7 @@ OUT_OF_MEMORY = (
 
 
 @dataclass
-class Asked:
+class ForecastRequest:
     """What is to be forecast, and how.
 
     Attributes:
@@ -82,13 +82,13 @@ def windows_for(panel: Panel, network: Any, device: torch.device) -> Windows:
     return Windows(panel, past_length=past_length(network), prediction_length=length, device=device)
 
 
-def pieces(asked: Asked) -> list[slice]:
+def pieces(asked: ForecastRequest) -> list[slice]:
     """The entries in parts of a batch."""
     count, size = len(asked.entries), asked.batch_size
     return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def forecast(models: list[Opened], asked: Asked, part: slice) -> Piece:
+def forecast(models: list[Opened], asked: ForecastRequest, part: slice) -> Piece:
     """Every network's forecasts of a part of the entries, and their ensemble's; a function of the seed and the part.
 
     Raises:
@@ -108,13 +108,13 @@ def forecast(models: list[Opened], asked: Asked, part: slice) -> Piece:
         return _join(part, [forecast(models, asked, smaller) for smaller in parts])
 
 
-def over(models: list[Opened], asked: Asked, *, share: tuple[int, int] = (0, 1)) -> Iterator[Piece]:
+def over(models: list[Opened], asked: ForecastRequest, *, share: tuple[int, int] = (0, 1)) -> Iterator[Piece]:
     """The pieces of this process's share, (rank, world), one after the other."""
     for part in pieces(asked)[share[0] :: share[1]]:
         yield forecast(models, asked, part)
 
 
-def _forecast(networks: list[Opened], asked: Asked, part: slice) -> Piece:
+def _forecast(networks: list[Opened], asked: ForecastRequest, part: slice) -> Piece:
     entries = asked.entries.part(part)
     drawn: dict[str, Drawn] = {}
     with torch.inference_mode():

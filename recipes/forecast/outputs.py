@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recipes.forecast import testing
-from recipes.forecast.testing import Tested
+from recipes.forecast.testing import BacktestResult
 from recipes.runs import scores
 from tasks.files import write_json, writing
 from tasks.forecast.data import Loaded
@@ -46,7 +46,7 @@ def timestamps(panel: Panel, entries: Entries, steps: int) -> np.ndarray:
     return calendar[at]
 
 
-def write_forecasts(path: Path, tested: Tested) -> None:
+def write_forecasts(path: Path, tested: BacktestResult) -> None:
     """forecasts.parquet: the long table of every model, the model's name first. The same forecasts give the same bytes.
 
     Raises:
@@ -101,7 +101,7 @@ def _sample_frame(panel: Panel, entries: Entries, name: str, values: np.ndarray)
     return pd.DataFrame(columns)
 
 
-def write_all(folder: Path, tested: Tested, data: dict[str, Any]) -> None:
+def write_all(folder: Path, tested: BacktestResult, data: dict[str, Any]) -> None:
     """The files of a back-test: forecasts, metrics, and the scores of each series for `tool runs compare`."""
     with testing.phase(tested.seconds, "write"):
         write_forecasts(folder / FORECASTS, tested)
@@ -123,7 +123,7 @@ def data_facts(loaded: Loaded, test: Entries, horizon: int, revision: str | None
     }
 
 
-def per_series(tested: Tested, data: dict[str, Any]) -> scores.Scores | None:
+def per_series(tested: BacktestResult, data: dict[str, Any]) -> scores.Scores | None:
     """The best model's MASE of each series, for comparing runs; a series is known by its name and what came true."""
     found = tested.scores[tested.best]
     mase = found.per_series["mase"]

@@ -13,7 +13,7 @@ import pandas as pd
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast.config import Predict
 from recipes.forecast.data import open_for
-from recipes.forecast.forecasting import ENSEMBLE, Asked, over
+from recipes.forecast.forecasting import ENSEMBLE, ForecastRequest, over
 from recipes.forecast.networks import open_models
 from recipes.forecast.outputs import forecast_frame
 from recipes.forecast.setup import choose_horizon, named
@@ -56,7 +56,7 @@ def predict(config: Predict) -> dict[str, Any]:
     device = pick_device(config.cpu, config.threads)
     for model in models:
         model.network.to(device).eval()
-    asked = Asked(
+    asked = ForecastRequest(
         panel,
         entries,
         horizon,

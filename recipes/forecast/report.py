@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recipes.forecast.testing import NAIVE, SEASONAL, SHOWN, Tested
+from recipes.forecast.testing import NAIVE, SEASONAL, SHOWN, BacktestResult
 from recipes.report.content import Headline, Line, LineChart, Section, Table
 from tasks.forecast.score.scale import actual_rows
 from tasks.forecast.score.scores import INTERVALS, LEVELS
@@ -13,7 +13,7 @@ MODELS_SHOWN = 8
 HISTORY = 3  # times the horizon
 
 
-def headline(tested: Tested) -> Headline:
+def headline(tested: BacktestResult) -> Headline:
     """MASE of the best model beside the baselines."""
     found = tested.scores[tested.best].overall["mase"]
     baselines = {name: tested.value(name, "mase") for name in (NAIVE, SEASONAL) if name != tested.best}
@@ -28,7 +28,7 @@ def headline(tested: Tested) -> Headline:
     )
 
 
-def sections(tested: Tested) -> list[Section]:
+def sections(tested: BacktestResult) -> list[Section]:
     """The parts of the report."""
     return [
         Section("Models", tables=[_models(tested), _uncertainty(tested)]),
@@ -53,7 +53,7 @@ def sections(tested: Tested) -> list[Section]:
     ]
 
 
-def _models(tested: Tested) -> Table:
+def _models(tested: BacktestResult) -> Table:
     rows = []
     for name, found in tested.scores.items():
         mase = found.overall["mase"]
@@ -67,7 +67,7 @@ def _models(tested: Tested) -> Table:
     return Table("Scores", columns, rows, note)
 
 
-def _uncertainty(tested: Tested) -> Table:
+def _uncertainty(tested: BacktestResult) -> Table:
     rows = []
     for name, found in tested.scores.items():
         skill = [found.skill.get(other, {}).get("mase", {}).get("value") for other in (NAIVE, SEASONAL)]
@@ -83,7 +83,7 @@ def _uncertainty(tested: Tested) -> Table:
     return Table("Against the naive forecasts, and the intervals", columns, rows, note)
 
 
-def _by_step(tested: Tested) -> LineChart:
+def _by_step(tested: BacktestResult) -> LineChart:
     steps = np.arange(1, tested.horizon + 1)
     return LineChart(
         "MASE by step ahead",
@@ -97,7 +97,7 @@ def _by_step(tested: Tested) -> LineChart:
     )
 
 
-def _by_window(tested: Tested) -> LineChart:
+def _by_window(tested: BacktestResult) -> LineChart:
     return LineChart(
         "MASE by window",
         [
@@ -110,13 +110,13 @@ def _by_window(tested: Tested) -> LineChart:
     )
 
 
-def _line(tested: Tested, name: str, x: np.ndarray, y: np.ndarray) -> Line:
+def _line(tested: BacktestResult, name: str, x: np.ndarray, y: np.ndarray) -> Line:
     if name in (NAIVE, SEASONAL):
         return Line(name, x.tolist(), y.tolist(), look="dashed" if name == SEASONAL else "faint")
     return Line(name, x.tolist(), y.tolist(), series=tested.models.index(name))
 
 
-def _calibration(tested: Tested) -> LineChart:
+def _calibration(tested: BacktestResult) -> LineChart:
     actual = actual_rows(tested.panel, tested.entries, tested.horizon)
     there = ~np.isnan(actual)
     lines = [Line("as it should be", list(LEVELS), list(LEVELS), look="dashed")]
@@ -135,7 +135,7 @@ def _calibration(tested: Tested) -> LineChart:
     )
 
 
-def _examples(tested: Tested) -> list[LineChart]:
+def _examples(tested: BacktestResult) -> list[LineChart]:
     mase = tested.scores[tested.best].per_series["mase"]
     order = np.argsort(np.where(np.isnan(mase), np.inf, mase), kind="stable")
     order = order[: max(1, int((~np.isnan(mase)).sum()))]
@@ -143,7 +143,7 @@ def _examples(tested: Tested) -> list[LineChart]:
     return [_example(tested, int(tested.scores[tested.best].series[number]), float(mase[number])) for number in chosen]
 
 
-def _example(tested: Tested, key: int, mase: float) -> LineChart:
+def _example(tested: BacktestResult, key: int, mase: float) -> LineChart:
     """The end of a series' history, what came true, and the forecast with its band."""
     panel, dims = tested.panel, tested.panel.dims
     series, dim = divmod(key, dims)
@@ -175,7 +175,7 @@ def _example(tested: Tested, key: int, mase: float) -> LineChart:
     return LineChart(f"Series {name}", lines, x_label="steps from the forecast's start", note=note)
 
 
-def _series(tested: Tested) -> Table:
+def _series(tested: BacktestResult) -> Table:
     found = tested.scores[tested.best]
     mase = found.per_series["mase"]
     order = np.argsort(np.where(np.isnan(mase), -np.inf, -mase), kind="stable")

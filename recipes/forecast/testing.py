@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.forecast.forecasting import Asked, over
+from recipes.forecast.forecasting import ForecastRequest, over
 from recipes.forecast.networks import Opened
 from recipes.terminal.progress import Progress
 from recipes.terminal.tables import table
@@ -25,7 +25,7 @@ SHOWN = ("mase", "smape", "mape", "rmse", "nd", "wql", "crps", "msis")
 
 
 @dataclass
-class Tested:
+class BacktestResult:
     """Forecasts and their scores by model, baselines last; `seconds` by phase."""
 
     panel: Panel
@@ -65,13 +65,13 @@ def naive_forecasts(panel: Panel, entries: Entries, horizon: int, m: int) -> dic
 
 def measure(
     models: list[Opened],
-    asked: Asked,
+    asked: ForecastRequest,
     m: int,
     *,
     share: tuple[int, int] = (0, 1),
     gather: Callable[[list[Any]], list[Any]] = lambda items: items,
     show: bool = True,
-) -> Tested:
+) -> BacktestResult:
     """Forecasts the entries, shared by all processes, and scores them on each."""
     seconds: dict[str, float] = {}
     found: list[Any] = []
@@ -91,7 +91,7 @@ def score_all(
     m: int,
     forecasts: dict[str, Forecasts],
     seconds: dict[str, float],
-) -> Tested:
+) -> BacktestResult:
     """Scores every model against the baselines, and these against each other."""
     with phase(seconds, "score"):
         baselines = naive_forecasts(panel, entries, horizon, m)
@@ -101,7 +101,7 @@ def score_all(
             )
             for name, one in {**forecasts, **baselines}.items()
         }
-    return Tested(panel, entries, horizon, m, {**forecasts, **baselines}, scores, seconds)
+    return BacktestResult(panel, entries, horizon, m, {**forecasts, **baselines}, scores, seconds)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def interval(found: dict[str, float]) -> str:
     return f" ({found['low']:.4g} to {found['high']:.4g})"
 
 
-def score_table(tested: Tested) -> str:
+def score_table(tested: BacktestResult) -> str:
     """A row a model: MASE with its interval, the other scores, skill and wins against the seasonal naive."""
     against = NAIVE if tested.m == 1 else SEASONAL
     rows = []
@@ -143,7 +143,7 @@ def score_table(tested: Tested) -> str:
     return table([*names, f"skill on {against}", "wins", *(f"in {part} %" for part in INTERVALS)], rows)
 
 
-def counts_line(tested: Tested) -> str:
+def counts_line(tested: BacktestResult) -> str:
     """What the figures are means over, and what was left out."""
     counts = tested.scores[tested.best].counts
     windows = f"{counts['windows']} window{'s' if counts['windows'] > 1 else ''}"
@@ -156,7 +156,7 @@ def counts_line(tested: Tested) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def figures(tested: Tested) -> dict[str, Any]:
+def figures(tested: BacktestResult) -> dict[str, Any]:
     """The scores as plain values, as metrics.json and `--json` have them; None where undefined."""
     return {
         "m": tested.m,
@@ -166,7 +166,7 @@ def figures(tested: Tested) -> dict[str, Any]:
     }
 
 
-def overall(tested: Tested, name: str) -> dict[str, Any]:
+def overall(tested: BacktestResult, name: str) -> dict[str, Any]:
     """One model's overall figures with their intervals, flat, for status.json: mase, mase_low, mase_high, ..."""
     flat: dict[str, Any] = {}
     for metric, found in tested.scores[name].overall.items():

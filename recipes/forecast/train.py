@@ -17,10 +17,10 @@ from recipes.forecast.data import (
     digest,
     say_notes,
 )
-from recipes.forecast.forecasting import Asked, forecast, windows_for
+from recipes.forecast.forecasting import ForecastRequest, forecast, windows_for
 from recipes.forecast.networks import Opened
 from recipes.forecast.parts import Parts, prepare
-from recipes.forecast.testing import Tested, measure
+from recipes.forecast.testing import BacktestResult, measure
 from recipes.loop.loop import Outcome
 from recipes.loop.optimizers import decay_groups
 from recipes.process.interrupts import Interrupts
@@ -144,10 +144,10 @@ def say_header(config: Train, parts: Parts, session: Session) -> None:
     say_notes(parts.loaded)
 
 
-def ask(config: Train, parts: Parts, entries: Entries, device: torch.device) -> Asked:
+def ask(config: Train, parts: Parts, entries: Entries, device: torch.device) -> ForecastRequest:
     """What the closing back-test forecasts."""
     length, samples = parts.spec.prediction_length, config.num_parallel_samples
-    return Asked(parts.loaded.panel, entries, length, samples, TEST_BATCH, config.seed, device)
+    return ForecastRequest(parts.loaded.panel, entries, length, samples, TEST_BATCH, config.seed, device)
 
 
 def closing_seconds(config: Train, parts: Parts, device: torch.device, model: Any) -> float:
@@ -162,7 +162,7 @@ def closing_seconds(config: Train, parts: Parts, device: torch.device, model: An
     return seconds * len(parts.test) / len(tried.entries)
 
 
-def test_model(config: Train, parts: Parts, session: Session) -> Tested:
+def test_model(config: Train, parts: Parts, session: Session) -> BacktestResult:
     """The back-test of the trained model, shared by all processes."""
     accelerator = session.accelerator
     name = config.model if config.model in (*ARCHITECTURES, "tiny") else "model"

@@ -18,7 +18,7 @@ def doubled(batch: Batch) -> Batch:
     }
 
 
-def losses_twice(logits: torch.Tensor, labels: torch.Tensor, weight: float) -> torch.Tensor:
+def r_drop_losses(logits: torch.Tensor, labels: torch.Tensor, weight: float) -> torch.Tensor:
     """Half the paper's loss, so that it is the plain one where both draws agree: float32 [b].
 
     Args:

@@ -15,7 +15,7 @@ from recipes.glue.config import Train, with_defaults
 from recipes.glue.data import digest
 from recipes.glue.inference import forward, losses, predict_logits
 from recipes.glue.parts import Parts, prepare
-from recipes.glue.r_drop import doubled, losses_twice
+from recipes.glue.r_drop import doubled, r_drop_losses
 from recipes.loop.loop import Outcome
 from recipes.loop.optimizers import decay_groups
 from recipes.session import Session, close
@@ -50,7 +50,7 @@ def make_work(config: Train, parts: Parts) -> Work:
 
     def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         if config.r_drop:
-            return losses_twice(forward(model, doubled(batch)), batch["labels"], config.r_drop)
+            return r_drop_losses(forward(model, doubled(batch)), batch["labels"], config.r_drop)
         return losses(forward(model, batch), batch["labels"])
 
     def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:

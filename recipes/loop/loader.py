@@ -70,7 +70,7 @@ def _deaf(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-class Steps:
+class StepLoader:
     """Iterates over the optimizer steps from `start` on, each a list of this process's micro-batches."""
 
     def __init__(

@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from recipes.checkpoints import format as checkpoint
 from recipes.checkpoints import resume
 from recipes.checkpoints.resume import Position
-from recipes.checkpoints.writer import Saver, check_host
+from recipes.checkpoints.writer import CheckpointWriter, check_host
 from recipes.distributed import accelerate_config, collectives, fsdp
 from recipes.loop.ema import Ema
 from recipes.loop.estimate import Estimate, check_disk
-from recipes.loop.loader import Steps, seed_everything
+from recipes.loop.loader import StepLoader, seed_everything
 from recipes.loop.meter import Meter
 from recipes.loop.optimizers import make_optimizer, make_scheduler
 from recipes.loop.probe import Probe
@@ -78,7 +78,7 @@ class Loop:
         self.at = Position(accumulation=options.gradient_accumulation_steps)
         if options.compile:
             work.model.compile()  # in place: names of weights and the class stay
-        self.shards = fsdp.cut(work, accelerator, accelerate_config.sharding_of(options))
+        self.shards = fsdp.cut(work, accelerator, accelerate_config.fsdp_config_of(options))
         optimizer = make_optimizer(work.parameter_groups(work.model), options, accelerator.device)
         self.model = accelerator.prepare(work.model) if self.shards is None else work.model
         self.optimizer = accelerator.prepare(optimizer)
@@ -87,7 +87,7 @@ class Loop:
             self.shards.optimizer = self.optimizer.optimizer
         self._statistics = statistics_of(self.plain)
         self.ema = Ema(self.optimizer.optimizer, options.ema_decay) if options.ema_decay else None
-        self.saver = Saver(run.checkpoints, options.keep_checkpoints, self._saved, self.shards is not None)
+        self.saver = CheckpointWriter(run.checkpoints, options.keep_checkpoints, self._saved, self.shards is not None)
         self._began = interrupts.opened
         self._eval_batch_size = int(options.eval_batch_size or 1)
         self._saved_at = time.monotonic()
@@ -244,7 +244,7 @@ class Loop:
             raise
         self.optimizer.zero_grad()
         if self.shards is not None:
-            collectives.share_first(self.accelerator, self._statistics)
+            collectives.broadcast_from_first(self.accelerator, self._statistics)
         self.scheduler.step()
         self.at.step += 1
         if self.ema is not None:
@@ -445,7 +445,7 @@ class Loop:
         """
         was_training = self.plain.training
         # Each process has gone on with its own since DDP's last pass.
-        collectives.share_first(self.accelerator, self._statistics)
+        collectives.broadcast_from_first(self.accelerator, self._statistics)
         self.plain.eval()
         try:
             while True:
@@ -469,11 +469,11 @@ class Loop:
         finally:
             self.plain.train(was_training)
 
-    def _loader(self) -> Steps:
+    def _loader(self) -> StepLoader:
         workers = self.options.num_workers
         if workers is None:
             workers = 4 if self.accelerator.device.type == "cuda" else 0
-        return Steps(
+        return StepLoader(
             self.work,
             batch_size=self.at.batch_size,
             start=self.at.step,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from recipes.process.dtensor import piece_like, whole
+from recipes.process.dtensor import shard_like, whole
 
 
 class Muon(torch.optim.Muon):
@@ -48,7 +48,7 @@ class Muon(torch.optim.Muon):
             adjusted = rate * max(1, rows / columns) ** 0.5
         for (param, _, _), update in zip(alike, made, strict=True):
             param.mul_(1 - rate * group["weight_decay"])
-            piece = piece_like(update, param)
+            piece = shard_like(update, param)
             param.add_(update if piece is None else piece, alpha=-adjusted)
 
 

@@ -14,10 +14,10 @@ from accelerate import Accelerator
 
 from recipes.checkpoints import format as checkpoint
 from recipes.distributed import collectives
-from recipes.distributed.fsdp import Shards
+from recipes.distributed.fsdp import ShardedModel
 from recipes.loop.estimate import OUTPUT_BYTES, Estimate
-from recipes.loop.timing import Stopwatch
-from recipes.loop.trial_step import Passes
+from recipes.loop.timing import StepTiming
+from recipes.loop.trial_step import TrialStep
 from recipes.options import TrainOptions
 from recipes.process import dtensor
 from recipes.process.dtensor import local
@@ -61,13 +61,13 @@ class Probe:
         options: TrainOptions,
         *,
         fresh: bool,
-        shards: Shards | None = None,
+        shards: ShardedModel | None = None,
     ) -> None:
         self.work, self.options, self.accelerator, self.shards = work, options, accelerator, shards
         self.optimizer, self.fresh = optimizer, fresh
-        self.passes = Passes(work, model, accelerator, shards)
-        self.times = Stopwatch(self.passes, options)
-        self.device, self.model = accelerator.device, self.passes.model
+        self.trial = TrialStep(work, model, accelerator, shards)
+        self.times = StepTiming(self.trial, options)
+        self.device, self.model = accelerator.device, self.trial.model
         self.state_bytes = self.peak = self._examples = 0
 
     def __enter__(self) -> Probe:
@@ -181,12 +181,12 @@ class Probe:
 
     def _all_fit(self, batch: np.ndarray, accumulation: int) -> bool:
         """Whether the first micro-batch goes through forward and backward, on every process."""
-        numbers = self.passes.mine(batch, accumulation)[0]
+        numbers = self.trial.mine(batch, accumulation)[0]
 
         def attempt() -> bool:
             if self.device.type == "cpu" and not self._has_room(numbers):
                 return False
-            self.passes.lay_gradients(accumulation)
+            self.trial.lay_gradients(accumulation)
             self._pass(numbers)
             return True
 
@@ -238,7 +238,7 @@ class Probe:
         return not collectives.any_of(self.accelerator, not fits)[0] if self.shards else fits
 
     def _pass(self, numbers: np.ndarray) -> None:
-        self.passes.through(self.passes.load(numbers), len(numbers))
+        self.trial.through(self.trial.load(numbers), len(numbers))
 
     def _note_peak(self) -> int:
         self.peak = max(self.peak, recent_peak(self.device))

@@ -9,7 +9,7 @@ import torch
 
 from recipes.distributed import collectives
 from recipes.loop.loader import seed_everything
-from recipes.loop.trial_step import Passes
+from recipes.loop.trial_step import TrialStep
 from recipes.options import TrainOptions
 from recipes.process.memory import EVALUATION_OUT_OF_MEMORY, release
 from recipes.work import Evaluator, Work
@@ -18,7 +18,7 @@ from tasks.errors import OutOfMemory, is_out_of_memory
 PROBES, EVALUATED = 3, 2
 
 
-class Stopwatch:
+class StepTiming:
     """Times parts of a run; 0 until they were timed.
 
     Attributes:
@@ -28,8 +28,8 @@ class Stopwatch:
         evaluated: of an example's evaluation, over all processes.
     """
 
-    def __init__(self, passes: Passes, options: TrainOptions) -> None:
-        self.passes, self.options = passes, options
+    def __init__(self, trial: TrialStep, options: TrainOptions) -> None:
+        self.trial, self.options = trial, options
         self.step = self.optimizer = self.fill = self.evaluated = 0.0
 
     def time_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
@@ -37,14 +37,14 @@ class Stopwatch:
         for _ in range(2):
             began = time.monotonic()
             if self.options.max_grad_norm > 0:
-                torch.nn.utils.clip_grad_norm_(self.passes.model.parameters(), self.options.max_grad_norm)
+                torch.nn.utils.clip_grad_norm_(self.trial.model.parameters(), self.options.max_grad_norm)
             optimizer.step()
-            self.passes.finish()
+            self.trial.finish()
             self.optimizer = time.monotonic() - began
 
     def time_steps(self, batch_size: int, accumulation: int) -> None:
         """A few typical batches, each as a step passes it."""
-        work = self.passes.work
+        work = self.trial.work
         waiting = work.host_bytes()
         each = [self._time(batch, accumulation) for batch in _typical(work, batch_size)]
         passes, first, again = np.transpose(each)
@@ -60,27 +60,27 @@ class Stopwatch:
             seconds, examples, whole = self._begin_evaluation(batch_size)
             if examples:
                 # The others take their share meanwhile.
-                self.evaluated = seconds / examples / self.passes.accelerator.num_processes
+                self.evaluated = seconds / examples / self.trial.accelerator.num_processes
             elif whole:
-                self.evaluated = seconds / max(1, self.passes.work.eval_examples)
+                self.evaluated = seconds / max(1, self.trial.work.eval_examples)
             else:  # one that tells of no progress; a forward pass takes about a third of forward and backward
                 self.evaluated = self.step / 3 / batch_size
-            if collectives.any_of(self.passes.accelerator, whole and seconds > 1.0)[0]:
+            if collectives.any_of(self.trial.accelerator, whole and seconds > 1.0)[0]:
                 break  # one that asks for no stop is not run twice
 
     def _time(self, batch: np.ndarray, accumulation: int) -> tuple[float, float, float]:
         """Seconds that this process's share of a batch takes: forward and backward, loading, loading again."""
-        seed_everything(self.options.seed, 0, self.passes.accelerator.process_index)
-        self.passes.model.train()
-        self.passes.lay_gradients(accumulation)
+        seed_everything(self.options.seed, 0, self.trial.accelerator.process_index)
+        self.trial.model.train()
+        self.trial.lay_gradients(accumulation)
         passes = first = again = 0.0
-        for numbers in self.passes.mine(batch, accumulation):
+        for numbers in self.trial.mine(batch, accumulation):
             times = [time.monotonic()]
             for _ in range(2):
-                loaded = self.passes.load(numbers)
+                loaded = self.trial.load(numbers)
                 times.append(time.monotonic())
-            self.passes.through(loaded, len(batch))
-            self.passes.finish()
+            self.trial.through(loaded, len(batch))
+            self.trial.finish()
             times.append(time.monotonic())
             loading, reloading, passing = np.diff(times)
             first, again, passes = first + loading, again + reloading, passes + passing
@@ -89,21 +89,21 @@ class Stopwatch:
     def _begin_evaluation(self, batch_size: int) -> tuple[float, int, bool]:
         """The evaluation's first rounds: (seconds, examples that it told of, whether it was whole)."""
         rounds, whole = _Rounds(EVALUATED), False
-        evaluator = Evaluator.over(self.passes.accelerator, batch_size, rounds.check, rounds.count)
-        self.passes.model.eval()
+        evaluator = Evaluator.over(self.trial.accelerator, batch_size, rounds.check, rounds.count)
+        self.trial.model.eval()
         began = time.monotonic()
         try:
             with torch.inference_mode():
-                self.passes.work.evaluate(self.passes.model, evaluator)
+                self.trial.work.evaluate(self.trial.model, evaluator)
             whole = True
         except _Enough:
             pass
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self.passes.accelerator.num_processes > 1:  # the others wait for what it has found
+            if self.trial.accelerator.num_processes > 1:  # the others wait for what it has found
                 raise OutOfMemory(EVALUATION_OUT_OF_MEMORY) from None
-            release(self.passes.device)
+            release(self.trial.device)
         return time.monotonic() - began, rounds.examples, whole
 
 
@@ -124,7 +124,7 @@ class _Rounds:
         self.left, self.examples = most, 0
 
     def check(self) -> None:
-        """Asked before each round."""
+        """ForecastRequest before each round."""
         if not self.left:
             raise _Enough
         self.left -= 1

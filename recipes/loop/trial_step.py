@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from recipes.distributed.fsdp import Shards
+from recipes.distributed.fsdp import ShardedModel
 from recipes.loop.loader import micro_batches
 from recipes.process.memory import to_device
 from recipes.work import Batch, Work
 
 
-class Passes:
+class TrialStep:
     """Forward and backward passes of this process over its share of a batch.
 
     Args:
@@ -20,7 +20,9 @@ class Passes:
             memory hangs nobody; in shards, all must call together.
     """
 
-    def __init__(self, work: Work, model: torch.nn.Module, accelerator: Accelerator, shards: Shards | None) -> None:
+    def __init__(
+        self, work: Work, model: torch.nn.Module, accelerator: Accelerator, shards: ShardedModel | None
+    ) -> None:
         self.work, self.accelerator, self.shards = work, accelerator, shards
         self.model = accelerator.unwrap_model(model, keep_torch_compile=False)
         self.device = accelerator.device

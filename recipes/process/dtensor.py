@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """This process's piece, in the memory where the tensor has it."""
-    return tensor.to_local() if _in_pieces(tensor) else tensor
+    return tensor.to_local() if _is_sharded(tensor) else tensor
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """The whole tensor, on the device that the processes talk through; all must ask together."""
-    if not _in_pieces(tensor):
+    if not _is_sharded(tensor):
         return tensor
     from torch.distributed.tensor import DTensor
 
@@ -29,9 +29,9 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return moved.full_tensor()
 
 
-def piece_like(tensor: torch.Tensor, like: torch.Tensor | None) -> torch.Tensor | None:
+def shard_like(tensor: torch.Tensor, like: torch.Tensor | None) -> torch.Tensor | None:
     """A whole tensor, which every process has, in pieces as `like` is; None where that has another shape or is no such tensor."""
-    if like is None or not _in_pieces(like) or like.shape != tensor.shape:
+    if like is None or not _is_sharded(like) or like.shape != tensor.shape:
         return None
     from torch.distributed.tensor import distribute_tensor
 
@@ -39,7 +39,7 @@ def piece_like(tensor: torch.Tensor, like: torch.Tensor | None) -> torch.Tensor 
     return cut.to(like.device)
 
 
-def _in_pieces(tensor: torch.Tensor) -> TypeGuard[DTensor]:
+def _is_sharded(tensor: torch.Tensor) -> TypeGuard[DTensor]:
     return hasattr(tensor, "device_mesh")
 
 

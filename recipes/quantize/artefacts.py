@@ -11,8 +11,8 @@ from typing import Any
 
 from recipes.config import as_dict
 from recipes.quantize import report
+from recipes.quantize.context import QuantizationContext
 from recipes.quantize.trials import Found, Trial, pareto
-from recipes.quantize.workplace import Workplace
 from recipes.terminal.progress import size
 from recipes.terminal.tables import table
 from tasks.errors import ToolError
@@ -40,7 +40,7 @@ Measured on {where}. All figures, versions and settings are in `{facts}`.
 """
 
 
-def finish(bench: Workplace, found: Found, output: Path, exported: dict[str, Any]) -> dict[str, Any]:
+def finish(context: QuantizationContext, found: Found, output: Path, exported: dict[str, Any]) -> dict[str, Any]:
     """Writes the folder of what is kept, or puts it aside where too much was lost.
 
     Raises:
@@ -49,55 +49,57 @@ def finish(bench: Workplace, found: Found, output: Path, exported: dict[str, Any
     refused = ""
     trial = found.chosen
     if trial is None:
-        trial, refused = best_of_the_lost(bench, found)
+        trial, refused = best_of_the_lost(context, found)
         output = output.with_name(output.name + REJECTED)
-    facts = facts_of(bench, found, trial, exported, refused)
-    write_folder(output, lambda folder: fill(bench, trial, facts, folder))
-    report.write(bench, found, trial, output / "report.html")
+    facts = facts_of(context, found, trial, exported, refused)
+    write_folder(output, lambda folder: fill(context, trial, facts, folder))
+    report.write(context, found, trial, output / "report.html")
     if not refused and (aside := output.with_name(output.name + REJECTED)).is_dir():
         remove_tree(aside)
-    bench.tidy()
+    context.tidy()
     return {
         **facts,
         "model": str(output),
         "report": str(output / "report.html"),
-        "text": text_of(bench, found, trial, output, refused),
+        "text": text_of(context, found, trial, output, refused),
     }
 
 
-def best_of_the_lost(bench: Workplace, found: Found) -> tuple[Trial, str]:
+def best_of_the_lost(context: QuantizationContext, found: Found) -> tuple[Trial, str]:
     """The trial that loses least, and why it isn't kept."""
     measured = [trial for trial in found.trials if trial.measured]
     if not measured:
         raise ToolError(found.trials[0].error if found.trials else "nothing was tried: raise --budget-minutes")
     trial = min(measured, key=lambda one: (one.drop, one.name))
-    metric = evaluation.title(bench.subject.splits.metrics[0])
+    metric = evaluation.title(context.subject.splits.metrics[0])
     tried = f"the least of {len(measured)} trials" if len(measured) > 1 else trial.name
     unfinished = (
         f" ({len(found.unfinished)} were left out for want of time: raise --budget-minutes)" if found.unfinished else ""
     )
     way = (
         "raise --max-drop, or take --approach auto"
-        if bench.config.approach != "auto"
+        if context.config.approach != "auto"
         else "raise --max-drop or --budget-minutes"
     )
     return (
         trial,
-        f"{tried} loses {trial.drop:.2f} points of {metric}, above --max-drop {bench.config.max_drop:g}{unfinished}; {way}",
+        f"{tried} loses {trial.drop:.2f} points of {metric}, above --max-drop {context.config.max_drop:g}{unfinished}; {way}",
     )
 
 
-def fill(bench: Workplace, trial: Trial, facts: dict[str, Any], folder: Path) -> None:
+def fill(context: QuantizationContext, trial: Trial, facts: dict[str, Any], folder: Path) -> None:
     """The files of the folder."""
-    bench.write_model(trial, folder)
-    bench.subject.tokenizer.save_pretrained(folder)
+    context.write_model(trial, folder)
+    context.subject.tokenizer.save_pretrained(folder)
     write_json(folder / FACTS, facts)
-    write_text(folder / "README.md", readme(bench, trial))
+    write_text(folder / "README.md", readme(context, trial))
 
 
-def facts_of(bench: Workplace, found: Found, trial: Trial, exported: dict[str, Any], refused: str) -> dict[str, Any]:
+def facts_of(
+    context: QuantizationContext, found: Found, trial: Trial, exported: dict[str, Any], refused: str
+) -> dict[str, Any]:
     """All of it, for quantization.json."""
-    subject, config = bench.subject, bench.config
+    subject, config = context.subject, context.config
     return {
         "model": subject.model,
         "approach": config.approach,
@@ -108,7 +110,7 @@ def facts_of(bench: Workplace, found: Found, trial: Trial, exported: dict[str, A
         "metric": subject.splits.metrics[0],
         "labels": subject.labels,
         "data": {"description": subject.splits.description, "max_length": subject.length, "digest": subject.data},
-        "float": {**bench.reference.as_dict(), "export": exported},
+        "float": {**context.reference.as_dict(), "export": exported},
         "quantized": trial.measured,
         "trials": [dataclasses.asdict(one) for one in found.trials],
         "pareto": pareto(found.trials, config.optimize_for),
@@ -132,10 +134,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def readme(bench: Workplace, trial: Trial) -> str:
+def readme(context: QuantizationContext, trial: Trial) -> str:
     """The folder's README.md, in the words of its figures."""
-    subject, metric = bench.subject, bench.subject.splits.metrics[0]
-    rows = "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows_of(bench, [trial]))
+    subject, metric = context.subject, context.subject.splits.metrics[0]
+    rows = "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows_of(context, [trial]))
     labels = (
         "It gives one number."
         if subject.labels is None
@@ -145,20 +147,20 @@ def readme(bench: Workplace, trial: Trial) -> str:
     example = '"A man plays.", "Somebody plays."' if pair else '"a gripping film"'
     return README.format(
         title=f"{Path(subject.model).name}, {trial.name}",
-        what=f"A quantized text classifier. {bench.subject.splits.description}.",
+        what=f"A quantized text classifier. {context.subject.splits.description}.",
         metric=evaluation.title(metric),
         rows=rows,
         where=subject.splits.description,
         facts=FACTS,
-        usage=bench.usage.replace("{example}", example),
+        usage=context.usage.replace("{example}", example),
         labels=labels,
     )
 
 
-def rows_of(bench: Workplace, trials: list[Trial]) -> list[list[str]]:
+def rows_of(context: QuantizationContext, trials: list[Trial]) -> list[list[str]]:
     """The float model and each trial: name, score, drop with interval, latency, speed, size."""
-    metric = bench.subject.splits.metrics[0]
-    reference = bench.reference.as_dict()
+    metric = context.subject.splits.metrics[0]
+    reference = context.reference.as_dict()
     rows = [["float", evaluation.text_of(metric, reference["figures"][metric]), "", *_speed(reference, 1.0)]]
     for trial in trials:
         if not trial.measured:
@@ -180,20 +182,20 @@ def _speed(found: dict[str, Any], share: float) -> list[str]:
     ]
 
 
-def text_of(bench: Workplace, found: Found, trial: Trial, output: Path, refused: str) -> str:
+def text_of(context: QuantizationContext, found: Found, trial: Trial, output: Path, refused: str) -> str:
     """What the command prints."""
-    metric, against = evaluation.title(bench.subject.splits.metrics[0]), trial.measured["against"]
-    shown = sorted((one for one in found.trials if one.measured), key=lambda one: one.cost(bench.config.optimize_for))
-    rows = [[*row, ""] for row in rows_of(bench, shown)]
-    front = pareto(found.trials, bench.config.optimize_for) if len(shown) > 1 else []
+    metric, against = evaluation.title(context.subject.splits.metrics[0]), trial.measured["against"]
+    shown = sorted((one for one in found.trials if one.measured), key=lambda one: one.cost(context.config.optimize_for))
+    rows = [[*row, ""] for row in rows_of(context, shown)]
+    front = pareto(found.trials, context.config.optimize_for) if len(shown) > 1 else []
     for row, one in zip(rows[1:], shown, strict=True):
         mark = "Pareto" if one.key in front else ""
-        row[-1] = "kept" if one is trial and not refused else mark if one.within(bench.config.max_drop) else "over"
+        row[-1] = "kept" if one is trial and not refused else mark if one.within(context.config.max_drop) else "over"
     columns = ["", metric, "drop (95 %)", "1 text, median", "of float", "texts/s", "size", ""]
     lines = [table(columns, [list(row) for row in rows])]
     batch = [key for key in trial.measured["latency"] if key != "1"]
     for key in batch:
-        now, before = trial.measured["latency"][key], bench.reference.latency[key]
+        now, before = trial.measured["latency"][key], context.reference.latency[key]
         lines.append(
             f"batch {key:<4}{now['median_ms']:.1f} ms (95th {now['p95_ms']:.1f}) against {before['median_ms']:.1f} in float"
         )
@@ -209,7 +211,7 @@ def text_of(bench: Workplace, found: Found, trial: Trial, output: Path, refused:
         lines.append(
             f"not tried for want of time: {', '.join(found.unfinished[:4])}{' ...' if len(found.unfinished) > 4 else ''}"
         )
-    saved = 100 * (1 - trial.measured["bytes"] / bench.reference.bytes)
+    saved = 100 * (1 - trial.measured["bytes"] / context.reference.bytes)
     lines.append(
         f"{'put aside' if refused else 'model    '} {output} · {saved:.0f} % smaller   report  {output / 'report.html'}"
     )

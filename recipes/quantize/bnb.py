@@ -30,7 +30,7 @@ print(classify({example}))
 
 
 @dataclass
-class TorchBench:
+class TorchContext:
     """The float model and its quantized copy on one device."""
 
     config: Quantize
@@ -42,16 +42,16 @@ class TorchBench:
 
     @property
     def usage(self) -> str:
-        """See `Workplace`."""
+        """See `QuantizationContext`."""
         return USAGE
 
     def write_model(self, trial: Trial, folder: Path) -> None:
-        """See `Workplace`. From a copy that hasn't been used: on a CPU the first use packs weights anew and rounds their scales."""
+        """From a copy that hasn't been used: on a CPU the first use packs weights anew and rounds their scales."""
         self.loaded = None
         bnb.save(self.quantized(), folder)
 
     def tidy(self) -> None:
-        """See `Workplace`: nothing was kept."""
+        """See `QuantizationContext`: nothing was kept."""
 
     def quantized(self) -> Any:
         """The model in the format asked for; the same to the bit each time."""
@@ -93,18 +93,18 @@ def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subje
     if device.type == "cpu":
         print_line("note      no GPU here: on a CPU these formats save memory, not time")
     network = subject.network.to(device)
-    bench = TorchBench(config, subject, interrupts, device, Measured({}, {}, 0.0, 0))
-    bench.reference = bench.score("float", network, 4 * sum(one.numel() for one in network.parameters()))
-    bench.loaded = bench.quantized()
+    context = TorchContext(config, subject, interrupts, device, Measured({}, {}, 0.0, 0))
+    context.reference = context.score("float", network, 4 * sum(one.numel() for one in network.parameters()))
+    context.loaded = context.quantized()
     trial = Trial(config.approach, config.approach, {"approach": config.approach, "excluded": list(config.exclude)})
-    trial.counts = {"linear_quantized": bnb.quantized_layers(bench.loaded)}
-    found = bench.score(config.approach, bench.loaded, int(bench.loaded.get_memory_footprint()))
-    found.against = measure.compare(subject, bench.reference, found)
-    runs = {"float": bench.runs(network), "this": bench.runs(bench.loaded)}
+    trial.counts = {"linear_quantized": bnb.quantized_layers(context.loaded)}
+    found = context.score(config.approach, context.loaded, int(context.loaded.get_memory_footprint()))
+    found.against = measure.compare(subject, context.reference, found)
+    runs = {"float": context.runs(network), "this": context.runs(context.loaded)}
     times = measure.time_them(subject, runs, config.batch_size, config.latency_samples, interrupts.check)
-    bench.reference.latency, found.latency = times["float"], times["this"]
+    context.reference.latency, found.latency = times["float"], times["this"]
     found.against["float_latency"] = times["float"]
     trial.measured = found.as_dict()
     print_line(f"trial     {line(trial, config)}")
     chosen = trial if trial.within(config.max_drop) else None
-    return artefacts.finish(bench, Found([trial], chosen), output, {})
+    return artefacts.finish(context, Found([trial], chosen), output, {})

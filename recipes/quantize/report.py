@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from recipes.quantize.context import QuantizationContext
 from recipes.quantize.trials import Found, Trial, pareto
-from recipes.quantize.workplace import Workplace
 from recipes.report.content import BarChart, Section, Table
 from recipes.report.html import write_sections
 from tasks.glue import evaluation
@@ -14,27 +14,27 @@ from tasks.glue import evaluation
 LAYERS_SHOWN = 25
 
 
-def write(bench: Workplace, found: Found, kept: Trial, target: Path) -> Path:
+def write(context: QuantizationContext, found: Found, kept: Trial, target: Path) -> Path:
     """Writes the page."""
-    subject = bench.subject
+    subject = context.subject
     title = f"Quantization · {Path(subject.model).name}"
-    state = "kept" if kept.within(bench.config.max_drop) else "over the drop"
+    state = "kept" if kept.within(context.config.max_drop) else "over the drop"
     return write_sections(
-        target, title, [("kept", kept.name, state, subject.splits.description)], sections(bench, found, kept)
+        target, title, [("kept", kept.name, state, subject.splits.description)], sections(context, found, kept)
     )
 
 
-def sections(bench: Workplace, found: Found, kept: Trial) -> list[Section]:
+def sections(context: QuantizationContext, found: Found, kept: Trial) -> list[Section]:
     """The parts of the page."""
     parts = [
         Section(
             "Trials",
             text=(
-                f"Each trial against the float model on {bench.subject.splits.description}. A positive drop is a loss, in points; "
-                f"up to {bench.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts."
+                f"Each trial against the float model on {context.subject.splits.description}. A positive drop is a loss, in points; "
+                f"up to {context.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts."
             ),
-            charts=_charts(bench, found),
-            tables=[_scores(bench, found, kept), _speeds(bench, found)],
+            charts=_charts(context, found),
+            tables=[_scores(context, found, kept), _speeds(context, found)],
         )
     ]
     failed = [[trial.name, trial.error] for trial in found.trials if trial.error]
@@ -58,7 +58,7 @@ def _measured(found: Found) -> list[Trial]:
     return [trial for trial in found.trials if trial.measured]
 
 
-def _charts(bench: Workplace, found: Found) -> list[BarChart]:
+def _charts(context: QuantizationContext, found: Found) -> list[BarChart]:
     trials = _measured(found)
     names = [trial.name for trial in trials]
     against: list[dict[str, Any]] = [trial.measured["against"] for trial in trials]
@@ -69,7 +69,7 @@ def _charts(bench: Workplace, found: Found) -> list[BarChart]:
             [one["drop"] for one in against],
             [one["drop_low"] for one in against],
             [one["drop_high"] for one in against],
-            baseline=bench.config.max_drop,
+            baseline=context.config.max_drop,
             baseline_name="allowed",
             unit="points",
         ),
@@ -81,7 +81,7 @@ def _charts(bench: Workplace, found: Found) -> list[BarChart]:
             baseline_name="float",
         ),
         BarChart(
-            f"The same of a batch of {bench.config.batch_size}",
+            f"The same of a batch of {context.config.batch_size}",
             names,
             [trial.cost("throughput") for trial in trials],
             baseline=1.0,
@@ -90,9 +90,9 @@ def _charts(bench: Workplace, found: Found) -> list[BarChart]:
     ]
 
 
-def _scores(bench: Workplace, found: Found, kept: Trial) -> Table:
-    metric = bench.subject.splits.metrics[0]
-    front = set(pareto(found.trials, bench.config.optimize_for))
+def _scores(context: QuantizationContext, found: Found, kept: Trial) -> Table:
+    metric = context.subject.splits.metrics[0]
+    front = set(pareto(found.trials, context.config.optimize_for))
     rows: list[list[Any]] = []
     for trial in _measured(found):
         one = trial.measured["against"]
@@ -109,7 +109,7 @@ def _scores(bench: Workplace, found: Found, kept: Trial) -> Table:
                 "kept" if trial.key == kept.key else "Pareto" if trial.key in front else "",
             ]
         )
-    score = evaluation.text_of(metric, bench.reference.figures[metric])
+    score = evaluation.text_of(metric, context.reference.figures[metric])
     columns = [
         "trial",
         evaluation.title(metric),
@@ -125,14 +125,14 @@ def _scores(bench: Workplace, found: Found, kept: Trial) -> Table:
     return Table("Accuracy", columns, rows, note)
 
 
-def _speeds(bench: Workplace, found: Found) -> Table:
+def _speeds(context: QuantizationContext, found: Found) -> Table:
     rows: list[list[Any]] = []
     for name, one in [
-        ("float", bench.reference.as_dict()),
+        ("float", context.reference.as_dict()),
         *((trial.name, trial.measured) for trial in _measured(found)),
     ]:
         cells = [f"{part[key]:.2f}" for part in one["latency"].values() for key in ("median_ms", "p95_ms")]
         rows.append([name, *cells, f"{one['texts_per_second']:,.0f}", f"{one['bytes'] / 1e6:.1f}"])
-    batches = [f"{side}, batch {key}" for key in bench.reference.latency for side in ("median ms", "95th ms")]
+    batches = [f"{side}, batch {key}" for key in context.reference.latency for side in ("median ms", "95th ms")]
     note = "Latency over texts (or batches) of all lengths that the split has, float and quantized in turns."
     return Table("Speed and size", ["", *batches, "texts/s", "MB"], rows, note)

@@ -52,24 +52,24 @@ def quantize(config: Quantize) -> dict[str, Any]:
 def quantize_onnx(config: Quantize, subject: Subject, output: Path, interrupts: Interrupts) -> dict[str, Any]:
     """The same by onnxruntime, in a graph of ONNX."""
     require("onnx", f"tool quantize --approach {config.approach}")
-    from recipes.quantize.context import Bench
+    from recipes.quantize.onnx_context import OnnxContext
     from recipes.quantize.search import search, single
 
     store = Store(output.with_name(f"{output.name}-trials"), config.fresh)
     try:
         source, exported = float_graph(config, subject, store)
-        bench = Bench(config, subject, source, store, interrupts)
+        context = OnnxContext(config, subject, source, store, interrupts)
         say_header(config, subject)
-        bench.open_float()
+        context.open_float()
         if config.approach == "auto":
-            found = search(bench)
+            found = search(context)
         else:
-            trial = bench.try_plan(single(config))
+            trial = context.try_plan(single(config))
             if trial.error:
                 raise ToolError(trial.error)
             print_line(f"trial     {line(trial, config)}")
             found = Found([trial], trial if trial.within(config.max_drop) else None)
-        outcome = artefacts.finish(bench, found, output, exported)
+        outcome = artefacts.finish(context, found, output, exported)
         settle()
         return outcome
     except Preempted as stop:

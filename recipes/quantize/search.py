@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from recipes.quantize.config import Quantize
-from recipes.quantize.context import Bench
+from recipes.quantize.onnx_context import OnnxContext
 from recipes.quantize.trials import Found, Trial, line
 from recipes.terminal.progress import print_line
 from tasks.quantize.formats import Format, formats
@@ -69,22 +69,22 @@ def candidates(config: Quantize) -> list[Plan]:
     return list(distinct.values())
 
 
-def search(bench: Bench) -> Found:
+def search(context: OnnxContext) -> Found:
     """Tries, rescues, and times the best again in turns."""
-    return Search(bench).run()
+    return Search(context).run()
 
 
 class Search:
     """One search within its budget of time."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench, self.config = bench, bench.config
-        self.deadline = time.monotonic() + 60 * bench.config.budget_minutes
+    def __init__(self, context: OnnxContext) -> None:
+        self.context, self.config = context, context.config
+        self.deadline = time.monotonic() + 60 * context.config.budget_minutes
         self.found = Found([], None)
 
     def run(self) -> Found:
         """See `search`."""
-        calibrated = self.bench.subject.splits.train is not None
+        calibrated = self.context.subject.splits.train is not None
         plans = [plan for plan in candidates(self.config) if calibrated or plan.approach != "static"]
         for number, plan in enumerate(plans, start=1):
             self.attempt(plan, f"{number} of {len(plans)} · ")
@@ -95,15 +95,15 @@ class Search:
 
     def attempt(self, plan: Plan, number: str = "") -> Trial | None:
         """One trial and its line; None where the time is up and it isn't known from before."""
-        known = self.bench.key(plan) in self.bench.store.known
+        known = self.context.key(plan) in self.context.store.known
         if not known and time.monotonic() > self.deadline:
             self.found.unfinished.append(plan.name)
             return None
-        trial = self.bench.try_plan(plan)
+        trial = self.context.try_plan(plan)
         if trial.key not in {one.key for one in self.found.trials}:
             self.found.trials.append(trial)
             print_line(f"trial     {number}{line(trial, self.config)}{' · from an earlier call' if known else ''}")
-        self.bench.store.drop_files({one.key for one in self.leaders()})
+        self.context.store.drop_files({one.key for one in self.leaders()})
         return trial
 
     def leaders(self) -> list[Trial]:
@@ -123,7 +123,7 @@ class Search:
             if trial.within(self.config.max_drop) or family == "int4" or family in done:
                 continue
             done.add(family)
-            self.rescue_one(self.bench.plan_of(trial))
+            self.rescue_one(self.context.plan_of(trial))
 
     def rescue_one(self, plan: Plan) -> None:
         """Leaves 1, 2, 4, ... of the most sensitive layers float until it is within the drop, then as few of them as do."""
@@ -155,13 +155,13 @@ class Search:
     def rank(self, plan: Plan) -> list[tuple[str, float]]:
         """Layers by how much quantizing each of them alone moves the logits, largest first."""
         if plan.name not in self.found.sensitivity:
-            source = self.bench.source
+            source = self.context.source
             names = [layer.name for layer in nodes.layers(source, plan.operators) if layer.columns >= plan.narrow]
-            batches = self.bench.calibration_batches()[:SENSITIVITY_BATCHES]
+            batches = self.context.calibration_batches()[:SENSITIVITY_BATCHES]
             print_line(f"layers    measuring how sensitive {len(names)} layers are under {plan.name}")
-            ranges = self.bench.ranges(plan) if plan.approach == "static" else None
+            ranges = self.context.ranges(plan) if plan.approach == "static" else None
             found = sensitivity(
-                source, names, plan, batches, ranges=ranges, check=self.bench.check, seconds=SENSITIVITY_SECONDS
+                source, names, plan, batches, ranges=ranges, check=self.context.check, seconds=SENSITIVITY_SECONDS
             )
             self.found.sensitivity[plan.name] = found
             worst = " · ".join(f"{name} {value:.3g}" for name, value in found[:3])
@@ -173,6 +173,6 @@ class Search:
         best = self.leaders()
         if len(best) > 1:
             # Only those that were timed together can be told apart.
-            self.bench.time_again(best)
+            self.context.time_again(best)
             best.sort(key=lambda trial: (trial.cost(self.config.optimize_for), trial.name))
         self.found.chosen = best[0] if best else None

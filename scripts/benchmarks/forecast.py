@@ -32,7 +32,7 @@ SAME_LAW = 4.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class ForecastRequest:
     """What is run.
 
     Attributes:
@@ -70,7 +70,7 @@ def bench(options: Options) -> dict[str, Any]:
     return found
 
 
-def choose(options: Options) -> Asked | None:
+def choose(options: Options) -> ForecastRequest | None:
     """By the names that `--only` gives; None where they are all of other benchmarks."""
     names = {"sets": tuple(one.name for one in SETS[:2]), "kinds": KINDS, "parts": PARTS}
     asked = {what: tuple(name for name in known if name in options.only) for what, known in names.items()}
@@ -79,7 +79,7 @@ def choose(options: Options) -> Asked | None:
     if options.quick:
         names["sets"] = names["sets"][:1]
     sets, kinds, parts = (asked[what] or known for what, known in names.items())
-    return Asked(
+    return ForecastRequest(
         sets=tuple(by_name(name) for name in sets),
         kinds=kinds,
         parts=parts,
@@ -102,7 +102,7 @@ def data_of(one: Set, options: Options, work: Path) -> tuple[Set, Path]:
     return dataclasses.replace(by_name("sample"), name=f"sample in place of {one.name}"), work / "sample.csv"
 
 
-def bench_set(one: Set, file: Path, asked: Asked, work: Path) -> dict[str, Any]:
+def bench_set(one: Set, file: Path, asked: ForecastRequest, work: Path) -> dict[str, Any]:
     """All models on one data set."""
     given = work / "inputs"
     name = "sample" if one.name.startswith("sample") else one.name
@@ -121,7 +121,7 @@ def bench_set(one: Set, file: Path, asked: Asked, work: Path) -> dict[str, Any]:
 
 
 def bench_model(
-    kind: str, parts: tuple[str, ...], common: list[Any], entries: int, asked: Asked, work: Path
+    kind: str, parts: tuple[str, ...], common: list[Any], entries: int, asked: ForecastRequest, work: Path
 ) -> dict[str, Any]:
     """All pairs of one model, the checks, and what the time goes to where a target is missed."""
     pairs = [run_pair(number, parts, kind, common, entries, asked, work) for number in range(asked.pairs)]
@@ -141,7 +141,7 @@ def bench_model(
 
 
 def run_pair(
-    number: int, parts: tuple[str, ...], kind: str, common: list[Any], entries: int, asked: Asked, work: Path
+    number: int, parts: tuple[str, ...], kind: str, common: list[Any], entries: int, asked: ForecastRequest, work: Path
 ) -> dict[str, Any]:
     """One run of each side; which goes first changes from pair to pair. The first of all leaves the weights to forecast with."""
     pair: dict[str, Any] = {}

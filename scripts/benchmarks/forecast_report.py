@@ -8,7 +8,7 @@ from benchmarks.common import megabytes, say, spread, verdict
 from benchmarks.forecast_sets import BATCH, KINDS, SAMPLES, Set
 
 if TYPE_CHECKING:
-    from benchmarks.forecast import Asked
+    from benchmarks.forecast import ForecastRequest
 
 COLUMNS = "{:<12} {:<4} {:<5} {:>10} {:>9} {:>11} {:>9} {:>10} {:>9} {:>9}"
 HEADINGS = (
@@ -28,7 +28,7 @@ TITLES = {
 }
 
 
-def header(one: Set, asked: Asked) -> None:
+def header(one: Set, asked: ForecastRequest) -> None:
     """What is run, and the table's head."""
     say(
         f"\nforecast {one.name}: horizon {one.horizon}, context {one.context}, {asked.steps} steps of {BATCH} windows, "

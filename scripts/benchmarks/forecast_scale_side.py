@@ -70,7 +70,7 @@ def traffic(options: argparse.Namespace) -> dict[str, Any]:
 
     from benchmarks import arithmetic, forecast_products
     from recipes.distributed.device import keep_memory
-    from recipes.forecast.forecasting import Asked
+    from recipes.forecast.forecasting import ForecastRequest
     from recipes.forecast.networks import Opened
     from recipes.forecast.testing import measure
     from tasks.forecast.data import load
@@ -87,7 +87,7 @@ def traffic(options: argparse.Namespace) -> dict[str, Any]:
     found |= {"train_seconds": train_seconds, "train_peak_bytes": peak(), "batch": BATCH}
     model.eval()
     test: Entries = loaded.test.part(slice(0, options.entries or len(loaded.test)))
-    asked = Asked(loaded.panel, test, HORIZON, SAMPLES, BATCH, 0, torch.device("cpu"))
+    asked = ForecastRequest(loaded.panel, test, HORIZON, SAMPLES, BATCH, 0, torch.device("cpu"))
     tested = measure([Opened("transformer", model)], asked, 24, show=False)
     found["test"] = {"entries": len(test), **{f"{name}_seconds": value for name, value in tested.seconds.items()}}
     found["test_peak_bytes"] = peak()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.common import megabytes, say, spread, verdict
 
 if TYPE_CHECKING:
-    from benchmarks.quantize import Asked
+    from benchmarks.quantize import ForecastRequest
 
 # At most so much of the other's time; at least so many times as fast; at most so many bytes.
 FLOAT_TARGET, PEER_TARGET, SCORE_TARGET, CALIBRATION_TARGET = 0.65, 0.75, 5.0, 1.5e9
 
 
-def header(asked: Asked) -> None:
+def header(asked: ForecastRequest) -> None:
     """What is run."""
     say(
         f"\nquantize: DistilBERT's size (67 M parameters), random weights, float32 to int8, CPU, {asked.threads} threads"
@@ -90,7 +90,7 @@ def calibrated(method: str, one: dict[str, Any]) -> None:
     )
 
 
-def closing(found: dict[str, Any], asked: Asked) -> None:
+def closing(found: dict[str, Any], asked: ForecastRequest) -> None:
     """Export and quantization, ours beside the peer's."""
     if "make" not in asked.parts:
         return

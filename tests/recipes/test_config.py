@@ -11,7 +11,7 @@ from tasks.errors import ConfigError
 @dataclasses.dataclass
 class Options:
     learning_rate: float = option(1e-3, "Rate.", above=0)
-    epochs: int | None = option(None, "Passes.", minimum=1)
+    epochs: int | None = option(None, "TrialStep.", minimum=1)
     optimizer: str = option("adamw", "Which.", choices=("adamw", "muon"))
     augment: list[str] = option([], "Changes.", choices=("hflip", "shift"))
     compile: bool = option(False, "Compile.")

@@ -92,7 +92,7 @@ def readable_suffixes() -> set[str]:
     }
 
 
-def survey(
+def scan(
     files: Sequence[tuple[str, str]],
     captions: Reader | None,
     faces: Callable[[str], Sequence[object]] | None,

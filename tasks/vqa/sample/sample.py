@@ -17,7 +17,7 @@ from tasks.files import write_folder
 from tasks.images import ImageStore
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.source import Load, Options, Source
-from tasks.vqa.sample.scenes import Asked, Scene, draw, make_scene
+from tasks.vqa.sample.scenes import ForecastRequest, Scene, draw, make_scene
 
 # How much there is. Four fifths of the images are for training.
 IMAGES = 3000
@@ -142,11 +142,11 @@ def _question_id(number: int, k: int) -> int:
     return (number + 1) * 1000 + k
 
 
-def _question(number: int, k: int, asked: Asked) -> dict[str, Any]:
+def _question(number: int, k: int, asked: ForecastRequest) -> dict[str, Any]:
     return {"image_id": number + 1, "question": asked.question, "question_id": _question_id(number, k)}
 
 
-def _annotation(number: int, k: int, asked: Asked) -> dict[str, Any]:
+def _annotation(number: int, k: int, asked: ForecastRequest) -> dict[str, Any]:
     given = [
         {"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(asked.answers, 1)
     ]

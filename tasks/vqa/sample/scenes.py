@@ -59,7 +59,7 @@ class Thing(NamedTuple):
         return f"{self.colour} {self.shape}"
 
 
-class Asked(NamedTuple):
+class ForecastRequest(NamedTuple):
     """One question with its right answer and the ten given."""
 
     kind: str
@@ -72,7 +72,7 @@ class Asked(NamedTuple):
 class Scene:
     ground: tuple[int, int, int]
     things: list[Thing]
-    asked: list[Asked]
+    asked: list[ForecastRequest]
 
 
 def make_scene(seed: int, number: int, questions: int) -> Scene:
@@ -104,9 +104,9 @@ def draw(scene: Scene, size: int) -> Image.Image:
     return image
 
 
-def _ask(things: list[Thing], count: int, rng: np.random.Generator) -> list[Asked]:
+def _ask(things: list[Thing], count: int, rng: np.random.Generator) -> list[ForecastRequest]:
     """`count` different questions that have one right answer."""
-    asked: dict[str, Asked] = {}
+    asked: dict[str, ForecastRequest] = {}
     for _ in range(count * 20):
         if len(asked) == count:
             break
@@ -114,7 +114,7 @@ def _ask(things: list[Thing], count: int, rng: np.random.Generator) -> list[Aske
         made = _ASKERS[kind](things, rng)
         if made is not None and made[0] not in asked:
             question, truth = made
-            asked[question] = Asked(kind, question, truth, _annotate(truth, rng))
+            asked[question] = ForecastRequest(kind, question, truth, _annotate(truth, rng))
     return list(asked.values())
 
 

@@ -7,7 +7,7 @@ import yaml
 from test_loop import options
 
 from recipes.distributed import accelerate_config
-from recipes.distributed.fsdp_config import Sharding
+from recipes.distributed.fsdp_config import FsdpConfig
 from tasks.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ def test_what_accelerate_config_writes_for_version_2(tmp_path, file):
         "without effect: fsdp_state_dict_type (checkpoints hold whole tensors), fsdp_cpu_ram_efficient_loading (each process reads "
         "the model)",
     )
-    assert accelerate_config.sharding_of(found) == Sharding(
+    assert accelerate_config.fsdp_config_of(found) == FsdpConfig(
         reshard=False,
         wrap="transformer",
         layers=("BertLayer", "ViltLayer"),
@@ -74,7 +74,7 @@ def test_what_it_writes_for_version_1_runs_as_version_2(tmp_path, file):
             "fsdp_version": 1,
         }
     )
-    found = accelerate_config.sharding_of(config(tmp_path, path))
+    found = accelerate_config.fsdp_config_of(config(tmp_path, path))
     assert (found.reshard, found.wrap, found.least) == (False, "size", 2000)
     assert found.notes[0] == "fsdp_version 1 runs as version 2: the same weights, cut one by one"
     assert "fsdp_backward_prefetch" in found.notes[1]

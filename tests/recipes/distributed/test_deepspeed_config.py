@@ -8,7 +8,7 @@ import yaml
 from test_loop import options
 
 from recipes.distributed import accelerate_config
-from recipes.distributed.fsdp_config import Sharding
+from recipes.distributed.fsdp_config import FsdpConfig
 from tasks.errors import ConfigError
 
 # As `accelerate config` writes it for ZeRO 3 on one machine.
@@ -64,7 +64,7 @@ def applied(tmp_path):
 def test_what_accelerate_config_writes_is_cut_by_fsdp(applied):
     found = applied(WRITTEN, beside={"mixed_precision": "bf16"})
     assert (found.num_processes, found.mixed_precision, found.gradient_accumulation_steps) == (2, "bf16", 4)
-    assert accelerate_config.sharding_of(found) == Sharding(
+    assert accelerate_config.fsdp_config_of(found) == FsdpConfig(
         reshard=True,
         wrap="transformer",
         notes=(
@@ -77,25 +77,25 @@ def test_what_accelerate_config_writes_is_cut_by_fsdp(applied):
 
 @pytest.mark.parametrize(("stage", "reshard"), [(1, False), (2, False), (3, True)])
 def test_stages(applied, stage, reshard):
-    assert accelerate_config.sharding_of(applied({"zero_stage": stage})).reshard is reshard
+    assert accelerate_config.fsdp_config_of(applied({"zero_stage": stage})).reshard is reshard
 
 
 def test_stage_0_cuts_nothing_and_a_flag_wins_over_pieces(applied):
     found = applied({"zero_stage": 0, "gradient_accumulation_steps": 4}, gradient_accumulation_steps=2)
-    assert accelerate_config.sharding_of(found) is None
+    assert accelerate_config.fsdp_config_of(found) is None
     assert (found.num_processes, found.gradient_accumulation_steps) == (2, 2)
 
 
 @pytest.mark.parametrize("name", ["offload_optimizer_device", "offload_param_device"])
 def test_offloading_takes_both_to_the_host_and_says_so(applied, name):
-    found = accelerate_config.sharding_of(applied({"zero_stage": 3, name: "cpu"}))
+    found = accelerate_config.fsdp_config_of(applied({"zero_stage": 3, name: "cpu"}))
     assert found.offload
     assert "offload: weights and the optimizer's state go to the host together" in found.notes
 
 
 def test_deepspeed_s_own_file(applied):
     found = applied({"zero3_init_flag": False}, OWN)
-    sharding = accelerate_config.sharding_of(found)
+    sharding = accelerate_config.fsdp_config_of(found)
     assert (sharding.reshard, sharding.offload) == (False, False)
     assert sharding.notes[1:] == (
         "without effect: steps_per_print, zero_optimization.overlap_comm, zero_optimization.reduce_bucket_size (DeepSpeed's own)",

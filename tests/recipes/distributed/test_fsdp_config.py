@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from recipes.distributed.fsdp import choose, listed_layers
-from recipes.distributed.fsdp_config import Sharding
+from recipes.distributed.fsdp_config import FsdpConfig
 from recipes.loop.loader import micro_batches
 from tasks.errors import ConfigError
 
@@ -31,12 +31,12 @@ class Stack(nn.Module):
 @pytest.mark.parametrize(
     ("sharding", "expected"),
     [
-        (Sharding(wrap="none"), []),
-        (Sharding(wrap="transformer"), [1]),  # those that the model itself calls whole
-        (Sharding(wrap="transformer", layers=("Layer",)), [0, 1]),
-        (Sharding(wrap="size", least=6), [1]),
-        (Sharding(wrap="size", least=5), [0, 1]),
-        (Sharding(wrap="size"), []),
+        (FsdpConfig(wrap="none"), []),
+        (FsdpConfig(wrap="transformer"), [1]),  # those that the model itself calls whole
+        (FsdpConfig(wrap="transformer", layers=("Layer",)), [0, 1]),
+        (FsdpConfig(wrap="size", least=6), [1]),
+        (FsdpConfig(wrap="size", least=5), [0, 1]),
+        (FsdpConfig(wrap="size"), []),
     ],
 )
 def test_the_layers_that_the_file_asks_for(sharding, expected):
@@ -47,7 +47,7 @@ def test_the_layers_that_the_file_asks_for(sharding, expected):
 def test_a_layer_that_is_not_there_is_named_with_those_that_are():
     model = Stack()
     with pytest.raises(ConfigError, match=r"to_wrap: Deep can't be gathered by itself in this model; .*: Layer, Wide$"):
-        choose(model, listed_layers(model), Sharding(wrap="transformer", layers=("Wide", "Deep")))
+        choose(model, listed_layers(model), FsdpConfig(wrap="transformer", layers=("Wide", "Deep")))
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 8])
@@ -64,9 +64,9 @@ def test_each_process_has_as_many_micro_batches_and_each_example_counts_once(siz
 
 
 def test_whole_tensors_pass_through():
-    from recipes.process.dtensor import local, piece_like, whole
+    from recipes.process.dtensor import local, shard_like, whole
 
     tensor = torch.ones(3)
     assert local(tensor) is tensor
     assert whole(tensor) is tensor
-    assert piece_like(tensor, tensor) is None
+    assert shard_like(tensor, tensor) is None

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tasks.controlnet.building import folder as building
 from tasks.controlnet.building.captions import reader
-from tasks.controlnet.building.scan import Picture, find_files, survey
+from tasks.controlnet.building.scan import Picture, find_files, scan
 from tasks.errors import ConfigError, DataError
 
 
@@ -55,7 +55,7 @@ def test_each_reason_for_leaving_out_is_named(tmp_path):
     photo(2, (64, 20)).save(tmp_path / "small.png")
     photo(3, (64, 48)).save(tmp_path / "wordless.png")
     photo(4, (64, 48)).save(tmp_path / "faceless.png")
-    used, left = survey(
+    used, left = scan(
         find_files(tmp_path, tmp_path / "out"),
         lambda relative: [] if relative == "wordless.png" else ["words"],
         lambda relative: [] if relative == "faceless.png" else [np.zeros((68, 2))],
@@ -75,7 +75,7 @@ def test_a_turned_photograph_counts_by_its_upright_size(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
     photo(1, (64, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    used, _ = survey(find_files(tmp_path, tmp_path / "out"), None, None, None)
+    used, _ = scan(find_files(tmp_path, tmp_path / "out"), None, None, None)
     assert used[0].size == (20, 64)
     assert used[0].plain is None  # copied, its file would have to be turned by every reader
 
@@ -127,7 +127,7 @@ def test_plain_files_are_copied_and_all_others_written_anew(tmp_path):
     source.mkdir()
     photo(1).save(source / "a.jpg", quality=70)
     photo(2, mode="RGBA").save(source / "b.png")
-    used, _ = survey(find_files(source, tmp_path / "out"), lambda relative: ["x"], None, None)
+    used, _ = scan(find_files(source, tmp_path / "out"), lambda relative: ["x"], None, None)
     items = building.items_of(
         used, ["train", "train"], tmp_path / "out", resolution=None, crop="center", image_format="png"
     )
@@ -148,7 +148,7 @@ def test_plain_files_are_copied_and_all_others_written_anew(tmp_path):
 
 def test_a_condition_is_made_of_the_picture_as_jpeg_left_it(tmp_path):
     photo(1, (48, 48)).save(tmp_path / "a.png")
-    used, _ = survey(find_files(tmp_path, tmp_path / "out"), lambda relative: ["x"], None, 32)
+    used, _ = scan(find_files(tmp_path, tmp_path / "out"), lambda relative: ["x"], None, 32)
     (item,) = building.items_of(used, ["train"], tmp_path / "out", resolution=32, crop="center", image_format="jpeg")
     building.make_pair(item, "gray", {}, "jpeg")
     with Image.open(item.image) as image, Image.open(item.condition) as condition:
@@ -160,7 +160,7 @@ def test_landmarks_are_drawn_in_the_pixels_of_the_pair(tmp_path):
     photo(1, (120, 80)).save(tmp_path / "a.png")
     angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     face = np.stack([70 + 20 * np.cos(angles), 30 + 20 * np.sin(angles)], axis=1)
-    used, _ = survey(find_files(tmp_path, tmp_path / "out"), lambda relative: ["x"], lambda relative: [face], 32)
+    used, _ = scan(find_files(tmp_path, tmp_path / "out"), lambda relative: ["x"], lambda relative: [face], 32)
     (item,) = building.items_of(used, ["train"], tmp_path / "out", resolution=40, crop="center", image_format="png")
     building.make_pair(item, "landmarks", {"thickness": 1}, "png")
     with Image.open(item.condition) as condition:
@@ -232,7 +232,7 @@ def test_broken_captions_are_told_by_file_and_row(tmp_path, text, way, column, e
 def test_room_is_counted_near_what_is_written(tmp_path):
     smooth = Image.linear_gradient("L").resize((128, 128)).convert("RGB")
     smooth.save(tmp_path / "a.png")
-    used, _ = survey(find_files(tmp_path, tmp_path / "out"), lambda relative: ["x"], None, 64)
+    used, _ = scan(find_files(tmp_path, tmp_path / "out"), lambda relative: ["x"], None, 64)
     items = building.items_of(used, ["train"], tmp_path, resolution=64, crop="center", image_format="png")
     buffer = io.BytesIO()
     photo(5, (64, 64)).save(buffer, "PNG")  # noise, more than any photograph
