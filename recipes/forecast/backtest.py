@@ -12,7 +12,7 @@ import torch
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import Backtest
-from recipes.forecast.data import digest, say_notes
+from recipes.forecast.data import digest, notes
 from recipes.forecast.forecasting import ForecastRequest, Piece, forecast, pieces
 from recipes.forecast.setup import Setup, set_up
 from recipes.forecast.testing import BacktestResult, phase
@@ -21,7 +21,6 @@ from recipes.process.interrupts import Interrupts, settle
 from recipes.report.html import write_report
 from recipes.runs import find
 from recipes.runs import folder as run_folder
-from recipes.session import noting_the_end
 from recipes.terminal.progress import Progress, duration, print_line
 from tasks.errors import ConfigError
 from tasks.files import remove_tree, writing
@@ -42,7 +41,7 @@ def backtest(config: Backtest) -> dict[str, Any]:
     with Interrupts() as interrupts:
         config, setup = set_up(config)
         run = pick_run(config)
-        with noting_the_end(run):
+        with run_folder.recording_the_end(run):
             check_data(setup, run)
             say_header(setup, run)
             found = all_forecasts(config, setup, run, interrupts)
@@ -81,7 +80,8 @@ def say_header(setup: Setup, run: run_folder.Run) -> None:
         f"windows   {len(setup.loaded.test):,} forecasts of {setup.horizon} steps, {windows} window{'s' if windows > 1 else ''} · "
         f"m {setup.m}"
     )
-    say_notes(setup.loaded)
+    for line in notes(setup.loaded):
+        print_line(line)
     print_line(f"run       {run.path}       interrupted? run the same command again")
 
 

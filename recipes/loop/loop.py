@@ -24,6 +24,7 @@ from recipes.loop.meter import Meter
 from recipes.loop.optimizers import make_optimizer, make_scheduler
 from recipes.loop.probe import Probe
 from recipes.options import AUTO, TrainOptions
+from recipes.process import dtensor
 from recipes.process.dtensor import statistics_of, whole
 from recipes.process.interrupts import TIME_IS_UP, Interrupts
 from recipes.process.memory import (
@@ -76,6 +77,7 @@ class Loop:
         self.accelerator, self.interrupts, self.start_from = accelerator, interrupts, start_from
         self.main = accelerator.is_main_process
         self.at = Position(accumulation=options.gradient_accumulation_steps)
+        self.frozen = dtensor.frozen_digest(work.model)
         if options.compile:
             work.model.compile()  # in place: names of weights and the class stay
         self.shards = fsdp.cut(work, accelerator, accelerate_config.fsdp_config_of(options))
@@ -216,13 +218,17 @@ class Loop:
         """One optimizer step. False where it didn't fit into memory and the micro-batches were halved."""
         seed_everything(self.options.seed, self.at.step, self.accelerator.process_index)
         loss = torch.zeros((), device=self.accelerator.device)
+        weights: int | torch.Tensor = 0
         kept = [value.clone() for value in self._statistics]
         fits = True
         try:
             for number, (batch, count) in enumerate(micro_batches):
                 if self.accelerator.num_processes == 1:
                     self.interrupts.check()  # a large batch on a slow device takes long; half a step is dropped
-                loss += self._backward(batch, count, size, last=number == len(micro_batches) - 1)
+                share, weight = self._backward(batch, count, size, last=number == len(micro_batches) - 1)
+                loss, weights = loss + share, weights + weight
+            if isinstance(weights, torch.Tensor):
+                loss = self._divide(loss, weights, size)
         except Preempted:
             self._put_back(kept)
             raise
@@ -252,7 +258,8 @@ class Loop:
         meter.add(loss, norm, size)
         return True
 
-    def _backward(self, batch: Batch, count: int, size: int, *, last: bool) -> torch.Tensor:
+    def _backward(self, batch: Batch, count: int, size: int, *, last: bool) -> tuple[torch.Tensor, int | torch.Tensor]:
+        """The loss of a micro-batch over the step's `size` examples, and its weight; 0 and 0 where none of it counts."""
         world = self.accelerator.num_processes
         batch = to_device(batch, self.accelerator.device)
         # Shards exchange in each: whole gradients, kept for the last exchange, would take what they save. DDP chooses in its forward
@@ -260,11 +267,21 @@ class Loop:
         exchange = last or self.shards is not None
         with nullcontext() if exchange else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
-                losses = self.work.loss(self.model, batch)
+                total, weight = self.work.training_step(self.model, batch)
             # DDP averages over processes; the factor makes it the mean over the whole batch, however it is cut.
-            share = losses.float().sum() * ((1.0 if count else 0.0) / size)
+            share = total.float() * ((1.0 if count else 0.0) / size)
             self.accelerator.backward(share * world)
-        return share.detach()
+        return share.detach(), weight if count else weight * 0
+
+    @torch.no_grad()
+    def _divide(self, loss: torch.Tensor, weights: torch.Tensor, size: int) -> torch.Tensor:
+        """Makes gradients and loss, which are sums over `size` examples, the mean over the weights of all processes."""
+        weight = self.accelerator.reduce(weights.detach().float(), reduction="sum")
+        factor = torch.where(weight > 0, size / weight, 0.0)
+        for parameter in self.plain.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        return loss * factor
 
     def _clip(self) -> torch.Tensor | None:
         if self.options.max_grad_norm <= 0:
@@ -359,7 +376,7 @@ class Loop:
         elif due:
             self.at.seconds = self._seconds()
             self.at.memory_bytes = self._peak_memory()
-            state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator, self.shards)
+            state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator, self.shards, self.frozen)
             also = {self.at.best_step} if self.at.best_step else set()
             self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
         self._saved_at, self._saved_step, self._save_due = (
@@ -379,7 +396,7 @@ class Loop:
 
     def _restore(self) -> bool:
         """Takes up the newest whole checkpoint; False where there is none."""
-        saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator, self.shards)
+        saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator, self.shards, self.frozen)
         if saved is not None:
             checkpoint.restore(saved, self.plain, self.optimizer.optimizer)
             self._schedule = saved.state["scheduler"]

@@ -11,13 +11,14 @@ import hashlib
 import itertools
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import default_options, read_yaml, result_options, to_yaml
 from recipes.runs.environment import environment
-from tasks.errors import ToolError
+from tasks.errors import Preempted, ToolError
 from tasks.files import LEFTOVER, defined, disk_errors, remove_leftovers, write_json, write_text
 
 if TYPE_CHECKING:
@@ -133,6 +134,19 @@ class Run:
         if self.lock is not None:
             self.lock.close()
             self.lock = None
+
+
+@contextlib.contextmanager
+def recording_the_end(run: Run, *, main: bool = True) -> Iterator[None]:
+    """Writes into status.json how the run ended, whatever ended it but SIGKILL."""
+    try:
+        yield
+    except BaseException as error:
+        begun = run.taken_up is None
+        if main and begun and run.path.exists() and run.status().get("state") != "finished":
+            with contextlib.suppress(ToolError):  # the disk may be what it failed for
+                run.update(state="preempted" if isinstance(error, Preempted) else "failed", error=str(error))
+        raise
 
 
 def _metrics(content: bytes) -> list[dict[str, Any]]:
