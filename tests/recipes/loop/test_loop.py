@@ -610,7 +610,8 @@ def test_an_undefined_metric_is_never_the_best_and_ends_nothing(tmp_path, undefi
             seen.append(evaluator.step)
         return evaluate(model, evaluator) | ({"error": undefined} if len(seen) == 1 else {})
 
-    run, outcome, _ = train(options(tmp_path), dataclasses.replace(task, evaluate=sometimes, greater_is_better=False))
+    task.evaluate = sometimes
+    run, outcome, _ = train(options(tmp_path), task)
     assert outcome.steps == 28
     assert outcome.best_step in (14, 21, 28)
     assert np.isfinite(outcome.metrics["error"])
