@@ -13,16 +13,17 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from recipes.checkpoints import resume
+from recipes.config import as_dict, options_of
 from recipes.distributed import accelerate_config
 from recipes.distributed.device import make_accelerator, silence
 from recipes.distributed.launch import as_process, launch, must_launch
 from recipes.loop.loop import Loop, Outcome
-from recipes.options import TrainOptions
+from recipes.options import ON_CARD, TrainOptions
 from recipes.process.interrupts import Interrupts, settle
 from recipes.process.memory import peak_memory
 from recipes.process.worker import is_worker
 from recipes.report.card import Card, known_environment
-from recipes.report.content import Section
+from recipes.report.content import Headline, Section
 from recipes.report.outputs import save_weights, write_outputs
 from recipes.runs import on_exit, push, trackers
 from recipes.runs import summary as run_summary
@@ -102,9 +103,15 @@ class Recipe(ABC, Generic[ConfigT, PartsT]):
 
     def card(self, outcome: Outcome) -> Card:
         """The model card's content; its name is the report's title, its headline the report's."""
-        run = self.session.run
-        further = {name: value for name, value in outcome.metrics.items() if isinstance(value, float)}
-        return Card(self.name, further=further, training=run.config(), environment=known_environment(run.environment()))
+        name, given = self.work.metric, as_dict(self.config)
+        shared = {info.name for info in options_of(TrainOptions)} - set(ON_CARD)
+        return Card(
+            self.name,
+            headline=Headline(name, outcome.metrics[name], n=outcome.metrics.get("n"), unit="") if name else None,
+            library_name="transformers" if hasattr(self.work.model, "save_pretrained") else "",
+            training={key: value for key, value in given.items() if key not in shared and value is not None},
+            environment=known_environment(self.session.run.environment()),
+        )
 
     def sections(self, outcome: Outcome) -> list[Section]:
         """What the report shows beside the curves."""
