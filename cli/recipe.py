@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ import typer
 from cli.console import DebugFlag, JsonFlag
 from cli.lazy import Group, LazyCommand, command
 from recipes.config import OptionInfo, options_of, resolve, to_yaml
-from recipes.registry import VERBS, RecipeEntry, offering, other_recipes, our_recipes, say_skipped
+from recipes.registry import OURS, VERBS, RecipeEntry, offering, recipes, say_skipped
 
 HELPERS = ("config", "print_config", "json_output", "debug", "ctx")
 
@@ -45,31 +45,32 @@ class RecipeGroup(Group):
 
         def build(entry: RecipeEntry) -> Any:
             def run(config: Any) -> None:
-                say_skipped(entry.name)
                 with around():
+                    say_skipped(entry.name)
                     present(entry.part(run_part)(config))
 
             return recipe_command(entry.name, entry.help, entry.name, entry.part(config_part), run, arguments)
 
         self.verb = verb
         self.command_of = lambda entry: LazyCommand(entry.name, entry.help, functools.partial(build, entry))
-        self._add(entry for entry in our_recipes().values() if entry.offers(verb))
+        self.commands = {name: self.command_of(entry) for name, entry in OURS.items() if entry.offers(verb)}
         return self
-
-    def _add(self, entries: Iterable[RecipeEntry]) -> None:
-        self.commands.update({entry.name: self.command_of(entry) for entry in entries})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands:
-            self._add(other_recipes().values())
-        entry = our_recipes().get(cmd_name)  # one that lacks the verb says so
+            self._add_others()
+        entry = OURS.get(cmd_name)  # one that lacks the verb says so
         return self.commands.get(cmd_name) or (entry and self.command_of(entry))
 
     def list_commands(self, ctx: Any) -> list[str]:
         if ctx.resilient_parsing:  # a shell completes the line: nothing is imported or said
-            self._add(other_recipes().values())
+            self._add_others()
             return list(self.commands)
         return list(offering(self.verb))
+
+    def _add_others(self) -> None:
+        """Takes in other packages' recipes, with the verb or without."""
+        self.commands.update({name: self.command_of(entry) for name, entry in recipes().items() if name not in OURS})
 
 
 def recipe_group(name: str, help: str, verb: str, present: Callable[[Any], None], **settings: Any) -> RecipeGroup:

@@ -128,26 +128,29 @@ def _nothing_compiled() -> Iterator[None]:
             os.environ[name] = before
 
 
+OURS = {name: RecipeEntry(name, *row) for name, row in RECIPES.items()}
+
+
 def recipes() -> dict[str, RecipeEntry]:
-    """All recipes by name: ours first, then those of other packages in the order of their names; says which were skipped."""
-    entries, skipped = _installed()
-    for name in skipped:
-        say_skipped(name)
-    return our_recipes() | entries
+    """All recipes by name, none of them imported: ours first, then those of other packages in the order of their names."""
+    return OURS | _installed()[0]
 
 
-def our_recipes() -> dict[str, RecipeEntry]:
-    """The recipes of the table."""
-    return {name: RecipeEntry(name, module, text) for name, (module, text) in RECIPES.items()}
+def get(name: str) -> RecipeEntry:
+    """The recipe of that name; other packages are looked for where it is none of ours.
 
-
-def other_recipes() -> dict[str, RecipeEntry]:
-    """Those of other packages, none of them imported."""
-    return _installed()[0]
+    Raises:
+        ConfigError: naming the nearest recipe.
+    """
+    entry = OURS.get(name) or recipes().get(name)
+    if entry is None:
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, list(recipes()))}")
+    return entry
 
 
 def offering(verb: str) -> dict[str, RecipeEntry]:
-    """The recipes that have a verb; one whose package can't be loaded is named and skipped."""
+    """The recipes that have a verb; those of other packages that can't be used are named on stderr and skipped."""
+    say_skipped()
     entries = {}
     for name, entry in recipes().items():
         try:
@@ -158,54 +161,40 @@ def offering(verb: str) -> dict[str, RecipeEntry]:
     return entries
 
 
-def get(name: str) -> RecipeEntry:
-    """The recipe of that name.
-
-    Raises:
-        ConfigError: naming the nearest recipe.
-    """
-    entry = our_recipes().get(name) or other_recipes().get(name)
-    if entry is None:
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, [*RECIPES, *other_recipes()])}")
-    return entry
-
-
-def say_skipped(name: str) -> None:
-    """Names the packages that register a recipe under a name that is taken."""
-    for line in _installed()[1].get(name, ()):
-        _say(line)
+def say_skipped(name: str | None = None) -> None:
+    """Names the packages whose recipe, of that name or any, is skipped for its name."""
+    for taken, line in _installed()[1]:
+        if name in (None, taken):
+            _say(line)
 
 
 @functools.cache
-def _installed() -> tuple[dict[str, RecipeEntry], dict[str, list[str]]]:
-    """The recipes that other packages register, and for each name why a package's was skipped."""
+def _installed() -> tuple[dict[str, RecipeEntry], list[tuple[str, str]]]:
+    """The recipes that other packages register; name and reason of those that are skipped."""
     from importlib.metadata import entry_points
 
+    found = []
+    for point in entry_points(group=ENTRY_POINTS):
+        package = one_line((point.dist and point.dist.name) or point.value)
+        found.append((point.name, package, point.value))
     entries: dict[str, RecipeEntry] = {}
-    skipped: dict[str, list[str]] = {}
-    found = [
-        RecipeEntry(point.name, point.value, f"From the package {package}.", package)
-        for point in entry_points(group=ENTRY_POINTS)
-        for package in [one_line((point.dist and point.dist.name) or point.value)]
-    ]
-    for entry in sorted(found, key=lambda one: (one.name, one.package)):
-        why = _refusal(entry, entries)
+    skipped = []
+    for name, package, module in sorted(found):
+        why = _refusal(name, entries)
         if why:
-            skipped.setdefault(entry.name, []).append(
-                f"the recipe {one_line(entry.name)} of the package {entry.package}: {why}"
-            )
+            skipped.append((name, f"the recipe {one_line(name)} of the package {package}: {why}"))
         else:
-            entries[entry.name] = entry
+            entries[name] = RecipeEntry(name, module, f"From the package {package}.", package)
     return entries, skipped
 
 
-def _refusal(entry: RecipeEntry, entries: Mapping[str, RecipeEntry]) -> str:
-    if not re.fullmatch(r"\w[\w.-]*", entry.name):
+def _refusal(name: str, entries: Mapping[str, RecipeEntry]) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name):
         return "a name is letters, digits, dots, hyphens and underscores; register it under another one"
-    if entry.name in RECIPES:
+    if name in OURS:
         return "the name is one of tool's own; register it under another one, or uninstall that package"
-    if entry.name in entries:
-        return f"the package {entries[entry.name].package} has that name already; uninstall one of the two"
+    if name in entries:
+        return f"the package {entries[name].package} has that name already; uninstall one of the two"
     return ""
 
 

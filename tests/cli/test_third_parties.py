@@ -109,7 +109,7 @@ def test_nobody_else_notices_a_broken_package(site, tool, tmp_path):
         (["--help"], 0),
         (["train", "vqa", "--help"], 0),
         (["train", "vqa", "--model", "tiny", "--print-config"], 0),
-        (["data", "sample", "vqa", "--output", "sample"], 0),
+        (["data", "sample", "glue", "--output", "sample"], 0),
         (["data", "build", "glue"], 2),
         (["train", "vqq"], 2),
         (["runs", "list"], 0),
@@ -249,7 +249,7 @@ def test_a_name_that_is_taken_is_said_where_it_matters(site, tool):
     done = tool("train", "mine")
     assert (done.stdout, done.stderr) == ("trained 3\n", f"{theirs}\n")
     assert tool("train", "glue", "--print-config").stderr == ""
-    assert tool("data", "inspect", "vqa", "--data", "nothing").stderr.splitlines()[0] == ours
+    assert tool("data", "inspect", "vqa", "--data", "./nothing").stderr.splitlines()[0] == ours
 
 
 def test_control_characters_never_reach_the_terminal(site, tool):
