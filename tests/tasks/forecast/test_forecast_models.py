@@ -200,7 +200,7 @@ def test_dlinear_anchors_as_a_naive_forecast(anchor, distribution):
     expected = past[:, [-4, -3, -2, -1, -4, -3]]
     if anchor != "season":
         expected = (past[:, -1:] if anchor == "last" else past.mean(1, keepdim=True)).expand(-1, HORIZON)
-    got = output.prediction if distribution == "point" else output.quantiles[:, 3]
+    got = output.prediction_outputs if distribution == "point" else output.quantiles[:, 3]
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=2.0 if anchor == "mean" else 1e-3)
 
 
