@@ -118,14 +118,15 @@ def usage(parts: Parts, folder: str) -> str:
     if spec.kind not in CLASSES:
         trust, source = ", trust_remote_code=True", f"{source}; runs its modeling_{spec.kind}.py"
     # PatchTST has an axis of dimensions even for one.
-    value = f"[value] * {spec.input_size}" if spec.input_size > 1 or spec.kind == "patchtst" else "value"
+    dims = spec.input_size > 1 or spec.kind == "patchtst"
+    window = f"[[value] * {spec.input_size} for value in values]" if dims else "values"
     lines = [
         "import torch",
         f"from transformers import {name}",
         "",
         f'model = {name}.from_pretrained("{folder}"{trust}).eval()  # {source}',
         f"values = [float(1 + step % 12) for step in range({past})]  # the last {past} of a series",
-        f"past = torch.tensor([[{value} for value in values]])",
+        f"past = torch.tensor([{window}])",
         "inputs = {",
         '    "past_values": past,',
         '    "past_observed_mask": torch.ones_like(past),',

@@ -339,7 +339,9 @@ def test_an_exploded_rate_is_told():
         sampler.draw((torch.ones(1, 1, 1), torch.full((1, 1, 1), 200.0)), 0)
     model = build(Spec("dlinear", 3, distribution="negative_binomial", scaling="mean"), 0)
     torch.nn.init.constant_(model.trend.bias, 200.0)
-    with pytest.raises(ToolError, match="^forecast: the negative binomial's rate is not a number or beyond 1e\\+15; the model"):
+    with pytest.raises(
+        ToolError, match=r"^forecast: the negative binomial's rate is not a number or beyond 1e\+15; the"
+    ):
         draw(model, {"past_values": torch.ones(1, 6)}, 3, noise(0))
 
 
