@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,17 +123,22 @@ def test_a_stranger_forecasts_as_the_command_does(place, kind):
     check_against_the_command(place, kind)
 
 
-def test_the_command_runs_no_code_of_the_folder(place, tmp_path):
+def test_the_command_reads_the_weights_alone_and_runs_no_code_of_the_folder(place, tmp_path):
     folder = model_folder(place, "dlinear")
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in folder.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    for path in copy.glob("*.py"):
+    planted, before = (Path(shutil.copytree(folder, tmp_path / name)) for name in ("planted", "before"))
+    for path in planted.glob("*.py"):
         path.write_text("raise SystemExit('code of the folder was run')\n")
-    given = ["forecast", "series.csv", "--json"]
-    expected, found = (within("predict", *given, "--model", path, cwd=place).stdout for path in (folder, copy))
-    assert found == expected
+    for path in before.glob("*.py"):  # as folders were before they carried any
+        path.unlink()
+    config = json.loads((before / "config.json").read_text())
+    assert config.pop("auto_map") == {
+        "AutoConfig": "modeling_dlinear.DLinearConfig",
+        "AutoModel": "modeling_dlinear.DLinearForPrediction",
+    }
+    (before / "config.json").write_text(json.dumps(config))
+    given = ["predict", "forecast", "series.csv", "--json", "--model"]
+    expected, *found = (within(*given, path, cwd=place).stdout for path in (folder, planted, before))
+    assert found == [expected, expected]
 
 
 @pytest.mark.slow

@@ -126,7 +126,8 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
     folder = model_folder(model)
     known = {"revision": revision or "main", "token": token}
     with loading(folder, "--model"):
-        config = transformers.AutoConfig.from_pretrained(folder, **known)
+        # Otherwise transformers asks on the terminal whether to run an unknown kind's code.
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, **known)
     if config.model_type not in CLASSES:
         raise ConfigError(
             f"--model {model} is a {config.model_type} and no forecaster; forecasting takes {', '.join(CLASSES)} "
