@@ -102,28 +102,27 @@ def make_card(config: Train, parts: Parts, run: Run, tested: BacktestResult) -> 
 
 
 def usage(parts: Parts, folder: str) -> str:
-    """Python that loads the model with the libraries alone, or, for DLinear and N-BEATS, with this package."""
-    name = CLASSES.get(parts.spec.kind)
-    if name is None:
-        return (
-            "from tasks.forecast.models import load  # pip install modeltool\n\n"
-            f'model = load("{folder}")  # this folder, or the Hub id\n'
-        )
+    """Python that loads the model and forecasts with transformers alone; DLinear and N-BEATS by the code in their folder."""
     spec = parts.spec
     past, length = spec.past_length, spec.prediction_length
+    name, trust, source = CLASSES.get(spec.kind, "AutoModel"), "", "this folder, or the Hub id"
+    if spec.kind not in CLASSES:
+        trust, source = ", trust_remote_code=True", f"{source}; runs its modeling_{spec.kind}.py"
     # PatchTST has an axis of dimensions even for one.
-    shape = f"1, {past}, {spec.input_size}" if spec.input_size > 1 or spec.kind == "patchtst" else f"1, {past}"
+    dims = spec.input_size > 1 or spec.kind == "patchtst"
+    window = f"[[value] * {spec.input_size} for value in values]" if dims else "values"
     lines = [
         "import torch",
         f"from transformers import {name}",
         "",
-        f'model = {name}.from_pretrained("{folder}").eval()  # this folder, or the Hub id',
-        f"past = torch.rand({shape}) + 1  # the last {past} values of a series",
+        f'model = {name}.from_pretrained("{folder}"{trust}).eval()  # {source}',
+        f"values = [float(1 + step % 12) for step in range({past})]  # the last {past} of a series",
+        f"past = torch.tensor([{window}])",
         "inputs = {",
         '    "past_values": past,',
         '    "past_observed_mask": torch.ones_like(past),',
     ]
-    if spec.kind != "patchtst":
+    if spec.takes_features:
         count = spec.num_time_features
         lines += [
             f'    "past_time_features": torch.zeros(1, {past}, {count}),  # gluonts.time_feature of the frequency, then log10(2 + age)',
@@ -135,9 +134,11 @@ def usage(parts: Parts, folder: str) -> str:
             )
         if spec.num_static_real_features:
             lines.append(f'    "static_real_features": torch.zeros(1, {spec.num_static_real_features}),')
-    point = spec.kind == "patchtst" and spec.distribution == "point"
-    output = "model(**inputs).prediction_outputs" if point else "model.generate(**inputs).sequences.median(1).values"
-    lines += ["}", f"print({output})", ""]
+    output = {
+        "point": "model(**inputs).prediction_outputs",
+        "quantiles": "model(**inputs).quantiles",  # at the levels of model.config.quantile_levels
+    }.get(spec.distribution, "model.generate(**inputs).sequences.median(1).values")
+    lines += ["}", "with torch.no_grad():", f"    print({output})", ""]
     return "\n".join(lines)
 
 
