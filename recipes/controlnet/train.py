@@ -54,14 +54,14 @@ def make_work(config: Train, parts: Parts, session: Session) -> Work:
     accelerator = session.accelerator
     device, dtype = accelerator.device, PRECISIONS.get(accelerator.mixed_precision, torch.float32)
     frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
-    validator = Validator.of(config, parts, session)
+    validator = Validator.of(config, session.run.path, parts.base, parts.evaluation, accelerator)
     encode(config, parts, accelerator, dtype, validator.prompts)
     frozen.unet, parts.controlnet = load_nets(config, parts.base, dtype)
     frozen.unet.to(device)
     if config.compile:
         frozen.unet.compile()
     say_nets(config, parts, session)
-    validator.prepare(parts)
+    validator.prepare(frozen, parts.evaluation)
     parts.validator = validator
     release(device)
     return Work(
