@@ -28,6 +28,7 @@ lint: setup
 	$(BIN)/ruff check cli recipes tasks tests scripts modeltool_launcher.py
 	$(BIN)/ruff format --check cli recipes tasks tests scripts modeltool_launcher.py
 	$(BIN)/mypy
+	PYTHONPATH=scripts $(BIN)/lint-imports --no-cache --no-logo
 
 format: setup
 	$(BIN)/ruff check --fix cli recipes tasks tests scripts modeltool_launcher.py

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import Backtest
 from recipes.forecast.data import digest, notes
-from recipes.forecast.forecasting import ForecastRequest, Piece, forecast, pieces
-from recipes.forecast.setup import Setup, set_up
+from recipes.forecast.forecasting import Piece, forecast, pieces
+from recipes.forecast.setup import Setup, forecast_request, set_up
 from recipes.forecast.testing import BacktestResult, phase
 from recipes.options import cost
 from recipes.process.interrupts import Interrupts, settle
@@ -85,21 +84,6 @@ def say_header(setup: Setup, run: run_folder.Run) -> None:
     print_line(f"run       {run.path}       interrupted? run the same command again")
 
 
-def ask(config: Any, setup: Setup, entries: Any, device: torch.device) -> ForecastRequest:
-    """What is forecast, for some of the entries."""
-    return ForecastRequest(
-        setup.loaded.panel,
-        entries,
-        setup.horizon,
-        config.num_parallel_samples,
-        config.batch_size,
-        config.seed,
-        device,
-        config.ensemble,
-        getattr(config, "save_samples", False),
-    )
-
-
 def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupts: Interrupts) -> dict[str, Forecasts]:
     """Every model's forecasts; each piece is written as it is done, and one that is there already is not made again."""
     if all(model.network is None for model in setup.models):
@@ -113,7 +97,7 @@ def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupt
     test, found = setup.loaded.test, []
     with phase(setup.seconds, "forecast"), Progress("back-test", len(test), unit="windows") as progress:
         for models, first, entries in refit.groups(config, setup, run, device, interrupts):
-            asked = ask(config, setup, entries, device)
+            asked = forecast_request(config, setup, entries, device)
             for part in pieces(asked):
                 interrupts.check()
                 path = folder / f"{first + part.start:09d}.npz"

@@ -87,6 +87,13 @@ class DataOptions(ColumnOptions):
         return []
 
 
+@dataclasses.dataclass
+class TrainedDataOptions(DataOptions):
+    """The same for what is done with a trained model, whose run knows its data."""
+
+    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")
+
+
 # BERT's own fine-tuning settings (Devlin et al. 2019), and those of a small model that starts from nothing.
 FINE_TUNING: dict[str, Any] = {
     "epochs": 3,
@@ -183,10 +190,9 @@ class UseOptions:
 
 
 @dataclasses.dataclass
-class Eval(UseOptions, DataOptions):
+class Eval(UseOptions, TrainedDataOptions):
     """`tool eval glue`."""
 
-    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")
     eval_split: str | None = option(None, "Split to evaluate on.", panel=DATA, shown_default="as in training")
     mixed_precision: str = option("no", "Compute in half precision.", panel=MACHINE, choices=("no", "fp16", "bf16"))
     output: str | None = option(None, "Write the answers here: .jsonl, .csv or .tsv.", panel=OUTPUT)
