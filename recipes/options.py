@@ -46,7 +46,7 @@ def cost(seconds: float, price_per_hour: float | None) -> dict[str, float]:
 class TrainOptions:
     """Shared by all recipes; a recipe's dataclass inherits it and adds its own. None: the recipe's default."""
 
-    epochs: int | None = option(None, "TrialStep over the training data.", panel=OPTIMIZATION, minimum=1)
+    epochs: int | None = option(None, "Passes over the training data.", panel=OPTIMIZATION, minimum=1)
     max_steps: int | None = option(
         None, "Stop after this many optimizer steps; the schedule ends there too.", panel=OPTIMIZATION, minimum=1
     )

@@ -17,24 +17,6 @@ AGREEMENTS = ("auto", "canny", "palette", "circles", "none")
 SCHEDULERS = ("unipc", "ddim", "euler", "euler-ancestral", "dpm++", "pndm")
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "40gb")
 
-# Options that `load_splits` knows by the same name.
-LOADING = (
-    "image_root",
-    "conditioning_dir",
-    "image_column",
-    "conditioning_image_column",
-    "caption_column",
-    "train_split",
-    "eval_split",
-    "max_samples",
-    "max_eval_samples",
-    "eval_fraction",
-    "resolution",
-    "seed",
-    "skip_bad",
-    "token",
-)
-
 
 @dataclasses.dataclass
 class DataOptions:
@@ -56,11 +38,6 @@ class DataOptions:
     )
     data_revision: str | None = option(None, "Branch, tag or commit of a Hub data set.", panel=DATA)
     skip_bad: bool = option(False, "Leave out broken pairs, and say how many.", panel=DATA)
-
-    def load_arguments(self) -> dict[str, Any]:
-        """The arguments of `tasks.controlnet.data.load_splits` that these options stand for."""
-        given = {name: getattr(self, name) for name in LOADING if hasattr(self, name)}
-        return {**given, "revision": self.data_revision}
 
 
 # What an option left out becomes, by whether the model is the tiny one.

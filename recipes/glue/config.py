@@ -18,24 +18,6 @@ USE_HELP = "Run folder, model folder (PyTorch or ONNX) or Hub id."
 DATA_HELP = "GLUE's tsv folder, a CSV, JSON lines or Parquet file or folder, a GLUE task's name, a Hub id, or `sample`."
 MAX_LENGTH = 128
 
-# Options that `load_splits` knows by the same name.
-LOADING = (
-    "task",
-    "train_split",
-    "eval_split",
-    "text_column",
-    "text_pair_column",
-    "label_column",
-    "labels",
-    "regression",
-    "max_samples",
-    "max_eval_samples",
-    "eval_fraction",
-    "seed",
-    "skip_bad",
-    "token",
-)
-
 
 @dataclasses.dataclass
 class ColumnOptions:
@@ -74,11 +56,6 @@ class DataOptions(ColumnOptions):
     def source(self) -> str:
         """The data asked for, or what takes their place."""
         return self.data or (HUB_GLUE if self.task else "sample")
-
-    def load_arguments(self) -> dict[str, Any]:
-        """The arguments of `tasks.glue.data.load_splits` that these options stand for."""
-        given = {name: getattr(self, name) for name in LOADING if hasattr(self, name)}
-        return {**given, "labels": self.labels or None, "revision": self.data_revision}
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""

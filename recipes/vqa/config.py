@@ -15,23 +15,6 @@ MODEL_HELP = "Hub id, local folder, run folder, or `tiny` (random weights, under
 DATA_HELP = "Hub id, a file or folder (VQA v2 JSON, Parquet, CSV, JSON lines, easy-VQA), or `sample`."
 
 
-# Options that `load_splits` knows by the same name.
-LOADING = (
-    "image_root",
-    "train_split",
-    "eval_split",
-    "max_samples",
-    "max_eval_samples",
-    "eval_fraction",
-    "seed",
-    "skip_bad",
-    "token",
-    "image_column",
-    "question_column",
-    "answer_column",
-)
-
-
 @dataclasses.dataclass
 class DataOptions:
     """Where questions and images come from; shared by all verbs of the recipe."""
@@ -49,11 +32,6 @@ class DataOptions:
     answer_column: str | None = option(None, "Column with the answer or answers.", panel=DATA)
     data_revision: str | None = option(None, "Branch, tag or commit of a Hub data set.", panel=DATA)
     skip_bad: bool = option(False, "Leave out broken rows and images, and say how many.", panel=DATA)
-
-    def load_arguments(self) -> dict[str, Any]:
-        """The arguments of `tasks.vqa.data.load_splits` that these options stand for."""
-        given = {name: getattr(self, name) for name in LOADING if hasattr(self, name)}
-        return {**given, "revision": self.data_revision}
 
 
 # What an option left out becomes, by whether the model starts from nothing.

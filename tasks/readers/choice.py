@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from tasks.errors import ConfigError
+from tasks.readers.options import DataOptions
 from tasks.readers.paths import canonical
 from tasks.readers.source import Source
 
@@ -15,9 +16,8 @@ CUSTOM = ("validation", "test")
 
 def choose(
     source: Source[Any],
+    options: DataOptions,
     need: tuple[str, ...],
-    train_split: str | None,
-    eval_split: str | None,
     *,
     unit: str,
     custom: tuple[str, ...] = CUSTOM,
@@ -33,8 +33,7 @@ def choose(
         ConfigError: a name that is not there, or no way to tell which split is for training.
     """
     names = list(source.splits)
-    train = named(source, train_split, "--train-split") if train_split else None
-    evaluation = named(source, eval_split, "--eval-split") if eval_split else None
+    train, evaluation = (named(source, name, flag) if name else None for flag, name in flags(options))
     labelled = [name for name in names if name not in source.unlabelled]
     if "train" not in need:
         return None, evaluation or _first(custom, names if "prediction" in need else labelled) or names[0]
@@ -44,7 +43,7 @@ def choose(
         raise ConfigError(f"{source.name} has the splits {', '.join(names)}; say which to train on with --train-split")
     if train == evaluation:
         raise ConfigError(
-            f"--eval-split {eval_split}: is what the training reads; leave it out to hold some of it out by {unit}"
+            f"--eval-split {options.eval_split}: is what the training reads; leave it out to hold some of it out by {unit}"
         )
     if "evaluation" not in need:
         return train, None
@@ -70,12 +69,16 @@ def named(source: Source[Any], name: str, flag: str) -> str:
     raise ConfigError(f"{flag} {name}: {source.name} has no such split; {hint}")
 
 
-def inspected(source: Source[Any], train_split: str | None, eval_split: str | None) -> list[str]:
+def flags(options: DataOptions) -> tuple[tuple[str, str | None], ...]:
+    """(flag, its value) of the splits to train on and to measure on."""
+    return ("--train-split", options.train_split), ("--eval-split", options.eval_split)
+
+
+def inspected(source: Source[Any], options: DataOptions) -> list[str]:
     """The splits to describe: those named, else all.
 
     Raises:
         ConfigError: a name that is not there.
     """
-    flags = (("--train-split", train_split), ("--eval-split", eval_split))
-    wanted = [named(source, name, flag) for flag, name in flags if name]
+    wanted = [named(source, name, flag) for flag, name in flags(options) if name]
     return list(dict.fromkeys(wanted)) or list(source.splits)

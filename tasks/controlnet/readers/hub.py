@@ -47,7 +47,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     """
     if not len(dataset):
         raise DataError(f"{source}: no rows; each needs a picture, its condition and a caption")
-    roles = layout(dataset.column_names, options.columns, source)
+    roles = layout(dataset.column_names, options, source)
     assert roles.condition is not None
     base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
     texts = (

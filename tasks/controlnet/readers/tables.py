@@ -82,7 +82,7 @@ def _has_columns(file: Path, options: Options) -> bool:
         first = next(rows_of(file, Problems(skip=True)), None)
     except DataError:
         return False
-    return first is not None and looks_like(first[1], options.columns)
+    return first is not None and looks_like(first[1], options)
 
 
 def _one(file: Path, path: Path, format: str, options: Options) -> Source:
@@ -97,7 +97,7 @@ def _one(file: Path, path: Path, format: str, options: Options) -> Source:
 def _split(row: dict[str, Any], options: Options) -> str | None:
     if row.get("split"):
         return canonical(str(row["split"]))
-    column = options.columns.image or next((name for name in IMAGE if name in row), "")
+    column = options.image_column or next((name for name in IMAGE if name in row), "")
     first = canonical(_path(row.get(column)).split("/", 1)[0])
     return first if first in ("train", "validation", "test") else None
 
@@ -114,7 +114,7 @@ def _read(file: Path, options: Options, problems: Problems, split: str | None) -
         raise DataError(f"{file}: no rows; each needs a picture, its condition and a caption")
     folder = options.conditioning_dir or folder_among(file.parent, CONDITION_FOLDERS)
     names = list(dict.fromkeys(name for _, row in rows for name in row))
-    roles = layout(names, options.columns, str(file), by_name=folder is not None, hint=NAME_IT_OR_FOLDER)
+    roles = layout(names, options, str(file), by_name=folder is not None, hint=NAME_IT_OR_FOLDER)
     images = picture_places(file.parent, options.image_root)
     if roles.condition is None:
         assert folder is not None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.errors import DataError
-from tasks.glue.named import HUB, TASKS, task_of
+from tasks.glue.named import HUB, TASKS, check_task, task_of
 from tasks.glue.readers import arrow, official, tables
 from tasks.glue.readers.source import WHOLE, Load, Options, Source
 from tasks.readers.arrow import ENDINGS, is_saved
@@ -17,16 +17,19 @@ FORMATS = "GLUE's tsv files, CSV, TSV, JSON lines, a JSON list, or Parquet or Ar
 _HUB_CONFIG = re.compile(r"([\w.\-]+/[\w.\-]+|glue):([\w.\-]+)")
 
 
-def recognise(data: str, options: Options) -> Source:
-    """What `data` is: `sample`, a file or folder here, a GLUE task by name, or a data set on the Hub.
+def recognise(options: Options) -> Source:
+    """What the data are: `sample`, a file or folder here, a GLUE task by name, or a data set on the Hub.
 
     Raises:
-        ConfigError: data of several tasks, and none is named.
+        ConfigError: no such task, or data of several tasks, and none is named.
         DataError: a path that is not there, can't be read, or holds no texts in a format known here.
         ToolError: a Hub id that can't be reached.
     """
     from tasks.glue.readers import remote
 
+    if options.task is not None:
+        options = replace(options, task=check_task(options.task))
+    data = options.data or ("sample" if options.task is None else HUB)
     if data == "sample":
         from tasks.glue import sample
 

@@ -15,13 +15,14 @@ FORMATS = (
 )
 
 
-def recognise(data: str, options: Options) -> Source:
-    """What `data` is: `sample`, a file or folder here, or a dataset on the Hub.
+def recognise(options: Options) -> Source:
+    """What the data are: `sample`, a file or folder here, or a dataset on the Hub.
 
     Raises:
         DataError: a path that is not there, can't be read, or holds no questions in a format known here.
         ToolError: a Hub id that can't be reached.
     """
+    data = options.data or "sample"
     if data == "sample":
         from tasks.vqa.sample import sample
 

@@ -52,7 +52,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     """
     if not len(dataset):
         raise DataError(f"{source}: no rows")
-    roles = layout(dataset.column_names, options.columns, source)
+    roles = layout(dataset.column_names, options, source)
     wanted = {roles.question, roles.answers, roles.label, roles.ids, roles.weights, *_PLAIN} & set(dataset.column_names)
     wanted.discard(roles.image if arrow.picture_kind(dataset.features[roles.image]) != "path" else None)
     texts = dataset.select_columns(sorted(name for name in wanted if name)).with_format("arrow")[:]

@@ -49,7 +49,7 @@ def _has_columns(file: Path, options: Options) -> bool:
         first = None
     if first is None:
         return split_of(file.stem) is not None
-    wanted = {options.columns.image, options.columns.question} - {None}
+    wanted = {options.image_column, options.question_column} - {None}
     return looks_like(first[1]) or bool(wanted and wanted <= set(first[1]))
 
 
@@ -84,7 +84,7 @@ def _read(file: Path, options: Options, problems: Problems, split: str | None = 
         raise DataError(f"{file}: no rows; it needs an image path, a question and an answer in each")
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     columns = {name: [row.get(name) for _, row in rows] for name in names}
-    roles = layout(names, options.columns, str(file))
+    roles = layout(names, options, str(file))
     if "question_id" in columns:
         columns["question_id"] = _whole_numbers(columns["question_id"])
     image, images = index_paths(columns[roles.image], Resolver(file.parent, options.image_root))
