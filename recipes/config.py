@@ -64,6 +64,18 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+class Panel(str):
+    """A group of options under one heading of --help."""
+
+    def option(self, default: Any, help: str, **settings: Any) -> Any:
+        """An option of the group; takes what `option` takes."""
+        return option(default, help, panel=self, **settings)
+
+    def setting(self, default: Any, help: str, **settings: Any) -> Any:
+        """One that may change on resume: the result doesn't depend on it."""
+        return option(default, help, panel=self, affects_result=False, **settings)
+
+
 @dataclasses.dataclass(frozen=True)
 class OptionInfo:
     """What the command line and the docs need to know of one option."""
