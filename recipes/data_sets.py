@@ -5,21 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from tasks.readers.options import DataOptions
-
-Options = TypeVar("Options", bound=DataOptions)
+Options = TypeVar("Options")
 
 
 def data_options(kind: type[Options], config: Any, was: Mapping[str, Any] | None = None) -> Options:
-    """What a verb's options say about the data, as the task's `load_splits` takes it.
+    """What a verb's options say about the data, as the task that reads them takes it.
 
     Args:
         was: the options of the run on whose own data, splits, hold-out and columns a model is measured; what a flag says
             otherwise goes before them.
     """
-    names = [field.name for field in dataclasses.fields(kind) if field.name not in ("revision", "cache_dir")]
+    names = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.name not in ("revision", "cache_dir")]
     given = {name: getattr(config, name, None) for name in names} | {"revision": config.data_revision}
     if was is not None:
         then = {name: was.get(name) for name in names} | {"revision": was.get("data_revision")}
