@@ -37,8 +37,9 @@ def recognise(options: Options) -> Source:
         return _local(path, options)
     check_is_remote(data, "sample")
     from tasks.controlnet.readers import hub
+    from tasks.readers import remote
 
-    return hub.recognise_remote(data, options)
+    return remote.recognise(options, hub.read)
 
 
 def _local(path: Path, options: Options) -> Source:

@@ -14,7 +14,7 @@ from tasks.controlnet.readers.paths import Places, condition_places, picture_pla
 from tasks.controlnet.readers.source import Options, Read, Source, read_of
 from tasks.errors import DataError
 from tasks.images import EncodedImages, FileImages, ImageStore
-from tasks.readers import arrow, remote
+from tasks.readers import arrow
 from tasks.readers.problems import Problems
 
 
@@ -24,17 +24,6 @@ def recognise(path: Path, options: Options) -> Source | None:
         path,
         options.cache_dir,
         lambda part, problems: read(part.open(), part.source, part.folder, options, problems),
-    )
-
-
-def recognise_remote(data: str, options: Options) -> Source:
-    """A dataset on the Hub, or from the local cache where the Hub can't be reached. See `remote.recognise`."""
-    return remote.recognise(
-        data,
-        options.revision,
-        options.token,
-        options.cache_dir,
-        lambda dataset, source, problems: read(dataset, source, None, options, problems),
     )
 
 

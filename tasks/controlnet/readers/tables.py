@@ -19,7 +19,7 @@ from tasks.controlnet.readers.rows import ENDINGS, rows_of
 from tasks.controlnet.readers.source import WHOLE, Load, Options, Read, Source, read_of
 from tasks.errors import DataError
 from tasks.images import FileImages
-from tasks.readers.paths import canonical, listing, split_of
+from tasks.readers.paths import canonical, listing, one_a_split, split_of
 from tasks.readers.problems import Problems
 
 LISTS = ("metadata.jsonl", "metadata.csv", "prompt.json", "prompt.jsonl", "metadata.json")
@@ -52,13 +52,7 @@ def recognise(path: Path, options: Options) -> Source | None:
     files = [Path(entry.path) for entry in listing(path) if entry.is_file() and not entry.name.startswith(".")]
     files = [file for file in files if file.suffix.lower() in ENDINGS and file.stem != "captions"]
     files = [file for file in files if _has_columns(file, options)]
-    named: dict[str, Path] = {}
-    for file in files:
-        name = split_of(file.stem)
-        if name is not None and name in named:
-            raise DataError(f"{path}: both {named[name]} and {file} are the split {name}; give one of them as --data")
-        if name is not None:
-            named[name] = file
+    named = one_a_split(path, files)
     if named:
         splits = {name: _load(file, options) for name, file in named.items()}
         return Source(_kind(files[0]), path.resolve().name, splits)

@@ -11,7 +11,16 @@ from tasks.glue.named import HUB, TASKS, check_task, task_of
 from tasks.glue.readers import arrow, official, tables
 from tasks.glue.readers.source import WHOLE, Load, Options, Source
 from tasks.readers.arrow import ENDINGS, is_saved
-from tasks.readers.paths import check_is_remote, exists, files_below, holdings, listing, split_beside, split_word
+from tasks.readers.paths import (
+    by_split,
+    check_is_remote,
+    exists,
+    files_below,
+    holdings,
+    listing,
+    split_beside,
+    split_word,
+)
 
 FORMATS = "GLUE's tsv files, CSV, TSV, JSON lines, a JSON list, or Parquet or Arrow files"
 _HUB_CONFIG = re.compile(r"([\w.\-]+/[\w.\-]+|glue):([\w.\-]+)")
@@ -84,11 +93,7 @@ def _parted(path: Path, files: list[Path]) -> bool:
 
 def _of_files(path: Path, files: list[Path], options: Options) -> Source:
     """Files grouped by the split in their names; those without one are left out where others have one."""
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        groups.setdefault((split_beside(path, file, _matched) if path.is_dir() else None) or WHOLE, []).append(file)
-    if len(groups) > 1:
-        groups.pop(WHOLE, None)
+    groups = by_split(path, files, _matched) if path.is_dir() else {WHOLE: files}
     ending = files[0].suffix.lower()
     for name, group in groups.items():
         if len(group) > 1 and ending in tables.ENDINGS:

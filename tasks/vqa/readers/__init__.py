@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.errors import DataError
+from tasks.readers import remote
 from tasks.readers.paths import check_is_remote, exists, files_below, holdings, listing
 from tasks.vqa.readers import easy, hub, official, tables
 from tasks.vqa.readers.source import Options, Source
@@ -31,7 +32,7 @@ def recognise(options: Options) -> Source:
     if exists(path):
         return _local(path, options)
     check_is_remote(data, "sample")
-    return hub.recognise_remote(data, options)
+    return remote.recognise(options, hub.read)
 
 
 def _local(path: Path, options: Options) -> Source:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.images import EncodedImages, ImageStore
-from tasks.readers import arrow, remote
+from tasks.readers import arrow
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Layout, assemble, layout
@@ -29,17 +29,6 @@ def recognise(path: Path, options: Options) -> Source | None:
         path,
         options.cache_dir,
         lambda part, problems: read(part.open(), part.source, path, options, problems),
-    )
-
-
-def recognise_remote(data: str, options: Options) -> Source:
-    """A dataset on the Hub, or from the local cache where the Hub can't be reached. See `remote.recognise`."""
-    return remote.recognise(
-        data,
-        options.revision,
-        options.token,
-        options.cache_dir,
-        lambda dataset, source, problems: read(dataset, source, None, options, problems),
     )
 
 
