@@ -14,7 +14,7 @@ from recipes.glue.answers import write_answers
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
-from recipes.report.content import Headline
+from recipes.report.content import Headline, evenly
 from recipes.report.html import write_report
 from recipes.runs import scores
 from recipes.runs.folder import Run
@@ -160,7 +160,7 @@ def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, An
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
     given = evaluation.answers_of(outcome.metrics["logits"][name], splits.labels)
-    for number in np.linspace(0, len(texts) - 1, min(3, len(texts))).round().astype(int):
+    for number in evenly(np.arange(len(texts)), 3):
         answer, expected = (_named(splits.labels, value) for value in (given[number], texts.label[number]))
         text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
         lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.quantize.config import Quantize
 from recipes.quantize.subject import Feeds, Subject, points
 from tasks.glue import evaluation, score
 
@@ -136,10 +137,11 @@ def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None
 
 
 def time_them(
-    subject: Subject, runs: dict[str, Run], batch_size: int, samples: int, check: Callable[[], None]
+    subject: Subject, runs: dict[str, Run], config: Quantize, check: Callable[[], None]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """`latencies` for one text at a time and for a batch: name -> batch size -> figures."""
-    single = latencies(runs, subject.of_all_lengths(samples), check)
+    batch_size = config.batch_size
+    single = latencies(runs, subject.of_all_lengths(config.latency_samples), check)
     found: dict[str, dict[str, dict[str, float]]] = {name: {"1": single[name]} for name in runs}
     if batch_size > 1:
         batched = latencies(runs, subject.batches_of_all_lengths(batch_size, BATCHES_TIMED), check)

@@ -12,7 +12,7 @@ from recipes.config import as_dict
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
-from recipes.report.content import BarChart, Example, Headline, Section, Table
+from recipes.report.content import BarChart, Example, Headline, Section, Table, evenly, half_wrong
 from recipes.report.html import write_report
 from recipes.runs import scores
 from recipes.runs.folder import Run
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from recipes.vqa.config import Train
     from recipes.vqa.parts import Parts
 
-EXAMPLES = 24
 TYPES_SHOWN = 20
 FIGURES = ("loss", "accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
 
@@ -204,12 +203,9 @@ def _confusions(questions: Questions, metrics: dict[str, Any]) -> Table:
 def examples(questions: Questions, metrics: dict[str, Any]) -> list[Example]:
     """Half right, half wrong where there are as many, spread evenly over the split."""
     scores = np.asarray(metrics["scores"])
-    wrong, right = np.flatnonzero(scores < 0.5), np.flatnonzero(scores >= 0.5)
-    chosen_wrong = _spread(wrong, EXAMPLES // 2)
-    chosen = sorted([*chosen_wrong, *_spread(right, EXAMPLES - len(chosen_wrong))])
     given = evaluation.given_answers(questions)
     found = []
-    for number in chosen:
+    for number in half_wrong(scores < 0.5):
         try:
             image = questions.images.load(int(questions.image[number]))
         except DataError:
@@ -228,12 +224,6 @@ def examples(questions: Questions, metrics: dict[str, Any]) -> list[Example]:
             )
         )
     return found
-
-
-def _spread(numbers: np.ndarray, count: int) -> list[int]:
-    if len(numbers) <= count:
-        return [int(number) for number in numbers]
-    return [int(numbers[at]) for at in np.linspace(0, len(numbers) - 1, count).round().astype(int)]
 
 
 def _expected(answers: list[str]) -> str:
@@ -257,7 +247,7 @@ def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, An
     ]
     lines += [f"          {note}" for note in outcome.notes]
     questions = parts.eval_questions
-    for number in np.linspace(0, len(questions) - 1, min(3, len(questions))).round().astype(int):
+    for number in evenly(np.arange(len(questions)), 3):
         expected = evaluation.consensus(evaluation.given_answers(questions)[number])
         lines.append(f"answer    {questions.question[number]} {metrics['predictions'][number]} (expected {expected})")
     return "\n".join([*lines, *places(run, summary, 'tool predict vqa photo.jpg "What colour is it?"')])

@@ -111,12 +111,6 @@ def find(path: str | Path) -> Path:
     return found[0]
 
 
-def is_onnx(path: str | Path) -> bool:
-    """Whether a path is an ONNX file or a folder with one."""
-    given = Path(path).expanduser()
-    return (given.is_file() and given.suffix == ".onnx") or (given.is_dir() and any(given.glob("*.onnx")))
-
-
 def open_model(folder: str | Path, *, threads: int | None = None) -> tuple[Session, Any, Any]:
     """(session, tokenizer or processor, config with the label maps) of a folder that export, quantize or Optimum wrote.
 
