@@ -9,32 +9,23 @@ from typing import Any
 
 from cli.console import result
 from cli.lazy import LazyCommand, group
-from cli.recipe import recipe_commands
+from cli.recipe import recipe_group
 
-INSPECT = "Say what a data set holds and what is wrong with it."
-SAMPLE = "Write the sample data set into a folder."
-BUILD = "Make a data set for training from what you have."
-# verb -> (help, config, function) among a recipe's parts.
 VERBS = {
-    "inspect": (INSPECT, "Data", "inspect"),
-    "sample": (SAMPLE, "Sample", "sample"),
-    "build": (BUILD, "Build", "build"),
+    "inspect": "Say what a data set holds and what is wrong with it.",
+    "sample": "Write the sample data set into a folder.",
+    "build": "Make a data set for training from what you have.",
 }
 
 
 def build(name: str, help: str) -> Any:
     """The verbs on data, each with one command a recipe that has it."""
-    commands = {verb: LazyCommand(verb, text, functools.partial(_verb, verb)) for verb, (text, _, _) in VERBS.items()}
+    commands = {verb: LazyCommand(verb, text, functools.partial(_verb, verb, text)) for verb, text in VERBS.items()}
     return group(name, help, commands)
 
 
-def _verb(verb: str) -> Any:
-    from recipes.registry import recipes
-
-    text, config, run = VERBS[verb]
-    known = recipes()
-    commands = recipe_commands(config, run, present, around=_around(verb))
-    return group(verb, text, {name: one for name, one in commands.items() if known[name].has(config)})
+def _verb(verb: str, text: str) -> Any:
+    return recipe_group(verb, text, f"data {verb}", present, around=_around(verb))
 
 
 def _around(verb: str) -> Callable[[], AbstractContextManager[Any]]:

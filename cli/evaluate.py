@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from cli.console import DebugFlag, JsonFlag, result
-from cli.recipe import recipe_commands
+from cli.recipe import RecipeGroup
 from tasks.errors import ConfigError
 
 
 def build(name: str, help: str) -> Any:
     """A group of one command a recipe, which scores files when called without one."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app = typer.Typer(cls=RecipeGroup, rich_markup_mode=None, add_completion=False)
 
     @app.callback(
         invoke_without_command=True,
@@ -59,8 +59,7 @@ def build(name: str, help: str) -> Any:
             by_run(model, data)
 
     group: Any = typer.main.get_command(app)
-    group.commands = dict(recipe_commands("Eval", "evaluate", present))
-    return group
+    return group.offer("eval", present)
 
 
 def score(
@@ -111,8 +110,7 @@ def by_run(model: str | None, data: str | None) -> None:
     from recipes.config import resolve
     from recipes.runs import find
 
-    fitting = tuple(name for name, recipe in registry.recipes().items() if recipe.has("evaluate"))
-    run = find.open_run(model) if model else find.newest_finished("runs", fitting)
+    run = find.open_run(model) if model else find.newest_finished("runs", tuple(registry.offering("eval")))
     recipe = registry.get(str(run.status().get("recipe")))
     config = resolve(recipe.part("Eval"), {"model": str(run.path), "data": data})
     present(recipe.part("evaluate")(config))

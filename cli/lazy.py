@@ -10,6 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from cli.console import State
+
 Table = Mapping[str, tuple[str, str]]
 
 
@@ -31,6 +33,17 @@ class Command(TyperCommand):
                 formatter.write_dl(panels[panel])
 
 
+class Group(TyperGroup):
+    """A group whose --help and completion flags are false where not given: None would load pydantic, 80 ms, to be coerced."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False) and not param.expose_value:
+                param.default = False
+        return params
+
+
 class LazyCommand(TyperCommand):
     """Stands in a group with its name and help; it is built when it is run, asked for help or completed."""
 
@@ -39,7 +52,12 @@ class LazyCommand(TyperCommand):
         self.build = build
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        return self.build().make_context(info_name, args, parent, **extra)
+        try:
+            command = self.build()
+        except Exception:
+            State.debug = "--debug" in args  # not read yet
+            raise
+        return command.make_context(info_name, args, parent, **extra)
 
 
 def lazy_commands(table: Table) -> dict[str, LazyCommand]:
@@ -52,7 +70,7 @@ def lazy_commands(table: Table) -> dict[str, LazyCommand]:
 
 def group(name: str, help: str, commands: Mapping[str, TyperCommand]) -> TyperGroup:
     """A group of lazy commands."""
-    return TyperGroup(name=name, commands=dict(commands), help=help, rich_markup_mode=None, no_args_is_help=True)
+    return Group(name=name, commands=dict(commands), help=help, rich_markup_mode=None, no_args_is_help=True)
 
 
 def command(function: Callable[..., Any], name: str, help: str, **settings: Any) -> TyperCommand:

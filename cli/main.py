@@ -12,9 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from cli.console import State, open_streams, say
-from cli.lazy import lazy_commands
+from cli.lazy import Group, lazy_commands
 from recipes.process.worker import end_worker
-from tasks.errors import Preempted, ToolError, is_out_of_disk, is_out_of_memory
+from tasks.errors import Preempted, ToolError, is_out_of_disk, is_out_of_memory, one_line, printable
 
 VERBS = {
     "train": ("cli.train:build", "Train a model on your data and evaluate it."),
@@ -76,6 +76,7 @@ def version(value: bool) -> None:
 def build() -> TyperGroup:
     """The root group: the table's verbs, `--version`, shell completion."""
     app = typer.Typer(
+        cls=Group,
         rich_markup_mode=None,
         add_completion=True,
         no_args_is_help=True,
@@ -128,7 +129,8 @@ def main(args: list[str] | None = None) -> None:
 def _show(error: Exception) -> None:
     import traceback
 
-    traceback.print_exception(error)
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        say(printable(line))
 
 
 def _said(error: Exception) -> int:
@@ -152,7 +154,7 @@ def _unexpected(error: Exception) -> int:
         return _fail(f"no space left on the disk ({error.filename or 'a temporary file'}); free some and run again", 5)
     if is_out_of_memory(error):
         return _fail(OUT_OF_MEMORY, 4)
-    from tasks.hub import find, one_line  # not before: where memory is full it finds no room
+    from tasks.hub import find  # not before: where memory is full it finds no room
 
     stop = find(error, Preempted)
     if stop is not None:  # a library wrapped it in an error of its own
@@ -164,5 +166,5 @@ def _unexpected(error: Exception) -> int:
 
 def _fail(message: str, code: int) -> int:
     for line in message.split("\n"):
-        say(f"error: {line}")
+        say(f"error: {printable(line)}")
     return code

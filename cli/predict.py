@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 from cli.console import State
-from cli.lazy import group
-from cli.recipe import recipe_commands
+from cli.recipe import recipe_group
 
 
 def build(name: str, help: str) -> Any:
     """One command a recipe."""
-    return group(name, help, recipe_commands("Predict", "predict", present, arguments=("inputs",)))
+    return recipe_group(name, help, "predict", present, arguments=("inputs",))
 
 
 def present(outcome: dict[str, Any]) -> None:

@@ -14,49 +14,69 @@ from typing import Annotated, Any
 import typer
 
 from cli.console import DebugFlag, JsonFlag
-from cli.lazy import LazyCommand, command
+from cli.lazy import Group, LazyCommand, command
 from recipes.config import OptionInfo, options_of, resolve, to_yaml
-from recipes.registry import recipes
+from recipes.registry import OURS, VERBS, RecipeEntry, offering, recipes, say_skipped
 
 HELPERS = ("config", "print_config", "json_output", "debug", "ctx")
 
 
-def recipe_commands(
-    config_part: str,
-    run_part: str,
-    present: Callable[[Any], None],
-    arguments: tuple[str, ...] = (),
-    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> dict[str, LazyCommand]:
-    """A lazy command a recipe, for one verb.
+class RecipeGroup(Group):
+    """The commands of one verb, one a recipe. Another package's recipe is imported when it is named, or listed in the help."""
 
-    Args:
-        config_part, run_part: the names of the verb's config class and function among the recipe's parts.
-        present: prints what the function returns.
-        around: a context that is open from before the heavy imports to the end.
-    """
+    verb: str
+    command_of: Callable[[RecipeEntry], LazyCommand]
 
-    def build(name: str) -> Any:
-        recipe = recipes()[name]
-        config_class = recipe.part(config_part)
+    def offer(
+        self,
+        verb: str,
+        present: Callable[[Any], None],
+        arguments: tuple[str, ...] = (),
+        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> RecipeGroup:
+        """Sets the verb.
 
-        def run(config: Any) -> None:
-            with around():
-                present(recipe.part(run_part)(config))
+        Args:
+            verb: a name of `registry.VERBS`.
+            present: prints what the verb's function returns.
+            around: a context that is open from before the heavy imports to the end.
+        """
+        config_part, run_part = VERBS[verb]
 
-        return recipe_command(
-            name,
-            recipe.help,
-            name,
-            config_class,
-            run,
-            arguments,
-        )
+        def build(entry: RecipeEntry) -> Any:
+            def run(config: Any) -> None:
+                with around():
+                    say_skipped(entry.name)
+                    present(entry.part(run_part)(config))
 
-    return {
-        recipe.name: LazyCommand(recipe.name, recipe.help, functools.partial(build, recipe.name))
-        for recipe in recipes().values()
-    }
+            return recipe_command(entry.name, entry.help, entry.name, entry.part(config_part), run, arguments)
+
+        self.verb = verb
+        self.command_of = lambda entry: LazyCommand(entry.name, entry.help, functools.partial(build, entry))
+        self.commands = {name: self.command_of(entry) for name, entry in OURS.items() if entry.offers(verb)}
+        return self
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            self._add_others()
+        entry = OURS.get(cmd_name)  # one that lacks the verb says so
+        return self.commands.get(cmd_name) or (entry and self.command_of(entry))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        if ctx.resilient_parsing:  # a shell completes the line: nothing is imported or said
+            self._add_others()
+            return list(self.commands)
+        return list(offering(self.verb))
+
+    def _add_others(self) -> None:
+        """Takes in other packages' recipes, with the verb or without."""
+        self.commands.update({name: self.command_of(entry) for name, entry in recipes().items() if name not in OURS})
+
+
+def recipe_group(name: str, help: str, verb: str, present: Callable[[Any], None], **settings: Any) -> RecipeGroup:
+    """A verb with one command a recipe; see `RecipeGroup.offer`."""
+    group = RecipeGroup(name=name, help=help, rich_markup_mode=None, no_args_is_help=True)
+    return group.offer(verb, present, **settings)
 
 
 def recipe_command(

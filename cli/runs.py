@@ -41,17 +41,19 @@ def build(name: str, help: str) -> Any:
 def list_runs(output_dir: Folder = "runs", json_output: Json = False, debug: Debug = False) -> None:
     """A table of runs."""
     from recipes.report import overview
+    from recipes.runs import folder as run_folder
 
     found = [(run, overview.as_of_now(run, run.status())) for run in _all_runs(output_dir)]
     if not found:
         say(f"no runs under {output_dir}/ yet; one is made by: tool train vqa --model tiny --data sample")
-    shown = [{"path": str(run.path), **status, "state": overview.state(run, status)} for run, status in found]
+    shown = [{"path": str(run.path), **status, "state": run_folder.state(run, status)} for run, status in found]
     result({"runs": shown}, overview.list_text(found) if found else "")
 
 
 def show(run: Name, output_dir: Folder = "runs", json_output: Json = False, debug: Debug = False) -> None:
     """A run's figures, estimate and config."""
     from recipes.report import overview
+    from recipes.runs import folder as run_folder
     from tasks.files import folder_bytes
 
     found = _find(run, output_dir)
@@ -59,7 +61,7 @@ def show(run: Name, output_dir: Folder = "runs", json_output: Json = False, debu
     result(
         {
             "path": str(found.path),
-            "state": overview.state(found, status),
+            "state": run_folder.state(found, status),
             "disk_bytes": on_disk,
             "status": status,
             "config": config,

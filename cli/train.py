@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from cli.console import result
-from cli.lazy import group
-from cli.recipe import recipe_commands
+from cli.recipe import recipe_group
 from recipes.process.interrupts import SIGNALS, Interrupts
 
 
 def build(name: str, help: str) -> Any:
     """One command a recipe."""
-    return group(name, help, recipe_commands("Train", "train", present, around=interruptible))
+    return recipe_group(name, help, "train", present, around=interruptible)
 
 
 @contextmanager

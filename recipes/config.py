@@ -116,6 +116,10 @@ def options_of(cls: type) -> list[OptionInfo]:
     found = []
     for field in dataclasses.fields(cls):
         kind, optional = _plain_type(hints[field.name])
+        if kind not in _CONVERT or "help" not in field.metadata:
+            raise TypeError(
+                f"{cls.__name__}.{field.name} must be declared with recipes.config.option, as bool, int, float, str or list[str]"
+            )
         factory = field.default_factory
         default = factory() if factory is not dataclasses.MISSING else field.default
         metadata = dict(field.metadata)

@@ -1,70 +1,244 @@
-"""The way through a training command that all recipes share: launcher, run folder, loop, end."""
+"""A recipe's training as a class, and the way through it that all share: processes, run folder, loop, what the run leaves."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from recipes.checkpoints import resume
+from recipes.config import as_dict, options_of
 from recipes.distributed import accelerate_config
+from recipes.distributed.device import make_accelerator, silence
 from recipes.distributed.launch import as_process, launch, must_launch
-from recipes.loop.estimate import Estimate
-from recipes.loop.loop import Outcome
-from recipes.process.interrupts import Interrupts
+from recipes.loop.loop import Loop, Outcome
+from recipes.options import ON_CARD, TrainOptions
+from recipes.process.interrupts import Interrupts, settle
+from recipes.process.memory import peak_memory
 from recipes.process.worker import is_worker
+from recipes.report.card import Card, known_environment
+from recipes.report.content import Headline, Section
+from recipes.report.outputs import save_weights, write_outputs
 from recipes.runs import on_exit, push, trackers
-from recipes.session import Session, noting_the_end, say_estimate, start
-from recipes.session import train as session_train
+from recipes.runs import summary as run_summary
+from recipes.runs.folder import Run, recording_the_end
+from recipes.runs.log import log_to
+from recipes.terminal.progress import print_line
 from recipes.work import Work
+from tasks.errors import Preempted, ToolError
+from tasks.files import folder_bytes, write_json
+
+ConfigT = TypeVar("ConfigT", bound=TrainOptions)
+PartsT = TypeVar("PartsT")
 
 
-@dataclass(frozen=True)
-class Stages:
-    """What a recipe does on the way; `parts` is whatever its `prepare` gives.
+@dataclass
+class Session:
+    """A run on its device; `checkpoint` where --resume names one."""
+
+    run: Run
+    accelerator: Accelerator
+    checkpoint: Path | None = None
+
+
+class Recipe(ABC, Generic[ConfigT, PartsT]):
+    """What one recipe does on the way through a training; `train` calls its methods in the order in which they stand here.
 
     Attributes:
-        prepare: config -> parts: data read and checked, model built; before anything is written.
-        header: (config, parts, session) says what is trained on what.
-        work: (config, parts, session) -> what the loop trains.
-        finish: (config, parts, session, outcome) -> what the command prints; closes the run.
-        label: parts -> a word for the name of the run folder, after the recipe's.
+        name: as in `tool train NAME`, and in the run folder's name.
+        config: the options, with the recipe's defaults filled in.
+        parts: what `prepare` gave. session: the run on its device; both are there from `header` on.
     """
 
-    recipe: str
-    prepare: Callable[[Any], Any]
-    header: Callable[[Any, Any, Session], None]
-    work: Callable[[Any, Any, Session], Work]
-    finish: Callable[[Any, Any, Session, Outcome], dict[str, Any]]
-    label: Callable[[Any], str] = field(default=lambda parts: "")
+    name: ClassVar[str]
+    parts: PartsT
+    session: Session
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    @abstractmethod
+    def prepare(self) -> PartsT:
+        """Reads and checks the data, builds the model; before anything is written."""
+
+    def label(self) -> str:
+        """A word for the name of the run folder, after the recipe's."""
+        return ""
+
+    def header(self) -> list[str]:
+        """The first lines of a run: what is trained on what."""
+        return [f"{self.name} · {getattr(self.config, 'model', None) or 'a model of its own'}"]
+
+    @abstractmethod
+    def make_work(self) -> Work:
+        """What the loop trains."""
+
+    def test(self) -> None:
+        """What is measured once, after the last step; on all processes."""
+
+    def score(self, outcome: Outcome) -> str:
+        """The run's figure in a few words, for `tool runs list`."""
+        return " · ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items() if isinstance(value, float))
+
+    def write(self, outcome: Outcome) -> dict[str, Any]:
+        """Writes evaluation.json, the model with its card, and the report; returns what `--json` prints: {"run", "model", "report",
+        "metrics", ...}. By default by `save`, `card` and `sections`."""
+        run, figures = self.session.run, {**outcome.metrics, "best_step": outcome.best_step}
+        write_json(run.path / "evaluation.json", figures)
+        card = self.card(outcome)
+        sections = self.sections(outcome)
+        return write_outputs(
+            run, self.save, card, title=card.name, headline=card.headline, sections=sections, metrics=figures
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes the model, as `from_pretrained` or safetensors loads it."""
+        save_weights(self.work.model, folder)
+
+    def card(self, outcome: Outcome) -> Card:
+        """The model card's content; its name is the report's title, its headline the report's."""
+        name, given = self.work.metric, as_dict(self.config)
+        shared = {info.name for info in options_of(TrainOptions)} - set(ON_CARD)
+        return Card(
+            self.name,
+            headline=Headline(name, outcome.metrics[name], n=outcome.metrics.get("n"), unit="") if name else None,
+            library_name="transformers" if hasattr(self.work.model, "save_pretrained") else "",
+            training={key: value for key, value in given.items() if key not in shared and value is not None},
+            environment=known_environment(self.session.run.environment()),
+        )
+
+    def sections(self, outcome: Outcome) -> list[Section]:
+        """What the report shows beside the curves."""
+        return []
+
+    def summary(self, outcome: Outcome, summary: dict[str, Any]) -> str:
+        """The result on stdout."""
+        return run_summary.text(self.session.run, summary, self.score(outcome), f"tool eval {self.name}")
+
+    # -- not for overriding ------------------------------------------------------------------------------------------
+
+    work: Work
+
+    def run(self, interrupts: Interrupts) -> dict[str, Any]:
+        """The whole way as one process of the run; returns what the command prints, nothing on the other processes."""
+        self.parts = self.prepare()
+        self.session = start(self.name, self.config, interrupts, self.label())
+        run, main = self.session.run, self.session.accelerator.is_main_process
+        with recording_the_end(run, main=main):
+            for line in self.header() if main else []:
+                print_line(line)
+            self.work = self.make_work()
+            loop = Loop(self.work, self.config, run, self.session.accelerator, interrupts, self.session.checkpoint)
+            if self.config.dry_run:
+                estimate = loop.dry_run()
+                return estimate.summary(self.config, run.path) if main else {}
+            return self._finish(loop.train())
+
+    def _finish(self, outcome: Outcome) -> dict[str, Any]:
+        """The recipe's artefacts, what was measured beside the estimate, the upload."""
+        self.test()
+        accelerator, summary = self.session.accelerator, {}
+        if accelerator.is_main_process:
+            summary = self._close(outcome)
+            summary["text"] = self.summary(outcome, summary)
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+        return summary
+
+    def _close(self, outcome: Outcome) -> dict[str, Any]:
+        config, run = self.config, self.session.run
+        # The report shows it; the run is finished only when that is written too.
+        run.update(step=outcome.steps, best_step=outcome.best_step, score=self.score(outcome), **self._taken(outcome))
+        summary = self.write(outcome)
+        taken = self._taken(outcome)
+        if not config.push_to_hub:
+            settle()
+        run.update(state="finished", error=None, went_back_to=None, metrics=summary["metrics"], **taken)
+        summary |= {
+            "steps": outcome.steps,
+            "seconds": taken["seconds"],
+            "estimated_seconds": run.status().get("estimate", {}).get("seconds"),
+            "notes": outcome.notes,
+        }
+        if config.push_to_hub:
+            summary["url"] = upload(run, config)
+        return summary
+
+    def _taken(self, outcome: Outcome) -> dict[str, Any]:
+        """What the run took until now, for status.json, in the estimate's terms."""
+        seconds = round(outcome.seconds + time.monotonic() - outcome.ended, 3)
+        cost = self.config.cost(seconds)
+        measured = {
+            "seconds": seconds,
+            "memory_bytes": max(outcome.memory_bytes, peak_memory(self.session.accelerator.device)),
+            "disk_bytes": max(outcome.disk_bytes, folder_bytes(self.session.run.path)),
+            **cost,
+        }
+        return {"seconds": seconds, "measured": measured, **cost}
 
 
-def train(stages: Stages, config: Any) -> dict[str, Any]:
-    """Runs the recipe, in as many processes as the config asks for; returns what the command prints.
+def train(recipe: Recipe[Any, Any]) -> dict[str, Any]:
+    """Runs the recipe, in as many processes as its config asks for; returns what the command prints.
 
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    with on_exit.running(stages.recipe, config) as told:
-        config = told.config = accelerate_config.apply(config)
+    with on_exit.running(recipe.name, recipe.config) as told:
+        config = recipe.config = told.config = accelerate_config.apply(recipe.config)
         if must_launch(config):
             return launch(config)
         if not is_worker():  # whose launcher has set them
             os.environ.update(accelerate_config.settings(config))
-        return run(stages, config)
+        with Interrupts(config.max_hours) as interrupts, as_process(config):
+            trackers.check(config.tracker)
+            if config.push_to_hub:
+                push.check(config.push_to_hub, config.token)
+            return recipe.run(interrupts)
 
 
-def run(stages: Stages, config: Any) -> dict[str, Any]:
-    """The same as one process of the run."""
-    with Interrupts(config.max_hours) as interrupts, as_process(config):
-        trackers.check(config.tracker)
-        if config.push_to_hub:
-            push.check(config.push_to_hub, config.token)
-        parts = stages.prepare(config)
-        session = start(stages.recipe, config, interrupts, stages.label(parts))
-        with noting_the_end(session.run, main=session.accelerator.is_main_process):
-            stages.header(config, parts, session)
-            ended = session_train(stages.work(config, parts, session), config, session, interrupts)
-            if isinstance(ended, Estimate):
-                return say_estimate(ended, config, session)
-            return stages.finish(config, parts, session, ended)
+def start(recipe: str, config: TrainOptions, interrupts: Interrupts, label: str = "") -> Session:
+    """Sets up the device and finds the unfinished run of the same command, or makes a new one; a dry run makes none.
+
+    Raises:
+        ConfigError: fp16 without a GPU; a --resume that doesn't fit.
+    """
+    silence()
+    accelerator = make_accelerator(config)
+    if config.dry_run:
+        return Session(Run(Path(config.output_dir) / "dry-run"), accelerator)
+    path: list[Any] = [None]
+    run: Run | None = None
+    checkpoint: Path | None = None
+    if accelerator.is_main_process:
+        run, checkpoint = resume.pick_run(recipe, config, label)
+        path = [str(run.path)]
+    broadcast_object_list(path)
+    run = run or Run(Path(path[0]))
+    if accelerator.is_main_process:
+        log_to(run)
+    return Session(run, accelerator, checkpoint)
+
+
+def upload(run: Run, config: TrainOptions) -> str:
+    """Pushes the finished run's model to the Hub; returns its address.
+
+    Raises:
+        ToolError: stopped while uploading: not with the code of a preemption, since the same command would train anew.
+    """
+    assert config.push_to_hub is not None
+    try:
+        url = push.push(run.model, config.push_to_hub, private=config.private, token=config.token, run=run.path)
+    except Preempted as stop:
+        raise ToolError(
+            f"{str(stop).partition(';')[0]} while uploading; the run is finished: "
+            f"tool runs push {run.path} --to {config.push_to_hub}"
+        ) from None
+    settle()
+    run.update(pushed=url)
+    return url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 
 class ToolError(Exception):
@@ -48,6 +49,23 @@ _FULL = (
     "can't start new thread",  # whose stack finds no room
     "error return without exception set",  # Python's own, where the exception found none
 )
+
+
+# What a terminal would obey rather than show.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """`text` with a space for each control character."""
+    return _CONTROL.sub(" ", text)
+
+
+def one_line(text: str, secret: str | None = None, limit: int = 240) -> str:
+    """`text` without line breaks, control characters and `secret`, cut to `limit` characters."""
+    if secret:
+        text = text.replace(secret, "***")
+    text = " ".join(printable(text).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from tasks.errors import ConfigError, DataError, OutOfDisk, OutOfMemory, ToolError, is_out_of_disk, is_out_of_memory
+from tasks.errors import (
+    ConfigError,
+    DataError,
+    OutOfDisk,
+    OutOfMemory,
+    ToolError,
+    is_out_of_disk,
+    is_out_of_memory,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -202,14 +211,6 @@ def reason(error: BaseException, secret: str | None = None) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
     return f"{type(error).__name__}: {one_line(str(error), secret)}"
-
-
-def one_line(text: str, secret: str | None = None, limit: int = 240) -> str:
-    """`text` with its line breaks closed up, without `secret`, cut to `limit` characters."""
-    if secret:
-        text = text.replace(secret, "***")
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import ConfigError, DataError
+from tasks.hub import loading
 
 
 def model_folder(model: str) -> str:
@@ -20,6 +21,14 @@ def model_folder(model: str) -> str:
             raise ConfigError(f"--model {model}: that run has no model/ yet; finish it by running its command again")
         return str(inside)
     return str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+
+
+def load_config(model: str, revision: str | None = None, token: str | None = None) -> Any:
+    """The model's config of transformers."""
+    import transformers
+
+    with loading(model, "--model"):
+        return transformers.AutoConfig.from_pretrained(model_folder(model), revision=revision or "main", token=token)
 
 
 def holds_onnx(folder: str | Path) -> bool:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from recipes.process.dtensor import weights
+from recipes.process.dtensor import trained_weights, weights
 from tasks.errors import ConfigError
 from tasks.files import remove_tree, sha256, sync_tree, write_folder, write_json
 from tasks.tensor_files import save_tensors
@@ -32,7 +32,7 @@ class Content:
     """What a checkpoint holds, on the CPU.
 
     Attributes:
-        weights: the model's parameters and persistent buffers by name; a tied one once.
+        weights: the model's trained parameters and persistent buffers by name; a tied one once.
         optimizer: the optimizer's tensors as `flatten` names them; `scalars` are its other values.
         state: JSON values: step, schedule, best metric, ...
     """
@@ -51,7 +51,7 @@ class Content:
 def content(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Content:
     """What to save of a run, without copying: the tensors are the living ones."""
     tensors, scalars = flatten(optimizer)
-    return Content(weights(model), tensors, scalars, state)
+    return Content(trained_weights(model), tensors, scalars, state)
 
 
 def write(folder: Path, step: int, saved: Content) -> Path:
@@ -149,16 +149,17 @@ def set_weights(model: nn.Module, saved: dict[str, torch.Tensor]) -> None:
     Raises:
         ConfigError: names or shapes are another model's.
     """
-    living = weights(model)
-    wrong = sorted(set(living) ^ set(saved)) or [
-        name for name, value in living.items() if value.shape != saved[name].shape
+    living, trained = weights(model), trained_weights(model)
+    # Older checkpoints hold frozen weights too.
+    wrong = sorted((set(trained) - set(saved)) | (set(saved) - set(living))) or [
+        name for name, value in saved.items() if value.shape != living[name].shape
     ]
     if wrong:
         raise ConfigError(
             f"the checkpoint is of another model: {wrong[0]} and {len(wrong) - 1} more don't fit; start anew with --fresh"
         )
-    for name, value in living.items():
-        value.copy_(saved[name])
+    for name, value in saved.items():
+        living[name].copy_(value)
 
 
 def flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -11,9 +11,11 @@ from accelerate import Accelerator
 from recipes.checkpoints import format as checkpoint
 from recipes.checkpoints import share
 from recipes.distributed.fsdp import ShardedModel
+from recipes.options import TrainOptions
+from recipes.process.worker import goes_on
 from recipes.runs.environment import conditions
-from recipes.runs.find import note_going_on
-from recipes.runs.folder import Run
+from recipes.runs.find import check_resumable, find_unfinished, note_going_on, open_to_resume, take_up
+from recipes.runs.folder import Run, create
 from recipes.terminal.progress import print_line
 from recipes.work import Work
 from tasks.errors import ConfigError
@@ -41,8 +43,28 @@ class Position:
         return cls(**{name: value for name, value in state.items() if name in known})
 
 
+def pick_run(recipe: str, config: TrainOptions, label: str) -> tuple[Run, Path | None]:
+    """The run that --resume names, else the unfinished one of the same command, else a new one; and the checkpoint named."""
+    if config.resume:
+        run, named = open_to_resume(config.resume)
+        trouble = checkpoint.problem(named) if named is not None else None
+        if trouble:  # before anything is noted: the run stays what it was
+            raise ConfigError(f"--resume: {named} is not whole ({trouble}); give {run.path} for the newest")
+        check_resumable(run, recipe, config)
+        return take_up(run, recipe, config), named
+    found = None if config.fresh and not goes_on() else find_unfinished(config.output_dir, recipe, config)
+    if found is not None:
+        return take_up(found, recipe, config), None
+    return create(config.output_dir, recipe, config, label), None
+
+
 def state_of(
-    at: Position, scheduler: Any, work: Work, accelerator: Accelerator, shards: ShardedModel | None = None
+    at: Position,
+    scheduler: Any,
+    work: Work,
+    accelerator: Accelerator,
+    shards: ShardedModel | None = None,
+    frozen: str = "",
 ) -> dict[str, Any]:
     """What a checkpoint holds beside the weights and the optimizer: JSON values."""
     found = {
@@ -51,18 +73,28 @@ def state_of(
         "conditions": _conditions(work, accelerator, shards),
         "data": work.data,
     }
+    if frozen:
+        found["frozen"] = frozen
     if accelerator.scaler is not None:
         found["scaler"] = accelerator.scaler.state_dict()
     return found
 
 
 def find(
-    run: Run, data: str, start_from: Path | None, accelerator: Accelerator, shards: ShardedModel | None = None
+    run: Run,
+    data: str,
+    start_from: Path | None,
+    accelerator: Accelerator,
+    shards: ShardedModel | None = None,
+    frozen: str = "",
 ) -> checkpoint.Content | None:
     """The checkpoint to go on from, on all processes: the one given, else the newest whole one; None to begin.
 
+    Args:
+        frozen: the digest of the weights that are not trained.
+
     Raises:
-        ConfigError: the data are others than it was made with.
+        ConfigError: the data, or the weights that are not trained, are others than it was made with.
     """
     mine = None
     if accelerator.is_main_process:
@@ -71,6 +103,11 @@ def find(
     if found is not None and found.state.get("data", data) != data:
         raise ConfigError(
             f"--data: {run.path} began with other data than is there now; give it back, or start anew with --fresh"
+        )
+    if found is not None and found.state.get("frozen", frozen) != frozen:
+        raise ConfigError(
+            f"--model: {run.path} began with other weights than are there now, of those that are not trained; give them back, or "
+            "start anew with --fresh"
         )
     return found
 

@@ -5,31 +5,29 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from recipes.closing import places, took
 from recipes.config import as_dict
+from recipes.controlnet.config import Train
 from recipes.controlnet.grids import Kept, read_kept
+from recipes.controlnet.parts import Parts
 from recipes.controlnet.report import gain_text, headline_of, percent, sections
+from recipes.controlnet.validation import Scenes
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment, write_card
 from recipes.report.content import Table
-from recipes.report.html import write_report
+from recipes.report.outputs import write_outputs
 from recipes.runs import scores
+from recipes.runs import summary as run_summary
 from recipes.runs.folder import Run
 from recipes.runs.trackers import PICTURES, picture_name
 from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
-from tasks.files import umask, write_folder, write_json, write_text
-
-if TYPE_CHECKING:
-    from recipes.controlnet.config import Train
-    from recipes.controlnet.parts import Parts
-    from recipes.controlnet.validation import Scenes
+from tasks.files import umask, write_json, write_text
 
 FIGURES = (
     "loss",
@@ -87,28 +85,23 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     kept = grid_of(run, outcome)
     card = make_card(config, parts, run, outcome, kept)
 
-    def fill(folder: Path) -> None:
+    def save(folder: Path) -> None:
         parts.controlnet.save_pretrained(folder, safe_serialization=True)
         write_card(folder, card)
         add_pictures(folder, kept, parts.validator.scenes if parts.validator is not None else None)
         for path in folder.iterdir():
             path.chmod(0o666 & ~umask())  # the library keeps weights to their owner
 
-    write_folder(run.model, fill)
-    write_report(
-        run.path,
-        state="finished",
+    summary = write_outputs(
+        run,
+        save,
+        None,  # it is written already: the pictures go into it
         title=f"ControlNet · {config.model} on {config.data}",
         headline=headline_of(outcome.metrics),
         sections=sections(parts.eval_pairs, run, outcome.metrics, outcome.best_step),
+        metrics={key: value for key, value in figures.items() if key != "by_band"},
     )
-    return {
-        "run": str(run.path),
-        "model": str(run.model),
-        "report": str(run.path / "report.html"),
-        "pictures": str(kept.path) if kept else None,
-        "metrics": {key: value for key, value in figures.items() if key != "by_band"},
-    }
+    return {**summary, "pictures": str(kept.path) if kept else None}
 
 
 def _plain(value: Any) -> Any:
@@ -241,18 +234,15 @@ def add_pictures(folder: Path, kept: Kept | None, given: Scenes | None) -> None:
     write_text(card, before + shown + use + after)
 
 
-def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
-    """The result on stdout: gain, time against the estimate, and where things are."""
+def summary_text(run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
+    """The result on stdout: gain, losses and gain by timestep, time against the estimate, and where things are."""
     metrics = outcome.metrics
-    lines = [f"done      {gain_text(metrics)} · {took(summary)}"]
-    lines += [f"          {note}" for note in outcome.notes]
-    lines.append(
-        f"loss      {metrics['loss']:.4f} with its own condition · {metrics['shuffled']:.4f} with another pair's · "
-        f"{metrics['none']:.4f} of the base alone"
-    )
     bands = " · ".join(f"{band} {percent(part['gain'])} %" for band, part in metrics["by_band"].items())
-    lines.append(f"gain      by timestep: {bands}")
-    if summary.get("pictures"):
-        lines.append(f"pictures  {summary['pictures']}")
+    lines = [
+        f"loss      {metrics['loss']:.4f} with its own condition · {metrics['shuffled']:.4f} with another pair's · "
+        f"{metrics['none']:.4f} of the base alone",
+        f"gain      by timestep: {bands}",
+        *([f"pictures  {summary['pictures']}"] if summary.get("pictures") else []),
+    ]
     following = f'tool predict controlnet --model {run.path} --image condition.png --prompt "a prompt"'
-    return "\n".join([*lines, *places(run, summary, following)])
+    return run_summary.text(run, summary, gain_text(metrics), following, lines)

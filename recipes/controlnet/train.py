@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -16,15 +16,15 @@ from recipes.controlnet.on_demand import OnDemand
 from recipes.controlnet.parts import Parts, prepare
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
-from recipes.controlnet.validation import Validator
+from recipes.controlnet.validation import Validator, scenes
 from recipes.loop.loop import Outcome
 from recipes.process.memory import release
-from recipes.session import Session, close
 from recipes.terminal.progress import print_line
-from recipes.work import Evaluator, Work
+from recipes.work import Batch, Evaluator, Work
 from tasks.controlnet.batches import Encoded
 from tasks.controlnet.cache.encoded import pictures_of
 from tasks.controlnet.cache.store import cache_root
+from tasks.controlnet.drawing.generation import check_steps
 from tasks.controlnet.memory_efficient import prepare as lean
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.pretrained import Base
@@ -43,49 +43,140 @@ def train(config: Train) -> dict[str, Any]:
         ToolError: see the exit codes of `tool --help`.
     """
     config, lines = presets.apply(config)
-    config = with_defaults(config)
-    stages = training.Stages(RECIPE, prepare, functools.partial(say_header, lines), make_work, finish)
-    return training.train(stages, config)
+    return training.train(ControlNetTraining(with_defaults(config), lines))
 
 
-def make_work(config: Train, parts: Parts, session: Session) -> Work:
-    """Fills the caches, loads the nets, and says what the loop needs to know of this task."""
-    require_base_of(session, config, parts.base)
+class ControlNetTraining(training.Recipe[Train, Parts]):
+    """A ControlNet on a frozen Stable Diffusion, whose encoders run once and are cached."""
+
+    name = RECIPE
+
+    def __init__(self, config: Train, preset: list[str]) -> None:
+        super().__init__(config)
+        self.preset = preset
+
+    def prepare(self) -> Parts:
+        return prepare(self.config)
+
+    def header(self) -> list[str]:
+        parts, shapes = self.parts, self.parts.train.shapes
+        kind = "buckets of about" if shapes.buckets else "squares of"
+        return [
+            f"controlnet · {self.config.model} ({parts.base.prediction_type}) · {parts.splits.description}",
+            *(f"memory    {line}" for line in [*self.preset, *([parts.fits] if parts.fits else [])]),
+            f"pictures  {kind} {shapes.resolution} px · {counted(shapes.variants, 'view')} of each",
+            *(f"skipped   {line}" for line in parts.splits.skipped),
+            *(f"note      {line}" for line in parts.splits.notes),
+        ]
+
+    def make_work(self) -> Work:
+        """Fills the caches and loads the nets."""
+        config, parts, accelerator = self.config, self.parts, self.session.accelerator
+        require_base_of(self.session, config, parts.base)
+        device, dtype = accelerator.device, PRECISIONS.get(accelerator.mixed_precision, torch.float32)
+        frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
+        validator = make_validator(config, parts, self.session)
+        encode(config, parts, accelerator, dtype, validator.prompts)
+        frozen.unet, parts.controlnet = load_nets(config, parts.base, dtype)
+        frozen.unet.to(device)
+        if config.compile:
+            frozen.unet.compile()
+        if accelerator.is_main_process:
+            print_line(nets_line(config, parts))
+        validator.prepare(frozen, parts.evaluation)
+        parts.validator = validator
+        release(device)
+        return PairWork(config, parts, frozen, validator)
+
+    def score(self, outcome: Outcome) -> str:
+        return gain_text(outcome.metrics)
+
+    def write(self, outcome: Outcome) -> dict[str, Any]:
+        return artefacts.write(self.config, self.parts, self.session.run, outcome)
+
+    def summary(self, outcome: Outcome, summary: dict[str, Any]) -> str:
+        return artefacts.summary_text(self.session.run, outcome, summary)
+
+
+class PairWork(Work):
+    """A ControlNet, over batches of encoded pairs."""
+
+    unit = "pairs"
+
+    def __init__(self, config: Train, parts: Parts, frozen: Frozen, validator: Validator) -> None:
+        super().__init__(
+            parts.controlnet,
+            config,
+            examples=len(parts.train),
+            eval_examples=len(parts.evaluation),
+            metric=None if config.metric_for_best == "last" else config.metric_for_best,
+            data=digest(parts.train_pairs, parts.eval_pairs),
+        )
+        self.config, self.parts, self.frozen, self.validator = config, parts, frozen, validator
+        self.greater_is_better = config.metric_for_best == "gain"
+
+    def plan(self, batch_size: int, epoch: int) -> list[np.ndarray]:
+        return self.parts.train.plan(batch_size, epoch)
+
+    def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
+        return self.parts.train.collate(numbers, epoch)
+
+    def heaviest(self, batch_size: int) -> np.ndarray:
+        return self.parts.train.heaviest(batch_size)
+
+    def training_step(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
+        each = self.frozen.loss(model, batch)
+        return each.float().sum(), len(each)
+
+    def evaluate(self, model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+        """Denoising loss and conditioning gain on the held-out pairs; between two steps of a run also the pictures."""
+        metrics = self.frozen.figures(model, self.parts.evaluation, evaluator)
+        if evaluator.step is not None:
+            metrics["pictures"] = self.validator.draw(model, evaluator)
+        return metrics
+
+    def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
+        """Weight decay on matrices and kernels, none on biases and norms."""
+        config = self.config
+        assert config.learning_rate is not None
+        rate = config.learning_rate * (int(config.batch_size or 1) if config.scale_lr else 1)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return [
+            {"params": [one for one in trained if one.ndim > 1], "lr": rate, "weight_decay": config.weight_decay},
+            {"params": [one for one in trained if one.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+        ]
+
+    def describe(self, metrics: dict[str, Any]) -> str:
+        return f"loss {metrics['loss']:.4f} · {gain_text(metrics)}"
+
+    def fsdp_layers(self, model: Any) -> list[torch.nn.Module]:
+        return [*model.down_blocks, model.mid_block]
+
+    def evaluation_seconds(self, model: torch.nn.Module) -> float:
+        return self.validator.seconds(model)
+
+    def closing_seconds(self, model: torch.nn.Module) -> float:
+        # Of a dry run: what filling the caches will take.
+        encoded = self.parts.train.encoded
+        return encoded.seconds() if isinstance(encoded, OnDemand) else 0.0
+
+
+def make_validator(config: Train, parts: Parts, session: training.Session) -> Validator:
+    """What draws between steps; before any net is loaded.
+
+    Raises:
+        DataError: as `scenes`.
+        ConfigError: more steps than the base has.
+    """
     accelerator = session.accelerator
-    device, dtype = accelerator.device, PRECISIONS.get(accelerator.mixed_precision, torch.float32)
-    frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
-    validator = Validator.of(config, parts, session)
-    encode(config, parts, accelerator, dtype, validator.prompts)
-    frozen.unet, parts.controlnet = load_nets(config, parts.base, dtype)
-    frozen.unet.to(device)
-    if config.compile:
-        frozen.unet.compile()
-    say_nets(config, parts, session)
-    validator.prepare(parts)
-    parts.validator = validator
-    release(device)
-    return Work(
-        model=parts.controlnet,
-        plan=parts.train.plan,
-        collate=parts.train.collate,
-        loss=frozen.loss,
-        evaluate=functools.partial(evaluate, parts),
-        metric=None if config.metric_for_best == "last" else config.metric_for_best,
-        greater_is_better=config.metric_for_best == "gain",
-        parameter_groups=functools.partial(parameter_groups, config),
-        heaviest=parts.train.heaviest,
-        examples=len(parts.train),
-        data=digest(parts.train_pairs, parts.eval_pairs),
-        unit="pairs",
-        eval_examples=len(parts.evaluation),
-        evaluating=validator.seconds,
-        closing=lambda model: encoded.seconds() if isinstance(encoded := parts.train.encoded, OnDemand) else 0.0,
-        describe=describe,
-        layers=layers,
-    )
+    given = scenes(config, parts.evaluation)
+    if len(given):
+        check_steps(parts.base, config.validation_inference_steps, "--validation-inference-steps")
+    world = accelerator.num_processes
+    return Validator(config, session.run.path, parts.base, given, accelerator.device, accelerator.autocast, world)
 
 
-def require_base_of(session: Session, config: Train, base: Base) -> None:
+def require_base_of(session: training.Session, config: Train, base: Base) -> None:
     """
     Raises:
         ConfigError: the run began on a `tiny` of other versions of the libraries, which is another model.
@@ -100,11 +191,6 @@ def require_base_of(session: Session, config: Train, base: Base) -> None:
             f"--model tiny: {session.run.path} began on {began}, here it is {now}; go on with those versions, or start anew with "
             "--fresh"
         )
-
-
-def layers(controlnet: Any) -> list[torch.nn.Module]:
-    """Those that a model in shards may gather by themselves."""
-    return [*controlnet.down_blocks, controlnet.mid_block]
 
 
 def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.dtype, prompts: list[str]) -> None:
@@ -151,26 +237,6 @@ def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
     return unet, controlnet
 
 
-def evaluate(parts: Parts, controlnet: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
-    """Denoising loss and conditioning gain on the held-out pairs; between two steps of a run also the pictures."""
-    assert parts.frozen is not None
-    metrics = parts.frozen.figures(controlnet, parts.evaluation, evaluator)
-    if evaluator.step is not None and parts.validator is not None:
-        metrics["pictures"] = parts.validator.draw(controlnet, evaluator)
-    return metrics
-
-
-def parameter_groups(config: Train, controlnet: torch.nn.Module) -> list[dict[str, Any]]:
-    """Weight decay on matrices and kernels, none on biases and norms."""
-    assert config.learning_rate is not None
-    rate = config.learning_rate * (int(config.batch_size or 1) if config.scale_lr else 1)
-    trained = [parameter for parameter in controlnet.parameters() if parameter.requires_grad]
-    return [
-        {"params": [one for one in trained if one.ndim > 1], "lr": rate, "weight_decay": config.weight_decay},
-        {"params": [one for one in trained if one.ndim <= 1], "lr": rate, "weight_decay": 0.0},
-    ]
-
-
 def digest(*splits: Pairs) -> str:
     """What a run goes on with must be the same pairs: names and captions in their order."""
     found = hashlib.sha256()
@@ -181,42 +247,9 @@ def digest(*splits: Pairs) -> str:
     return found.hexdigest()[:32]
 
 
-def describe(metrics: dict[str, Any]) -> str:
-    """An evaluation in a line."""
-    return f"loss {metrics['loss']:.4f} · {gain_text(metrics)}"
-
-
-def say_header(preset: list[str], config: Train, parts: Parts, session: Session) -> None:
-    """The first lines of a run: what is trained on what."""
-    if not session.accelerator.is_main_process:
-        return
-    print_line(f"controlnet · {config.model} ({parts.base.prediction_type}) · {parts.splits.description}")
-    for line in [*preset, *([parts.fits] if parts.fits else [])]:
-        print_line(f"memory    {line}")
-    shapes = parts.train.shapes
-    kind = "buckets of about" if shapes.buckets else "squares of"
-    print_line(f"pictures  {kind} {shapes.resolution} px · {counted(shapes.variants, 'view')} of each")
-    for line in parts.splits.skipped:
-        print_line(f"skipped   {line}")
-    for line in parts.splits.notes:
-        print_line(f"note      {line}")
-
-
-def say_nets(config: Train, parts: Parts, session: Session) -> None:
+def nets_line(config: Train, parts: Parts) -> str:
     """How large what is trained is beside what isn't."""
     assert parts.frozen is not None
-    if session.accelerator.is_main_process:
-        own, frozen = (sum(one.numel() for one in net.parameters()) for net in (parts.controlnet, parts.frozen.unet))
-        start = f"from {config.controlnet}" if config.controlnet else "from the UNet's weights"
-        print_line(
-            f"nets      ControlNet of {own / 1e6:.1f} M parameters, {start}; UNet of {frozen / 1e6:.1f} M, frozen"
-        )
-
-
-def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
-    """Writes model, evaluation, card and report; uploads where asked; closes the run."""
-    write = functools.partial(artefacts.write, config, parts, session.run, outcome)
-    summary = close(config, session, outcome, write, gain_text(outcome.metrics))
-    if summary:
-        summary["text"] = artefacts.closing_text(parts, session.run, outcome, summary)
-    return summary
+    own, frozen = (sum(one.numel() for one in net.parameters()) for net in (parts.controlnet, parts.frozen.unet))
+    start = f"from {config.controlnet}" if config.controlnet else "from the UNet's weights"
+    return f"nets      ControlNet of {own / 1e6:.1f} M parameters, {start}; UNet of {frozen / 1e6:.1f} M, frozen"

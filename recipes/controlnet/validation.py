@@ -7,29 +7,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from recipes.controlnet.config import Train
 from recipes.controlnet.grids import Row, write_grid
+from recipes.controlnet.step import Frozen
 from recipes.process.memory import release
 from recipes.runs.trackers import PICTURES, picture_name
 from recipes.terminal.progress import print_line
 from recipes.work import Evaluator
 from tasks.controlnet.batches import EMPTY, PairBatches
 from tasks.controlnet.cache.encoding import encode_prompts
-from tasks.controlnet.drawing.generation import Decoder, Painter, check_steps, fit, frame_for, nothing, picture_seed
+from tasks.controlnet.drawing.generation import Decoder, Painter, fit, frame_for, nothing, picture_seed
 from tasks.controlnet.geometry import pixels
 from tasks.controlnet.models.pretrained import Base, load_vae
 from tasks.controlnet.pairs import condition_files
 from tasks.errors import Preempted, ToolError, data_errors, is_out_of_memory
-
-if TYPE_CHECKING:
-    from recipes.controlnet.config import Train
-    from recipes.controlnet.parts import Parts
-    from recipes.session import Session
 
 PAIRS = 4
 Drawn = tuple[int, int, Image.Image]  # scene, number, picture
@@ -124,40 +121,23 @@ class Validator:
         self.decoder: Decoder | None = None
         self._most: int | None = None
 
-    @classmethod
-    def of(cls, config: Train, parts: Parts, session: Session) -> Validator:
-        """That of a run; before any net is loaded.
-
-        Raises:
-            DataError: as `scenes`.
-            ConfigError: more steps than the base has.
-        """
-        accelerator = session.accelerator
-        given = scenes(config, parts.evaluation)
-        if len(given):
-            check_steps(parts.base, config.validation_inference_steps, "--validation-inference-steps")
-        world = accelerator.num_processes
-        return cls(config, session.run.path, parts.base, given, accelerator.device, accelerator.autocast, world)
-
     @property
     def prompts(self) -> list[str]:
         """Those whose hidden states `prepare` needs, each once."""
         return list(dict.fromkeys([*self.scenes.prompts, EMPTY])) if len(self.scenes) else []
 
-    def prepare(self, parts: Parts) -> None:
+    def prepare(self, frozen: Frozen, evaluation: PairBatches) -> None:
         """Takes the base's UNet, the prompts' hidden states and the VAE's decoder; the last waits on the host unless the run
         has the VAE on the device anyway."""
         if not len(self.scenes):
             return
-        frozen = parts.frozen
-        assert frozen is not None
         self.unet = frozen.unet
         self.decoder = Decoder(frozen.vae if frozen.vae is not None else load_vae(self.base))
         wanted = [*self.scenes.prompts, EMPTY]
         if frozen.text_encoder is not None:
-            states = encode_prompts(frozen.text_encoder, parts.evaluation.tokenize(wanted)).float().cpu()
+            states = encode_prompts(frozen.text_encoder, evaluation.tokenize(wanted)).float().cpu()
         else:
-            encoded = parts.evaluation.encoded
+            encoded = evaluation.encoded
             assert encoded is not None
             states = torch.stack([encoded.hidden(prompt).float().cpu() for prompt in wanted])
         self.hidden, self.empty = states[:-1], states[-1:]

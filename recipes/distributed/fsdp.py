@@ -127,11 +127,11 @@ def cut(work: Work, accelerator: Accelerator, sharding: FsdpConfig | None) -> Sh
     if accelerator.num_processes == 1:
         print_line("shards    none: there is one process")
         return None
-    layers = choose(work.model, work.layers(work.model), sharding)
+    layers = choose(work.model, work.fsdp_layers(work.model), sharding)
     if accelerator.is_main_process:
         alone = f"{len(layers)} layers of {_count(layers):,} parameters by themselves" if layers else "all at once"
         print_line(f"shards    over {accelerator.num_processes} processes, gathered {alone}")
-        if sharding.wrap != "none" and not work.layers(work.model):
+        if sharding.wrap != "none" and not work.fsdp_layers(work.model):
             print_line("          its layers can't be gathered by themselves: they read each other's weights")
         for note in sharding.notes:
             print_line(f"          {note}")

@@ -29,8 +29,8 @@ def export_onnx(config: Export) -> dict[str, Any]:
     silence()
     set_threads(config.threads)
     require("onnx", "tool export onnx")
+    from recipes.export.pretrained import load
     from tasks.onnx.export import export
-    from tasks.onnx.pretrained import load
 
     model, run = choose_model(config.model, config.output_dir, FITTING)
     output = target_folder(config, model, run)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.forecast import outputs, report, testing
+from recipes.forecast.config import Train
+from recipes.forecast.parts import Parts
 from recipes.forecast.testing import NAIVE, SEASONAL, BacktestResult
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
-from recipes.report.card import Card, known_environment, write_card
-from recipes.report.html import write_report
+from recipes.report.card import Card, known_environment
+from recipes.report.outputs import write_outputs
+from recipes.runs import summary as run_summary
 from recipes.runs.folder import Run
 from tasks.files import write_folder
-
-if TYPE_CHECKING:
-    from recipes.forecast.config import Train
-    from recipes.forecast.parts import Parts
 
 TRAINING = (
     "model", "epochs", "batches_per_epoch", *ON_CARD[1:], "dropout", "distribution", "scaling", "item_embedding",
@@ -36,38 +34,31 @@ CLASSES = {
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: BacktestResult) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
     outputs.write_all(run.path, tested, data_facts(config, parts))
-    write_folder(run.model, functools.partial(fill_model, config, parts, run, tested))
-    write_report(
-        run.path,
-        state="finished",
+    return write_outputs(
+        run,
+        functools.partial(save, parts),
+        make_card(config, parts, run, tested),
         title=f"Forecast · {config.model} on {config.data}",
         headline=report.headline(tested),
         sections=report.sections(tested),
-    )
-    return {
-        "run": str(run.path),
-        "model": str(run.model),
-        "report": str(run.path / "report.html"),
-        "metrics": {
+        metrics={
             **testing.overall(tested, tested.best),
             "baselines": {name: tested.value(name, "mase") for name in (NAIVE, SEASONAL)},
             "best_step": outcome.best_step,
         },
-    }
+    )
 
 
-def write_model(config: Train, parts: Parts, run: Run) -> dict[str, Any]:
+def write_model(parts: Parts, run: Run) -> dict[str, Any]:
     """Only the model folder, for runs whose figures are another's."""
-    write_folder(run.model, functools.partial(fill_model, config, parts, run, None))
+    write_folder(run.model, functools.partial(save, parts))
     return {"run": str(run.path), "model": str(run.model), "metrics": {}}
 
 
-def fill_model(config: Train, parts: Parts, run: Run, tested: BacktestResult | None, folder: Path) -> None:
-    """The network as `from_pretrained` loads it, the facts of its data, and the card."""
+def save(parts: Parts, folder: Path) -> None:
+    """The network as `from_pretrained` loads it, and the facts of its data."""
     parts.model.save(folder)
     parts.facts.write(folder)
-    if tested is not None:
-        write_card(folder, make_card(config, parts, run, tested))
 
 
 def data_facts(config: Train, parts: Parts) -> dict[str, Any]:
@@ -111,28 +102,27 @@ def make_card(config: Train, parts: Parts, run: Run, tested: BacktestResult) -> 
 
 
 def usage(parts: Parts, folder: str) -> str:
-    """Python that loads the model with the libraries alone, or, for DLinear and N-BEATS, with this package."""
-    name = CLASSES.get(parts.spec.kind)
-    if name is None:
-        return (
-            "from tasks.forecast.models import load  # pip install modeltool\n\n"
-            f'model = load("{folder}")  # this folder, or the Hub id\n'
-        )
+    """Python that loads the model and forecasts with transformers alone; DLinear and N-BEATS by the code in their folder."""
     spec = parts.spec
     past, length = spec.past_length, spec.prediction_length
+    name, trust, source = CLASSES.get(spec.kind, "AutoModel"), "", "this folder, or the Hub id"
+    if spec.kind not in CLASSES:
+        trust, source = ", trust_remote_code=True", f"{source}; runs its modeling_{spec.kind}.py"
     # PatchTST has an axis of dimensions even for one.
-    shape = f"1, {past}, {spec.input_size}" if spec.input_size > 1 or spec.kind == "patchtst" else f"1, {past}"
+    dims = spec.input_size > 1 or spec.kind == "patchtst"
+    window = f"[[value] * {spec.input_size} for value in values]" if dims else "values"
     lines = [
         "import torch",
         f"from transformers import {name}",
         "",
-        f'model = {name}.from_pretrained("{folder}").eval()  # this folder, or the Hub id',
-        f"past = torch.rand({shape}) + 1  # the last {past} values of a series",
+        f'model = {name}.from_pretrained("{folder}"{trust}).eval()  # {source}',
+        f"values = [float(1 + step % 12) for step in range({past})]  # the last {past} of a series",
+        f"past = torch.tensor([{window}])",
         "inputs = {",
         '    "past_values": past,',
         '    "past_observed_mask": torch.ones_like(past),',
     ]
-    if spec.kind != "patchtst":
+    if spec.takes_features:
         count = spec.num_time_features
         lines += [
             f'    "past_time_features": torch.zeros(1, {past}, {count}),  # gluonts.time_feature of the frequency, then log10(2 + age)',
@@ -144,16 +134,17 @@ def usage(parts: Parts, folder: str) -> str:
             )
         if spec.num_static_real_features:
             lines.append(f'    "static_real_features": torch.zeros(1, {spec.num_static_real_features}),')
-    point = spec.kind == "patchtst" and spec.distribution == "point"
-    output = "model(**inputs).prediction_outputs" if point else "model.generate(**inputs).sequences.median(1).values"
-    lines += ["}", f"print({output})", ""]
+    output = {
+        "point": "model(**inputs).prediction_outputs",
+        "quantiles": "model(**inputs).quantiles",  # at the levels of model.config.quantile_levels
+    }.get(spec.distribution, "model.generate(**inputs).sequences.median(1).values")
+    lines += ["}", "with torch.no_grad():", f"    print({output})", ""]
     return "\n".join(lines)
 
 
-def closing_text(run: Run, outcome: Outcome, tested: BacktestResult, summary: dict[str, Any]) -> str:
+def summary_text(run: Run, tested: BacktestResult, summary: dict[str, Any]) -> str:
     """The result on stdout: scores beside the baselines, time against the estimate, and where things are."""
-    lines = [testing.score_table(tested), f"          {testing.counts_line(tested)}"]
     baselines = " · ".join(f"{name} {tested.value(name, 'mase'):.4g}" for name in (NAIVE, SEASONAL))
-    lines.append(f"done      {tested.headline()} · {baselines} · {took(summary)}")
-    lines += [f"          {note}" for note in outcome.notes]
-    return "\n".join([*lines, *places(run, summary, f"tool predict forecast --model {run.path} --output future.csv")])
+    following = f"tool predict forecast --model {run.path} --output future.csv"
+    text = run_summary.text(run, summary, f"{tested.headline()} · {baselines}", following)
+    return f"{testing.score_table(tested)}\n          {testing.counts_line(tested)}\n{text}"

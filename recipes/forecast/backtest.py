@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import Backtest
-from recipes.forecast.data import digest, say_notes
-from recipes.forecast.forecasting import ForecastRequest, Piece, forecast, pieces
-from recipes.forecast.setup import Setup, set_up
+from recipes.forecast.data import digest, notes
+from recipes.forecast.forecasting import Piece, forecast, pieces
+from recipes.forecast.setup import Setup, forecast_request, set_up
 from recipes.forecast.testing import BacktestResult, phase
 from recipes.options import cost
 from recipes.process.interrupts import Interrupts, settle
 from recipes.report.html import write_report
 from recipes.runs import find
 from recipes.runs import folder as run_folder
-from recipes.session import noting_the_end
 from recipes.terminal.progress import Progress, duration, print_line
 from tasks.errors import ConfigError
 from tasks.files import remove_tree, writing
@@ -42,7 +40,7 @@ def backtest(config: Backtest) -> dict[str, Any]:
     with Interrupts() as interrupts:
         config, setup = set_up(config)
         run = pick_run(config)
-        with noting_the_end(run):
+        with run_folder.recording_the_end(run):
             check_data(setup, run)
             say_header(setup, run)
             found = all_forecasts(config, setup, run, interrupts)
@@ -81,23 +79,9 @@ def say_header(setup: Setup, run: run_folder.Run) -> None:
         f"windows   {len(setup.loaded.test):,} forecasts of {setup.horizon} steps, {windows} window{'s' if windows > 1 else ''} · "
         f"m {setup.m}"
     )
-    say_notes(setup.loaded)
+    for line in notes(setup.loaded):
+        print_line(line)
     print_line(f"run       {run.path}       interrupted? run the same command again")
-
-
-def ask(config: Any, setup: Setup, entries: Any, device: torch.device) -> ForecastRequest:
-    """What is forecast, for some of the entries."""
-    return ForecastRequest(
-        setup.loaded.panel,
-        entries,
-        setup.horizon,
-        config.num_parallel_samples,
-        config.batch_size,
-        config.seed,
-        device,
-        config.ensemble,
-        getattr(config, "save_samples", False),
-    )
 
 
 def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupts: Interrupts) -> dict[str, Forecasts]:
@@ -113,7 +97,7 @@ def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupt
     test, found = setup.loaded.test, []
     with phase(setup.seconds, "forecast"), Progress("back-test", len(test), unit="windows") as progress:
         for models, first, entries in refit.groups(config, setup, run, device, interrupts):
-            asked = ask(config, setup, entries, device)
+            asked = forecast_request(config, setup, entries, device)
             for part in pieces(asked):
                 interrupts.check()
                 path = folder / f"{first + part.start:09d}.npz"

@@ -11,7 +11,6 @@ import numpy as np
 from recipes.data_sets import data_options, described, written
 from recipes.forecast.config import Data, DataOptions, Sample
 from recipes.forecast.facts import Facts
-from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.calendar import time_features
 from tasks.forecast.checks import check_counts, long_enough, too_short
@@ -197,12 +196,9 @@ def digest(panel: Panel, test: Entries, *others: np.ndarray) -> str:
     return found.hexdigest()
 
 
-def say_notes(loaded: Loaded) -> None:
-    """What may be as it should, and what was left out."""
-    for line in loaded.warnings:
-        print_line(f"note      {line}")
-    for line in loaded.skipped:
-        print_line(f"skipped   {line}")
+def notes(loaded: Loaded) -> list[str]:
+    """What may be as it should, and what was left out; a line each."""
+    return [f"note      {line}" for line in loaded.warnings] + [f"skipped   {line}" for line in loaded.skipped]
 
 
 def inspect(config: Data) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from typing import Any
 
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast import testing
-from recipes.forecast.backtest import ask
 from recipes.forecast.config import Eval
-from recipes.forecast.setup import set_up
+from recipes.forecast.setup import forecast_request, set_up
 from recipes.terminal.progress import print_line
 from tasks.files import write_json
 
@@ -24,7 +23,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
         device = pick_device(config.cpu, config.threads)
         for model in networks:
             model.network.to(device).eval()
-        tested = testing.measure(setup.models, ask(config, setup, setup.loaded.test, device), setup.m)
+        tested = testing.measure(setup.models, forecast_request(config, setup, setup.loaded.test, device), setup.m)
     else:
         loaded = setup.loaded
         tested = testing.score_all(loaded.panel, loaded.test, setup.horizon, setup.m, {}, setup.seconds)

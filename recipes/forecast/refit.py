@@ -54,13 +54,13 @@ def train_again(config: Backtest, model: Opened, window: int, run: run_folder.Ru
         raise ConfigError(
             f"--refit: {model.name} is no run, so that nothing says how it was trained; give a run folder"
         )
-    from recipes.forecast.train import train_only
+    from recipes.forecast import train
 
     options = train_options(config, model.run, window, str(run.path / FOLDER))
     done = find.newest_of(options.output_dir, "forecast", options)
     if done is None or done.status().get("state") != "finished":
         print_line(f"refit     {model.name} before window {window + 1}")
-        done = train_only(options, interrupts)
+        done = train.refit(options, interrupts)
     found = open_network(str(done.path), None, None)
     return dataclasses.replace(found, name=model.name, run=model.run)
 

@@ -6,9 +6,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from recipes.config import options_of
 from recipes.forecast.config import DataOptions, Score
 from recipes.forecast.data import open_for
+from recipes.forecast.forecasting import ForecastRequest
 from recipes.forecast.networks import Opened, open_models
 from recipes.forecast.testing import phase
 from tasks.errors import ConfigError
@@ -81,3 +84,18 @@ def choose_horizon(config: Score, models: list[Opened]) -> int | None:
             f"{config.horizon}"
         )
     return config.horizon or lengths[shortest]
+
+
+def forecast_request(config: Any, setup: Setup, entries: Any, device: torch.device) -> ForecastRequest:
+    """The forecasts of some of the entries."""
+    return ForecastRequest(
+        setup.loaded.panel,
+        entries,
+        setup.horizon,
+        config.num_parallel_samples,
+        config.batch_size,
+        config.seed,
+        device,
+        config.ensemble,
+        getattr(config, "save_samples", False),
+    )

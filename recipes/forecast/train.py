@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import Any
 
@@ -13,26 +12,18 @@ from accelerate.utils import gather_object
 from recipes import training
 from recipes.forecast import artefacts
 from recipes.forecast.config import ARCHITECTURES, Train, with_defaults
-from recipes.forecast.data import (
-    digest,
-    say_notes,
-)
+from recipes.forecast.data import digest, notes
 from recipes.forecast.forecasting import ForecastRequest, forecast, windows_for
 from recipes.forecast.networks import Opened
 from recipes.forecast.parts import Parts, prepare
 from recipes.forecast.testing import BacktestResult, measure
 from recipes.loop.loop import Outcome
-from recipes.loop.optimizers import decay_groups
 from recipes.process.interrupts import Interrupts
 from recipes.process.memory import to_device
-from recipes.runs import folder as run_folder
-from recipes.session import Session, close, noting_the_end, start
-from recipes.session import train as session_train
-from recipes.terminal.progress import print_line
+from recipes.runs.folder import Run
 from recipes.work import Batch, Evaluator, Work
 from tasks.forecast.models import layers_of
 from tasks.forecast.panel import Entries
-from tasks.forecast.windows import Windows
 
 RECIPE = "forecast"
 # Windows at once in the closing back-test; `tool backtest` has the same, and so gives the same figures.
@@ -47,141 +38,158 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    return training.train(training.Stages(RECIPE, prepare, say_header, make_work, finish), with_defaults(config))
+    return training.train(Forecasting(with_defaults(config)))
 
 
-def train_only(config: Train, interrupts: Interrupts) -> run_folder.Run:
-    """A run without the closing back-test, for a back-test's refits."""
-    parts = prepare(config)
-    session = start(RECIPE, config, interrupts)
-    with noting_the_end(session.run, main=session.accelerator.is_main_process):
-        work = make_work(config, parts, session)
-        outcome = session_train(work, config, session, interrupts)
-        assert isinstance(outcome, Outcome)
-        close(config, session, outcome, functools.partial(artefacts.write_model, config, parts, session.run), "")
-    return session.run
+def refit(config: Train, interrupts: Interrupts) -> Run:
+    """A run without header and closing back-test, for a back-test's refits."""
+    recipe = Refit(config)
+    recipe.run(interrupts)
+    return recipe.session.run
 
 
-def make_work(config: Train, parts: Parts, session: Session) -> Work:
-    """What the loop trains."""
-    rate, device = config.learning_rate, session.accelerator.device
-    assert rate is not None
-    windows = windows_for(parts.loaded.panel, parts.model.network, device)
+class Forecasting(training.Recipe[Train, Parts]):
+    """A forecasting model on windows of series, back-tested on those that it hasn't seen."""
 
-    def plan(batch_size: int, epoch: int) -> list[np.ndarray]:
-        count = config.batches_per_epoch or 100
-        return parts.origins.batches(seed=config.seed, epoch=epoch, batch_size=batch_size, count=count)
+    name = RECIPE
+    tested: BacktestResult
 
-    def collate(numbers: np.ndarray, epoch: int) -> Batch:
-        series, origin = parts.origins.locate(numbers)
+    def prepare(self) -> Parts:
+        return prepare(self.config)
+
+    def header(self) -> list[str]:
+        parts, spec = self.parts, self.parts.spec
+        count = sum(parameter.numel() for parameter in parts.model.parameters())
+        size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
+        lags = f", lags to {max(spec.lags)}" if spec.has_lags else ""
+        layers = self.layers_in_use()
+        if layers == "PyTorch":
+            layers += "; those compiled by a C compiler at installation take half the time: see tool doctor"
+        return [
+            f"forecast · {self.config.model}, {size} parameters · {parts.loaded.description}",
+            f"windows   {len(parts.origins):,} to train on, {len(parts.validation):,} choose the best weights, "
+            f"{len(parts.test):,} test · context {spec.context_length}, horizon {spec.prediction_length}{lags} · "
+            f"m {parts.facts.periodicity}",
+            *([f"layers    {layers}"] if layers else []),
+            *notes(parts.loaded),
+        ]
+
+    def make_work(self) -> Work:
+        return WindowWork(self.config, self.parts, self.session.accelerator.device, self.layers_in_use())
+
+    def layers_in_use(self) -> str:
+        """Whose layers train on the CPU, for the log and for resumes; "" where there is no choice."""
+        accelerator = self.session.accelerator
+        if accelerator.device.type != "cpu" or accelerator.mixed_precision != "no" or self.config.compile:
+            return ""
+        return layers_of(self.parts.model.network)
+
+    def test(self) -> None:
+        """The back-test of the trained model, shared by all processes."""
+        config, parts, accelerator = self.config, self.parts, self.session.accelerator
+        name = config.model if config.model in (*ARCHITECTURES, "tiny") else "model"
+        self.tested = measure(
+            [Opened(name, parts.model.network.eval(), parts.facts)],
+            forecast_request(config, parts, parts.test, accelerator.device),
+            parts.facts.periodicity,
+            share=(accelerator.process_index, accelerator.num_processes),
+            gather=lambda items: gather_object(items),
+            show=accelerator.is_main_process,
+        )
+
+    def score(self, outcome: Outcome) -> str:
+        return self.tested.headline()
+
+    def write(self, outcome: Outcome) -> dict[str, Any]:
+        return artefacts.write(self.config, self.parts, self.session.run, outcome, self.tested)
+
+    def summary(self, outcome: Outcome, summary: dict[str, Any]) -> str:
+        return artefacts.summary_text(self.session.run, self.tested, summary)
+
+
+class Refit(Forecasting):
+    """A model trained anew within a back-test, which alone says how good it is."""
+
+    def header(self) -> list[str]:
+        return []
+
+    def test(self) -> None:
+        pass
+
+    def score(self, outcome: Outcome) -> str:
+        return ""
+
+    def write(self, outcome: Outcome) -> dict[str, Any]:
+        return artefacts.write_model(self.parts, self.session.run)
+
+    def summary(self, outcome: Outcome, summary: dict[str, Any]) -> str:
+        return ""
+
+
+class WindowWork(Work):
+    """A forecasting model, over windows cut from a panel of series."""
+
+    unit = "windows"
+    greater_is_better = False
+
+    def __init__(self, config: Train, parts: Parts, device: torch.device, computed_by: str) -> None:
+        super().__init__(
+            parts.model,
+            config,
+            examples=len(parts.origins),
+            eval_examples=len(parts.validation),
+            metric="loss" if len(parts.validation) else None,
+            data=digest(parts.loaded.panel, parts.test, parts.origins.first),
+            computed_by=computed_by,
+        )
+        self.config, self.parts, self.device = config, parts, device
+        self.windows = windows_for(parts.loaded.panel, parts.model.network, device)
+
+    def plan(self, batch_size: int, epoch: int) -> list[np.ndarray]:
+        config, count = self.config, self.config.batches_per_epoch or 100
+        return self.parts.origins.batches(seed=config.seed, epoch=epoch, batch_size=batch_size, count=count)
+
+    def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
+        series, origin = self.parts.origins.locate(numbers)
         return {"series": torch.from_numpy(series), "origin": torch.from_numpy(origin)}
 
-    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        found: torch.Tensor = model(to_device(windows.take(batch["series"], batch["origin"]), device))
-        return found
+    def heaviest(self, batch_size: int) -> np.ndarray:
+        return np.zeros(batch_size, dtype=np.int64)
 
-    return Work(
-        model=parts.model,
-        plan=plan,
-        collate=collate,
-        loss=loss,
-        evaluate=functools.partial(validate, parts.validation, windows),
-        metric="loss" if len(parts.validation) else None,
-        greater_is_better=False,
-        parameter_groups=lambda model: decay_groups(model, learning_rate=rate, weight_decay=config.weight_decay),
-        heaviest=lambda size: np.zeros(size, dtype=np.int64),
-        examples=len(parts.origins),
-        unit="windows",
-        computed_by=layers_in_use(config, parts, session),
-        eval_examples=len(parts.validation),
-        data=digest(parts.loaded.panel, parts.test, parts.origins.first),
-        closing=functools.partial(closing_seconds, config, parts, device),
-        describe=lambda metrics: f"loss {metrics['loss']:.4f} on {metrics['n']:,} windows",
-    )
+    def training_step(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
+        each = model(to_device(self.windows.take(batch["series"], batch["origin"]), self.device))
+        return each.float().sum(), len(each)
 
+    def evaluate(self, model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+        """The mean loss over the validation windows, teacher-forced."""
+        entries, mine = self.parts.validation, []
+        for first in evaluator.mine(range(0, len(entries), evaluator.batch_size)):
+            part = entries.part(slice(first, first + evaluator.batch_size))
+            with evaluator.autocast():
+                losses = model(to_device(self.windows.take(part.series, part.origin), evaluator.device))
+            mine.append((float(losses.double().sum()), len(part)))
+            evaluator.progress(len(part))
+        sums = evaluator.gather(mine)
+        count = sum(number for _, number in sums)
+        return {"loss": sum(total for total, _ in sums) / max(1, count), "n": count}
 
-def validate(entries: Entries, windows: Windows, model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
-    """The mean loss over the validation windows, teacher-forced."""
-    mine: list[tuple[float, int]] = []
-    starts = range(0, len(entries), evaluator.batch_size)
-    for first in evaluator.mine(starts):
-        part = entries.part(slice(first, first + evaluator.batch_size))
-        with evaluator.autocast():
-            losses = model(to_device(windows.take(part.series, part.origin), evaluator.device))
-        mine.append((float(losses.double().sum()), len(part)))
-        evaluator.progress(len(part))
-    found = evaluator.gather(mine)
-    count = sum(number for _, number in found)
-    return {"loss": sum(total for total, _ in found) / max(1, count), "n": count}
+    def describe(self, metrics: dict[str, Any]) -> str:
+        return f"loss {metrics['loss']:.4f} on {metrics['n']:,} windows"
+
+    def closing_seconds(self, model: Any) -> float:
+        """What the closing back-test will take, by a few of its windows."""
+        parts = self.parts
+        tried = forecast_request(self.config, parts, parts.test.part(slice(0, TRIED)), self.device)
+        opened = Opened("model", model.network.eval(), parts.facts)
+        seconds = 0.0
+        for _ in range(2):  # the first time is a warm-up
+            began = time.monotonic()
+            forecast([opened], tried, slice(0, len(tried.entries)))
+            seconds = time.monotonic() - began
+        return seconds * len(parts.test) / len(tried.entries)
 
 
-def layers_in_use(config: Train, parts: Parts, session: Session) -> str:
-    """Whose layers train on the CPU, for the log and for resumes; "" where there is no choice."""
-    accelerator = session.accelerator
-    if accelerator.device.type != "cpu" or accelerator.mixed_precision != "no" or config.compile:
-        return ""
-    return layers_of(parts.model.network)
-
-
-def say_header(config: Train, parts: Parts, session: Session) -> None:
-    """The first lines of a run: what is trained on what."""
-    if not session.accelerator.is_main_process:
-        return
-    count = sum(parameter.numel() for parameter in parts.model.parameters())
-    size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
-    print_line(f"forecast · {config.model}, {size} parameters · {parts.loaded.description}")
-    lags = f", lags to {max(parts.spec.lags)}" if parts.spec.has_lags else ""
-    print_line(
-        f"windows   {len(parts.origins):,} to train on, {len(parts.validation):,} choose the best weights, {len(parts.test):,} test · "
-        f"context {parts.spec.context_length}, horizon {parts.spec.prediction_length}{lags} · "
-        f"m {parts.facts.periodicity}"
-    )
-    layers = layers_in_use(config, parts, session)
-    if layers == "PyTorch":
-        layers += "; those compiled by a C compiler at installation take half the time: see tool doctor"
-    if layers:
-        print_line(f"layers    {layers}")
-    say_notes(parts.loaded)
-
-
-def ask(config: Train, parts: Parts, entries: Entries, device: torch.device) -> ForecastRequest:
+def forecast_request(config: Train, parts: Parts, entries: Entries, device: torch.device) -> ForecastRequest:
     """What the closing back-test forecasts."""
     length, samples = parts.spec.prediction_length, config.num_parallel_samples
     return ForecastRequest(parts.loaded.panel, entries, length, samples, TEST_BATCH, config.seed, device)
-
-
-def closing_seconds(config: Train, parts: Parts, device: torch.device, model: Any) -> float:
-    """What the closing back-test will take, by a few of its windows."""
-    tried = ask(config, parts, parts.test.part(slice(0, TRIED)), device)
-    opened = Opened("model", model.network.eval(), parts.facts)
-    seconds = 0.0
-    for _ in range(2):  # the first time is a warm-up
-        began = time.monotonic()
-        forecast([opened], tried, slice(0, len(tried.entries)))
-        seconds = time.monotonic() - began
-    return seconds * len(parts.test) / len(tried.entries)
-
-
-def test_model(config: Train, parts: Parts, session: Session) -> BacktestResult:
-    """The back-test of the trained model, shared by all processes."""
-    accelerator = session.accelerator
-    name = config.model if config.model in (*ARCHITECTURES, "tiny") else "model"
-    model = Opened(name, parts.model.network.eval(), parts.facts)
-    return measure(
-        [model],
-        ask(config, parts, parts.test, accelerator.device),
-        parts.facts.periodicity,
-        share=(accelerator.process_index, accelerator.num_processes),
-        gather=lambda items: gather_object(items),
-        show=accelerator.is_main_process,
-    )
-
-
-def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
-    """The closing back-test; model, card and report; uploads where asked; closes the run."""
-    tested = test_model(config, parts, session)
-    write = functools.partial(artefacts.write, config, parts, session.run, outcome, tested)
-    summary = close(config, session, outcome, write, tested.headline())
-    if summary:
-        summary["text"] = artefacts.closing_text(session.run, outcome, tested, summary)
-    return summary

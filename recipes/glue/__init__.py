@@ -11,4 +11,7 @@ PARTS = {
     "inspect": "recipes.glue.data:inspect",
     "Sample": "recipes.glue.config:Sample",
     "sample": "recipes.glue.data:sample",
+    "TrainedDataOptions": "recipes.glue.config:TrainedDataOptions",
+    "load_model": "tasks.glue.pretrained:load_with_tokenizer",
+    "quantizable": "recipes.glue.quantizable:quantizable",
 }

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.glue import report
 from recipes.glue.answers import write_answers
+from recipes.glue.config import Train
+from recipes.glue.parts import Parts
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
-from recipes.report.card import Card, known_environment, write_card
+from recipes.report.card import Card, known_environment
 from recipes.report.content import Headline, evenly
-from recipes.report.html import write_report
+from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
-from tasks.files import write_folder, write_json
+from tasks.files import write_json
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
-
-if TYPE_CHECKING:
-    from recipes.glue.config import Train
-    from recipes.glue.parts import Parts
 
 TRAINING = ("model", *ON_CARD, "max_length", "dropout", "seed")
 
@@ -54,26 +51,20 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     headline = headline_of(splits, figures, parts.baselines)
     card = make_card(config, parts, run, headline, figures)
 
-    def fill(folder: Path) -> None:
+    def save(folder: Path) -> None:
         parts.model.save_pretrained(folder)
         parts.tokenizer.save_pretrained(folder)
-        write_card(folder, card)
 
-    write_folder(run.model, fill)
     lengths = {name: batches.lengths for name, batches in parts.evaluation.items()}
-    write_report(
-        run.path,
-        state="finished",
+    return write_outputs(
+        run,
+        save,
+        card,
         title=f"GLUE · {config.model} on {splits.name}",
         headline=headline,
         sections=report.sections(splits, lengths, logits),
+        metrics={key: value for key, value in figures.items() if key not in ("splits", "labels")},
     )
-    return {
-        "run": str(run.path),
-        "model": str(run.model),
-        "report": str(run.path / "report.html"),
-        "metrics": {key: value for key, value in figures.items() if key not in ("splits", "labels")},
-    }
 
 
 def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float]) -> Headline:
@@ -152,19 +143,17 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures
     )
 
 
-def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
-    """The result on stdout: score, time against the estimate, three answers, and where things are."""
-    splits = parts.splits
-    lines = [f"done      {evaluation.describe(splits, outcome.metrics, parts.baselines)} · {took(summary)}"]
-    lines += [f"          {note}" for note in outcome.notes]
+def sample_answers(splits: Splits, logits: dict[str, np.ndarray]) -> list[str]:
+    """Three answers of the model, spread over the evaluation texts."""
+    lines = []
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
-    given = evaluation.answers_of(outcome.metrics["logits"][name], splits.labels)
+    given = evaluation.answers_of(logits[name], splits.labels)
     for number in evenly(np.arange(len(texts)), 3):
         answer, expected = (_named(splits.labels, value) for value in (given[number], texts.label[number]))
         text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
         lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")
-    return "\n".join([*lines, *places(run, summary, "tool quantize --approach dynamic")])
+    return lines
 
 
 def _named(labels: list[str] | None, value: float) -> str:

@@ -61,6 +61,13 @@ class DataOptions(ColumnOptions):
         return []
 
 
+@dataclasses.dataclass
+class TrainedDataOptions(DataOptions):
+    """The same for what is done with a trained model, whose run knows its data."""
+
+    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")
+
+
 # BERT's own fine-tuning settings (Devlin et al. 2019), and those of a small model that starts from nothing.
 FINE_TUNING: dict[str, Any] = {
     "epochs": 3,
@@ -151,10 +158,9 @@ class UseOptions:
 
 
 @dataclasses.dataclass
-class Eval(UseOptions, DataOptions):
+class Eval(UseOptions, TrainedDataOptions):
     """`tool eval glue`."""
 
-    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")
     eval_split: str | None = DATA.option(None, "Split to evaluate on.", shown_default="as in training")
     mixed_precision: str = MACHINE.option("no", "Compute in half precision.", choices=("no", "fp16", "bf16"))
     output: str | None = OUTPUT.option(None, "Write the answers here: .jsonl, .csv or .tsv.")

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from recipes.distributed.device import silence
 from recipes.glue.answers import check_output, write_answers
 from recipes.glue.config import Eval
 from recipes.glue.data import run_data
-from recipes.glue.inference import Classifier, open_classifier, predict_logits, trained_length
+from recipes.glue.inference import open_classifier, predict_texts, trained_length
 from recipes.runs.select import choose_model
-from recipes.terminal.progress import Progress, print_line
+from recipes.terminal.progress import print_line
 from recipes.terminal.tables import table
-from recipes.work import Evaluator
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
-from tasks.glue.texts import Texts
 
 
 def evaluate(config: Eval) -> dict[str, Any]:
@@ -36,7 +30,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(f"skipped   {line}")
     logits, loss, speed = {}, {}, {}
     for name, texts in splits.evaluation.items():
-        logits[name], loss[name], speed[name] = ask(classifier, texts, length, config)
+        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config)
         if config.output:
             path = Path(config.output)
             target = path if len(splits.evaluation) == 1 else path.with_stem(f"{path.stem}-{name}")
@@ -46,19 +40,6 @@ def evaluate(config: Eval) -> dict[str, Any]:
     found = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
     found["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
     return {**found, "text": _text(splits, figures, beside, speed)}
-
-
-def ask(
-    classifier: Classifier, texts: Texts, length: int, config: Any, precision: str = "no"
-) -> tuple[np.ndarray, float, float]:
-    """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
-    batches = classifier.batches(texts, min(length, classifier.longest))
-    precision = getattr(config, "mixed_precision", precision)
-    with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
-        evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)
-        began = time.perf_counter()
-        logits, loss = predict_logits(classifier.logits, batches, evaluator)
-        return logits, loss, len(texts) / max(1e-9, time.perf_counter() - began)
 
 
 def _text(splits: Splits, figures: dict[str, Any], beside: dict[str, float], speed: dict[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from recipes.distributed.device import pick_device
 from recipes.glue.config import MAX_LENGTH, UseOptions
 from recipes.process.memory import to_device
 from recipes.runs import folder as run_folder
+from recipes.terminal.progress import Progress
 from recipes.work import Batch, Evaluator
 from tasks.errors import ConfigError
 from tasks.glue import pretrained
@@ -144,3 +146,16 @@ def predict_logits(
     for numbers, part, loss in every:
         result[numbers], loss_of[numbers] = part, loss
     return result, float(loss_of.mean()) if len(loss_of) else float("nan")
+
+
+def predict_texts(
+    classifier: Classifier, texts: Texts, length: int, config: Any, precision: str = "no"
+) -> tuple[np.ndarray, float, float]:
+    """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
+    batches = classifier.batches(texts, min(length, classifier.longest))
+    precision = getattr(config, "mixed_precision", precision)
+    with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
+        evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)
+        began = time.perf_counter()
+        logits, loss = predict_logits(classifier.logits, batches, evaluator)
+        return logits, loss, len(texts) / max(1e-9, time.perf_counter() - began)

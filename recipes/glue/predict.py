@@ -8,8 +8,7 @@ from typing import Any
 from recipes.distributed.device import silence
 from recipes.glue.answers import as_pipeline, check_output, write_answers
 from recipes.glue.config import Predict, require_inputs
-from recipes.glue.evaluate import ask
-from recipes.glue.inference import open_classifier, trained_length
+from recipes.glue.inference import open_classifier, predict_texts, trained_length
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
@@ -27,7 +26,7 @@ def predict(config: Predict) -> dict[str, Any]:
     texts = read_inputs(config)
     model, run = choose_model(config.model, config.output_dir, ("glue",))
     classifier = open_classifier(config, model)
-    logits, _, _ = ask(classifier, texts, trained_length(run, config.max_length, classifier.longest), config)
+    logits, _, _ = predict_texts(classifier, texts, trained_length(run, config.max_length, classifier.longest), config)
     if config.output:
         write_answers(Path(config.output), texts, logits, classifier.labels, config.top_k)
         return {"predictions": [], "text": f"{len(texts):,} answers written to {config.output}"}

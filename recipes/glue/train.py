@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any
 
+import numpy as np
 import torch
 
 from recipes import training
@@ -17,13 +17,10 @@ from recipes.glue.inference import forward, losses, predict_logits
 from recipes.glue.parts import Parts, prepare
 from recipes.glue.r_drop import doubled, r_drop_losses
 from recipes.loop.loop import Outcome
-from recipes.loop.optimizers import decay_groups
-from recipes.session import Session, close
-from recipes.terminal.progress import print_line
-from recipes.work import Batch, Evaluator, Work
+from recipes.runs import summary as run_summary
+from recipes.terminal.progress import parameters_text
+from recipes.work import Batch, Evaluator, Work, decay_groups
 from tasks.glue import evaluation
-
-RECIPE = "glue"
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -32,94 +29,113 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    stages = training.Stages(
-        RECIPE,
-        prepare,
-        say_header,
-        lambda config, parts, session: make_work(config, parts),
-        finish,
-        lambda parts: re.sub(r"[^a-z0-9]+", "-", parts.splits.name.lower()).strip("-")[:24],
-    )
-    return training.train(stages, with_defaults(config))
+    return training.train(TextClassification(with_defaults(config)))
 
 
-def make_work(config: Train, parts: Parts) -> Work:
-    """What the loop needs to know of this task."""
-    assert config.learning_rate is not None
-    metric, rate = config.metric_for_best or parts.splits.metrics[0], config.learning_rate
+class TextClassification(training.Recipe[Train, Parts]):
+    """Text classification and regression."""
 
-    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        if config.r_drop:
-            return r_drop_losses(forward(model, doubled(batch)), batch["labels"], config.r_drop)
-        return losses(forward(model, batch), batch["labels"])
+    name = "glue"
 
-    def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
-        logits, mean = {}, {}
-        for name, batches in parts.evaluation.items():
-            logits[name], mean[name] = predict_logits(lambda batch: forward(model, batch), batches, evaluator)
-        return {**evaluation.summarise(parts.splits, logits, mean), "logits": logits}
+    def prepare(self) -> Parts:
+        return prepare(self.config)
 
-    if config.gradient_checkpointing:
-        parts.model.gradient_checkpointing_enable()
-    return Work(
-        model=parts.model,
-        plan=lambda size, epoch: parts.train.plan(size, config.seed, epoch),
-        collate=parts.train.collate,
-        loss=loss,
-        evaluate=evaluate,
-        metric=metric,
-        greater_is_better=metric != "loss",
-        parameter_groups=lambda model: decay_groups(
-            model, learning_rate=rate, weight_decay=config.weight_decay, layer_decay=config.layer_decay
-        ),
-        heaviest=parts.train.heaviest,
-        examples=len(parts.train),
-        data=digest(parts.splits.labels, parts.train_texts, *parts.splits.evaluation.values()),
-        unit="texts" if parts.train_texts.second is None else "pairs",
-        eval_examples=sum(len(batches) for batches in parts.evaluation.values()),
-        describe=lambda metrics: evaluation.describe(parts.splits, metrics, parts.baselines),
-        layers=layers,
-    )
+    def label(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", self.parts.splits.name.lower()).strip("-")[:24]
+
+    def header(self) -> list[str]:
+        config, parts, splits = self.config, self.parts, self.parts.splits
+        lines = [f"glue · {config.model}, {parameters_text(parts.model)} parameters · {splits.description}"]
+        labels = splits.labels
+        kind = "a number"
+        if labels is not None:
+            kind = f"{len(labels)} classes: {', '.join(labels[:6])}{' ...' if len(labels) > 6 else ''}"
+        held = ", held out of the training data" if splits.held_out else ""
+        measured = " and ".join(evaluation.title(name) for name in splits.metrics)
+        lines.append(f"labels    {kind} · measured by {measured} on {' and '.join(splits.evaluation)}{held}")
+        if parts.head:
+            lines.append(f"model     {parts.head}")
+        if parts.cut:
+            lines.append(
+                f"note      {parts.cut:,} of {len(parts.train):,} training texts reach --max-length {config.max_length} "
+                "and may be cut"
+            )
+        return [*lines, *(f"skipped   {line}" for line in splits.skipped)]
+
+    def make_work(self) -> Work:
+        return ClassificationWork(self.config, self.parts)
+
+    def score(self, outcome: Outcome) -> str:
+        first = self.parts.splits.metrics[0]
+        return f"{evaluation.title(first)} {evaluation.text_of(first, outcome.metrics[first])}"
+
+    def write(self, outcome: Outcome) -> dict[str, Any]:
+        return artefacts.write(self.config, self.parts, self.session.run, outcome)
+
+    def summary(self, outcome: Outcome, summary: dict[str, Any]) -> str:
+        parts = self.parts
+        score = evaluation.describe(parts.splits, outcome.metrics, parts.baselines)
+        answers = artefacts.sample_answers(parts.splits, outcome.metrics["logits"])
+        return run_summary.text(self.session.run, summary, score, "tool quantize --approach dynamic", answers)
 
 
-def layers(model: Any) -> list[torch.nn.Module]:
-    """Those that a model in shards may gather by themselves: none where each process leaves out other layers at random."""
-    drops = [value for name, value in vars(model.config).items() if name.endswith("layerdrop")]
-    return [] if any(drops) else listed_layers(model)
+class ClassificationWork(Work):
+    """A text classifier or regression, over batches of tokens."""
 
-
-def say_header(config: Train, parts: Parts, session: Session) -> None:
-    """The first lines of a run: what is trained on what."""
-    if not session.accelerator.is_main_process:
-        return
-    count = sum(parameter.numel() for parameter in parts.model.parameters())
-    size = f"{count / 1e6:.1f} M" if count < 1e9 else f"{count / 1e9:.1f} B"
-    print_line(f"glue · {config.model}, {size} parameters · {parts.splits.description}")
-    labels = parts.splits.labels
-    kind = (
-        "a number"
-        if labels is None
-        else f"{len(labels)} classes: {', '.join(labels[:6])}{' ...' if len(labels) > 6 else ''}"
-    )
-    held = ", held out of the training data" if parts.splits.held_out else ""
-    measured = " and ".join(evaluation.title(name) for name in parts.splits.metrics)
-    print_line(f"labels    {kind} · measured by {measured} on {' and '.join(parts.splits.evaluation)}{held}")
-    if parts.head:
-        print_line(f"model     {parts.head}")
-    if parts.cut:
-        print_line(
-            f"note      {parts.cut:,} of {len(parts.train):,} training texts reach --max-length {config.max_length} and may be cut"
+    def __init__(self, config: Train, parts: Parts) -> None:
+        if config.gradient_checkpointing:
+            parts.model.gradient_checkpointing_enable()
+        splits, texts = parts.splits, parts.train_texts
+        metric = config.metric_for_best or splits.metrics[0]
+        super().__init__(
+            parts.model,
+            config,
+            examples=len(parts.train),
+            eval_examples=sum(len(batches) for batches in parts.evaluation.values()),
+            metric=metric,
+            data=digest(splits.labels, texts, *splits.evaluation.values()),
         )
-    for line in parts.splits.skipped:
-        print_line(f"skipped   {line}")
+        self.config, self.parts = config, parts
+        self.greater_is_better = metric != "loss"
+        self.unit = "texts" if texts.second is None else "pairs"
 
+    def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
+        return self.parts.train.collate(numbers, epoch)
 
-def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
-    """Writes model, predictions, card and report; uploads where asked; closes the run."""
-    first = parts.splits.metrics[0]
-    score = f"{evaluation.title(first)} {evaluation.text_of(first, outcome.metrics[first])}"
-    write = functools.partial(artefacts.write, config, parts, session.run, outcome)
-    summary = close(config, session, outcome, write, score)
-    if summary:
-        summary["text"] = artefacts.closing_text(parts, session.run, outcome, summary)
-    return summary
+    def heaviest(self, batch_size: int) -> np.ndarray:
+        return self.parts.train.heaviest(batch_size)
+
+    def plan(self, batch_size: int, epoch: int) -> list[np.ndarray]:
+        return self.parts.train.plan(batch_size, self.config.seed, epoch)
+
+    def training_step(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
+        labels = batch["labels"]
+        if self.config.r_drop:
+            each = r_drop_losses(forward(model, doubled(batch)), labels, self.config.r_drop)
+        else:
+            each = losses(forward(model, batch), labels)
+        return each.float().sum(), len(labels)
+
+    def evaluate(self, model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+        logits, mean = {}, {}
+        for name, batches in self.parts.evaluation.items():
+            logits[name], mean[name] = predict_logits(lambda batch: forward(model, batch), batches, evaluator)
+        return {**evaluation.summarise(self.parts.splits, logits, mean), "logits": logits}
+
+    def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
+        config = self.config
+        assert config.learning_rate is not None
+        return decay_groups(
+            model,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            layer_decay=config.layer_decay,
+        )
+
+    def describe(self, metrics: dict[str, Any]) -> str:
+        return evaluation.describe(self.parts.splits, metrics, self.parts.baselines)
+
+    def fsdp_layers(self, model: Any) -> list[torch.nn.Module]:
+        # None where each process leaves out other layers at random.
+        drops = [value for name, value in vars(model.config).items() if name.endswith("layerdrop")]
+        return [] if any(drops) else listed_layers(model)

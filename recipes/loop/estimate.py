@@ -8,6 +8,7 @@ from typing import Any
 
 from recipes.options import TrainOptions
 from recipes.terminal.progress import duration, size
+from recipes.terminal.tables import table
 from tasks.errors import OutOfDisk
 from tasks.files import folder_bytes, free_bytes
 
@@ -35,6 +36,24 @@ class Estimate:
             f"{self.steps:,} steps · {duration(self.seconds)} · {size(self.memory_bytes)} memory · "
             f"{size(self.disk_bytes)} disk{f' · {money}' if money else ''}"
         )
+
+    def summary(self, options: TrainOptions, run: Path) -> dict[str, Any]:
+        """What --dry-run prints."""
+        free = free_bytes(run)
+        money = options.cost_text(self.seconds)
+        batch = f"each of {self.batch_size} examples, {self.micro_batch_size} at once a process"
+        rows = [
+            ["steps", f"{self.steps:,}, {batch}"],
+            ["time", duration(self.seconds)],
+            ["memory", f"{size(self.memory_bytes)} a process at most"],
+            ["disk", f"{size(self.disk_bytes)} at most, {size(free)} free in {options.output_dir}"],
+            ["checkpoint", size(self.checkpoint_bytes)],
+            *([["cost", money]] if money else []),
+        ]
+        text = table(["a whole run", "estimate"], rows)
+        if self.disk_bytes > free:
+            text += f"\nthe disk is too small: the run would end with code 5; free {size(self.disk_bytes - free)} first"
+        return {**self.as_dict(), **options.cost(self.seconds), "free_bytes": free, "text": text}
 
     def as_dict(self) -> dict[str, Any]:
         """For status.json."""

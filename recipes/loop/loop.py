@@ -19,20 +19,19 @@ from recipes.checkpoints.writer import CheckpointWriter, check_host
 from recipes.distributed import accelerate_config, collectives, fsdp
 from recipes.loop.ema import Ema
 from recipes.loop.estimate import Estimate, check_disk
-from recipes.loop.loader import StepLoader, seed_everything
+from recipes.loop.loader import StepLoader
 from recipes.loop.meter import Meter
 from recipes.loop.optimizers import make_optimizer, make_scheduler
 from recipes.loop.probe import Probe
+from recipes.loop.step import OptimizerStep
 from recipes.options import AUTO, TrainOptions
-from recipes.process.dtensor import statistics_of, whole
+from recipes.process import dtensor
 from recipes.process.interrupts import TIME_IS_UP, Interrupts
 from recipes.process.memory import (
     EVALUATION_OUT_OF_MEMORY,
-    OPTIMIZER_OUT_OF_MEMORY,
     OUT_OF_MEMORY,
     peak_memory,
     release,
-    to_device,
 )
 from recipes.process.worker import SmallerPieces, ask_for, goes_on, least_accumulation
 from recipes.runs.folder import Run
@@ -76,6 +75,7 @@ class Loop:
         self.accelerator, self.interrupts, self.start_from = accelerator, interrupts, start_from
         self.main = accelerator.is_main_process
         self.at = Position(accumulation=options.gradient_accumulation_steps)
+        self.frozen = dtensor.frozen_digest(work.model)
         if options.compile:
             work.model.compile()  # in place: names of weights and the class stay
         self.shards = fsdp.cut(work, accelerator, accelerate_config.fsdp_config_of(options))
@@ -85,7 +85,7 @@ class Loop:
         self.plain = accelerator.unwrap_model(self.model, keep_torch_compile=False)
         if self.shards is not None:
             self.shards.optimizer = self.optimizer.optimizer
-        self._statistics = statistics_of(self.plain)
+        self.step = OptimizerStep(work, self.model, self.optimizer, accelerator, options, interrupts, self.shards)
         self.ema = Ema(self.optimizer.optimizer, options.ema_decay) if options.ema_decay else None
         self.saver = CheckpointWriter(run.checkpoints, options.keep_checkpoints, self._saved, self.shards is not None)
         self._began = interrupts.opened
@@ -214,71 +214,18 @@ class Loop:
 
     def _step(self, size: int, micro_batches: list[tuple[Batch, int]], meter: Meter) -> bool:
         """One optimizer step. False where it didn't fit into memory and the micro-batches were halved."""
-        seed_everything(self.options.seed, self.at.step, self.accelerator.process_index)
-        loss = torch.zeros((), device=self.accelerator.device)
-        kept = [value.clone() for value in self._statistics]
-        fits = True
-        try:
-            for number, (batch, count) in enumerate(micro_batches):
-                if self.accelerator.num_processes == 1:
-                    self.interrupts.check()  # a large batch on a slow device takes long; half a step is dropped
-                loss += self._backward(batch, count, size, last=number == len(micro_batches) - 1)
-        except Preempted:
-            self._put_back(kept)
-            raise
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            fits = False
-        if not fits:  # outside the handler: the error holds on to what the step had made
-            self._put_back(kept)
+        taken = self.step.take(self.at.step, size, micro_batches)
+        if taken is None:
             self._halve(size)
             return False
-        norm = self._clip()
-        try:
-            self.optimizer.step()
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                # Some weights may have moved: the last checkpoint is what counts.
-                raise OutOfMemory(OPTIMIZER_OUT_OF_MEMORY) from None
-            raise
-        self.optimizer.zero_grad()
-        if self.shards is not None:
-            collectives.broadcast_from_first(self.accelerator, self._statistics)
         self.scheduler.step()
         self.at.step += 1
         if self.ema is not None:
             self.ema.update(self.at.step)
-        meter.add(loss, norm, size)
+        meter.add(*taken, size)
         return True
 
-    def _backward(self, batch: Batch, count: int, size: int, *, last: bool) -> torch.Tensor:
-        world = self.accelerator.num_processes
-        batch = to_device(batch, self.accelerator.device)
-        # Shards exchange in each: whole gradients, kept for the last exchange, would take what they save. DDP chooses in its forward
-        # pass whether to exchange, and processes may have unlike numbers of pieces: each exchanges in its last one.
-        exchange = last or self.shards is not None
-        with nullcontext() if exchange else self.accelerator.no_sync(self.model):
-            with self.accelerator.autocast():
-                losses = self.work.loss(self.model, batch)
-            # DDP averages over processes; the factor makes it the mean over the whole batch, however it is cut.
-            share = losses.float().sum() * ((1.0 if count else 0.0) / size)
-            self.accelerator.backward(share * world)
-        return share.detach()
-
-    def _clip(self) -> torch.Tensor | None:
-        if self.options.max_grad_norm <= 0:
-            return None
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
-        return whole(norm.detach()) if norm is not None else None
-
-    def _put_back(self, statistics: list[torch.Tensor]) -> None:
-        """What the passes of half a step have moved without the optimizer: the running means of normalisation."""
-        for value, before in zip(self._statistics, statistics, strict=True):
-            value.copy_(before)
-
     def _halve(self, size: int) -> None:
-        self.optimizer.zero_grad()
         if self.at.accumulation * self.accelerator.num_processes >= size:
             raise OutOfMemory(OUT_OF_MEMORY)
         if self.accelerator.num_processes > 1:
@@ -359,7 +306,7 @@ class Loop:
         elif due:
             self.at.seconds = self._seconds()
             self.at.memory_bytes = self._peak_memory()
-            state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator, self.shards)
+            state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator, self.shards, self.frozen)
             also = {self.at.best_step} if self.at.best_step else set()
             self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
         self._saved_at, self._saved_step, self._save_due = (
@@ -379,7 +326,7 @@ class Loop:
 
     def _restore(self) -> bool:
         """Takes up the newest whole checkpoint; False where there is none."""
-        saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator, self.shards)
+        saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator, self.shards, self.frozen)
         if saved is not None:
             checkpoint.restore(saved, self.plain, self.optimizer.optimizer)
             self._schedule = saved.state["scheduler"]
@@ -445,7 +392,7 @@ class Loop:
         """
         was_training = self.plain.training
         # Each process has gone on with its own since DDP's last pass.
-        collectives.broadcast_from_first(self.accelerator, self._statistics)
+        collectives.broadcast_from_first(self.accelerator, self.step.statistics)
         self.plain.eval()
         try:
             while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
@@ -95,64 +94,3 @@ def make_scheduler(
 def warmup_steps(options: TrainOptions, total: int) -> int:
     """Steps of warm-up: as given, else the ratio of all steps."""
     return options.warmup_steps if options.warmup_steps is not None else round(options.warmup_ratio * total)
-
-
-def decay_groups(
-    model: torch.nn.Module,
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    head: tuple[str, ...] = (),
-    head_factor: float = 1.0,
-    layer_decay: float = 1.0,
-) -> list[dict[str, Any]]:
-    """Groups by name and shape: no decay on biases and normalisation; `head_factor` times the rate for the head.
-
-    Layer-wise decay of the learning rate as in ELECTRA (Clark et al. 2020): the last layer has `layer_decay` times the head's rate,
-    the one below `layer_decay` squared, and so on down to the embeddings.
-
-    The matrices of the encoder's layers (names with `.layer.`) stand apart, marked `matrices`, for Muon.
-
-    Args:
-        head: prefixes of the parameter names that make up the head.
-    """
-    normalisation = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, torch.nn.LayerNorm)
-        for parameter in module.parameters(recurse=False)
-    }
-    below = layers_above([name for name, _ in model.named_parameters()]) if layer_decay != 1.0 else {}
-    groups: dict[tuple[bool, bool, bool, int], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            decayed = id(parameter) not in normalisation and not name.endswith("bias")
-            matrix = parameter.ndim == 2 and ".layer." in name
-            key = (name.startswith(head) if head else False, decayed, matrix, below.get(name, 0))
-            groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate * (head_factor if in_head else 1.0) * layer_decay**above,
-            "weight_decay": weight_decay if decayed else 0.0,
-            "matrices": matrix,
-        }
-        for (in_head, decayed, matrix, above), parameters in groups.items()
-    ]
-
-
-# The numbered layers of an encoder, as transformers' architectures call them.
-_LAYER = re.compile(r"\.(?:layers?|h|blocks?|albert_layer_groups)\.(\d+)\.")
-
-
-def layers_above(names: list[str]) -> dict[str, int]:
-    """How far below the head each parameter stands: 0 for what follows the last layer, 1 in the last layer, most before the first.
-
-    Args:
-        names: a model's parameter names, in its order.
-    """
-    numbers = {name: int(found[1]) + 1 for name in names if (found := _LAYER.search(f".{name}"))}
-    top = max(numbers.values(), default=0) + 1
-    first = next((place for place, name in enumerate(names) if name in numbers), 0)
-    depths = {name: numbers.get(name, 0 if place < first else top) for place, name in enumerate(names)}
-    return {name: top - depth for name, depth in depths.items()}

@@ -144,11 +144,11 @@ class Probe:
         with self.shards.whole() if self.shards else nullcontext():
             self.times.time_evaluation()
             self._note_peak()
-            closing = self.work.closing(self.model)
-            evaluating = self.work.evaluating(self.model) if evaluations else 0.0
+            closing = self.work.closing_seconds(self.model)
+            evaluating = self.work.evaluation_seconds(self.model) if evaluations else 0.0
         evaluation = self.times.evaluated * self.work.eval_examples + evaluating
         weights = checkpoint.count_bytes(dtensor.weights(self.model))
-        whole = weights + self.state_bytes
+        whole = checkpoint.count_bytes(dtensor.trained_weights(self.model)) + self.state_bytes
         saving = whole / SAVE_RATE if self.device.type == "cpu" else 0.0
         step = self.times.step + self.times.optimizer
         end = END_SECONDS + closing

@@ -124,7 +124,7 @@ class _Rounds:
         self.left, self.examples = most, 0
 
     def check(self) -> None:
-        """ForecastRequest before each round."""
+        """Called before each round."""
         if not self.left:
             raise _Enough
         self.left -= 1

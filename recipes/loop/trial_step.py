@@ -47,11 +47,11 @@ class TrialStep:
         return self.work.collate(numbers, 0)
 
     def through(self, loaded: Batch, count: int) -> None:
-        """Forward and backward, the losses' sum over `count`."""
+        """Forward and backward, the sum of the losses over `count`."""
         batch = to_device(loaded, self.device)
         with self.accelerator.autocast():
-            losses = self.work.loss(self.model, batch)
-        (losses.float().sum() / count).backward()
+            total, _ = self.work.training_step(self.model, batch)
+        (total.float() / count).backward()
 
     def finish(self) -> None:
         """Waits for the device."""

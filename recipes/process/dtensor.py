@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, TypeGuard
 
 import torch
@@ -62,3 +63,22 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
             seen.add(id(value))
             found[name] = value.detach()
     return found
+
+
+def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The part of `weights` that training changes: without frozen parameters, and what a quantized one keeps beside itself."""
+    frozen = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
+    if not frozen:
+        return weights(model)
+    known = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    return {name: value for name, value in weights(model).items() if name in known - frozen}
+
+
+def frozen_digest(model: nn.Module) -> str:
+    """sha256 of the parameters that are not trained, in the order of their names; "" where all are."""
+    frozen = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+    digest = hashlib.sha256()
+    for name, value in sorted(frozen.items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest() if frozen else ""

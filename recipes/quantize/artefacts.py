@@ -10,6 +10,7 @@ from typing import Any
 
 from recipes.config import as_dict
 from recipes.quantize import report
+from recipes.quantize.config import RECIPE
 from recipes.quantize.context import QuantizationContext
 from recipes.quantize.trials import Found, Trial, pareto
 from recipes.runs.environment import versions
@@ -17,7 +18,6 @@ from recipes.terminal.progress import size
 from recipes.terminal.tables import table
 from tasks.errors import ToolError
 from tasks.files import remove_tree, write_folder, write_json, write_text
-from tasks.glue import evaluation
 from tasks.quantize.formats import cpu_features
 
 FACTS = "quantization.json"
@@ -71,7 +71,7 @@ def best_of_the_lost(context: QuantizationContext, found: Found) -> tuple[Trial,
     if not measured:
         raise ToolError(found.trials[0].error if found.trials else "nothing was tried: raise --budget-minutes")
     trial = min(measured, key=lambda one: (one.drop, one.name))
-    metric = evaluation.title(context.subject.splits.metrics[0])
+    metric = context.subject.title
     tried = f"the least of {len(measured)} trials" if len(measured) > 1 else trial.name
     unfinished = (
         f" ({len(found.unfinished)} were left out for want of time: raise --budget-minutes)" if found.unfinished else ""
@@ -107,9 +107,9 @@ def facts_of(
         "name": trial.name,
         "refused": refused,
         "operators": trial.counts,
-        "metric": subject.splits.metrics[0],
+        "metric": subject.metric,
         "labels": subject.labels,
-        "data": {"description": subject.splits.description, "max_length": subject.length, "digest": subject.data},
+        "data": {"description": subject.description, "max_length": subject.length, "digest": subject.digest},
         "float": {**context.reference.as_dict(), "export": exported},
         "quantized": trial.measured,
         "trials": [dataclasses.asdict(one) for one in found.trials],
@@ -129,37 +129,35 @@ def facts_of(
 
 def readme(context: QuantizationContext, trial: Trial) -> str:
     """The folder's README.md, in the words of its figures."""
-    subject, metric = context.subject, context.subject.splits.metrics[0]
+    subject = context.subject
     rows = "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows_of(context, [trial]))
     labels = (
         "It gives one number."
         if subject.labels is None
         else f"Logits of the labels, in order: {', '.join(subject.labels)}."
     )
-    pair = subject.splits.evaluation[next(iter(subject.evaluation))].second is not None
-    example = '"A man plays.", "Somebody plays."' if pair else '"a gripping film"'
     return README.format(
         title=f"{Path(subject.model).name}, {trial.name}",
-        what=f"A quantized text classifier. {context.subject.splits.description}.",
-        metric=evaluation.title(metric),
+        what=f"A quantized text classifier. {subject.description}.",
+        metric=subject.title,
         rows=rows,
-        where=subject.splits.description,
+        where=subject.description,
         facts=FACTS,
-        usage=context.usage.replace("{example}", example),
+        usage=context.usage.replace("{example}", subject.example),
         labels=labels,
     )
 
 
 def rows_of(context: QuantizationContext, trials: list[Trial]) -> list[list[str]]:
     """The float model and each trial: name, score, drop with interval, latency, speed, size."""
-    metric = context.subject.splits.metrics[0]
+    subject, metric = context.subject, context.subject.metric
     reference = context.reference.as_dict()
-    rows = [["float", evaluation.text_of(metric, reference["figures"][metric]), "", *_speed(reference, 1.0)]]
+    rows = [["float", subject.text_of(reference["figures"][metric]), "", *_speed(reference, 1.0)]]
     for trial in trials:
         if not trial.measured:
             continue
         against = trial.measured["against"]
-        score = evaluation.text_of(metric, trial.measured["figures"][metric])
+        score = subject.text_of(trial.measured["figures"][metric])
         drop = f"{against['drop']:+.2f} ({against['drop_low']:+.2f} to {against['drop_high']:+.2f})"
         rows.append([trial.name, score, drop, *_speed(trial.measured, trial.cost("latency"))])
     return rows
@@ -177,7 +175,7 @@ def _speed(found: dict[str, Any], share: float) -> list[str]:
 
 def text_of(context: QuantizationContext, found: Found, trial: Trial, output: Path, refused: str) -> str:
     """What the command prints."""
-    metric, against = evaluation.title(context.subject.splits.metrics[0]), trial.measured["against"]
+    metric, against = context.subject.title, trial.measured["against"]
     shown = sorted((one for one in found.trials if one.measured), key=lambda one: one.cost(context.config.optimize_for))
     rows = [[*row, ""] for row in rows_of(context, shown)]
     front = pareto(found.trials, context.config.optimize_for) if len(shown) > 1 else []
@@ -209,5 +207,5 @@ def text_of(context: QuantizationContext, found: Found, trial: Trial, output: Pa
         f"{'put aside' if refused else 'model    '} {output} · {saved:.0f} % smaller   report  {output / 'report.html'}"
     )
     if not refused:
-        lines.append(f"next      tool eval glue --model {output}")
+        lines.append(f"next      tool eval {RECIPE} --model {output}")
     return "\n".join(lines)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from recipes.process.interrupts import Interrupts
+from recipes.quantizable import Feeds, Quantizable
 from recipes.quantize import artefacts, measure
 from recipes.quantize.config import Quantize
 from recipes.quantize.measure import Measured
-from recipes.quantize.subject import Feeds, Subject
 from recipes.quantize.trials import Found, Trial, line
 from recipes.terminal.progress import Progress, print_line
 from tasks.errors import ConfigError
@@ -34,7 +34,7 @@ class TorchContext:
     """The float model and its quantized copy on one device."""
 
     config: Quantize
-    subject: Subject
+    subject: Quantizable
     interrupts: Interrupts
     device: torch.device
     reference: Measured
@@ -81,7 +81,7 @@ class TorchContext:
             return measure.measure(self.subject, self.runs(network), size, self.config.batch_size, progress.advance)
 
 
-def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subject: Subject) -> dict[str, Any]:
+def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subject: Quantizable) -> dict[str, Any]:
     """Loads the model in the format, measures it beside the float one, and writes it as `from_pretrained` reads it.
 
     Raises:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from recipes.config import Panel
-from recipes.glue.config import DATA_HELP, DataOptions
-from recipes.options import DATA, EVALUATION, HUB, MACHINE, MODEL, OUTPUT
+from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OUTPUT
+from recipes.registry import get
 
 APPROACHES = ("dynamic", "static", "int4", "auto", "bnb-int8", "bnb-nf4")
 METHODS = ("minmax", "entropy", "percentile")
@@ -15,13 +16,14 @@ TARGETS = ("this", "avx2", "avx512", "vnni", "amx", "neon")
 GRAPHS = ("none", "basic", "fused")
 QUANTIZATION, CALIBRATION, SEARCH = Panel("Quantization"), Panel("Calibration"), Panel("Search")
 BNB = ("bnb-int8", "bnb-nf4")
+# Whose models are quantized; its options of data join those here.
+RECIPE = "glue"
+DataOptions: Any = get(RECIPE).part("TrainedDataOptions")
 
 
 @dataclasses.dataclass
 class Quantize(DataOptions):
     """`tool quantize`."""
-
-    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")
 
     model: str | None = MODEL.option(
         None,
@@ -95,7 +97,7 @@ class Quantize(DataOptions):
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
-        found = super().problems()
+        found: list[str] = super().problems()
         if self.calibration != "percentile" and self.percentile != 99.99:
             found.append("--percentile: only with --calibration percentile")
         if self.calibration != "minmax" and self.moving_average is not None:

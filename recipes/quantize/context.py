@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from recipes.quantizable import Quantizable
 from recipes.quantize.config import Quantize
 from recipes.quantize.measure import Measured
-from recipes.quantize.subject import Subject
 from recipes.quantize.trials import Trial
 
 
@@ -15,7 +15,7 @@ class QuantizationContext(Protocol):
     """A place with a float model, whose figures are `reference`, and trials of it."""
 
     config: Quantize
-    subject: Subject
+    subject: Quantizable
     reference: Measured
 
     @property

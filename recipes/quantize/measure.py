@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from recipes.quantizable import Feeds, Quantizable
 from recipes.quantize.config import Quantize
-from recipes.quantize.subject import Feeds, Subject, points
-from tasks.glue import evaluation, score
 
 Run = Callable[[Feeds], np.ndarray]
 BATCHES_TIMED = 6
@@ -24,7 +24,7 @@ class Measured:
     """What a model was measured to be.
 
     Attributes:
-        figures: `evaluation.summarise`'s, without splits.
+        figures: `Quantizable.figures`'s.
         logits: of each split, float32 [n, labels].
         texts_per_second: over all splits, from padded batches to logits.
         latency: batch size -> {"median_ms", "p95_ms"} over texts or batches of all lengths.
@@ -49,7 +49,7 @@ class Measured:
         }
 
 
-def measure(subject: Subject, run: Run, size: int, batch_size: int, advance: Callable[[int], None]) -> Measured:
+def measure(subject: Quantizable, run: Run, size: int, batch_size: int, advance: Callable[[int], None]) -> Measured:
     """Score and speed over every text of the evaluation splits.
 
     Args:
@@ -66,26 +66,21 @@ def measure(subject: Subject, run: Run, size: int, batch_size: int, advance: Cal
         seconds += time.perf_counter() - began
         count += len(numbers)
         advance(len(numbers))
-    # The loss is of no use here: quantization is judged by answers.
-    found = evaluation.summarise(subject.splits, logits, dict.fromkeys(logits, float("nan")))
-    figures = {key: value for key, value in found.items() if key != "splits" and not key.endswith("loss")}
-    return Measured(figures, logits, count / max(seconds, 1e-9), size)
+    return Measured(subject.figures(logits), logits, count / max(seconds, 1e-9), size)
 
 
-def compare(subject: Subject, reference: Measured, other: Measured) -> dict[str, Any]:
+def compare(subject: Quantizable, reference: Measured, other: Measured) -> dict[str, Any]:
     """The other model against the float one, row by row.
 
     Returns:
         "drop": points of the headline metric lost, the most of any split, with its interval and p; "equal_answers": their
         share; "largest_logit_difference".
     """
-    metric = subject.splits.metrics[0]
-    found: dict[str, Any] = {"metric": metric, "n": 0, "drop": -np.inf}
+    found: dict[str, Any] = {"metric": subject.metric, "n": 0, "drop": -np.inf}
     equal, largest = [], 0.0
-    for name, texts in subject.splits.evaluation.items():
-        assert texts.label is not None
-        one, two = (evaluation.answers_of(side.logits[name], subject.labels) for side in (reference, other))
-        pair = score.paired(metric, one, two, texts.label)
+    for name in subject.evaluation:
+        one, two = (subject.answers(side.logits[name]) for side in (reference, other))
+        pair = subject.paired(name, one, two)
         equal.append((one == two) if subject.labels is not None else np.abs(one - two) < 0.05)
         largest = max(largest, float(np.abs(reference.logits[name] - other.logits[name]).max()))
         drop = 0.0 - points(pair.difference)  # no -0.0
@@ -137,7 +132,7 @@ def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None
 
 
 def time_them(
-    subject: Subject, runs: dict[str, Run], config: Quantize, check: Callable[[], None]
+    subject: Quantizable, runs: dict[str, Run], config: Quantize, check: Callable[[], None]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """`latencies` for one text at a time and for a batch: name -> batch size -> figures."""
     batch_size = config.batch_size
@@ -148,3 +143,8 @@ def time_them(
         for name in runs:
             found[name][str(batch_size)] = batched[name]
     return found
+
+
+def points(metric_value: float) -> float:
+    """A metric in points: per cent, or hundredths of a correlation."""
+    return 100 * metric_value if math.isfinite(metric_value) else float("nan")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from recipes.process.interrupts import Interrupts
+from recipes.quantizable import Feeds, Quantizable
 from recipes.quantize import measure
 from recipes.quantize.config import Quantize
 from recipes.quantize.measure import Measured
-from recipes.quantize.subject import Feeds, Subject
 from recipes.quantize.trials import Store, Trial, key_of
 from recipes.terminal.progress import Progress
 from tasks.errors import ToolError
@@ -52,7 +52,7 @@ class OnnxContext:
     """
 
     config: Quantize
-    subject: Subject
+    subject: Quantizable
     source: Path
     store: Store
     interrupts: Interrupts
@@ -128,7 +128,7 @@ class OnnxContext:
         )
         machine = (formats.cpu_features(), platform.machine(), config.threads, onnxruntime.__version__)
         return key_of(
-            self._digest, chosen, calibrated, self.subject.data, config.batch_size, config.latency_samples, *machine
+            self._digest, chosen, calibrated, self.subject.digest, config.batch_size, config.latency_samples, *machine
         )
 
     def make(self, plan: Plan, key: str) -> Result:
@@ -165,7 +165,10 @@ class OnnxContext:
     def calibration_batches(self) -> list[Feeds]:
         """The calibration texts as batches, made once."""
         if self._calibration is None:
-            self._calibration = self.subject.calibration(self.config)
+            config = self.config
+            self._calibration = self.subject.calibration(
+                config.approach, config.calibration_samples, config.calibration_batch_size
+            )
         return self._calibration
 
     def measure(self, trial: Trial) -> None:

@@ -9,7 +9,6 @@ from recipes.quantize.context import QuantizationContext
 from recipes.quantize.trials import Found, Trial, pareto
 from recipes.report.content import BarChart, Section, Table
 from recipes.report.html import write_sections
-from tasks.glue import evaluation
 
 LAYERS_SHOWN = 25
 
@@ -20,7 +19,7 @@ def write(context: QuantizationContext, found: Found, kept: Trial, target: Path)
     title = f"Quantization · {Path(subject.model).name}"
     state = "kept" if kept.within(context.config.max_drop) else "over the drop"
     return write_sections(
-        target, title, [("kept", kept.name, state, subject.splits.description)], sections(context, found, kept)
+        target, title, [("kept", kept.name, state, subject.description)], sections(context, found, kept)
     )
 
 
@@ -30,7 +29,7 @@ def sections(context: QuantizationContext, found: Found, kept: Trial) -> list[Se
         Section(
             "Trials",
             text=(
-                f"Each trial against the float model on {context.subject.splits.description}. A positive drop is a loss, in points; "
+                f"Each trial against the float model on {context.subject.description}. A positive drop is a loss, in points; "
                 f"up to {context.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts."
             ),
             charts=_charts(context, found),
@@ -91,7 +90,7 @@ def _charts(context: QuantizationContext, found: Found) -> list[BarChart]:
 
 
 def _scores(context: QuantizationContext, found: Found, kept: Trial) -> Table:
-    metric = context.subject.splits.metrics[0]
+    subject, metric = context.subject, context.subject.metric
     front = set(pareto(found.trials, context.config.optimize_for))
     rows: list[list[Any]] = []
     for trial in _measured(found):
@@ -99,7 +98,7 @@ def _scores(context: QuantizationContext, found: Found, kept: Trial) -> Table:
         rows.append(
             [
                 trial.name,
-                evaluation.text_of(metric, trial.measured["figures"][metric]),
+                subject.text_of(trial.measured["figures"][metric]),
                 f"{one['drop']:+.2f}",
                 f"{one['drop_low']:+.2f} to {one['drop_high']:+.2f}",
                 f"{one['p']:.2g}",
@@ -109,10 +108,10 @@ def _scores(context: QuantizationContext, found: Found, kept: Trial) -> Table:
                 "kept" if trial.key == kept.key else "Pareto" if trial.key in front else "",
             ]
         )
-    score = evaluation.text_of(metric, context.reference.figures[metric])
+    score = subject.text_of(context.reference.figures[metric])
     columns = [
         "trial",
-        evaluation.title(metric),
+        subject.title,
         "drop",
         "95 % interval",
         "p",

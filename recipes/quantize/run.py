@@ -10,10 +10,11 @@ from typing import Any
 from recipes.distributed.device import set_threads, silence
 from recipes.process.extras import require
 from recipes.process.interrupts import Interrupts, settle
+from recipes.quantizable import Quantizable
 from recipes.quantize import artefacts
-from recipes.quantize.config import BNB, Quantize
-from recipes.quantize.subject import Subject, open_subject
+from recipes.quantize.config import BNB, RECIPE, Quantize
 from recipes.quantize.trials import Found, Store, line
+from recipes.registry import get
 from recipes.terminal.progress import print_line, size
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 from tasks.files import write_json
@@ -32,7 +33,7 @@ def quantize(config: Quantize) -> dict[str, Any]:
     set_threads(config.threads)
     with Interrupts() as interrupts:
         try:
-            subject = open_subject(config)
+            subject: Quantizable = get(RECIPE).part("quantizable")(config)
             output = target_folder(config, subject)
             if config.approach in BNB:
                 from recipes.quantize.bnb import quantize_torch
@@ -49,7 +50,7 @@ def quantize(config: Quantize) -> dict[str, Any]:
             raise
 
 
-def quantize_onnx(config: Quantize, subject: Subject, output: Path, interrupts: Interrupts) -> dict[str, Any]:
+def quantize_onnx(config: Quantize, subject: Quantizable, output: Path, interrupts: Interrupts) -> dict[str, Any]:
     """The same by onnxruntime, in a graph of ONNX."""
     require("onnx", f"tool quantize --approach {config.approach}")
     from recipes.quantize.onnx_context import OnnxContext
@@ -79,7 +80,7 @@ def quantize_onnx(config: Quantize, subject: Subject, output: Path, interrupts: 
         ) from None
 
 
-def target_folder(config: Quantize, subject: Subject) -> Path:
+def target_folder(config: Quantize, subject: Quantizable) -> Path:
     """Where the result goes: as asked, in the run's folder, or here under the model's name.
 
     Raises:
@@ -98,7 +99,7 @@ def target_folder(config: Quantize, subject: Subject) -> Path:
     return Path(f"{Path(subject.model).name}-{suffix}")
 
 
-def float_graph(config: Quantize, subject: Subject, store: Store) -> tuple[Path, dict[str, Any]]:
+def float_graph(config: Quantize, subject: Quantizable, store: Store) -> tuple[Path, dict[str, Any]]:
     """The float graph in `store`, exported now or by an earlier call; or the ONNX file given.
 
     Returns:
@@ -148,7 +149,7 @@ def weights_digest(network: Any) -> str:
     return found.hexdigest()
 
 
-def say_header(config: Quantize, subject: Subject) -> None:
+def say_header(config: Quantize, subject: Quantizable) -> None:
     """What is quantized, measured on what, for which processor."""
     from tasks.quantize.formats import cpu_features
 
@@ -167,6 +168,6 @@ def say_header(config: Quantize, subject: Subject) -> None:
     print_line(f"quantize  {subject.model}{count} · {where}")
     lengths = subject.first.lengths
     print_line(
-        f"measured  on {subject.splits.description}; {int(sorted(lengths)[len(lengths) // 2])} tokens in the middle, "
-        f"{int(lengths.max())} at most · may lose {config.max_drop:g} points of {subject.splits.metrics[0]}"
+        f"measured  on {subject.description}; {int(sorted(lengths)[len(lengths) // 2])} tokens in the middle, "
+        f"{int(lengths.max())} at most · may lose {config.max_drop:g} points of {subject.metric}"
     )

@@ -84,7 +84,7 @@ class Search:
 
     def run(self) -> Found:
         """See `search`."""
-        calibrated = self.context.subject.splits.train is not None
+        calibrated = self.context.subject.can_calibrate
         plans = [plan for plan in candidates(self.config) if calibrated or plan.approach != "static"]
         for number, plan in enumerate(plans, start=1):
             self.attempt(plan, f"{number} of {len(plans)} · ")

@@ -6,10 +6,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from recipes.report import overview
 from recipes.report.curves import metric_names
 from recipes.report.figures import finite, flatten, is_number
 from recipes.report.folder import Record, read_run
+from recipes.runs import folder as run_folder
 from recipes.runs import scores
 from recipes.runs.folder import Run
 from recipes.runs.scores import Scores
@@ -141,7 +141,7 @@ def _verdict(low: float, high: float, greater_is_better: bool) -> str:
 def describe(run: Run, number: int = 0) -> Side:
     """What is known of one run, the `number`-th of several."""
     record = read_run(run.path)
-    state = overview.state(run, record.status)
+    state = run_folder.state(run, record.status)
     name, problem, kept = run.path.name, "", None
     try:
         kept = scores.read(run.path)

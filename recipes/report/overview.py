@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 from typing import Any
 
 from recipes.report.facts import estimated_cost, mapping
 from recipes.report.figures import figure, is_number, money, plain
-from recipes.runs.folder import Run
+from recipes.runs.folder import Run, held, state
 from recipes.terminal.progress import duration, size
 from recipes.terminal.tables import table
 
-# Said of a run whose status is "running" although no process has it: it was killed. Shown only, never written.
-INTERRUPTED = "interrupted"
 BLANK = "–"
-
-
-def held(run: Run) -> bool:
-    """Whether a living process has the run. Where that can't be told, it counts as held."""
-    try:
-        # A shared lock: two readers don't take each other for the run's process.
-        with open(run.path / ".lock", encoding="utf-8") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def as_of_now(run: Run, status: dict[str, Any]) -> dict[str, Any]:
@@ -36,12 +20,6 @@ def as_of_now(run: Run, status: dict[str, Any]) -> dict[str, Any]:
     last = run.last_metrics()
     newer = {name: last[name] for name in ("step", "seconds") if is_number(last.get(name))}
     return status | {name: value for name, value in newer.items() if value > (status.get(name) or 0)}
-
-
-def state(run: Run, status: dict[str, Any] | None = None) -> str:
-    """running, finished, preempted, failed, or interrupted."""
-    said = str((run.status() if status is None else status).get("state", ""))
-    return INTERRUPTED if said == "running" and not held(run) else said
 
 
 def steps(status: dict[str, Any]) -> str:

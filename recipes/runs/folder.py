@@ -11,21 +11,21 @@ import hashlib
 import itertools
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipes.config import default_options, read_yaml, result_options, to_yaml
 from recipes.runs.environment import environment
-from tasks.errors import ToolError
+from tasks.errors import Preempted, ToolError
 from tasks.files import LEFTOVER, defined, disk_errors, remove_leftovers, write_json, write_text
-
-if TYPE_CHECKING:
-    pass
 
 # Options about one start of a command, and what stands in their place in a run's config.yaml.
 OF_A_START = {"resume": None, "fresh": False, "dry_run": False}
 UNFINISHED = {"running", "preempted", "failed"}
+# Said of a run whose status is "running" although no process has it: it was killed. Shown only, never written.
+INTERRUPTED = "interrupted"
 # Bytes at the end of metrics.jsonl that surely hold a whole line.
 TAIL = 65536
 
@@ -135,6 +135,19 @@ class Run:
             self.lock = None
 
 
+@contextlib.contextmanager
+def recording_the_end(run: Run, *, main: bool = True) -> Iterator[None]:
+    """Writes into status.json how the run ended, whatever ended it but SIGKILL."""
+    try:
+        yield
+    except BaseException as error:
+        begun = run.taken_up is None
+        if main and begun and run.path.exists() and run.status().get("state") != "finished":
+            with contextlib.suppress(ToolError):  # the disk may be what it failed for
+                run.update(state="preempted" if isinstance(error, Preempted) else "failed", error=str(error))
+        raise
+
+
 def _metrics(content: bytes) -> list[dict[str, Any]]:
     lines = []
     for text in content.decode(errors="replace").splitlines():
@@ -143,6 +156,25 @@ def _metrics(content: bytes) -> list[dict[str, Any]]:
             if isinstance(line, dict) and isinstance(line.get("step"), int):
                 lines.append(line)
     return lines
+
+
+def held(run: Run) -> bool:
+    """Whether a living process has the run. Where that can't be told, it counts as held."""
+    try:
+        # A shared lock: two readers don't take each other for the run's process.
+        with open(run.path / ".lock", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def state(run: Run, status: dict[str, Any] | None = None) -> str:
+    """running, finished, preempted, failed, or interrupted."""
+    said = str((run.status() if status is None else status).get("state", ""))
+    return INTERRUPTED if said == "running" and not held(run) else said
 
 
 def identity(recipe: str, config: Any) -> str:

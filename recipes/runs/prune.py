@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from recipes.report import overview
+from recipes.runs import folder as run_folder
 from recipes.runs.folder import UNFINISHED, Run
 from tasks.errors import ToolError
 from tasks.files import LEFTOVER, disk_errors, folder_bytes, remove_tree
@@ -143,7 +143,7 @@ def _consider(found: Plan, run: Run, unfinished: bool, whole: bool) -> None:
     state = str(run.status().get("state", ""))
     if run.path.is_symlink():
         found.kept.append((run, "it is a link to another place"))
-    elif overview.held(run):
+    elif run_folder.held(run):
         found.kept.append((run, HELD))
     elif (whole and state == "finished") or (unfinished and state in UNFINISHED):
         found.items.append(_item(run, run.path, "run", state))
@@ -159,7 +159,7 @@ def _consider(found: Plan, run: Run, unfinished: bool, whole: bool) -> None:
 def _reason(run: Run, state: str) -> str:
     """Why a run's checkpoints have to stay."""
     if state in UNFINISHED:
-        return f"{overview.state(run)}, the same command goes on with it; --unfinished removes it"
+        return f"{run_folder.state(run)}, the same command goes on with it; --unfinished removes it"
     if state != "finished":
         return "its state isn't known"
     if run.checkpoints.is_symlink():

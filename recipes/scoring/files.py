@@ -11,8 +11,8 @@ import numpy as np
 
 from recipes.scoring.forecasts import FIGURES, score_forecasts
 from tasks import metrics
+from tasks.columns import as_numbers, as_text, read_column, read_json
 from tasks.errors import ConfigError, DataError, data_errors
-from tasks.metrics.columns import as_numbers, as_text, read_column, read_json
 from tasks.stats import bootstrap_mean
 from tasks.vqa.score import official_accuracy, official_summary
 
@@ -28,7 +28,7 @@ def score_files(
         metric: `vqa_accuracy`, which reads the official formats; metrics of `recipes.scoring.forecasts`, joined by commas, for
             files of forecasts; or any metric of `tasks.metrics.load`, which reads a column of each file: `prediction`,
             `reference`, `label`, or the only one.
-        predictions, references: see `tasks.metrics.columns.read_column` for the formats.
+        predictions, references: see `tasks.columns.read_column` for the formats.
         options: `confidence`, `resamples`, `seed` of the interval; `prediction_column`, `reference_column`;
             `config_name` of the metric; all others go to the metric. Of forecasts those of `score_forecasts`.
 

@@ -117,3 +117,9 @@ class Progress:
         )
         self._bar.start()
         self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, facts="")
+
+
+def parameters_text(model: Any) -> str:
+    """'0.9 M' or '7.0 B': how many parameters a torch model has."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return f"{count / 1e6:.1f} M" if count < 1e9 else f"{count / 1e9:.1f} B"

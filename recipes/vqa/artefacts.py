@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from recipes.closing import places, took
 from recipes.config import as_dict
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
-from recipes.report.card import Card, known_environment, write_card
+from recipes.report.card import Card, known_environment
 from recipes.report.content import BarChart, Example, Headline, Section, Table, evenly, half_wrong
-from recipes.report.html import write_report
+from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
+from recipes.vqa.config import Train
+from recipes.vqa.parts import Parts
 from tasks.errors import DataError
-from tasks.files import write_folder, write_json
+from tasks.files import write_json
 from tasks.vqa import evaluation
 from tasks.vqa.questions import Questions
 from tasks.vqa.score import write_official_results
-
-if TYPE_CHECKING:
-    from recipes.vqa.config import Train
-    from recipes.vqa.parts import Parts
 
 TYPES_SHOWN = 20
 FIGURES = ("loss", "accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
@@ -71,26 +69,15 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         parts.priors,
         parts.ceiling,
     )
-    card = make_card(config, parts, run, headline)
-
-    def fill(folder: Path) -> None:
-        save_model(parts.model, parts.processor, folder)
-        write_card(folder, card)
-
-    write_folder(run.model, fill)
-    write_report(
-        run.path,
-        state="finished",
+    return write_outputs(
+        run,
+        functools.partial(save_model, parts.model, parts.processor),
+        make_card(config, parts, run, headline),
         title=f"VQA · {config.model} on {config.data}",
         headline=headline,
         sections=sections(parts.eval_questions, outcome.metrics, parts.vocabulary.answers),
+        metrics={key: value for key, value in figures.items() if not key.startswith("by_")},
     )
-    return {
-        "run": str(run.path),
-        "model": str(run.model),
-        "report": str(run.path / "report.html"),
-        "metrics": {key: value for key, value in figures.items() if not key.startswith("by_")},
-    }
 
 
 def per_question(config: Train, questions: Questions, accuracy: np.ndarray) -> scores.Scores:
@@ -237,17 +224,10 @@ def _expected(answers: list[str]) -> str:
     )
 
 
-def closing_text(parts: Parts, run: Run, outcome: Outcome, summary: dict[str, Any]) -> str:
-    """The result on stdout: score, time against the estimate, three answers, and where things are."""
-    metrics = outcome.metrics
-    baselines = " · ".join(f"{name} {100 * value:.1f}" for name, value in parts.priors.items())
-    lines = [
-        f"done      accuracy {100 * metrics['accuracy']:.1f} % ({100 * metrics['accuracy_low']:.1f} to "
-        f"{100 * metrics['accuracy_high']:.1f}, n {metrics['n']:,}) · {baselines} · {took(summary)}"
-    ]
-    lines += [f"          {note}" for note in outcome.notes]
-    questions = parts.eval_questions
+def sample_answers(questions: Questions, predictions: list[str]) -> list[str]:
+    """Three answers of the model, spread over the evaluation questions."""
+    lines = []
     for number in evenly(np.arange(len(questions)), 3):
         expected = evaluation.consensus(evaluation.given_answers(questions)[number])
-        lines.append(f"answer    {questions.question[number]} {metrics['predictions'][number]} (expected {expected})")
-    return "\n".join([*lines, *places(run, summary, 'tool predict vqa photo.jpg "What colour is it?"')])
+        lines.append(f"answer    {questions.question[number]} {predictions[number]} (expected {expected})")
+    return lines

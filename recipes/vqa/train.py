@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from typing import Any
 
@@ -12,18 +11,15 @@ import torch.nn.functional as F
 
 from recipes import training
 from recipes.loop.loop import Outcome
-from recipes.loop.optimizers import decay_groups
-from recipes.session import Session, close
-from recipes.terminal.progress import print_line
+from recipes.runs import summary as run_summary
+from recipes.terminal.progress import parameters_text
 from recipes.vqa import artefacts
 from recipes.vqa.config import Train, with_defaults
 from recipes.vqa.inference import forward, predict_ids, show_metrics
 from recipes.vqa.parts import Parts, prepare
-from recipes.work import Batch, Evaluator, Work
+from recipes.work import Batch, Evaluator, Work, decay_groups
 from tasks.vqa import evaluation
 from tasks.vqa.data import Splits
-
-RECIPE = "vqa"
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -32,56 +28,110 @@ def train(config: Train) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    stages = training.Stages(
-        RECIPE, prepare, say_header, lambda config, parts, session: make_work(config, parts), finish
-    )
-    return training.train(stages, with_defaults(config))
+    return training.train(VisualQuestionAnswering(with_defaults(config)))
 
 
-def make_work(config: Train, parts: Parts) -> Work:
-    """What the loop needs to know of this task."""
-    assert config.learning_rate is not None
-    images, rate = parts.train.images, config.learning_rate
+class VisualQuestionAnswering(training.Recipe[Train, Parts]):
+    """ViLT fine-tuned to choose among the answers of the training data."""
 
-    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        logits = forward(model, batch, images)
+    name = "vqa"
+
+    def prepare(self) -> Parts:
+        return prepare(self.config)
+
+    def header(self) -> list[str]:
+        parts, vocabulary, questions = self.parts, self.parts.vocabulary, self.parts.eval_questions
+        size = parameters_text(parts.model)
+        return [
+            f"vqa · {self.config.model}, {size} parameters · {parts.splits.description}",
+            f"answers   {len(vocabulary.answers)} with frequency >= {vocabulary.min_frequency} · "
+            f"ceiling {100 * parts.ceiling:.1f} % on {len(questions):,} evaluation questions · "
+            f"measured by {evaluation.NAMES[evaluation.kind_of(questions)]}",
+            *(f"skipped   {line}" for line in parts.splits.skipped),
+        ]
+
+    def make_work(self) -> Work:
+        return AnswerWork(self.config, self.parts)
+
+    def score(self, outcome: Outcome) -> str:
+        return f"accuracy {100 * outcome.metrics['accuracy']:.1f} %"
+
+    def write(self, outcome: Outcome) -> dict[str, Any]:
+        return artefacts.write(self.config, self.parts, self.session.run, outcome)
+
+    def summary(self, outcome: Outcome, summary: dict[str, Any]) -> str:
+        metrics = outcome.metrics
+        score = (
+            f"accuracy {100 * metrics['accuracy']:.1f} % ({100 * metrics['accuracy_low']:.1f} to "
+            f"{100 * metrics['accuracy_high']:.1f}, n {metrics['n']:,}) · "
+        ) + " · ".join(f"{name} {100 * value:.1f}" for name, value in self.parts.priors.items())
+        answers = artefacts.sample_answers(self.parts.eval_questions, metrics["predictions"])
+        following = 'tool predict vqa photo.jpg "What colour is it?"'
+        return run_summary.text(self.session.run, summary, score, following, answers)
+
+
+class AnswerWork(Work):
+    """ViLT with a score for each answer, over batches of questions and their pictures."""
+
+    unit = "questions"
+
+    def __init__(self, config: Train, parts: Parts) -> None:
+        if config.gradient_checkpointing:
+            parts.model.gradient_checkpointing_enable()
+        super().__init__(
+            parts.model,
+            config,
+            examples=len(parts.train_questions),
+            eval_examples=len(parts.eval_questions),
+            metric=config.metric_for_best,
+            data=digest(parts.splits),
+        )
+        self.config, self.parts = config, parts
+        self.greater_is_better = config.metric_for_best != "loss"
+
+    def plan(self, batch_size: int, epoch: int) -> list[np.ndarray]:
+        return self.parts.train.plan(batch_size, self.config.seed, epoch)
+
+    def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
+        return self.parts.train.collate(numbers, epoch)
+
+    def heaviest(self, batch_size: int) -> np.ndarray:
+        return self.parts.train.heaviest(batch_size)
+
+    def training_step(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
+        logits = forward(model, batch, self.parts.train.images)
         # The library's loss: the mean over questions and answers, times the number of answers.
-        return F.binary_cross_entropy_with_logits(logits, batch["labels"], reduction="none").sum(1)
+        each = F.binary_cross_entropy_with_logits(logits, batch["labels"], reduction="none").sum(1)
+        return each.float().sum(), len(each)
 
-    def evaluate(model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
-        found = predict_ids(model, parts.evaluation, parts.evaluation.in_order(evaluator.batch_size), evaluator)
+    def evaluate(self, model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+        parts, batches = self.parts, self.parts.evaluation
+        found = predict_ids(model, batches, batches.in_order(evaluator.batch_size), evaluator)
         answers = [parts.vocabulary.answers[number] for number in found.label]
         accuracy = evaluation.accuracy(answers, parts.eval_questions)
         summary = evaluation.summarise(accuracy, parts.eval_questions)
         loss = float(found.loss.mean())
         return {**summary, "loss": loss, "predictions": answers, "confidence": found.confidence, "scores": accuracy}
 
-    if config.gradient_checkpointing:
-        parts.model.gradient_checkpointing_enable()
-    return Work(
-        model=parts.model,
-        plan=lambda size, epoch: parts.train.plan(size, config.seed, epoch),
-        collate=parts.train.collate,
-        loss=loss,
-        evaluate=evaluate,
-        metric=config.metric_for_best,
-        greater_is_better=config.metric_for_best != "loss",
-        parameter_groups=lambda model: decay_groups(
+    def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
+        config = self.config
+        assert config.learning_rate is not None
+        return decay_groups(
             model,
-            learning_rate=rate,
+            learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             head=("classifier",),
             head_factor=config.head_learning_rate_factor or 1.0,
-        ),
-        heaviest=parts.train.heaviest,
-        examples=len(parts.train_questions),
-        data=digest(parts.splits),
-        host_bytes=lambda: parts.train.cache_growth() + parts.evaluation.cache_growth(),
-        unit="questions",
-        eval_examples=len(parts.eval_questions),
-        describe=lambda metrics: show_metrics(metrics, parts.priors),
-        layers=lambda model: list(parts.model.vilt.encoder.layer),
-    )
+        )
+
+    def describe(self, metrics: dict[str, Any]) -> str:
+        return show_metrics(metrics, self.parts.priors)
+
+    def fsdp_layers(self, model: Any) -> list[torch.nn.Module]:
+        return list(model.vilt.encoder.layer)
+
+    def host_bytes(self) -> int:
+        return self.parts.train.cache_growth() + self.parts.evaluation.cache_growth()
 
 
 def digest(splits: Splits) -> str:
@@ -93,29 +143,3 @@ def digest(splits: Splits) -> str:
             found.update(repr((text, answers)).encode())
         found.update(np.ascontiguousarray(questions.image).tobytes())
     return found.hexdigest()
-
-
-def say_header(config: Train, parts: Parts, session: Session) -> None:
-    """The first lines of a run: what is trained on what."""
-    if not session.accelerator.is_main_process:
-        return
-    count = sum(parameter.numel() for parameter in parts.model.parameters())
-    size = f"{count / 1e6:.1f} M" if count < 1e9 else f"{count / 1e9:.1f} B"
-    print_line(f"vqa · {config.model}, {size} parameters · {parts.splits.description}")
-    kept = len(parts.vocabulary.answers)
-    print_line(
-        f"answers   {kept} with frequency >= {parts.vocabulary.min_frequency} · ceiling {100 * parts.ceiling:.1f} % on "
-        f"{len(parts.eval_questions):,} evaluation questions · measured by {evaluation.NAMES[evaluation.kind_of(parts.eval_questions)]}"
-    )
-    for line in parts.splits.skipped:
-        print_line(f"skipped   {line}")
-
-
-def finish(config: Train, parts: Parts, session: Session, outcome: Outcome) -> dict[str, Any]:
-    """Writes model, predictions, card and report; uploads where asked; closes the run."""
-    score = f"accuracy {100 * outcome.metrics['accuracy']:.1f} %"
-    write = functools.partial(artefacts.write, config, parts, session.run, outcome)
-    summary = close(config, session, outcome, write, score)
-    if summary:
-        summary["text"] = artefacts.closing_text(parts, session.run, outcome, summary)
-    return summary

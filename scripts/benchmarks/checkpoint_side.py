@@ -21,7 +21,6 @@ from torch import nn
 
 from recipes.distributed.device import make_accelerator
 from recipes.loop.loop import Loop
-from recipes.loop.optimizers import decay_groups
 from recipes.options import TrainOptions
 from recipes.process.interrupts import Interrupts
 from recipes.runs import folder as run_folder
@@ -44,31 +43,28 @@ class Encoder(nn.Module):
         return self.head(self.encoder(tokens).mean(1)).squeeze(1)
 
 
-def make_work() -> Work:
+class SignWork(Work):
     """Random sequences and the sign of their mean."""
-    torch.manual_seed(0)
-    model = Encoder()
 
-    def collate(numbers: np.ndarray, epoch: int) -> Batch:
+    greater_is_better = False
+
+    def __init__(self, options: TrainOptions) -> None:
+        torch.manual_seed(0)
+        super().__init__(Encoder(), options, examples=EXAMPLES, metric="loss")
+
+    def plan(self, batch_size: int, epoch: int) -> list[np.ndarray]:
+        return list(np.arange(EXAMPLES).reshape(-1, batch_size))
+
+    def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
         generator = torch.Generator().manual_seed(int(numbers[0]))
         x = torch.randn(len(numbers), TOKENS, WIDTH, generator=generator)
         return {"x": x, "y": x.mean((1, 2)).sign()}
 
-    def evaluate(model: nn.Module, evaluator: Evaluator) -> dict[str, Any]:
-        return {"loss": 0.0, "n": 0}
+    def training_step(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
+        return (model(batch["x"]) - batch["y"]).square().sum(), len(batch["y"])
 
-    return Work(
-        model=model,
-        plan=lambda size, epoch: list(np.arange(EXAMPLES).reshape(-1, size)),
-        collate=collate,
-        loss=lambda model, batch: (model(batch["x"]) - batch["y"]).square(),
-        evaluate=evaluate,
-        metric="loss",
-        greater_is_better=False,
-        parameter_groups=lambda model: decay_groups(model, learning_rate=1e-4, weight_decay=0.01),
-        heaviest=lambda size: np.arange(size),
-        examples=EXAMPLES,
-    )
+    def evaluate(self, model: nn.Module, evaluator: Evaluator) -> dict[str, Any]:
+        return {"loss": 0.0, "n": 0}
 
 
 def save_by_accelerate(loop: Loop, folder: Path) -> None:
@@ -88,6 +84,7 @@ def main() -> None:
         max_steps=steps,
         batch_size=BATCH,
         learning_rate=1e-4,
+        weight_decay=0.01,
         optimizer="adamw",
         cpu=True,
         log_steps=1,
@@ -98,7 +95,7 @@ def main() -> None:
     saved: list[int] = []
     with Interrupts() as interrupts:
         accelerator = make_accelerator(config)
-        loop = Loop(make_work(), config, run, accelerator, interrupts)
+        loop = Loop(SignWork(config), config, run, accelerator, interrupts)
         if way == "accelerate":
             save_by_accelerate(loop, output.parent / "state")
         inner = loop.saver.save

@@ -13,13 +13,12 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import forecast_report
 from benchmarks.common import BenchmarkFailed, Options, describe_machine, machine, run, say, settle, tool
-from benchmarks.forecast_sets import BATCH, KINDS, SETS, Set, by_name, long_sample
+from benchmarks.forecast_sets import BATCH, KINDS, SETS, ForecastRequest, Set, by_name, long_sample
 
 PARTS = ("train", "sample", "metrics")
 SIDES = ("peer", "ours")
@@ -29,23 +28,6 @@ SAME_GRADIENT = 1e-4
 SAME_SCORE = 1e-9
 # Standard errors that figures of the two sides' samples may lie apart: chance alone does it once in 16,000 times.
 SAME_LAW = 4.0
-
-
-@dataclass(frozen=True)
-class ForecastRequest:
-    """What is run.
-
-    Attributes:
-        entries: at most so many windows are forecast, of those that the set allows.
-    """
-
-    sets: tuple[Set, ...]
-    kinds: tuple[str, ...]
-    parts: tuple[str, ...]
-    steps: int
-    pairs: int
-    entries: int
-    quick: bool
 
 
 def bench(options: Options) -> dict[str, Any]:

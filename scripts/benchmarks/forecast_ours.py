@@ -15,7 +15,7 @@ from benchmarks.forecast_run import Clock, Run, serve
 from benchmarks.forecast_sets import BATCH, SAMPLES, Set, spread_over
 from recipes.distributed.device import keep_memory
 from recipes.forecast.data import with_item_category
-from recipes.loop.optimizers import decay_groups
+from recipes.work import decay_groups
 from tasks.forecast.data import Loaded
 from tasks.forecast.data import load as load_data
 from tasks.forecast.models import load, losses, past_length

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.common import megabytes, say, spread, verdict
-from benchmarks.forecast_sets import BATCH, KINDS, SAMPLES, Set
-
-if TYPE_CHECKING:
-    from benchmarks.forecast import ForecastRequest
+from benchmarks.forecast_sets import BATCH, KINDS, SAMPLES, ForecastRequest, Set
 
 COLUMNS = "{:<12} {:<4} {:<5} {:>10} {:>9} {:>11} {:>9} {:>10} {:>9} {:>9}"
 HEADINGS = (

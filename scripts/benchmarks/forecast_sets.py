@@ -53,6 +53,23 @@ SETS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ForecastRequest:
+    """What is run.
+
+    Attributes:
+        entries: at most so many windows are forecast, of those that the set allows.
+    """
+
+    sets: tuple[Set, ...]
+    kinds: tuple[str, ...]
+    parts: tuple[str, ...]
+    steps: int
+    pairs: int
+    entries: int
+    quick: bool
+
+
 def by_name(name: str) -> Set:
     """The set of that name."""
     (found,) = (one for one in SETS if one.name == name)

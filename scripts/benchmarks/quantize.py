@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks import quantize_report as report
 from benchmarks.common import BenchmarkFailed, Options, describe_machine, machine, run, say, settle, tool
+from benchmarks.quantize_request import Request
 from benchmarks.quantize_venv import peer_python, versions
 
 PARTS = ("make", "latency", "score", "whole", "calibrate")
@@ -32,24 +33,6 @@ SAME_LOGITS = 1e-3
 NEAR_LOGITS = 0.25
 SAME_ANSWERS = 0.85
 COMPARED = 100
-
-
-@dataclass(frozen=True)
-class ForecastRequest:
-    """What is run.
-
-    Attributes:
-        pairs: runs of each side; `rounds` of the latency; `rows` of the dev set scored.
-        size: of the model, as `quantize_inputs` names them.
-    """
-
-    parts: tuple[str, ...]
-    pairs: int
-    rounds: int
-    rows: int
-    samples: int
-    size: str
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -106,13 +89,13 @@ def bench(options: Options) -> dict[str, Any]:
     return found
 
 
-def choose(options: Options) -> ForecastRequest | None:
+def choose(options: Options) -> Request | None:
     """By the parts that `--only` names; None where they are all of other benchmarks."""
     parts = tuple(part for part in PARTS if part in options.only) if options.only else PARTS
     if not parts:
         return None
     quick = options.quick
-    return ForecastRequest(
+    return Request(
         parts=parts,
         pairs=options.pairs or (1 if quick else 2),
         rounds=3 if quick else 20,
@@ -139,7 +122,7 @@ def step(place: Place, side: str, name: str, *arguments: Any) -> dict[str, Any]:
     return {**json.loads(output.read_text(encoding="utf-8")), **process}
 
 
-def make(place: Place, asked: ForecastRequest) -> list[dict[str, Any]]:
+def make(place: Place, asked: Request) -> list[dict[str, Any]]:
     """Export and quantization by each side, in turns; what stays are the graphs of the last."""
     pairs: list[dict[str, Any]] = []
     for number in range(asked.pairs if "make" in asked.parts else 1):
@@ -169,7 +152,7 @@ def make_side(place: Place, side: str) -> dict[str, Any]:
     return {"export": export, "quantize": step(place, side, "quantize", "--source", graph, "--output", int8, *way)}
 
 
-def latency(place: Place, asked: ForecastRequest) -> dict[str, Any]:
+def latency(place: Place, asked: Request) -> dict[str, Any]:
     """Batch 1 x 128 of all graphs, in one process, in turns."""
     graphs = {
         "ours float": place.made("ours", "float") / "model.onnx",
@@ -199,7 +182,7 @@ def ratios(milliseconds: dict[str, list[list[float]]]) -> dict[str, list[float]]
     return {name: (middle["ours int8"] / times).tolist() for name, times in middle.items() if name != "ours int8"}
 
 
-def score(place: Place, asked: ForecastRequest) -> dict[str, Any]:
+def score(place: Place, asked: Request) -> dict[str, Any]:
     """The dev set by each side's int8 model: the peer one text at a time padded to the full length, ours in batches."""
     pairs: list[dict[str, Any]] = []
     for number in range(asked.pairs):
@@ -220,7 +203,7 @@ def score(place: Place, asked: ForecastRequest) -> dict[str, Any]:
     return found
 
 
-def score_side(place: Place, side: str, what: str, rows: int, asked: ForecastRequest) -> dict[str, Any]:
+def score_side(place: Place, side: str, what: str, rows: int, asked: Request) -> dict[str, Any]:
     """Logits of the first `rows` texts of the dev set, kept as an array."""
     limit = [] if rows == sys.maxsize else ["--rows", rows]
     return step(
@@ -266,7 +249,7 @@ def agree(found: dict[str, dict[str, float]]) -> None:
         raise BenchmarkFailed("the sides disagree: " + "; ".join(wrong))
 
 
-def whole(place: Place, asked: ForecastRequest) -> dict[str, Any]:
+def whole(place: Place, asked: Request) -> dict[str, Any]:
     """From a model folder to an int8 model and its score: one command, which measures more than the peer's three steps."""
     output = place.work / "whole"
     command = [
@@ -281,7 +264,7 @@ def whole(place: Place, asked: ForecastRequest) -> dict[str, Any]:
     return found
 
 
-def calibrate(place: Place, asked: ForecastRequest) -> dict[str, Any]:
+def calibrate(place: Place, asked: Request) -> dict[str, Any]:
     """Peak memory of static quantization by each method, of the process that does it from start to end."""
     found = {}
     for method in METHODS:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import statistics
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.common import megabytes, say, spread, verdict
-
-if TYPE_CHECKING:
-    from benchmarks.quantize import ForecastRequest
+from benchmarks.quantize_request import Request
 
 # At most so much of the other's time; at least so many times as fast; at most so many bytes.
 FLOAT_TARGET, PEER_TARGET, SCORE_TARGET, CALIBRATION_TARGET = 0.65, 0.75, 5.0, 1.5e9
 
 
-def header(asked: ForecastRequest) -> None:
+def header(asked: Request) -> None:
     """What is run."""
     say(
         f"\nquantize: DistilBERT's size (67 M parameters), random weights, float32 to int8, CPU, {asked.threads} threads"
@@ -90,7 +88,7 @@ def calibrated(method: str, one: dict[str, Any]) -> None:
     )
 
 
-def closing(found: dict[str, Any], asked: ForecastRequest) -> None:
+def closing(found: dict[str, Any], asked: Request) -> None:
     """Export and quantization, ours beside the peer's."""
     if "make" not in asked.parts:
         return

@@ -36,7 +36,7 @@ def our_step(inputs: Path, batch_size: int, steps: int) -> Callable[[], None]:
     parts.model.train()
     plan = itertools.cycle(work.plan(batch_size, 0)[:steps])
     optimizer = torch.optim.AdamW(parts.model.parameters(), lr=1e-5, fused=True)
-    return training_step(parts.model, lambda: work.loss(parts.model, work.collate(next(plan), 0)).mean(), optimizer)
+    return training_step(parts.model, lambda: vqa_checks.mean_loss(work, work.collate(next(plan), 0)), optimizer)
 
 
 def training_step(

@@ -54,11 +54,11 @@ def our_parts(inputs: Path, batch_size: int) -> tuple[Any, Any]:
     """What `tool train vqa` makes of these inputs: its parts, and what its loop is given."""
     from recipes.vqa.config import with_defaults
     from recipes.vqa.parts import prepare
-    from recipes.vqa.train import make_work
+    from recipes.vqa.train import AnswerWork
 
     config = with_defaults(our_config(inputs, batch_size))
     parts = prepare(config)
-    return parts, make_work(config, parts)
+    return parts, AnswerWork(config, parts)
 
 
 def guide_batches(inputs: Path, batch_size: int, batches: int = 1) -> list[dict[str, Any]]:
@@ -72,6 +72,12 @@ def guide_batches(inputs: Path, batch_size: int, batches: int = 1) -> list[dict[
     return [collate(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
 
 
+def mean_loss(work: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Of a batch, as the tool's loop divides it."""
+    total, weight = work.training_step(work.model, batch)
+    return total / weight
+
+
 def forward(inputs: Path) -> dict[str, float]:
     """The loss by both ways, in eval mode."""
     (batch,) = guide_batches(inputs, SAME_QUESTIONS)
@@ -79,7 +85,8 @@ def forward(inputs: Path) -> dict[str, float]:
     parts, work = our_parts(inputs, count)
     with torch.inference_mode():
         guide = ViltForQuestionAnswering.from_pretrained(inputs / "model").eval()(**batch).loss
-        ours = work.loss(parts.model.eval(), work.collate(np.arange(count), 0)).mean()
+        parts.model.eval()
+        ours = mean_loss(work, work.collate(np.arange(count), 0))
     return {"questions": count, "guide": float(guide), "tool": float(ours)}
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.common import megabytes, say, spread, verdict
-
-if TYPE_CHECKING:
-    from benchmarks.vqa import Side, Size
+from benchmarks.vqa_sides import Side, Size
 
 COLUMNS = "{:<5} {:<6} {:>11} {:>9} {:>10} {:>9} {:>11} {:>9} {:>9} {:>8}"
 HEADINGS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,17 +11,11 @@ import transformers
 from tasks.errors import ConfigError
 from tasks.glue.tiny import head
 from tasks.hub import loading
-from tasks.weights import check_weights, model_folder
+from tasks.weights import check_weights, load_config, model_folder
 
 HEAD = "ForSequenceClassification"
 # Tokenizers of models without a limit say a number beyond all sense.
 NO_LIMIT = 1_000_000
-
-
-def load_config(model: str, revision: str | None = None, token: str | None = None) -> Any:
-    """The model's config."""
-    with loading(model, "--model"):
-        return transformers.AutoConfig.from_pretrained(model_folder(model), revision=revision or "main", token=token)
 
 
 def load_tokenizer(model: str, revision: str | None = None, token: str | None = None) -> Any:
@@ -47,6 +42,14 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> A
     if is_quantized(config):  # it stays in its own numbers, where it is loaded
         extra = {"dtype": "auto", "device_map": {"": "cuda" if torch.cuda.is_available() else "cpu"}}
     return check_weights(_from_pretrained(model, revision, token, **extra), model)
+
+
+def load_with_tokenizer(model: str, revision: str | None = None, token: str | None = None) -> tuple[Any, Any]:
+    """As `load`, with the model's tokenizer; None where its folder has none."""
+    classifier, folder = load(model, revision, token), Path(model_folder(model))
+    if folder.is_dir() and not (folder / "tokenizer_config.json").is_file():
+        return classifier, None
+    return classifier, load_tokenizer(model, revision, token)
 
 
 def is_quantized(config: Any) -> bool:

@@ -74,6 +74,16 @@ def test_help_and_config_import_nothing_heavy(args):
     assert done.stdout.splitlines()[-1] == "LOADED [] 0", done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("args", [["--help"], ["train", "vqa", "--help"], ["data", "sample", "--help"]])
+def test_help_coerces_nothing(args):
+    code = (
+        "import sys\nfrom cli.main import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n"
+        "    print('LOADED', 'pydantic' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines()[-1] == "LOADED False", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("recipe", ["vqa", "glue", "controlnet"])
 def test_a_training_loads_neither_the_compiler_nor_the_datasets_library_unasked(recipe):
     code = (

@@ -57,7 +57,7 @@ def evaluator(check=lambda: None, step=500, **given):
 
 def validator(config, nets, batches, run):
     made = Validator(config, run, nets.base, scenes(config, batches), CPU)
-    made.prepare(SimpleNamespace(frozen=nets.frozen, evaluation=batches))
+    made.prepare(nets.frozen, batches)
     return made
 
 

@@ -148,6 +148,6 @@ class Tracker(TorchDispatchMode):
         self._alive[number] = weakref.ref(storage, lambda _: self._alive.pop(number, None))
 
     def _bytes(self) -> int:
-        """ForecastRequest of each anew: some are let go in place."""
+        """Asked of each anew: some are let go in place."""
         alive = [reference() for reference in list(self._alive.values())]
         return sum(storage.nbytes() for storage in alive if storage is not None)

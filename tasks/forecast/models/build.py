@@ -8,8 +8,8 @@ import torch
 import transformers
 
 from tasks.errors import ConfigError
-from tasks.forecast.models.dlinear import DLinearConfig, DLinearForPrediction
-from tasks.forecast.models.nbeats import NBeatsConfig, NBeatsForPrediction
+from tasks.forecast.models.modeling_dlinear import DLinearConfig, DLinearForPrediction
+from tasks.forecast.models.modeling_nbeats import NBeatsConfig, NBeatsForPrediction
 from tasks.forecast.models.spec import OWN, Spec
 from tasks.hub import loading
 from tasks.weights import check_weights, model_folder
@@ -37,6 +37,13 @@ _OWN_NAMES: dict[str, dict[str, str]] = {
     "nbeats": _BOTH | {"blocks": "num_blocks", "block_layers": "block_layers", "dropout": "dropout"},
 }
 KIND = {config.model_type: kind for kind, config in CONFIGS.items()}
+
+# transformers' auto classes open our own models here by these classes, and elsewhere by the code that is saved beside the weights.
+for _kind in OWN:
+    transformers.AutoConfig.register(_kind, CONFIGS[_kind], exist_ok=True)
+    transformers.AutoModel.register(CONFIGS[_kind], CLASSES[_kind], exist_ok=True)
+    CONFIGS[_kind].register_for_auto_class()
+    CLASSES[_kind].register_for_auto_class("AutoModel")
 
 
 def build(spec: Spec, seed: int) -> transformers.PreTrainedModel:
@@ -119,7 +126,8 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
     folder = model_folder(model)
     known = {"revision": revision or "main", "token": token}
     with loading(folder, "--model"):
-        config = transformers.AutoConfig.from_pretrained(folder, **known)
+        # Otherwise transformers asks on the terminal whether to run an unknown kind's code.
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, **known)
     if config.model_type not in CLASSES:
         raise ConfigError(
             f"--model {model} is a {config.model_type} and no forecaster; forecasting takes {', '.join(CLASSES)} "

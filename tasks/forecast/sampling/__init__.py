@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tasks.errors import ConfigError, ToolError
+from tasks.forecast.models.noise import SamplingError
 from tasks.forecast.sampling import autoformer, autoregressive, direct
 from tasks.forecast.sampling.drawn import Drawn, combine
 from tasks.forecast.sampling.inputs import Inputs, prepare
@@ -58,6 +59,8 @@ def draw(model: Any, batch: Batch, num_samples: int, generator: torch.Generator,
             drawn = _DIRECT[kind](model, batch, num_samples, generator)
         else:
             drawn = Drawn(samples=_in_chunks(model, prepare(model, batch), num_samples, generator, chunk))
+    except SamplingError as error:
+        raise ToolError(str(error)) from error
     finally:
         model.train(training)
     _check(drawn)

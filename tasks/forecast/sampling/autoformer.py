@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from tasks.forecast.models.fast_layers import averaging
+from tasks.forecast.models.noise import Sampler
 from tasks.forecast.sampling.inputs import Inputs, unscale
-from tasks.forecast.sampling.noise import Sampler
 
 
 def sample_chunk(model: Any, inputs: Inputs, num_samples: int, generator: torch.Generator, _: int) -> torch.Tensor:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from tasks.forecast.models.noise import Sampler
 from tasks.forecast.sampling.cached import CachedDecoder
 from tasks.forecast.sampling.informer import SparseDecoder
 from tasks.forecast.sampling.inputs import Inputs, unscale
-from tasks.forecast.sampling.noise import Sampler
 
 
 def sample_chunk(model: Any, inputs: Inputs, num_samples: int, generator: torch.Generator, seed: int) -> torch.Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.columns import as_numbers, read_column
 from tasks.errors import ConfigError, DataError
-from tasks.metrics.columns import as_numbers, read_column
 
 ITEM = ("item_id", "unique_id", "series_id", "series", "id")
 TIME = ("timestamp", "ds", "date", "datetime", "time")

@@ -103,7 +103,9 @@ def test_a_run_leaves_model_card_figures_and_report(finished, nets):
     assert {"controlnet", "stable-diffusion"} <= set(card.data.tags)
     assert card.text.index("## Pictures") < card.text.index("## Use")
     assert "](pictures.png)" in card.text
-    text = artefacts.closing_text(parts, run, outcome, {**summary, "seconds": 12, "estimated_seconds": 10})
+    text = artefacts.summary_text(
+        run, outcome, {**summary, "seconds": 12, "estimated_seconds": 10, "notes": outcome.notes}
+    )
     assert text.splitlines()[:2] == [
         "done      conditioning gain 30.0 % (30.0 to 30.0, n 6) · 12 s (estimated 10 s)",
         "          the weights of step 20 are kept",

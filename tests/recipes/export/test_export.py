@@ -48,7 +48,7 @@ def run_folder(tmp_path_factory):
 
 
 def test_with_nothing_said_the_newest_run_is_exported_into_its_folder(run_folder, capsys, monkeypatch):
-    monkeypatch.chdir(run_folder.parents[2])
+    monkeypatch.chdir(run_folder.parents[1])
     code, out, err = tool(capsys, "export", "onnx", "--json")
     assert code == 0, err
     assert err.splitlines()[0] == "newest glue run: runs/glue-rte"

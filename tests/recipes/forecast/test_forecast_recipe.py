@@ -257,6 +257,8 @@ def test_the_names_that_flags_offer_are_those_that_there_are():
         ("autoformer", {"label_length": 4}),
         ("patchtst", {}),
         ("patchtst", {"distribution": "point"}),
+        ("dlinear", {}),
+        ("nbeats", {"distribution": "quantiles", "input_size": 2}),
     ],
 )
 def test_the_cards_example_runs(tmp_path, capsys, kind, settings):

@@ -13,16 +13,15 @@ import torch
 from accelerate import Accelerator
 
 from recipes.checkpoints import format as checkpoint
+from recipes.checkpoints.resume import pick_run
 from recipes.config import option
 from recipes.loop.loader import shares
 from recipes.loop.loop import Loop
-from recipes.loop.optimizers import decay_groups
 from recipes.options import TrainOptions
 from recipes.process import dtensor, worker
 from recipes.process.interrupts import Interrupts
 from recipes.runs import environment, find
 from recipes.runs import folder as run_folder
-from recipes.session import noting_the_end, pick_run
 from recipes.work import Work
 from tasks.errors import ConfigError, Preempted, ToolError
 
@@ -46,48 +45,49 @@ class Stopper:
             os.kill(os.getpid(), self.number)
 
 
-def work(dropout=0.0, stopper=None, seed=0):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(N, FEATURES, generator=generator)
-    y = (x @ torch.randn(FEATURES, 1, generator=generator)).tanh()
-    torch.manual_seed(seed)
-    model = torch.nn.Sequential(
-        torch.nn.Linear(FEATURES, 16),
-        torch.nn.Dropout(dropout),
-        torch.nn.GELU(),
-        torch.nn.LayerNorm(16),
-        torch.nn.Linear(16, 1),
-    )
+class Task(Work):
+    """A small regression whose losses a test may replace."""
 
-    def plan(size, epoch):
-        order = np.random.default_rng([seed, epoch]).permutation(N)
-        return [order[start : start + size] for start in range(0, N, size)]
+    greater_is_better = False
 
-    def collate(numbers, epoch):
-        if stopper is not None:
-            stopper()
-        return {"x": x[numbers], "y": y[numbers]}
+    def __init__(self, dropout=0.0, stopper=None, seed=0, computed_by=""):
+        generator = torch.Generator().manual_seed(1)
+        self.x = torch.randn(N, FEATURES, generator=generator)
+        self.y = (self.x @ torch.randn(FEATURES, 1, generator=generator)).tanh()
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(
+            torch.nn.Linear(FEATURES, 16),
+            torch.nn.Dropout(dropout),
+            torch.nn.GELU(),
+            torch.nn.LayerNorm(16),
+            torch.nn.Linear(16, 1),
+        )
+        shared = Options(seed=seed, learning_rate=0.01, weight_decay=0.1)
+        super().__init__(model, shared, examples=N, eval_examples=N, metric="error", computed_by=computed_by)
+        self.stopper = stopper
 
-    def evaluate(model, evaluator):
+    def collate(self, numbers, epoch):
+        if self.stopper is not None:
+            self.stopper()
+        return {"x": self.x[numbers], "y": self.y[numbers]}
+
+    def losses(self, model, batch):
+        return (model(batch["x"]) - batch["y"]).square().squeeze(1)
+
+    def training_step(self, model, batch):
+        each = self.losses(model, batch)
+        return each.float().sum(), len(each)
+
+    def evaluate(self, model, evaluator):
         parts = [
-            float((model(x[numbers]) - y[numbers]).square().sum())
-            for numbers in evaluator.mine(plan(evaluator.batch_size, 0))
+            float((model(self.x[numbers]) - self.y[numbers]).square().sum())
+            for numbers in evaluator.mine(self.plan(evaluator.batch_size, 0))
         ]
         return {"error": sum(evaluator.gather(parts)) / N, "n": N}
 
-    return Work(
-        model=model,
-        plan=plan,
-        collate=collate,
-        loss=lambda model, batch: (model(batch["x"]) - batch["y"]).square().squeeze(1),
-        evaluate=evaluate,
-        metric="error",
-        greater_is_better=False,
-        parameter_groups=lambda model: decay_groups(model, learning_rate=0.01, weight_decay=0.1),
-        heaviest=lambda size: np.arange(size),
-        examples=N,
-        eval_examples=N,
-    )
+
+def work(**given):
+    return Task(**given)
 
 
 def options(tmp_path, **changes):
@@ -176,7 +176,7 @@ def test_the_time_limit_ends_with_a_checkpoint(tmp_path, monkeypatch):
     config = options(tmp_path)
     run = run_folder.create(config.output_dir, "test", config)
     task = work()
-    loss, passes = task.loss, []
+    loss, passes = task.losses, []
 
     def late(model, batch):
         passes.append(0)
@@ -184,7 +184,7 @@ def test_the_time_limit_ends_with_a_checkpoint(tmp_path, monkeypatch):
             monkeypatch.setattr(interrupts, "_limit", 1e-6)
         return loss(model, batch)
 
-    task.loss = late
+    task.losses = late
     with Interrupts(max_hours=1.0) as interrupts:
         loop = Loop(task, config, run, Accelerator(cpu=True), interrupts)
         with pytest.raises(Preempted, match=r"stopped by --max-hours"):
@@ -223,7 +223,7 @@ def test_early_stop_keeps_the_best(tmp_path):
 
 def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path):
     task = work()
-    task.loss = lambda model, batch: model(batch["x"]).squeeze(1) * float("nan")
+    task.losses = lambda model, batch: model(batch["x"]).squeeze(1) * float("nan")
     with pytest.raises(ToolError, match="the loss is nan at step 1; lower --learning-rate"):
         train(options(tmp_path), task)
 
@@ -231,14 +231,14 @@ def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path):
 def test_what_does_not_fit_is_cut_smaller_with_the_same_losses(tmp_path):
     whole, _, _ = train(options(tmp_path / "a"), work())
     task = work()
-    plain = task.loss
+    plain = task.losses
 
     def hungry(model, batch):
         if len(batch["x"]) > 2:
             raise torch.OutOfMemoryError("as the allocator would")
         return plain(model, batch)
 
-    task.loss = hungry
+    task.losses = hungry
     cut, _, _ = train(options(tmp_path / "b"), task)
     assert losses(cut) == pytest.approx(losses(whole), abs=1e-6)
 
@@ -249,7 +249,7 @@ def test_one_example_too_much_is_exit_4_with_a_way_out(tmp_path):
     def hungry(model, batch):
         raise torch.OutOfMemoryError("as the allocator would")
 
-    task.loss = hungry
+    task.losses = hungry
     with pytest.raises(ToolError, match="--gradient-checkpointing") as caught:
         train(options(tmp_path), task)
     assert caught.value.exit_code == 4
@@ -384,14 +384,14 @@ def test_a_damaged_best_checkpoint_is_not_loaded(tmp_path, monkeypatch):
 @pytest.mark.parametrize("limit", [1, 5, 24, 37])
 def test_the_largest_batch_that_fits_is_found_and_kept_by_a_resume(tmp_path, limit):
     def hungry(task):
-        plain = task.loss
+        plain = task.losses
 
         def loss(model, batch):
             if len(batch["x"]) > limit:
                 raise torch.OutOfMemoryError("as the allocator would")
             return plain(model, batch)
 
-        task.loss = loss
+        task.losses = loss
         return task
 
     config = options(tmp_path, batch_size="auto", checkpoint_steps=1)
@@ -503,9 +503,9 @@ def test_a_resume_by_other_layers_is_not_exact_and_says_so(tmp_path, capsys, bef
     config = options(tmp_path)
     run = run_folder.create(config.output_dir, "test", config)
     with pytest.raises(Preempted):
-        train(config, dataclasses.replace(work(stopper=Stopper(20)), computed_by=before), run)
+        train(config, work(stopper=Stopper(20), computed_by=before), run)
     capsys.readouterr()
-    train(config, dataclasses.replace(work(), computed_by=now), run)
+    train(config, work(computed_by=now), run)
     told = capsys.readouterr().err
     assert ("no longer exact to the bit" in told) == bool(said)
     assert said in told
@@ -583,7 +583,7 @@ def test_a_stop_within_a_step_leaves_no_trace_in_running_means(tmp_path):
     config = options(tmp_path / "b", gradient_accumulation_steps=4)
     whole = train(options(tmp_path / "a", gradient_accumulation_steps=4), with_normalisation())[2]
     task = with_normalisation()
-    loss, passes = task.loss, []
+    loss, passes = task.losses, []
 
     def stopping(model, batch):
         passes.append(model)
@@ -591,7 +591,7 @@ def test_a_stop_within_a_step_leaves_no_trace_in_running_means(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
         return loss(model, batch)
 
-    task.loss = stopping
+    task.losses = stopping
     run = run_folder.create(config.output_dir, "test", config)
     with pytest.raises(Preempted):
         train(config, task, run)
@@ -610,7 +610,8 @@ def test_an_undefined_metric_is_never_the_best_and_ends_nothing(tmp_path, undefi
             seen.append(evaluator.step)
         return evaluate(model, evaluator) | ({"error": undefined} if len(seen) == 1 else {})
 
-    run, outcome, _ = train(options(tmp_path), dataclasses.replace(task, evaluate=sometimes, greater_is_better=False))
+    task.evaluate = sometimes
+    run, outcome, _ = train(options(tmp_path), task)
     assert outcome.steps == 28
     assert outcome.best_step in (14, 21, 28)
     assert np.isfinite(outcome.metrics["error"])
@@ -618,7 +619,8 @@ def test_an_undefined_metric_is_never_the_best_and_ends_nothing(tmp_path, undefi
 
 
 def test_with_all_metrics_undefined_the_last_weights_stay(tmp_path):
-    task = dataclasses.replace(work(), evaluate=lambda model, evaluator: {"error": float("nan"), "n": N})
+    task = work()
+    task.evaluate = lambda model, evaluator: {"error": float("nan"), "n": N}
     run, outcome, _ = train(options(tmp_path), task)
     assert (outcome.steps, outcome.best_step) == (28, 0)
     assert len(list(run.checkpoints.glob("step-*"))) == 1
@@ -706,7 +708,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(tmp_path):
         asked = dataclasses.replace(config, lr_scheduler="constant", warmup_ratio=0.0, **asked)
         again = run_folder.Run(run.path)
         again.taken_up = "test", asked
-        with pytest.raises(ConfigError), noting_the_end(again):
+        with pytest.raises(ConfigError), run_folder.recording_the_end(again):
             resuming(again, asked, older if task else None, task)
     assert (checkpoint.all_in(run.checkpoints), run.status(), run.config(), run.metrics.read_text()) == before
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from recipes.loop.optimizers import decay_groups, layers_above
+from recipes.work import decay_groups, layers_above
 
 SMALL = {
     "vocab_size": 50,

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from tasks.errors import ConfigError, DataError
+from tasks.errors import ConfigError, DataError, ToolError
 from tasks.forecast import models
 from tasks.forecast.models import Spec
 from tasks.forecast.models.likelihood import negative_log_likelihood
@@ -200,7 +200,7 @@ def test_dlinear_anchors_as_a_naive_forecast(anchor, distribution):
     expected = past[:, [-4, -3, -2, -1, -4, -3]]
     if anchor != "season":
         expected = (past[:, -1:] if anchor == "last" else past.mean(1, keepdim=True)).expand(-1, HORIZON)
-    got = output.prediction if distribution == "point" else output.quantiles[:, 3]
+    got = output.prediction_outputs if distribution == "point" else output.quantiles[:, 3]
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=2.0 if anchor == "mean" else 1e-3)
 
 
@@ -443,3 +443,12 @@ def test_a_loaded_networks_positions_stay_fixed(tmp_path):
     }
     assert len(positions) == 2
     assert not any(tensor.requires_grad for tensor in positions.values())
+
+
+def test_code_of_a_foreign_folder_is_never_run(tmp_path, monkeypatch):
+    names = {"AutoConfig": "theirs.Config", "AutoModel": "theirs.Model"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "theirs", "auto_map": names}))
+    (tmp_path / "theirs.py").write_text("raise SystemExit('code of the folder was run')\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ToolError, match="contains custom code"):
+        models.load(str(tmp_path))

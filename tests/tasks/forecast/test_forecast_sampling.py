@@ -11,10 +11,10 @@ from transformers.models.informer.modeling_informer import InformerAttention
 
 from tasks.errors import ConfigError, ToolError
 from tasks.forecast.models.build import build
+from tasks.forecast.models.noise import Sampler
 from tasks.forecast.models.spec import Spec
 from tasks.forecast.sampling import Drawn, autoformer, autoregressive, combine, draw, informer
 from tasks.forecast.sampling.inputs import prepare
-from tasks.forecast.sampling.noise import Sampler
 
 CLASSES = {
     "transformer": (transformers.TimeSeriesTransformerConfig, transformers.TimeSeriesTransformerForPrediction),
@@ -335,8 +335,14 @@ def test_negative_binomial_is_scipys_with_its_rate_scaled(total, logits, scale):
 
 def test_an_exploded_rate_is_told():
     sampler = sampler_of("negative_binomial", torch.ones(1, 1, 1), 3)
-    with pytest.raises(ToolError, match="rate is not a number or beyond 1e\\+15"):
+    with pytest.raises(ValueError, match="rate is not a number or beyond 1e\\+15"):
         sampler.draw((torch.ones(1, 1, 1), torch.full((1, 1, 1), 200.0)), 0)
+    model = build(Spec("dlinear", 3, distribution="negative_binomial", scaling="mean"), 0)
+    torch.nn.init.constant_(model.trend.bias, 200.0)
+    with pytest.raises(
+        ToolError, match=r"^forecast: the negative binomial's rate is not a number or beyond 1e\+15; the"
+    ):
+        draw(model, {"past_values": torch.ones(1, 6)}, 3, noise(0))
 
 
 @pytest.mark.parametrize("kind", ["transformer", "informer", "autoformer"])

@@ -1,4 +1,8 @@
-"""What the models share that give a window's whole forecast in one pass: scaling, what a time step knows, and the head."""
+"""Base of the models that give a window's whole forecast in one pass: scaling, step features, and the forecast head.
+
+Like the `modeling_*.py` files that import it, it needs torch and transformers alone: these files are copied into the folder of a
+saved model, from which `AutoModel.from_pretrained(folder, trust_remote_code=True)` opens it anywhere.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,29 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 from transformers import initialization as init
+from transformers.modeling_outputs import SampleTSPredictionOutput
 from transformers.utils import ModelOutput
 
-from tasks.forecast.models.likelihood import OUTPUTS, negative_log_likelihood, pinball, window_means
+from .likelihood import OUTPUTS, negative_log_likelihood, pinball, window_means
+from .noise import sample_paths
 
 
 class DirectConfig(transformers.PreTrainedConfig):
-    """See `tasks.forecast.models.spec.Spec` for what the fields mean."""
+    """
+    Attributes:
+        prediction_length: steps that are forecast, H.
+        context_length: steps that the model looks at.
+        input_size: dimensions that are forecast together; 1 for univariate series.
+        distribution_output: "student_t", "normal", "negative_binomial", "quantiles" or "point".
+        quantile_levels: of a quantile head, rising.
+        scaling: of each window: "std", "mean", "seasonal" (mean absolute difference over a season) or "none".
+        season: steps of a season.
+        calendar: whether the model reads time features.
+        anchor: what it forecasts untrained: the "mean" of the context, its "last" value or its last "season".
+        hidden_size: width of the layers; of DLinear's network of step features.
+        num_time_features: the calendar's, the age and known covariates.
+        cardinality, embedding_dimension: of each static category, how many values it has and how wide its embedding is.
+    """
 
     prediction_length: int = 24
     context_length: int = 48
@@ -60,7 +80,7 @@ class DirectOutput(ModelOutput):
             likelihood in the values' units; for quantiles and points the pinball loss or squared error of the scaled values.
         params: of the distribution of the scaled values, each [b, H] or [b, H, dims], as transformers' models give them.
         quantiles: [b, levels, H] or [b, levels, H, dims], in the values' units, never crossing.
-        prediction: of a point head, [b, H] or [b, H, dims], in the values' units.
+        prediction_outputs: of a point head, [b, H] or [b, H, dims], in the values' units.
         loc, scale: the windows' scaling, [b, 1] or [b, 1, dims].
     """
 
@@ -68,7 +88,7 @@ class DirectOutput(ModelOutput):
     losses: Tensor | None = None
     params: tuple[Tensor, ...] | None = None
     quantiles: Tensor | None = None
-    prediction: Tensor | None = None
+    prediction_outputs: Tensor | None = None
     loc: Tensor | None = None
     scale: Tensor | None = None
 
@@ -134,7 +154,7 @@ class StepNetwork(nn.Module):
 
 
 class DirectForecaster(transformers.PreTrainedModel):
-    """A network that takes the batch of transformers' time-series models; its forward ends in `_output`."""
+    """Takes the inputs of transformers' time-series models; a subclass gives the network, `_raw`."""
 
     config: DirectConfig
     base_model_prefix = ""
@@ -153,6 +173,80 @@ class DirectForecaster(transformers.PreTrainedModel):
             init.copy_(module.naive, naive_map(self.config))
         else:
             super()._init_weights(module)
+
+    def forward(
+        self,
+        past_values: Tensor,
+        past_observed_mask: Tensor | None = None,
+        past_time_features: Tensor | None = None,
+        future_time_features: Tensor | None = None,
+        static_categorical_features: Tensor | None = None,
+        static_real_features: Tensor | None = None,
+        future_values: Tensor | None = None,
+        future_observed_mask: Tensor | None = None,
+    ) -> DirectOutput:
+        """The forecast in the values' own units, and with future values the loss.
+
+        Args:
+            past_values: float32 [b, past] or [b, past, dims], 0 where nothing was observed; a past longer than the context is cut.
+            past_observed_mask: 1 or 0, of the same shape; left out, everything was observed.
+            past_time_features: float32 [b, past, num_time_features]; future_time_features: [b, H, num_time_features]. Models
+                without calendar, categories and static numbers read none.
+            static_categorical_features: int64 [b, categories]; static_real_features: float32 [b, numbers].
+            future_values, future_observed_mask: as the past ones, over H steps, for training.
+        """
+        x, mask, (loc, scale) = self._scaled(past_values, past_observed_mask)
+        features: tuple[Tensor, Tensor] | None = None
+        if self.config.knows_steps:
+            if past_time_features is None or future_time_features is None:
+                raise ValueError("this model reads time features: give past_time_features and future_time_features")
+            features = past_time_features[:, -self.config.context_length :], future_time_features
+        raw = self._raw(x, mask, features, (static_categorical_features, static_real_features))
+        return self._output(raw, loc, scale, future_values, future_observed_mask)
+
+    def _raw(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        features: tuple[Tensor, Tensor] | None,
+        static: tuple[Tensor | None, Tensor | None],
+    ) -> Tensor:
+        """[b, H, dims, parameters] of the scaled values.
+
+        Args:
+            x, mask: the scaled context and what of it was observed, [b, context, dims].
+            features: of the context's steps and of the future ones, for models that read any.
+            static: categories and numbers of the series.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def generate(
+        self, *, num_parallel_samples: int = 100, generator: torch.Generator | None = None, **inputs: Tensor
+    ) -> SampleTSPredictionOutput:
+        """Sample paths in the values' own units: `sequences`, [b, samples, H] or [b, samples, H, dims].
+
+        Args:
+            num_parallel_samples: paths of each window; a point head has one.
+            generator: the source of randomness; torch's own by default. The same seed gives the same paths.
+            inputs: as those of a call.
+
+        Raises:
+            ValueError: a quantile head draws no paths; a call gives its quantiles.
+        """
+        output = self(**inputs)
+        if output.quantiles is not None:
+            raise ValueError("a quantile head draws no paths: take the quantiles of model(...)")
+        if output.prediction_outputs is not None:
+            return SampleTSPredictionOutput(sequences=output.prediction_outputs[:, None])
+        univariate = self.config.input_size == 1
+        params, (loc, scale) = output.params, (output.loc, output.scale)
+        if univariate:
+            params, loc, scale = tuple(part[..., None] for part in params), loc[..., None], scale[..., None]
+        paths = sample_paths(
+            self.distribution_output, params, loc, scale, num_parallel_samples, generator or torch.default_generator
+        )
+        return SampleTSPredictionOutput(sequences=paths[..., 0] if univariate else paths)
 
     def _scaled(
         self, past_values: Tensor, past_observed_mask: Tensor | None
@@ -211,7 +305,7 @@ class DirectForecaster(transformers.PreTrainedModel):
                 elements = pinball(levels, asked, target, 1) / self.config.input_size
         else:
             point = cut(raw[..., 0])
-            output.prediction = point * scale + loc
+            output.prediction_outputs = point * scale + loc
             if target is not None:
                 elements = (point - target).square() / self.config.input_size
         if future is not None:

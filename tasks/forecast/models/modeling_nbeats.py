@@ -13,18 +13,21 @@ from __future__ import annotations
 import itertools
 
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from tasks.forecast.models.direct import DirectConfig, DirectForecaster, DirectOutput, StepNetwork, WindowMap
+from .modeling_direct import DirectConfig, DirectForecaster, StepNetwork, WindowMap
 
 # Numbers that a forecast step's features become, and the width of the network that makes them.
 STEP_WIDTH, STEP_HIDDEN = 4, 16
 
 
 class NBeatsConfig(DirectConfig):
-    """See `tasks.forecast.models.spec.Spec` for what the fields mean."""
+    """
+    Attributes:
+        num_blocks, block_layers: blocks, and hidden layers of each.
+        dropout: after each hidden layer.
+    """
 
     model_type = "nbeats"
 
@@ -56,7 +59,7 @@ class Block(nn.Module):
 
 
 class NBeatsForPrediction(DirectForecaster):
-    """Takes the batch that transformers' time-series models take. Dimensions go through the same weights one by one."""
+    """N-BEATS with a distribution, quantiles or a point at each step. Dimensions go through the same weights one by one."""
 
     config: NBeatsConfig
     config_class = NBeatsConfig
@@ -79,24 +82,17 @@ class NBeatsForPrediction(DirectForecaster):
             # The forecast is at first next to the linear map's.
             init.normal_(module.forecast.weight, std=1e-3)
 
-    def forward(
+    def _raw(
         self,
-        past_values: Tensor,
-        past_observed_mask: Tensor | None = None,
-        past_time_features: Tensor | None = None,
-        future_time_features: Tensor | None = None,
-        static_categorical_features: Tensor | None = None,
-        static_real_features: Tensor | None = None,
-        future_values: Tensor | None = None,
-        future_observed_mask: Tensor | None = None,
-    ) -> DirectOutput:
-        """The shapes are those of `tasks.forecast.windows.Windows.take`; a longer past is cut to the context."""
-        x, mask, scaling = self._scaled(past_values, past_observed_mask)
+        x: Tensor,
+        mask: Tensor,
+        features: tuple[Tensor, Tensor] | None,
+        static: tuple[Tensor | None, Tensor | None],
+    ) -> Tensor:
         x, mask = x.transpose(1, 2), mask.transpose(1, 2)
         steps: Tensor | None = None
-        if self.step is not None:
-            assert future_time_features is not None
-            own = self.step(future_time_features, static_categorical_features, static_real_features)
+        if self.step is not None and features is not None:
+            own = self.step(features[1], *static)
             steps = own.flatten(1)[:, None].expand(-1, self.config.input_size, -1)
         raw, rest = self.linear(x), x.asinh()
         for block in self.blocks:
@@ -104,14 +100,4 @@ class NBeatsForPrediction(DirectForecaster):
             raw = raw + part
             if explained is not None:
                 rest = (rest - explained) * mask
-        raw = raw.view(*raw.shape[:2], -1, self.config.prediction_length).permute(0, 3, 1, 2)
-        return self._output(raw, *scaling, future_values, future_observed_mask)
-
-
-def register() -> None:
-    """Lets transformers' AutoConfig and AutoModel know the model."""
-    transformers.AutoConfig.register("nbeats", NBeatsConfig, exist_ok=True)
-    transformers.AutoModel.register(NBeatsConfig, NBeatsForPrediction, exist_ok=True)
-
-
-register()
+        return raw.view(*raw.shape[:2], -1, self.config.prediction_length).permute(0, 3, 1, 2)

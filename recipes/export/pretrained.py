@@ -8,13 +8,14 @@ from typing import Any
 import torch
 import transformers
 
+from recipes.registry import get
 from tasks.errors import ConfigError
-from tasks.glue import pretrained as texts
 from tasks.hub import loading
-from tasks.vqa.models import pretrained as vilt
-from tasks.weights import check_weights, model_folder
+from tasks.weights import check_weights, load_config, model_folder
 
 IMAGES = "ForImageClassification"
+# Architecture -> the recipe that loads it; others are glue's, but for classifiers of images, which no recipe trains.
+RECIPE_OF = {"vilt": "vqa"}
 
 
 def load(model: str, revision: str | None = None, token: str | None = None) -> tuple[Any, Any]:
@@ -26,19 +27,18 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
     """
     folder = model_folder(model)
     refuse_onnx(model, folder)
-    config = texts.load_config(model, revision, token)
+    config = load_config(model, revision, token)
     quantized = getattr(config, "quantization_config", None)
     if quantized is not None:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise ConfigError(
             f"--model {model} is quantized already ({method}); give the model that it was made from, in float32"
         )
-    if config.model_type == "vilt":
-        return vilt.load(model, revision, token), vilt.load_processor(model, revision, token)
-    if any(str(name).endswith(IMAGES) for name in config.architectures or []):
+    recipe = RECIPE_OF.get(config.model_type)
+    if recipe is None and any(str(name).endswith(IMAGES) for name in config.architectures or []):
         return _image_classifier(model, revision, token)
-    classifier = texts.load(model, revision, token)
-    return classifier, _tokenizer(model, revision, token)
+    loaded: tuple[Any, Any] = get(recipe or "glue").part("load_model")(model, revision, token)
+    return loaded
 
 
 def refuse_onnx(model: str, folder: str) -> None:
@@ -71,10 +71,3 @@ def _image_classifier(model: str, revision: str | None, token: str | None) -> tu
             model_folder(model), revision=revision or "main", token=token
         )
     return check_weights(loaded, model), processor
-
-
-def _tokenizer(model: str, revision: str | None, token: str | None) -> Any:
-    folder = Path(model_folder(model))
-    if folder.is_dir() and not (folder / "tokenizer_config.json").is_file():
-        return None
-    return texts.load_tokenizer(model, revision, token)

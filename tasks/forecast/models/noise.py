@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
-from tasks.errors import ToolError
-
 # Poisson numbers are made as 64-bit integers.
 MOST = 1e15
+
+
+class SamplingError(ValueError):
+    """A distribution that can't be drawn from; the message says why."""
 
 
 class Sampler:
@@ -43,7 +45,7 @@ class Sampler:
         self.counts = self.kind == "NegativeBinomialOutput"
         self.log_scale = scale.log()
         if self.kind not in ("StudentTOutput", "NormalOutput", "NegativeBinomialOutput"):
-            raise ToolError(f"forecast: no sampler for the distribution {self.kind}")
+            raise SamplingError(f"forecast: no sampler for the distribution {self.kind}")
         if not self.counts:
             # [b, H, dims, S]: a window's numbers lie together, so that chunks draw what the whole batch would.
             self.exponential, self.cosine = _polar(
@@ -85,11 +87,28 @@ class Sampler:
         gamma = torch._standard_gamma(total.expand(shape).contiguous().to(device), generator=self.generator)
         rate = gamma.mul_((logits + log_scale).exp_().to(device))
         if not bool((rate < MOST).all()):
-            raise ToolError(
+            raise SamplingError(
                 f"forecast: the negative binomial's rate is not a number or beyond {MOST:.0e}; the model was not trained well: "
                 "train with a lower --learning-rate, or look for extreme values in the data"
             )
         return torch.poisson(rate, generator=self.generator).to(logits.device)
+
+
+def sample_paths(
+    output: Any,
+    parameters: tuple[torch.Tensor, ...],
+    loc: torch.Tensor,
+    scale: torch.Tensor,
+    num_samples: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """[b, S, H, dims] from parameters [b, H, dims] of the scaled values, and their loc and scale [b, 1, dims]."""
+    loc, scale = loc.transpose(1, 2), scale.transpose(1, 2)
+    sampler = Sampler(output, scale, num_samples, parameters[0].shape[1], generator)
+    values = sampler.draw_all(tuple(parameter[..., None] for parameter in parameters))
+    if not sampler.counts:
+        values = values * scale[:, None] + loc[:, None]
+    return values.permute(0, 3, 1, 2).contiguous()
 
 
 def _polar(

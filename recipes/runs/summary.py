@@ -1,13 +1,20 @@
-"""What the result of every training says alike, on stdout: the time it took, where things are, and what comes next."""
+"""The result of a training on stdout: its score and time, where things are, and the command that comes next."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recipes.runs.folder import Run
 from recipes.terminal.progress import duration
+
+
+def text(run: Run, summary: dict[str, Any], score: str, following: str, lines: Sequence[str] = ()) -> str:
+    """The whole result: the score with its baselines, notes, the recipe's own lines, places, and the command to go on with."""
+    notes = [f"          {note}" for note in summary["notes"]]
+    return "\n".join([f"done      {score} · {took(summary)}", *notes, *lines, *places(run, summary, following)])
 
 
 def took(summary: dict[str, Any]) -> str:
