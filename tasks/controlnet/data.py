@@ -6,8 +6,8 @@ from tasks.controlnet.checks import check, check_some, notes, shared_note
 from tasks.controlnet.holdout import hold_out
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.readers import Options, Read, Source, recognise
-from tasks.holdout import parted, subsets
 from tasks.readers.choice import choose
+from tasks.readers.holdout import parted, subsets
 from tasks.readers.problems import Problems
 from tasks.words import counted
 

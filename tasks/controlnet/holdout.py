@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks import holdout
 from tasks.controlnet.readers.source import Read
 from tasks.copies import same_images
+from tasks.readers import holdout
 
 
 def hold_out(read: Read, fraction: float, seed: int) -> tuple[Read, Read]:

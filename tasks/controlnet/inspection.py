@@ -12,8 +12,8 @@ from tasks.controlnet.readers import Options, Read, recognise
 from tasks.copies import same_images
 from tasks.errors import DataError
 from tasks.headers import Header
-from tasks.holdout import subset
 from tasks.readers.choice import inspected
+from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
 
 # Conditions that are decoded to see whether they are blank, and values that are listed.

@@ -18,7 +18,7 @@ from tasks.glue.readers import recognise
 from tasks.glue.readers.columns import listed
 from tasks.glue.readers.source import Options, Raw, Source
 from tasks.glue.texts import Texts
-from tasks.holdout import parted, subset
+from tasks.readers.holdout import parted, subset
 from tasks.readers.problems import Problems
 
 __all__ = ["Options", "Splits", "Texts", "load_splits"]

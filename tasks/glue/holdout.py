@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.glue.texts import Texts
-from tasks.holdout import check_fraction, share, taken_apart
+from tasks.readers.holdout import check_fraction, share, taken_apart
 
 
 def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Texts, Texts]:

@@ -16,8 +16,8 @@ from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
 from tasks.glue.readers.source import Options, Raw, Source
 from tasks.glue.texts import Texts
-from tasks.holdout import subset
 from tasks.readers.choice import flags
+from tasks.readers.holdout import subset
 from tasks.readers.paths import canonical
 from tasks.readers.problems import Problems
 

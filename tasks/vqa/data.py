@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.holdout import parted, subsets
 from tasks.readers.choice import CUSTOM, choose
+from tasks.readers.holdout import parted, subsets
 from tasks.readers.problems import Problems
 from tasks.vqa import checks
 from tasks.vqa.checks import check_classes, check_rows, check_some, labelled

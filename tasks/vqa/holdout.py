@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks import holdout
 from tasks.copies import same_images
 from tasks.images import FileImages
+from tasks.readers import holdout
 from tasks.vqa.questions import Questions
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
-from tasks.holdout import subset
 from tasks.images import BROKEN, orientation
 from tasks.readers.choice import inspected
+from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
 from tasks.vqa.checks import check_images, check_rows, labelled
 from tasks.vqa.questions import Questions
