@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from recipes.config import Panel
+from recipes.config import Panel, filled
 from recipes.options import (
     AUTO,
     DATA,
@@ -188,9 +188,7 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = TINY if config.model == "tiny" else FULL
-    given = {name: value for name, value in defaults.items() if getattr(config, name) is None}
-    return dataclasses.replace(config, **given)
+    return filled(config, TINY if config.model == "tiny" else FULL)
 
 
 @dataclasses.dataclass

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from recipes.config import Panel
+from recipes.config import Panel, filled
 from recipes.forecast.defaults import DEFAULTS, PUBLISHED, shown
 from recipes.options import DATA, HUB, INPUT, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 
@@ -175,11 +175,7 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = DEFAULTS.get(config.model, PUBLISHED)
-    open_options: dict[str, Any] = {
-        name: value for name, value in defaults.items() if getattr(config, name) in (None, [])
-    }
-    return dataclasses.replace(config, **open_options)
+    return filled(config, DEFAULTS.get(config.model, PUBLISHED))
 
 
 @dataclasses.dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from recipes.config import filled
 from recipes.options import DATA, EVALUATION, HUB, INPUT, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 from tasks.errors import ConfigError
 
@@ -133,9 +134,8 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = TINY if config.model == "tiny" else FINE_TUNING
-    filled: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(config, name) is None}
-    return dataclasses.replace(config, data=config.source(), **filled)
+    config = dataclasses.replace(config, data=config.source())
+    return filled(config, TINY if config.model == "tiny" else FINE_TUNING)
 
 
 @dataclasses.dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from recipes.config import filled
 from recipes.options import DATA, EVALUATION, GENERATION, HUB, INPUT, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 from tasks.errors import ConfigError
 
@@ -108,11 +109,7 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = TINY if config.model == "tiny" else FINE_TUNING
-    open_options: dict[str, Any] = {
-        name: value for name, value in defaults.items() if getattr(config, name) in (None, [])
-    }
-    return dataclasses.replace(config, **open_options)
+    return filled(config, TINY if config.model == "tiny" else FINE_TUNING)
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.errors import ConfigError
 from tasks.readers.options import DataOptions
-from tasks.readers.paths import canonical
+from tasks.readers.paths import canonical, first_of
 from tasks.readers.source import Source
 
 # The splits to measure on by custom, the first that is there.
@@ -36,7 +36,7 @@ def choose(
     train, evaluation = (named(source, name, flag) if name else None for flag, name in flags(options))
     labelled = [name for name in names if name not in source.unlabelled]
     if "train" not in need:
-        return None, evaluation or _first(custom, names if "prediction" in need else labelled) or names[0]
+        return None, evaluation or first_of(names if "prediction" in need else labelled, custom) or names[0]
     rest = [name for name in names if name != evaluation]
     train = train or ("train" if "train" in names else rest[0] if len(rest) == 1 else None)
     if train is None:
@@ -47,11 +47,7 @@ def choose(
         )
     if "evaluation" not in need:
         return train, None
-    return train, evaluation or _first(custom, [name for name in labelled if name != train])
-
-
-def _first(wanted: tuple[str, ...], names: list[str]) -> str | None:
-    return next((name for name in wanted if name in names), None)
+    return train, evaluation or first_of([name for name in labelled if name != train], custom)
 
 
 def named(source: Source[Any], name: str, flag: str) -> str:

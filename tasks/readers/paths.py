@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -38,6 +38,11 @@ _WORD = re.compile(r"test[-_]?(?:dev|std)|[a-z]+")
 def canonical(name: str) -> str:
     """A split's name as we call it: `val`, `valid` and `dev` are `validation`; a name of the user's own stays."""
     return _ALIASES.get(name.strip().lower(), name.strip())
+
+
+def first_of(names: Collection[str], wanted: Iterable[str]) -> str | None:
+    """The first of the wanted names that is there."""
+    return next((name for name in wanted if name in names), None)
 
 
 def split_of(name: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.controlnet.readers.source import Options
 from tasks.errors import ConfigError, DataError
+from tasks.readers.paths import first_of
 
 IMAGE = (
     "image",
@@ -63,7 +64,7 @@ class Layout:
 def looks_like(names: Iterable[str], options: Options) -> bool:
     """Whether columns of these names can be pictures with conditions or captions."""
     names = list(names)
-    image = options.image_column in names or _first(names, IMAGE) is not None
+    image = options.image_column in names or first_of(names, IMAGE) is not None
     return image and (
         options.conditioning_image_column in names
         or _condition(names) is not None
@@ -99,7 +100,7 @@ def layout(names: Iterable[str], options: Options, source: str, by_name: bool = 
         if name is not None and name not in names:
             raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
     taken = {name for _, name in named if name is not None}
-    image = options.image_column or _first([name for name in names if name not in taken], IMAGE)
+    image = options.image_column or first_of([name for name in names if name not in taken], IMAGE)
     if image is None:
         raise DataError(f"{source}: no column of pictures among {', '.join(names)}; name it with --image-column")
     rest = [name for name in names if name not in taken and name != image]
@@ -124,15 +125,11 @@ def captions(cell: Any) -> list[str]:
 
 def _condition(names: list[str]) -> str | None:
     """`source` is a condition beside `target`, as in fill50k; alone it may be anything."""
-    found = _first(names, CONDITION)
+    found = first_of(names, CONDITION)
     return found or ("source" if "source" in names and "target" in names else None)
 
 
 def _caption(names: list[str], options: Options) -> str | None:
     if options.caption_column == "none" and "none" not in names:
         return None
-    return options.caption_column or _first(names, CAPTION)
-
-
-def _first(names: list[str], wanted: Iterable[str]) -> str | None:
-    return next((name for name in wanted if name in names), None)
+    return options.caption_column or first_of(names, CAPTION)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.errors import ConfigError, DataError
 from tasks.images import ImageStore
+from tasks.readers.paths import first_of
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.source import Options
@@ -69,23 +70,19 @@ def layout(names: Iterable[str], options: Options, source: str) -> Layout:
     ):
         if name is not None and name not in names:
             raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
-    image = options.image_column or _first(names, (*IMAGE, "image_id"))
-    question = options.question_column or _first(names, QUESTION)
+    image = options.image_column or first_of(names, (*IMAGE, "image_id"))
+    question = options.question_column or first_of(names, QUESTION)
     for what, found in (("question", question), ("image", image)):
         if found is None:
             raise DataError(f"{source}: no {what} column among {', '.join(names)}; name it with --{what}-column")
     assert image is not None
     assert question is not None
-    label = _first(names, ("label", "labels")) if options.answer_column is None else None
-    ids, weights = _first(names, LABEL_IDS), _first(names, LABEL_WEIGHTS)
+    label = first_of(names, ("label", "labels")) if options.answer_column is None else None
+    ids, weights = first_of(names, LABEL_IDS), first_of(names, LABEL_WEIGHTS)
     if options.answer_column is not None:
         ids = weights = None
-    answers = options.answer_column or _first(names, ANSWERS)
+    answers = options.answer_column or first_of(names, ANSWERS)
     return Layout(image, question, answers, label if ids is None and answers is None else None, ids, weights)
-
-
-def _first(names: list[str], wanted: Iterable[str]) -> str | None:
-    return next((name for name in wanted if name in names), None)
 
 
 def as_answers(value: Any) -> list[str]:
