@@ -46,24 +46,13 @@ def build(name: str, help: str) -> Any:
         json_output: Annotated[bool, JsonFlag] = False,
         debug: Annotated[bool, DebugFlag] = False,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("ctx", "json_output", "debug")}
         if ctx.invoked_subcommand is not None:
-            given = {
-                "--metric": metric,
-                "--predictions": predictions,
-                "--references": references,
-                "--history": history,
-                "--periodicity": periodicity,
-                "--freq": freq,
-                "--config-name": config_name,
-                "--model": model,
-                "--data": data,
-                "--output": output,
-            }
-            misplaced = [flag for flag, value in given.items() if value is not None]
+            misplaced = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
             if misplaced:
                 raise ConfigError(f"{', '.join(misplaced)}: give it after {ctx.invoked_subcommand}")
         elif metric is not None:
-            names = [name.strip() for given in metric for name in given.split(",") if name.strip()]
+            names = [name.strip() for each in metric for name in each.split(",") if name.strip()]
             options = {"history": history, "periodicity": periodicity, "freq": freq, "config_name": config_name}
             score(names, predictions, references, output, options)
         else:

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tasks.errors import ConfigError
 
@@ -46,22 +46,22 @@ def option(
         affects_result: False for what may change on resume (logging, output, rhythm of checkpoints).
         shown_default: what --help says instead of the default.
     """
-    metadata = {
-        "help": help,
-        "panel": panel,
-        "choices": choices,
-        "words": words,
-        "commas": commas,
-        "minimum": minimum,
-        "maximum": maximum,
-        "above": above,
-        "secret": secret,
-        "affects_result": affects_result,
-        "shown_default": shown_default,
-    }
+    metadata = {name: value for name, value in locals().items() if name != "default"}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+class Panel(str):
+    """A group of options under one heading of --help."""
+
+    def option(self, default: Any, help: str, **settings: Any) -> Any:
+        """An option of the group; takes what `option` takes."""
+        return option(default, help, panel=self, **settings)
+
+    def setting(self, default: Any, help: str, **settings: Any) -> Any:
+        """One that may change on resume: the result doesn't depend on it."""
+        return option(default, help, panel=self, affects_result=False, **settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,6 +244,12 @@ def result_options(config: Any) -> dict[str, Any]:
         for info in options_of(type(config))
         if info.metadata["affects_result"] and not info.metadata["secret"] and info.name not in may_grow
     }
+
+
+def filled(config: C, defaults: Mapping[str, Any]) -> C:
+    """The config with every option that is open still filled in from `defaults`."""
+    given = {name: value for name, value in defaults.items() if getattr(config, name) in (None, [])}
+    return dataclasses.replace(cast(Any, config), **given)
 
 
 def default_options(cls: type) -> dict[str, Any]:

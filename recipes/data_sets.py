@@ -1,17 +1,35 @@
-"""What `tool data inspect` and `tool data sample` of every recipe give alike."""
+"""From a verb's options to those of a task's data; what `tool data inspect` and `tool data sample` give alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
+
+Options = TypeVar("Options")
 
 
-def described(found: dict[str, Any]) -> dict[str, Any]:
-    """What an inspection found, with the text of it for people."""
+def data_options(kind: type[Options], config: Any, was: Mapping[str, Any] | None = None) -> Options:
+    """What a verb's options say about the data, as the task that reads them takes it.
+
+    Args:
+        was: the options of the run on whose own data, splits, hold-out and columns a model is measured; what a flag says
+            otherwise goes before them.
+    """
+    names = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.name not in ("revision", "cache_dir")]
+    given = {name: getattr(config, name, None) for name in names} | {"revision": config.data_revision}
+    if was is not None:
+        then = {name: was.get(name) for name in names} | {"revision": was.get("data_revision")}
+        given = then | {name: value for name, value in given.items() if value not in (None, False, [])}
+    return kind(**{name: value for name, value in given.items() if value not in (None, [])})
+
+
+def described(found: dict[str, Any], width: int = 80) -> dict[str, Any]:
+    """What an inspection found, with the text of it for people, its long lines broken at `width`."""
     import yaml
 
-    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip()}
+    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=width).rstrip()}
 
 
 def written(recipe: str, write: Callable[..., Any], output: str, seed: int) -> dict[str, Any]:

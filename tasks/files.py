@@ -9,7 +9,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -80,11 +80,14 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def defined(value: Any) -> Any:
-    """The value with None where a figure is NaN or infinite, which JSON has no word for."""
-    if isinstance(value, dict):
+    """The value as plain numbers, texts, lists and dicts: an array as a list, None for a figure that is NaN or infinite, which
+    JSON has no word for."""
+    if isinstance(value, Mapping):
         return {key: defined(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [defined(item) for item in value]
+    if hasattr(value, "tolist"):
+        return defined(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

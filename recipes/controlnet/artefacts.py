@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from recipes.runs.trackers import PICTURES, picture_name
 from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
-from tasks.files import umask, write_json, write_text
+from tasks.files import defined, umask, write_json, write_text
 
 FIGURES = (
     "loss",
@@ -79,7 +78,7 @@ picture.save("picture.png")
 
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
-    figures = {key: _plain(outcome.metrics[key]) for key in FIGURES} | {"best_step": outcome.best_step}
+    figures = {key: defined(outcome.metrics[key]) for key in FIGURES} | {"best_step": outcome.best_step}
     write_json(run.path / "evaluation.json", figures)
     scores.write(run.path, per_pair(config, parts.eval_pairs, outcome.metrics["per_pair"]))
     kept = grid_of(run, outcome)
@@ -102,13 +101,6 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         metrics={key: value for key, value in figures.items() if key != "by_band"},
     )
     return {**summary, "pictures": str(kept.path) if kept else None}
-
-
-def _plain(value: Any) -> Any:
-    """Without numbers that JSON doesn't know: those are null."""
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def grid_of(run: Run, outcome: Outcome) -> Kept | None:

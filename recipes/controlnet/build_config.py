@@ -6,13 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from recipes.config import option
+from recipes.config import Panel
 from recipes.controlnet.config import uneven
-from recipes.options import HUB, MACHINE, OUTPUT
+from recipes.options import HUB, INPUT, MACHINE, OUTPUT
 from tasks.controlnet.building.captions import BLIP, PLACE, WAYS
 from tasks.controlnet.conditions import KINDS
 
-INPUT, CONDITION, CAPTIONS = "Input", "Condition", "Captions"
+CONDITION, CAPTIONS = Panel("Condition"), Panel("Captions")
 
 # Options that one kind of condition alone has: option -> (kind, the name that its `make` or `load` gives it).
 OF_KIND = {
@@ -35,127 +35,90 @@ OF_KIND = {
 class Build:
     """`tool data build controlnet`."""
 
-    images: str | None = option(
-        None, "Folder of pictures, with all below it, in the formats that PIL reads.", panel=INPUT, affects_result=False
-    )
-    resolution: int | None = option(
+    images: str | None = INPUT.setting(None, "Folder of pictures, with all below it, in the formats that PIL reads.")
+    resolution: int | None = INPUT.option(
         None,
         "Shorter side of the pairs in pixels, a multiple of 8; smaller pictures are left out.",
-        panel=INPUT,
         minimum=8,
         shown_default="each picture's own size",
     )
-    crop: str = option(
+    crop: str = INPUT.option(
         "center",
         "With --resolution: the middle as a square, or none: the picture's shape, to a multiple of 8.",
-        panel=INPUT,
         choices=("center", "none"),
     )
-    skip_bad: bool = option(
-        False,
-        "Leave out what is broken, too small, or without caption or landmarks, and say how many.",
-        panel=INPUT,
-        affects_result=False,
+    skip_bad: bool = INPUT.setting(
+        False, "Leave out what is broken, too small, or without caption or landmarks, and say how many."
     )
 
-    condition: str = option(
+    condition: str = CONDITION.option(
         "canny",
         "What is made of each picture. edges: soft edges by image processing, alike to HED's but without its network.",
-        panel=CONDITION,
         choices=tuple(KINDS),
     )
-    canny_low: int | None = option(
-        None,
-        "Lower threshold; auto: by the picture's median.",
-        panel=CONDITION,
-        words=("auto",),
-        minimum=0,
-        shown_default="100",
+    canny_low: int | None = CONDITION.option(
+        None, "Lower threshold; auto: by the picture's median.", words=("auto",), minimum=0, shown_default="100"
     )
-    canny_high: int | None = option(
-        None, "Upper threshold.", panel=CONDITION, words=("auto",), minimum=0, shown_default="200"
+    canny_high: int | None = CONDITION.option(None, "Upper threshold.", words=("auto",), minimum=0, shown_default="200")
+    edges_sigma: float | None = CONDITION.option(
+        None, "Width of the finest of three Gaussians, in pixels.", above=0, shown_default="1.5"
     )
-    edges_sigma: float | None = option(
-        None, "Width of the finest of three Gaussians, in pixels.", panel=CONDITION, above=0, shown_default="1.5"
+    blur_sigma: float | None = CONDITION.option(None, "Width of the Gaussian, in pixels.", above=0, shown_default="8.0")
+    palette_colours: int | None = CONDITION.option(
+        None, "At most so many colours.", minimum=2, maximum=256, shown_default="16"
     )
-    blur_sigma: float | None = option(
-        None, "Width of the Gaussian, in pixels.", panel=CONDITION, above=0, shown_default="8.0"
+    palette_block: int | None = CONDITION.option(
+        None, "Side of a block of one colour, in pixels.", minimum=1, shown_default="32"
     )
-    palette_colours: int | None = option(
-        None, "At most so many colours.", panel=CONDITION, minimum=2, maximum=256, shown_default="16"
+    scribble_thickness: int | None = CONDITION.option(None, "Of the strokes, in pixels.", minimum=1, shown_default="3")
+    scribble_sigma: float | None = CONDITION.option(
+        None, "What is finer than this is smoothed away first, in pixels.", above=0, shown_default="2.0"
     )
-    palette_block: int | None = option(
-        None, "Side of a block of one colour, in pixels.", panel=CONDITION, minimum=1, shown_default="32"
+    landmarks: str | None = CONDITION.setting(
+        None, "Faces' 68 points: dlib XML, JSON {picture: [[x, y], ...]}, or a folder with .pts or *_ldmks.txt files."
     )
-    scribble_thickness: int | None = option(
-        None, "Of the strokes, in pixels.", panel=CONDITION, minimum=1, shown_default="3"
+    landmarks_thickness: int | None = CONDITION.option(
+        None, "Of the lines, in pixels.", minimum=1, shown_default="a 256th of the shorter side"
     )
-    scribble_sigma: float | None = option(
-        None,
-        "What is finer than this is smoothed away first, in pixels.",
-        panel=CONDITION,
-        above=0,
-        shown_default="2.0",
-    )
-    landmarks: str | None = option(
-        None,
-        "Faces' 68 points: dlib XML, JSON {picture: [[x, y], ...]}, or a folder with .pts or *_ldmks.txt files.",
-        panel=CONDITION,
-        affects_result=False,
-    )
-    landmarks_thickness: int | None = option(
-        None, "Of the lines, in pixels.", panel=CONDITION, minimum=1, shown_default="a 256th of the shorter side"
-    )
-    depth_model: str | None = option(
+    depth_model: str | None = CONDITION.option(
         None,
         "Hub id or folder of a depth estimation model (Depth Anything, DPT, GLPN, ZoeDepth).",
-        panel=CONDITION,
         shown_default="depth-anything/Depth-Anything-V2-Small-hf",
     )
-    segmentation_model: str | None = option(
+    segmentation_model: str | None = CONDITION.option(
         None,
         "Hub id or folder of a semantic segmentation model (UperNet, SegFormer); ADE20K's colours for 150 classes.",
-        panel=CONDITION,
         shown_default="openmmlab/upernet-convnext-small",
     )
 
-    caption: str = option(
+    caption: str = CAPTIONS.option(
         "none",
         "none: empty; class: the column `class` of metadata.jsonl or metadata.csv, else the folder's name; column: of "
         "that table; txt: a text file beside each picture; blip: by a model; or a FILE of file_name and text.",
-        panel=CAPTIONS,
     )
-    caption_column: str | None = option(
-        None, "The table's column.", panel=CAPTIONS, shown_default="text, caption, captions or prompt"
+    caption_column: str | None = CAPTIONS.option(
+        None, "The table's column.", shown_default="text, caption, captions or prompt"
     )
-    caption_template: str | None = option(
-        None, f'What each caption is put into, such as "a photo of a {PLACE}".', panel=CAPTIONS
+    caption_template: str | None = CAPTIONS.option(
+        None, f'What each caption is put into, such as "a photo of a {PLACE}".'
     )
-    caption_model: str = option(BLIP, "The BLIP that captions.", panel=CAPTIONS)
+    caption_model: str = CAPTIONS.option(BLIP, "The BLIP that captions.")
 
-    output: str = option("controlnet-pairs", "Folder to write.", panel=OUTPUT, affects_result=False)
-    image_format: str = option(
+    output: str = OUTPUT.setting("controlnet-pairs", "Folder to write.")
+    image_format: str = OUTPUT.option(
         "png",
         "Of resized pictures; JPEG and PNG that need no change are copied. jpeg: quality 95, a third of the size.",
-        panel=OUTPUT,
         choices=("png", "jpeg"),
     )
-    eval_fraction: float = option(
-        0.0, "Share written apart as the split `validation`.", panel=OUTPUT, minimum=0, maximum=0.9
-    )
-    seed: int = option(0, "Seed of that share.", panel=OUTPUT, minimum=0)
+    eval_fraction: float = OUTPUT.option(0.0, "Share written apart as the split `validation`.", minimum=0, maximum=0.9)
+    seed: int = OUTPUT.option(0, "Seed of that share.", minimum=0)
 
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
-    workers: int | None = option(
-        None,
-        "Pictures worked on at once; the result doesn't depend on it.",
-        panel=MACHINE,
-        minimum=1,
-        shown_default="all cores",
-        affects_result=False,
+    token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)
+    workers: int | None = MACHINE.setting(
+        None, "Pictures worked on at once; the result doesn't depend on it.", minimum=1, shown_default="all cores"
     )
-    batch_size: int = option(8, "Pictures that a model sees at once.", panel=MACHINE, minimum=1, affects_result=False)
-    cpu: bool = option(False, "Use the CPU even where there is a GPU.", panel=MACHINE, affects_result=False)
+    batch_size: int = MACHINE.setting(8, "Pictures that a model sees at once.", minimum=1)
+    cpu: bool = MACHINE.setting(False, "Use the CPU even where there is a GPU.")
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from recipes.controlnet.config import Data, Sample
-from recipes.data_sets import described, written
+from recipes.data_sets import data_options, described, written
 from recipes.distributed.device import silence
 
 
 def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
-    from tasks.controlnet.data import inspect as look
+    from tasks.controlnet.data import Options
+    from tasks.controlnet.inspection import inspect as look
 
     silence()
-    return described(look(config.data, **config.load_arguments()))
+    return described(look(data_options(Options, config)))
 
 
 def sample(config: Sample) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,19 @@ import numpy as np
 from PIL import Image
 
 from recipes.controlnet import opening
-from recipes.controlnet.config import LOADING, Eval
+from recipes.controlnet.config import Eval
 from recipes.controlnet.grids import write_grid
 from recipes.controlnet.opening import Opened
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
+from recipes.data_sets import data_options
 from recipes.process.memory import release
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.work import Evaluator
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
-from tasks.controlnet.data import load_splits
+from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.geometry import pixels
 from tasks.controlnet.models import pretrained
@@ -62,16 +64,12 @@ def evaluate(config: Eval) -> dict[str, Any]:
 
 def read_data(config: Eval, was: dict[str, Any]) -> Splits:
     """The evaluation split: of the data given, else the very one that the run was measured on."""
-    # The seed given is that of the pictures; the hold-out's is the run's.
-    arguments = {**config.load_arguments(), "seed": None}
     same = bool(was) and config.data in (None, was.get("data"))
-    if same:
-        then = {**{name: was.get(name) for name in LOADING}, "revision": was.get("data_revision")}
-        arguments = {**then, **{name: value for name, value in arguments.items() if value not in (None, False)}}
-    arguments = {name: value for name, value in arguments.items() if value is not None}
-    arguments.setdefault("resolution", resolution_of(config, was))
+    options = data_options(Options, config, was if same else None)
+    # The seed given is that of the pictures; the hold-out's is the run's.
+    seed = int(was.get("seed") or 0) if same else 0
     need = ("train", "evaluation") if same else ("evaluation",)
-    return load_splits(config.data or was.get("data") or "sample", need=need, **arguments)
+    return load_splits(replace(options, seed=seed, resolution=resolution_of(config, was)), need)
 
 
 def resolution_of(config: Eval, was: dict[str, Any]) -> int:

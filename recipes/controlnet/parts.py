@@ -12,10 +12,11 @@ from recipes.controlnet import presets, validation
 from recipes.controlnet.config import Train
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator
+from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
-from tasks.controlnet.data import load_splits
+from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.models.pretrained import Base
@@ -50,7 +51,7 @@ class Parts:
 def prepare(config: Train) -> Parts:
     """Reads and checks the data, finds the base; nothing heavy is loaded yet."""
     validation.check_files(config)
-    splits = load_splits(config.data, **config.load_arguments())
+    splits = load_splits(data_options(Options, config))
     assert splits.train is not None
     assert splits.evaluation is not None
     base = pretrained.find_base(

@@ -9,6 +9,7 @@ from recipes.distributed.device import set_threads, silence
 from recipes.export.config import Export
 from recipes.process.extras import require
 from recipes.runs import folder as run_folder
+from recipes.runs.environment import versions
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line, size
 from tasks.errors import ConfigError
@@ -77,35 +78,27 @@ def target_folder(config: Export, model: str, run: run_folder.Run | None) -> Pat
 
 def facts(made: Exported, model: str) -> dict[str, Any]:
     """export.json: how the graph was made and checked."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for name in VERSIONS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "model": model,
         "graph": made.graph,
         "opset": made.opset,
-        "inputs": list(made.inputs),
-        "outputs": list(made.outputs),
-        "dynamic_axes": {name: list(axes) for name, axes in made.axes.items()},
-        "image": list(made.image) if made.image else None,
-        "heads": made.heads,
-        "hidden_size": made.hidden,
+        "inputs": list(made.spec.inputs),
+        "outputs": list(made.spec.outputs),
+        "dynamic_axes": {name: list(axes) for name, axes in made.spec.axes.items()},
+        "image": list(made.spec.image) if made.spec.image else None,
+        "heads": made.spec.heads,
+        "hidden_size": made.spec.hidden,
         "fused": made.fused,
         "attention_milliseconds": made.attention_milliseconds,
         "notes": made.notes,
-        "checked_shapes": [list(shape) for shape in made.shapes],
+        "checked_shapes": [list(shape) for shape in made.spec.shapes()],
         "largest_difference": made.largest_difference,
         "tolerance": made.tolerance,
         "nodes": sum(made.nodes.values()),
         "operators": made.nodes,
         "bytes": made.bytes,
         "seconds": made.seconds,
-        "versions": versions,
+        "versions": versions(VERSIONS),
     }
 
 
@@ -115,7 +108,7 @@ def report(made: Exported, output: Path) -> str:
     lines = [
         f"graph     {made.graph} · {sum(made.nodes.values())} nodes · fused {fused} · opset {made.opset} · {size(made.bytes)}",
         *(f"          {note}" for note in made.notes),
-        f"checked   {len(made.shapes)} shapes against PyTorch · largest difference {made.largest_difference:.1g}",
+        f"checked   {len(made.spec.shapes())} shapes against PyTorch · largest difference {made.largest_difference:.1g}",
         f"model     {output} · {made.seconds:.1f} s",
     ]
     return "\n".join(lines)
@@ -147,10 +140,10 @@ def readme(network: Any, made: Exported) -> str:
     labels = network.config.id2label
     named = ", ".join(f"{number} {labels[number]}" for number in sorted(labels)[:20])
     more = f" and {len(labels) - 20} more in config.json" if len(labels) > 20 else ""
-    if made.image is None:
-        example = '"A first text.", "A second one."' if "token_type_ids" in made.inputs else '"A text."'
+    if made.spec.image is None:
+        example = '"A first text.", "A second one."' if "token_type_ids" in made.spec.inputs else '"A text."'
         code = _TEXT.format(example=example)
-    elif "input_ids" in made.inputs:
+    elif "input_ids" in made.spec.inputs:
         code = _BOTH
     else:
         code = _IMAGE

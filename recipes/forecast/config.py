@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from recipes.config import option
+from recipes.config import Panel, filled
 from recipes.forecast.defaults import DEFAULTS, PUBLISHED, shown
-from recipes.options import HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
+from recipes.options import DATA, HUB, INPUT, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 
-DATA = "Data"
-FORECAST = "Forecast"
+FORECAST = Panel("Forecast")
 ARCHITECTURES = ("transformer", "informer", "autoformer", "dlinear", "nbeats", "patchtst")
 OWN = ("dlinear", "nbeats")
 DATA_SEED = "Seed of the sample and of --max-series, as training had it."
@@ -31,42 +30,33 @@ DATA_HELP = (
 class DataOptions:
     """Where the series come from, and what of them is the test; shared by all verbs of the recipe."""
 
-    data: str = option("sample", DATA_HELP, panel=DATA)
-    data_file: str | None = option(None, "Local file of a named data set, where there is no network.", panel=DATA)
-    format: str | None = option(
-        None,
-        "How to read the data, where it isn't recognised.",
-        panel=DATA,
-        choices=("wide", "long", "gluonts", "matrix", "m4"),
+    data: str = DATA.option("sample", DATA_HELP)
+    data_file: str | None = DATA.option(None, "Local file of a named data set, where there is no network.")
+    format: str | None = DATA.option(
+        None, "How to read the data, where it isn't recognised.", choices=("wide", "long", "gluonts", "matrix", "m4")
     )
-    freq: str | None = option(
-        None, "Frequency as pandas writes it: h, D, B, W, MS, 15min.", panel=DATA, shown_default="inferred"
+    freq: str | None = DATA.option(
+        None, "Frequency as pandas writes it: h, D, B, W, MS, 15min.", shown_default="inferred"
     )
-    start: str | None = option(None, "First time stamp, for data that have none.", panel=DATA)
-    item_column: str | None = option(None, "Column with the series' name.", panel=DATA)
-    timestamp_column: str | None = option(None, "Column with the time stamp.", panel=DATA)
-    target_columns: list[str] = option(
-        [], "Columns to forecast; several make multivariate series, or, in a wide file, the series.", panel=DATA
+    start: str | None = DATA.option(None, "First time stamp, for data that have none.")
+    item_column: str | None = DATA.option(None, "Column with the series' name.")
+    timestamp_column: str | None = DATA.option(None, "Column with the time stamp.")
+    target_columns: list[str] = DATA.option(
+        [], "Columns to forecast; several make multivariate series, or, in a wide file, the series."
     )
-    category_columns: list[str] = option([], "Columns with static categories.", panel=DATA)
-    real_columns: list[str] = option([], "Columns with static numbers.", panel=DATA)
-    covariate_columns: list[str] = option([], "Columns whose future is known beforehand.", panel=DATA)
-    multivariate: bool = option(False, "The columns of a wide file are dimensions of one series.", panel=DATA)
-    windows: int | None = option(
-        None,
-        "Test windows at the end of each series.",
-        panel=DATA,
-        minimum=1,
-        shown_default="the data set's own, else 1",
+    category_columns: list[str] = DATA.option([], "Columns with static categories.")
+    real_columns: list[str] = DATA.option([], "Columns with static numbers.")
+    covariate_columns: list[str] = DATA.option([], "Columns whose future is known beforehand.")
+    multivariate: bool = DATA.option(False, "The columns of a wide file are dimensions of one series.")
+    windows: int | None = DATA.option(
+        None, "Test windows at the end of each series.", minimum=1, shown_default="the data set's own, else 1"
     )
-    stride: int | None = option(
-        None, "Steps from one test window to the next.", panel=DATA, minimum=1, shown_default="the horizon"
+    stride: int | None = DATA.option(
+        None, "Steps from one test window to the next.", minimum=1, shown_default="the horizon"
     )
-    max_series: int | None = option(
-        None, "Take this many series, drawn by seed.", panel=DATA, minimum=1, shown_default="all"
-    )
-    data_revision: str | None = option(None, "Branch, tag or commit of a Hub data set.", panel=DATA)
-    skip_bad: bool = option(False, "Leave out series that can't be used, and say how many.", panel=DATA)
+    max_series: int | None = DATA.option(None, "Take this many series, drawn by seed.", minimum=1, shown_default="all")
+    data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
+    skip_bad: bool = DATA.option(False, "Leave out series that can't be used, and say how many.")
 
 
 @dataclasses.dataclass
@@ -75,100 +65,85 @@ class Train(TrainOptions, DataOptions):
 
     shown_defaults: ClassVar[dict[str, str]] = {name: shown(name) for name in PUBLISHED}
 
-    model: str = option("transformer", MODEL_HELP, panel=MODEL)
-    prediction_length: int | None = option(
-        None, "Steps to forecast.", panel=FORECAST, minimum=1, shown_default="the data set's own, else a season"
+    model: str = MODEL.option("transformer", MODEL_HELP)
+    prediction_length: int | None = FORECAST.option(
+        None, "Steps to forecast.", minimum=1, shown_default="the data set's own, else a season"
     )
-    context_length: int | None = option(
-        None, "Steps that the model looks back at.", panel=FORECAST, minimum=1, shown_default="2 x prediction length"
+    context_length: int | None = FORECAST.option(
+        None, "Steps that the model looks back at.", minimum=1, shown_default="2 x prediction length"
     )
-    lags: list[str] = option(
-        [], "Lagged values as inputs, in steps back.", panel=FORECAST, shown_default="gluonts' for the frequency"
+    lags: list[str] = FORECAST.option(
+        [], "Lagged values as inputs, in steps back.", shown_default="gluonts' for the frequency"
     )
-    distribution: str | None = option(
+    distribution: str | None = FORECAST.option(
         None,
         "What the model predicts at each step; quantiles and point are dlinear's and nbeats'.",
-        panel=FORECAST,
         choices=DISTRIBUTIONS,
     )
-    scaling: str | None = option(
+    scaling: str | None = FORECAST.option(
         None,
         "How each window is scaled; seasonal, by its seasonal differences, is dlinear's and nbeats'.",
-        panel=FORECAST,
         choices=("std", "mean", "none", "seasonal"),
     )
-    calendar_features: bool = option(
-        True,
-        "dlinear, nbeats: time of day, weekday and the like as inputs; patchtst has none, the others always.",
-        panel=FORECAST,
+    calendar_features: bool = FORECAST.option(
+        True, "dlinear, nbeats: time of day, weekday and the like as inputs; patchtst has none, the others always."
     )
-    item_embedding: bool | None = option(
-        None, "An embedding for each series, where there are no static categories.", panel=FORECAST
+    item_embedding: bool | None = FORECAST.option(
+        None, "An embedding for each series, where there are no static categories."
     )
-    embedding_dimension: int = option(2, "Width of each category's embedding.", panel=FORECAST, minimum=1)
-    d_model: int | None = option(
+    embedding_dimension: int = FORECAST.option(2, "Width of each category's embedding.", minimum=1)
+    d_model: int | None = MODEL.option(
         None,
         "Width of the transformer models, of nbeats' layers, and of dlinear's network of the time step.",
-        panel=MODEL,
         minimum=2,
     )
-    encoder_layers: int | None = option(None, "Layers of the encoder.", panel=MODEL, minimum=1)
-    decoder_layers: int | None = option(None, "Layers of the decoder.", panel=MODEL, minimum=1)
-    ffn_dim: int | None = option(None, "Width between a layer's two linear maps.", panel=MODEL, minimum=1)
-    heads: int = option(2, "Attention heads.", panel=MODEL, minimum=1)
-    dropout: float | None = option(None, "Dropout; dlinear has none.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
-    layerdrop: float = option(
-        0.1, "How often a whole layer is left out in training.", panel=OPTIMIZATION, minimum=0, maximum=0.9
+    encoder_layers: int | None = MODEL.option(None, "Layers of the encoder.", minimum=1)
+    decoder_layers: int | None = MODEL.option(None, "Layers of the decoder.", minimum=1)
+    ffn_dim: int | None = MODEL.option(None, "Width between a layer's two linear maps.", minimum=1)
+    heads: int = MODEL.option(2, "Attention heads.", minimum=1)
+    dropout: float | None = OPTIMIZATION.option(None, "Dropout; dlinear has none.", minimum=0, maximum=0.9)
+    layerdrop: float = OPTIMIZATION.option(
+        0.1, "How often a whole layer is left out in training.", minimum=0, maximum=0.9
     )
-    attention: str = option("prob", "Informer's attention.", panel=MODEL, choices=("prob", "full"))
-    kernel_size: int = option(25, "Steps of autoformer's and dlinear's moving average; odd.", panel=MODEL, minimum=1)
-    label_length: int = option(
-        10, "Steps of the context that autoformer's decoder begins with.", panel=MODEL, minimum=1
-    )
-    anchor: str | None = option(
+    attention: str = MODEL.option("prob", "Informer's attention.", choices=("prob", "full"))
+    kernel_size: int = MODEL.option(25, "Steps of autoformer's and dlinear's moving average; odd.", minimum=1)
+    label_length: int = MODEL.option(10, "Steps of the context that autoformer's decoder begins with.", minimum=1)
+    anchor: str | None = MODEL.option(
         None,
         "Where dlinear and nbeats begin: at the context's mean, its last value, or its last season.",
-        panel=MODEL,
         choices=("mean", "last", "season"),
     )
-    blocks: int | None = option(None, "nbeats: blocks.", panel=MODEL, minimum=1, shown_default="3")
-    block_layers: int | None = option(None, "nbeats: layers of a block.", panel=MODEL, minimum=1, shown_default="2")
-    individual: bool = option(False, "dlinear: a map of its own for each target dimension.", panel=MODEL)
-    patch_length: int | None = option(
-        None, "patchtst: steps of a patch.", panel=MODEL, minimum=1, shown_default="a sixth of the context, at most 16"
+    blocks: int | None = MODEL.option(None, "nbeats: blocks.", minimum=1, shown_default="3")
+    block_layers: int | None = MODEL.option(None, "nbeats: layers of a block.", minimum=1, shown_default="2")
+    individual: bool = MODEL.option(False, "dlinear: a map of its own for each target dimension.")
+    patch_length: int | None = MODEL.option(
+        None, "patchtst: steps of a patch.", minimum=1, shown_default="a sixth of the context, at most 16"
     )
-    batches_per_epoch: int | None = option(None, "Batches that count as an epoch.", panel=OPTIMIZATION, minimum=1)
-    weight_decay: float = option(
-        0.1, "Decoupled weight decay; none on biases and LayerNorm.", panel=OPTIMIZATION, minimum=0
-    )
-    adam_beta2: float = option(0.95, "AdamW's beta 2.", panel=OPTIMIZATION, minimum=0, maximum=0.99999)
-    lr_scheduler: str | None = option(  # type: ignore[assignment]
+    batches_per_epoch: int | None = OPTIMIZATION.option(None, "Batches that count as an epoch.", minimum=1)
+    weight_decay: float = OPTIMIZATION.option(0.1, "Decoupled weight decay; none on biases and LayerNorm.", minimum=0)
+    adam_beta2: float = OPTIMIZATION.option(0.95, "AdamW's beta 2.", minimum=0, maximum=0.99999)
+    lr_scheduler: str | None = OPTIMIZATION.option(  # type: ignore[assignment]
         None,
         "Schedule over optimizer steps, after the warm-up.",
-        panel=OPTIMIZATION,
         choices=("linear", "cosine", "polynomial", "constant"),
     )
-    warmup_ratio: float = option(
-        0.0, "Share of the steps in which the learning rate rises from 0.", panel=OPTIMIZATION, minimum=0, maximum=1
+    warmup_ratio: float = OPTIMIZATION.option(
+        0.0, "Share of the steps in which the learning rate rises from 0.", minimum=0, maximum=1
     )
-    mixed_precision: str = option(
-        "no", "Compute in half precision.", panel=OPTIMIZATION, choices=("auto", "no", "fp16", "bf16")
+    mixed_precision: str = OPTIMIZATION.option(
+        "no", "Compute in half precision.", choices=("auto", "no", "fp16", "bf16")
     )
-    validation_windows: int = option(
-        1, "Windows before the test that choose the best weights; 0: the last weights stay.", panel=DATA, minimum=0
+    validation_windows: int = DATA.option(
+        1, "Windows before the test that choose the best weights; 0: the last weights stay.", minimum=0
     )
-    max_eval_series: int = option(
-        2000, "At most so many series in the validation while training, evenly spread.", panel=DATA, minimum=1
+    max_eval_series: int = DATA.option(
+        2000, "At most so many series in the validation while training, evenly spread.", minimum=1
     )
-    num_parallel_samples: int = option(
-        100, "Sample paths a forecast in the closing back-test.", panel=FORECAST, minimum=1
+    num_parallel_samples: int = FORECAST.option(100, "Sample paths a forecast in the closing back-test.", minimum=1)
+    periodicity: int | None = FORECAST.option(
+        None, "m of MASE and of the seasonal naive.", minimum=1, shown_default="by frequency"
     )
-    periodicity: int | None = option(
-        None, "m of MASE and of the seasonal naive.", panel=FORECAST, minimum=1, shown_default="by frequency"
-    )
-    first_window: int = option(
-        0, "Train up to this test window, to test on it and the later ones.", panel=DATA, minimum=0
-    )
+    first_window: int = DATA.option(0, "Train up to this test window, to test on it and the later ones.", minimum=0)
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
@@ -200,50 +175,44 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = DEFAULTS.get(config.model, PUBLISHED)
-    open_options: dict[str, Any] = {
-        name: value for name, value in defaults.items() if getattr(config, name) in (None, [])
-    }
-    return dataclasses.replace(config, **open_options)
+    return filled(config, DEFAULTS.get(config.model, PUBLISHED))
 
 
 @dataclasses.dataclass
 class UseOptions:
     """Which models are used, and how; shared by the verbs that use a trained one."""
 
-    model: list[str] = option(
+    model: list[str] = MODEL.option(
         [],
         f"Run folder, local folder, Hub id, or {', '.join(BASELINES)}; given several times: each, and their ensemble.",
-        panel=MODEL,
         shown_default="the newest finished forecast run",
     )
-    ensemble: str = option(
+    ensemble: str = MODEL.option(
         "mean",
         "How several models' forecasts are joined: quantile by quantile, or all samples together.",
-        panel=MODEL,
         choices=("mean", "pool", "none"),
     )
-    revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True, affects_result=False)
-    num_parallel_samples: int = option(100, "Sample paths a forecast.", panel=FORECAST, minimum=1)
-    batch_size: int = option(128, "Windows at once.", panel=MACHINE, minimum=1)
-    seed: int = option(0, "Seeds the sample paths.", panel=FORECAST, minimum=0)
-    cpu: bool = option(False, "Use the CPU even where there is a GPU.", panel=MACHINE)
-    threads: int | None = option(None, "CPU threads.", panel=MACHINE, minimum=1, shown_default="all cores")
-    output_dir: str = option("runs", "Where run folders are looked for, and made.", panel=OUTPUT, affects_result=False)
+    revision: str | None = HUB.option(None, "Branch, tag or commit of the Hub model.")
+    token: str | None = HUB.setting(None, "Hub token; better in HF_TOKEN.", secret=True)
+    num_parallel_samples: int = FORECAST.option(100, "Sample paths a forecast.", minimum=1)
+    batch_size: int = MACHINE.option(128, "Windows at once.", minimum=1)
+    seed: int = FORECAST.option(0, "Seeds the sample paths.", minimum=0)
+    cpu: bool = MACHINE.option(False, "Use the CPU even where there is a GPU.")
+    threads: int | None = MACHINE.option(None, "CPU threads.", minimum=1, shown_default="all cores")
+    output_dir: str = OUTPUT.setting("runs", "Where run folders are looked for, and made.")
 
 
 @dataclasses.dataclass
 class Score(UseOptions, DataOptions):
     """What the verbs share that forecast a past of which the truth is known."""
 
-    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
-    data_seed: int | None = option(None, DATA_SEED, panel=DATA, minimum=0, shown_default="the run's, else 0")
-    horizon: int | None = option(
-        None, "Steps to forecast, at most the model's.", panel=FORECAST, minimum=1, shown_default="the model's"
+    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")  # type: ignore[assignment]
+    data_seed: int | None = DATA.option(None, DATA_SEED, minimum=0, shown_default="the run's, else 0")
+    horizon: int | None = FORECAST.option(
+        None, "Steps to forecast, at most the model's.", minimum=1, shown_default="the model's"
     )
-    periodicity: int | None = option(
-        None, "m of MASE and of the seasonal naive.", panel=FORECAST, minimum=1, shown_default="by frequency"
+    periodicity: int | None = FORECAST.option(
+        None, "m of MASE and of the seasonal naive.", minimum=1, shown_default="by frequency"
     )
 
 
@@ -251,18 +220,12 @@ class Score(UseOptions, DataOptions):
 class Backtest(Score):
     """`tool backtest`."""
 
-    refit: str = option(
-        "never",
-        "Train anew before every so many windows, on all that was known then: never, or a number.",
-        panel=FORECAST,
+    refit: str = FORECAST.option(
+        "never", "Train anew before every so many windows, on all that was known then: never, or a number."
     )
-    save_samples: bool = option(False, "Write the sample paths too.", panel=OUTPUT)
-    fresh: bool = option(
-        False, "Start anew even where the same command left an unfinished one.", panel=OUTPUT, affects_result=False
-    )
-    price_per_hour: float | None = option(
-        None, "What the machine costs an hour.", panel=OUTPUT, minimum=0, affects_result=False
-    )
+    save_samples: bool = OUTPUT.option(False, "Write the sample paths too.")
+    fresh: bool = OUTPUT.setting(False, "Start anew even where the same command left an unfinished one.")
+    price_per_hour: float | None = OUTPUT.setting(None, "What the machine costs an hour.", minimum=0)
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
@@ -275,21 +238,21 @@ class Backtest(Score):
 class Eval(Score):
     """`tool eval forecast`."""
 
-    output: str | None = option(None, "Write the scores here as JSON too.", panel=OUTPUT)
+    output: str | None = OUTPUT.option(None, "Write the scores here as JSON too.")
 
 
 @dataclasses.dataclass
 class Predict(UseOptions, DataOptions):
     """`tool predict forecast`."""
 
-    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
-    data_seed: int | None = option(None, DATA_SEED, panel=DATA, minimum=0, shown_default="the run's, else 0")
-    inputs: list[str] = option([], "The data to forecast, as --data.", panel="Input")
-    horizon: int | None = option(
-        None, "Steps to forecast, at most the model's.", panel=FORECAST, minimum=1, shown_default="the model's"
+    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")  # type: ignore[assignment]
+    data_seed: int | None = DATA.option(None, DATA_SEED, minimum=0, shown_default="the run's, else 0")
+    inputs: list[str] = INPUT.option([], "The data to forecast, as --data.")
+    horizon: int | None = FORECAST.option(
+        None, "Steps to forecast, at most the model's.", minimum=1, shown_default="the model's"
     )
-    output: str | None = option(
-        None, "Write the forecasts here: .parquet, .csv or .jsonl.", panel=OUTPUT, shown_default="a table on stdout"
+    output: str | None = OUTPUT.option(
+        None, "Write the forecasts here: .parquet, .csv or .jsonl.", shown_default="a table on stdout"
     )
 
     def problems(self) -> list[str]:
@@ -305,16 +268,16 @@ class Predict(UseOptions, DataOptions):
 class Data(DataOptions):
     """`tool data inspect forecast`."""
 
-    prediction_length: int | None = option(
-        None, "Steps to forecast.", panel=FORECAST, minimum=1, shown_default="the data set's own, else a season"
+    prediction_length: int | None = FORECAST.option(
+        None, "Steps to forecast.", minimum=1, shown_default="the data set's own, else a season"
     )
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
-    seed: int = option(0, "Seed of the sample and of --max-series.", panel=DATA, minimum=0)
+    token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)
+    seed: int = DATA.option(0, "Seed of the sample and of --max-series.", minimum=0)
 
 
 @dataclasses.dataclass
 class Sample:
     """`tool data sample forecast`."""
 
-    output: str = option("forecast-sample", "Folder to write.", panel=OUTPUT)
-    seed: int = option(0, "Seed of the sample.", panel=DATA, minimum=0)
+    output: str = OUTPUT.option("forecast-sample", "Folder to write.")
+    seed: int = DATA.option(0, "Seed of the sample.", minimum=0)

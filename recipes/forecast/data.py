@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recipes.data_sets import described, written
+from recipes.data_sets import data_options, described, written
 from recipes.forecast.config import Data, DataOptions, Sample
 from recipes.forecast.facts import Facts
 from tasks.errors import ConfigError, DataError
@@ -23,24 +23,6 @@ if TYPE_CHECKING:
 
 # Values that are hashed at once.
 HASHED = 1 << 20
-# Options that `tasks.forecast.data.load` knows by the same name.
-LOADING = (
-    "data_file",
-    "format",
-    "freq",
-    "start",
-    "item_column",
-    "timestamp_column",
-    "target_columns",
-    "category_columns",
-    "real_columns",
-    "covariate_columns",
-    "multivariate",
-    "max_series",
-    "skip_bad",
-    "seed",
-    "token",
-)
 
 
 def open_data(
@@ -56,23 +38,16 @@ def open_data(
         facts: of the model that it is for: its categories number the new data's.
         windows: test windows, where the options aren't to say; 0: none, all values are history.
     """
-    from tasks.forecast.data import load
+    from tasks.forecast.data import Options, load
 
-    arguments: dict[str, Any] = {name: getattr(config, name) for name in LOADING if hasattr(config, name)}
-    for name in ("target_columns", "category_columns", "real_columns", "covariate_columns"):
-        arguments[name] = arguments[name] or None
-    arguments["revision"] = config.data_revision
+    options = dataclasses.replace(data_options(Options, config), prediction_length=prediction_length)
+    if windows is not None:
+        options = dataclasses.replace(options, windows=windows)
     if hasattr(config, "data_seed"):  # the verbs that use a model draw sample paths from another seed
-        arguments["seed"] = config.data_seed or 0
+        options = dataclasses.replace(options, seed=config.data_seed or 0)
     if facts is not None and not facts.item_embedding and facts.category_names:
-        arguments["categories"] = facts.category_names
-    return load(
-        config.data,
-        prediction_length=prediction_length,
-        windows=config.windows if windows is None else windows,
-        stride=config.stride,
-        **arguments,
-    )
+        options = dataclasses.replace(options, categories=facts.category_names)
+    return load(options)
 
 
 def with_item_category(panel: Panel, names: list[str] | None = None) -> Panel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,24 @@ _PIECE = 2048
 def forecast_frame(panel: Panel, entries: Entries, found: Forecasts, *, actual: bool) -> pd.DataFrame:
     """A long table, a row for each step of each dimension of each entry: item_id, target, window, timestamp, step, actual, median,
     mean, and each quantile under its level."""
-    steps, dims, count = found.horizon, panel.dims, len(entries)
+    steps = found.horizon
+    columns = _keys(panel, entries, steps)
+    columns["step"] = np.tile(np.arange(1, steps + 1), len(entries) * panel.dims)
+    if actual:
+        columns["actual"] = actual_rows(panel, entries, steps).reshape(-1)
+    return pd.DataFrame({**columns, **found.columns()})
+
+
+def _keys(panel: Panel, entries: Entries, steps: int) -> dict[str, Any]:
+    """Whose value each row of a long table is, and when: item_id, target, window, timestamp."""
+    dims, count = panel.dims, len(entries)
     ids = np.asarray(panel.item_ids, dtype=object)[entries.series]
     columns: dict[str, Any] = {"item_id": np.repeat(ids, dims * steps)}
     if dims > 1:
         columns["target"] = np.tile(np.repeat(np.asarray(panel.target_names, dtype=object), steps), count)
     columns["window"] = np.repeat(entries.window, dims * steps)
     columns["timestamp"] = np.repeat(timestamps(panel, entries, steps), dims, axis=0).reshape(-1)
-    columns["step"] = np.tile(np.arange(1, steps + 1), count * dims)
-    if actual:
-        columns["actual"] = actual_rows(panel, entries, steps).reshape(-1)
-    return pd.DataFrame({**columns, **found.columns()})
+    return columns
 
 
 def timestamps(panel: Panel, entries: Entries, steps: int) -> np.ndarray:
@@ -52,51 +59,46 @@ def write_forecasts(path: Path, tested: BacktestResult) -> None:
     Raises:
         OutOfDisk: no room for it.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     dims = tested.panel.dims
-    with writing(path, "wb") as file:
-        writer: Any = None
+
+    def frames() -> Iterator[pd.DataFrame]:
         for name, found in tested.forecasts.items():
             for first in range(0, len(tested.entries), _PIECE):
                 part = slice(first, first + _PIECE)
                 rows = slice(first * dims, (first + _PIECE) * dims)
                 frame = forecast_frame(tested.panel, tested.entries.part(part), found.part(rows), actual=True)
                 frame.insert(0, "model", name)
-                table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-                writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
-                writer.write_table(table)
-        if writer is not None:
-            writer.close()
+                yield frame
+
+    _write_frames(path, frames())
 
 
 def write_samples(path: Path, panel: Panel, pieces: Iterable[tuple[Entries, dict[str, np.ndarray]]]) -> None:
     """samples.parquet: for each entry (and dimension) and step of each model its sample paths' values, as a list of float32."""
+    frames = (
+        _sample_frame(panel, entries, name, values) for entries, samples in pieces for name, values in samples.items()
+    )
+    _write_frames(path, frames)
+
+
+def _write_frames(path: Path, frames: Iterable[pd.DataFrame]) -> None:
+    """Tables of the same columns one after the other in a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with writing(path, "wb") as file:
         writer: Any = None
-        for entries, samples in pieces:
-            for name, values in samples.items():
-                table = pa.Table.from_pandas(_sample_frame(panel, entries, name, values), preserve_index=False)
-                table = table.replace_schema_metadata(None)
-                writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
-                writer.write_table(table)
+        for frame in frames:
+            table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+            writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+            writer.write_table(table)
         if writer is not None:
             writer.close()
 
 
 def _sample_frame(panel: Panel, entries: Entries, name: str, values: np.ndarray) -> pd.DataFrame:
-    steps, dims = values.shape[2], panel.dims
     paths = values[..., None] if values.ndim == 3 else values
-    ids = np.asarray(panel.item_ids, dtype=object)[entries.series]
-    columns: dict[str, Any] = {"model": name, "item_id": np.repeat(ids, dims * steps)}
-    if dims > 1:
-        columns["target"] = np.tile(np.repeat(np.asarray(panel.target_names, dtype=object), steps), len(entries))
-    columns["window"] = np.repeat(entries.window, dims * steps)
-    columns["timestamp"] = np.repeat(timestamps(panel, entries, steps), dims, axis=0).reshape(-1)
+    columns = {"model": name, **_keys(panel, entries, values.shape[2])}
     columns["samples"] = list(paths.transpose(0, 3, 2, 1).reshape(-1, paths.shape[1]))
     return pd.DataFrame(columns)
 

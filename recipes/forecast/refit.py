@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recipes.config import options_of
-from recipes.forecast.config import Backtest, Train
-from recipes.forecast.data import LOADING
+from recipes.forecast.config import Backtest, DataOptions, Train
 from recipes.forecast.networks import Opened, open_network
 from recipes.process.interrupts import Interrupts
 from recipes.runs import find
@@ -71,8 +70,7 @@ def train_options(config: Backtest, run: run_folder.Run, window: int, output_dir
     was = run.config()
     names = {info.name for info in options_of(Train)}
     values: dict[str, Any] = {name: value for name, value in was.items() if name in names}
-    data = ("data", "windows", "stride", "data_revision", *(name for name in LOADING if name not in ("seed", "token")))
-    values |= {name: getattr(config, name) for name in data}
+    values |= {info.name: getattr(config, info.name) for info in options_of(DataOptions)}
     # The run's seed draws its weights and, of such data, the sample: a back-test on another sample can't be a refit of it.
     values |= {"output_dir": output_dir, "first_window": window, "tracker": [], "on_exit": None, "push_to_hub": None}
     values |= {"resume": None, "fresh": False, "num_processes": 1, "num_machines": 1, "dry_run": False}

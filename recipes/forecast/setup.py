@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from recipes.forecast.config import Score
-from recipes.forecast.data import LOADING, open_for
+from recipes.config import options_of
+from recipes.forecast.config import DataOptions, Score
+from recipes.forecast.data import open_for
 from recipes.forecast.forecasting import ForecastRequest
 from recipes.forecast.networks import Opened, open_models
 from recipes.forecast.testing import phase
@@ -58,13 +59,9 @@ def named(config: Score, models: list[Opened], first: Opened | None) -> Any:
         was = first.run.config() if first is not None and first.run is not None else {}
         if not was and first is not None:
             raise ConfigError("--data: give the data to back-test on; the model doesn't say what it was trained on")
-        names = ("data", *LOADING, "windows", "stride", "data_revision")
+        names = (info.name for info in options_of(DataOptions))
         # A flag beats what the run was trained with.
-        values |= {
-            name: was[name]
-            for name in names
-            if name in was and name not in ("seed", "token") and getattr(config, name) in (None, [], False)
-        }
+        values |= {name: was[name] for name in names if name in was and getattr(config, name) in (None, [], False)}
         values.setdefault("data", "sample")
         if config.data_seed is None:
             values["data_seed"] = was.get("seed", 0)

@@ -15,7 +15,7 @@ from recipes.glue.parts import Parts
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment
-from recipes.report.content import Headline
+from recipes.report.content import Headline, evenly
 from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
@@ -149,7 +149,7 @@ def sample_answers(splits: Splits, logits: dict[str, np.ndarray]) -> list[str]:
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
     given = evaluation.answers_of(logits[name], splits.labels)
-    for number in np.linspace(0, len(texts) - 1, min(3, len(texts))).round().astype(int):
+    for number in evenly(np.arange(len(texts)), 3):
         answer, expected = (_named(splits.labels, value) for value in (given[number], texts.label[number]))
         text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
         lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from recipes.config import option
-from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
+from recipes.config import filled
+from recipes.options import DATA, EVALUATION, HUB, INPUT, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 from tasks.errors import ConfigError
 
-DATA = "Data"
 TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax")
 METRICS = ("accuracy", "f1", "macro_f1", "matthews_correlation", "pearson", "spearman")
 HUB_GLUE = "nyu-mll/glue"
@@ -18,67 +17,43 @@ USE_HELP = "Run folder, model folder (PyTorch or ONNX) or Hub id."
 DATA_HELP = "GLUE's tsv folder, a CSV, JSON lines or Parquet file or folder, a GLUE task's name, a Hub id, or `sample`."
 MAX_LENGTH = 128
 
-# Options that `load_splits` knows by the same name.
-LOADING = (
-    "task",
-    "train_split",
-    "eval_split",
-    "text_column",
-    "text_pair_column",
-    "label_column",
-    "labels",
-    "regression",
-    "max_samples",
-    "max_eval_samples",
-    "eval_fraction",
-    "seed",
-    "skip_bad",
-    "token",
-)
-
 
 @dataclasses.dataclass
 class ColumnOptions:
     """Which columns hold what; shared by all verbs that read files."""
 
-    text_column: str | None = option(None, "Column with the text, or the first of a pair.", panel=DATA)
-    text_pair_column: str | None = option(None, "Column with the second text of a pair.", panel=DATA)
+    text_column: str | None = DATA.option(None, "Column with the text, or the first of a pair.")
+    text_pair_column: str | None = DATA.option(None, "Column with the second text of a pair.")
 
 
 @dataclasses.dataclass
 class DataOptions(ColumnOptions):
     """Where labelled texts come from; shared by training, evaluation and inspection."""
 
-    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="sample, or with --task the Hub's GLUE")
-    task: str | None = option(
+    data: str | None = DATA.option(None, DATA_HELP, shown_default="sample, or with --task the Hub's GLUE")
+    task: str | None = DATA.option(
         None,
         "Which GLUE task the data are: its columns, labels and official metrics.",
-        panel=DATA,
         choices=TASKS,
         shown_default="recognised",
     )
-    label_column: str | None = option(None, "Column with the label: a class, or a number.", panel=DATA)
-    labels: list[str] = option([], "The classes in the order of their numbers.", panel=DATA)
-    regression: bool | None = option(
-        None, "The label is a number to predict, not a class.", panel=DATA, shown_default="by the labels"
+    label_column: str | None = DATA.option(None, "Column with the label: a class, or a number.")
+    labels: list[str] = DATA.option([], "The classes in the order of their numbers.")
+    regression: bool | None = DATA.option(
+        None, "The label is a number to predict, not a class.", shown_default="by the labels"
     )
-    max_samples: int | None = option(
-        None, "Take this many training texts, drawn by seed.", panel=DATA, minimum=1, shown_default="all"
+    max_samples: int | None = DATA.option(
+        None, "Take this many training texts, drawn by seed.", minimum=1, shown_default="all"
     )
-    max_eval_samples: int | None = option(
-        None, "Take this many evaluation texts, drawn by seed.", panel=DATA, minimum=1, shown_default="all"
+    max_eval_samples: int | None = DATA.option(
+        None, "Take this many evaluation texts, drawn by seed.", minimum=1, shown_default="all"
     )
-    data_revision: str | None = option(None, "Branch, tag or commit of a Hub data set.", panel=DATA)
-    skip_bad: bool = option(False, "Leave out broken rows, and say how many.", panel=DATA)
+    data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
+    skip_bad: bool = DATA.option(False, "Leave out broken rows, and say how many.")
 
     def source(self) -> str:
         """The data asked for, or what takes their place."""
         return self.data or (HUB_GLUE if self.task else "sample")
-
-    def load_arguments(self) -> dict[str, Any]:
-        """The arguments of `tasks.glue.data.load_splits` that these options stand for."""
-        given = {name: getattr(self, name) for name in LOADING if hasattr(self, name)}
-        return {**given, "labels": self.labels or None, "revision": self.data_revision}
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
@@ -91,7 +66,7 @@ class DataOptions(ColumnOptions):
 class TrainedDataOptions(DataOptions):
     """The same for what is done with a trained model, whose run knows its data."""
 
-    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")
+    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")
 
 
 # BERT's own fine-tuning settings (Devlin et al. 2019), and those of a small model that starts from nothing.
@@ -121,36 +96,31 @@ class Train(TrainOptions, DataOptions):
         name: f"{'the model' if value is None else value}; tiny: {TINY[name]}" for name, value in FINE_TUNING.items()
     }
 
-    model: str = option("google-bert/bert-base-uncased", MODEL_HELP, panel=MODEL)
-    train_split: str | None = option(None, "Split to train on.", panel=DATA, shown_default="train")
-    eval_split: str | None = option(
-        None, "Split to evaluate on.", panel=DATA, shown_default="validation, dev or test, else a hold-out"
+    model: str = MODEL.option("google-bert/bert-base-uncased", MODEL_HELP)
+    train_split: str | None = DATA.option(None, "Split to train on.", shown_default="train")
+    eval_split: str | None = DATA.option(
+        None, "Split to evaluate on.", shown_default="validation, dev or test, else a hold-out"
     )
-    eval_fraction: float = option(
-        0.1, "Share of the rows held out where there is no such split.", panel=DATA, above=0, maximum=0.9
+    eval_fraction: float = DATA.option(
+        0.1, "Share of the rows held out where there is no such split.", above=0, maximum=0.9
     )
-    max_length: int = option(
-        MAX_LENGTH, "Longer texts are cut to so many tokens.", panel=DATA, minimum=4, maximum=100_000
-    )
-    metric_for_best: str | None = option(
+    max_length: int = DATA.option(MAX_LENGTH, "Longer texts are cut to so many tokens.", minimum=4, maximum=100_000)
+    metric_for_best: str | None = EVALUATION.option(
         None,
         "The evaluation figure by which the best model is kept.",
-        panel=EVALUATION,
         choices=(*METRICS, "loss"),
         shown_default="the task's first",
     )
-    dropout: float | None = option(None, "Dropout in the encoder.", panel=OPTIMIZATION, minimum=0, maximum=0.9)
-    layer_decay: float = option(
+    dropout: float | None = OPTIMIZATION.option(None, "Dropout in the encoder.", minimum=0, maximum=0.9)
+    layer_decay: float = OPTIMIZATION.option(
         1.0,
         "Each layer learns at this share of the rate of the one above it, down to the embeddings (0.9, say).",
-        panel=OPTIMIZATION,
         above=0,
         maximum=1,
     )
-    r_drop: float = option(
+    r_drop: float = OPTIMIZATION.option(
         0.0,
         "Each text is read under two draws of dropout, whose answers are drawn together with this weight (1, say); twice the time.",
-        panel=OPTIMIZATION,
         minimum=0,
     )
 
@@ -164,72 +134,70 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = TINY if config.model == "tiny" else FINE_TUNING
-    filled: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(config, name) is None}
-    return dataclasses.replace(config, data=config.source(), **filled)
+    config = dataclasses.replace(config, data=config.source())
+    return filled(config, TINY if config.model == "tiny" else FINE_TUNING)
 
 
 @dataclasses.dataclass
 class UseOptions:
     """Which model is used, and how; shared by the verbs that use a trained one."""
 
-    model: str | None = option(None, USE_HELP, panel=MODEL, shown_default="the newest finished glue run")
-    revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
-    batch_size: int = option(32, "Texts a forward pass.", panel=MACHINE, minimum=1)
-    max_length: int | None = option(
+    model: str | None = MODEL.option(None, USE_HELP, shown_default="the newest finished glue run")
+    revision: str | None = HUB.option(None, "Branch, tag or commit of the Hub model.")
+    token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)
+    batch_size: int = MACHINE.option(32, "Texts a forward pass.", minimum=1)
+    max_length: int | None = DATA.option(
         None,
         "Longer texts are cut to so many tokens.",
-        panel=DATA,
         minimum=4,
         shown_default="as in training, else the model's limit",
     )
-    cpu: bool = option(False, "Use the CPU even where there is a GPU.", panel=MACHINE)
-    threads: int | None = option(None, "CPU threads.", panel=MACHINE, minimum=1, shown_default="all cores")
-    output_dir: str = option("runs", "Where run folders are looked for.", panel=OUTPUT)
+    cpu: bool = MACHINE.option(False, "Use the CPU even where there is a GPU.")
+    threads: int | None = MACHINE.option(None, "CPU threads.", minimum=1, shown_default="all cores")
+    output_dir: str = OUTPUT.option("runs", "Where run folders are looked for.")
 
 
 @dataclasses.dataclass
 class Eval(UseOptions, TrainedDataOptions):
     """`tool eval glue`."""
 
-    eval_split: str | None = option(None, "Split to evaluate on.", panel=DATA, shown_default="as in training")
-    mixed_precision: str = option("no", "Compute in half precision.", panel=MACHINE, choices=("no", "fp16", "bf16"))
-    output: str | None = option(None, "Write the answers here: .jsonl, .csv or .tsv.", panel=OUTPUT)
+    eval_split: str | None = DATA.option(None, "Split to evaluate on.", shown_default="as in training")
+    mixed_precision: str = MACHINE.option("no", "Compute in half precision.", choices=("no", "fp16", "bf16"))
+    output: str | None = OUTPUT.option(None, "Write the answers here: .jsonl, .csv or .tsv.")
 
 
 @dataclasses.dataclass
 class Predict(UseOptions, ColumnOptions):
     """`tool predict glue TEXT...`."""
 
-    inputs: list[str] = option(
-        [], "Texts, or files with a column of texts (CSV, JSON lines, Parquet, GLUE's test.tsv).", panel="Input"
+    inputs: list[str] = INPUT.option(
+        [], "Texts, or files with a column of texts (CSV, JSON lines, Parquet, GLUE's test.tsv)."
     )
-    pairs: bool = option(False, "The texts are pairs: a first, its second, a first, its second.", panel="Input")
-    task: str | None = option(None, "Which GLUE task a file is of.", panel="Input", choices=TASKS)
-    top_k: int = option(1, "Labels to give for each text, best first.", panel=OUTPUT, minimum=1)
-    output: str | None = option(
-        None, "Write here instead of stdout: .jsonl, .csv, or .tsv as GLUE's server takes it.", panel=OUTPUT
+    pairs: bool = INPUT.option(False, "The texts are pairs: a first, its second, a first, its second.")
+    task: str | None = INPUT.option(None, "Which GLUE task a file is of.", choices=TASKS)
+    top_k: int = OUTPUT.option(1, "Labels to give for each text, best first.", minimum=1)
+    output: str | None = OUTPUT.option(
+        None, "Write here instead of stdout: .jsonl, .csv, or .tsv as GLUE's server takes it."
     )
-    skip_bad: bool = option(False, "Leave out broken rows, and say how many.", panel="Input")
+    skip_bad: bool = INPUT.option(False, "Leave out broken rows, and say how many.")
 
 
 @dataclasses.dataclass
 class Data(DataOptions):
     """`tool data inspect glue`."""
 
-    train_split: str | None = option(None, "Split to look at as training data.", panel=DATA)
-    eval_split: str | None = option(None, "Split to look at as evaluation data.", panel=DATA)
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
-    seed: int = option(0, "Seed of the sample.", panel=DATA, minimum=0)
+    train_split: str | None = DATA.option(None, "Split to look at as training data.")
+    eval_split: str | None = DATA.option(None, "Split to look at as evaluation data.")
+    token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)
+    seed: int = DATA.option(0, "Seed of the sample.", minimum=0)
 
 
 @dataclasses.dataclass
 class Sample:
     """`tool data sample glue`."""
 
-    output: str = option("glue-sample", "Folder to write.", panel=OUTPUT)
-    seed: int = option(0, "Seed of the sample.", panel=DATA, minimum=0)
+    output: str = OUTPUT.option("glue-sample", "Folder to write.")
+    seed: int = DATA.option(0, "Seed of the sample.", minimum=0)
 
 
 def require_inputs(config: Predict) -> None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any
 
 import numpy as np
 
-from recipes.data_sets import written
+from recipes.data_sets import data_options, described, written
 from recipes.distributed.device import silence
-from recipes.glue.config import LOADING, Data, DataOptions, Sample
+from recipes.glue.config import Data, DataOptions, Sample
 from recipes.runs import folder as run_folder
 from tasks.errors import ConfigError
-from tasks.glue.data import Splits, load_splits
+from tasks.glue.data import Options, Splits, load_splits
 from tasks.glue.texts import Texts
 
 
 def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
-    from tasks.glue.data import inspect as look
+    from tasks.glue.inspection import inspect as look
 
     silence()
-    found = look(config.source(), **config.load_arguments())
-    return {**found, "text": found.get("text", "")}
+    return described(look(data_options(Options, config)), width=120)
 
 
 def sample(config: Sample) -> dict[str, Any]:
@@ -51,18 +51,14 @@ def run_data(
     """
     if config.labels and config.labels != labels:
         raise ConfigError(f"--labels: the model has its own: {', '.join(labels or ['a number'])}")
-    arguments = config.load_arguments()
     was = run.config() if run is not None and run.config().get("recipe") == "glue" else {}
-    if was and config.data in (None, was.get("data")) and config.task in (None, was.get("task")):
-        # The run's own splits, hold-out and columns, but for what a flag says otherwise.
-        then = {**{name: was.get(name) for name in LOADING}, "revision": was.get("data_revision")}
-        arguments = {**then, **{name: value for name, value in arguments.items() if value not in (None, False, [])}}
-        if need == ("evaluation",) and not arguments.get("eval_split"):
-            need = ("train", "evaluation")
-    arguments = {name: value for name, value in arguments.items() if value not in (None, [])}
-    arguments |= {"regression": True} if regression else {"labels": labels, "regression": False}
+    same = bool(was) and config.data in (None, was.get("data")) and config.task in (None, was.get("task"))
+    options = data_options(Options, config, was if same else None)
+    if same and need == ("evaluation",) and not options.eval_split:
+        need = ("train", "evaluation")
     data = config.data or (config.source() if config.task and not was else was.get("data")) or "sample"
-    return load_splits(data, need=need, **arguments)
+    told = {"regression": True} if regression else {"labels": labels, "regression": False}
+    return load_splits(dataclasses.replace(options, data=data, **told), need)
 
 
 def digest(labels: list[str] | None, *splits: Texts) -> str:

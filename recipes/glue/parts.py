@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from recipes.data_sets import data_options
 from recipes.glue.config import Train
 from recipes.glue.inference import check_length
 from tasks.errors import ConfigError
 from tasks.glue import evaluation, pretrained, tiny
 from tasks.glue.batches import TextBatches
-from tasks.glue.data import Splits, load_splits
+from tasks.glue.data import Options, Splits, load_splits
 from tasks.glue.texts import Texts
 
 
@@ -37,7 +38,7 @@ class Parts:
 
 def prepare(config: Train) -> Parts:
     """Reads and checks the data, builds tokenizer and model, cuts texts into tokens."""
-    splits = load_splits(config.source(), **config.load_arguments())
+    splits = load_splits(data_options(Options, config))
     assert splits.train is not None
     if config.metric_for_best not in (None, "loss", *splits.metrics):
         raise ConfigError(f"--metric-for-best: these data are measured by {', '.join((*splits.metrics, 'loss'))}")

@@ -12,7 +12,7 @@ from recipes.glue.inference import open_classifier, predict_texts, trained_lengt
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
-from tasks.glue.data import load_splits
+from tasks.glue.data import Options, load_splits
 from tasks.glue.texts import Texts
 
 FILES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".txt"}
@@ -60,14 +60,14 @@ def read_inputs(config: Predict) -> Texts:
 
 
 def _read_file(config: Predict, file: str) -> Texts:
-    splits = load_splits(
+    options = Options(
         file,
         task=config.task,
         text_column=config.text_column,
         text_pair_column=config.text_pair_column,
         skip_bad=config.skip_bad,
-        need=("prediction",),
     )
+    splits = load_splits(options, ("prediction",))
     for line in splits.skipped:
         print_line(f"skipped   {line}")
     texts = next(iter(splits.evaluation.values()))

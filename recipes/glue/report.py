@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from recipes.report.content import BarChart, Example, Line, LineChart, Section, Table
+from recipes.report.content import (
+    EXAMPLES,
+    BarChart,
+    Example,
+    Line,
+    LineChart,
+    Section,
+    Table,
+    evenly,
+    half_wrong,
+)
 from tasks.glue import evaluation, score
 from tasks.glue.data import Splits
 from tasks.glue.texts import Texts
 from tasks.stats import wilson
 
-EXAMPLES = 24
 MISTAKES = 15
 CLASSES_SHOWN = 20
 MAX_TEXT = 300
@@ -128,11 +137,9 @@ def examples(splits: Splits, texts: Texts, logits: np.ndarray) -> list[Example]:
     if splits.labels is None:
         order = np.argsort(np.abs(given - texts.label), kind="stable")
         near, far = order[: len(order) // 2], order[::-1][: EXAMPLES // 2]
-        chosen = [*_spread(near, EXAMPLES // 2), *(int(at) for at in far if at not in near)]
+        chosen = [*evenly(near, EXAMPLES // 2), *(int(at) for at in far if at not in near)]
     else:
-        wrong, right = np.flatnonzero(given != texts.label), np.flatnonzero(given == texts.label)
-        bad = _spread(wrong, EXAMPLES // 2)
-        chosen = sorted([*bad, *_spread(right, EXAMPLES - len(bad))])
+        chosen = half_wrong(given != texts.label)
     return [_example(splits, texts, logits, given, number) for number in chosen]
 
 
@@ -154,9 +161,3 @@ def _example(splits: Splits, texts: Texts, logits: np.ndarray, given: np.ndarray
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} ..."
-
-
-def _spread(numbers: np.ndarray, count: int) -> list[int]:
-    if len(numbers) <= count:
-        return [int(number) for number in numbers]
-    return [int(numbers[at]) for at in np.linspace(0, len(numbers) - 1, count).round().astype(int)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from recipes.quantize import report
 from recipes.quantize.config import RECIPE
 from recipes.quantize.context import QuantizationContext
 from recipes.quantize.trials import Found, Trial, pareto
+from recipes.runs.environment import versions
 from recipes.terminal.progress import size
 from recipes.terminal.tables import table
 from tasks.errors import ToolError
@@ -123,15 +123,8 @@ def facts_of(
             "cores": os.cpu_count(),
             "threads": config.threads,
         },
-        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "versions": versions(VERSIONS),
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def readme(context: QuantizationContext, trial: Trial) -> str:

@@ -101,7 +101,7 @@ def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subje
     found = context.score(config.approach, context.loaded, int(context.loaded.get_memory_footprint()))
     found.against = measure.compare(subject, context.reference, found)
     runs = {"float": context.runs(network), "this": context.runs(context.loaded)}
-    times = measure.time_them(subject, runs, config.batch_size, config.latency_samples, interrupts.check)
+    times = measure.time_them(subject, runs, config, interrupts.check)
     context.reference.latency, found.latency = times["float"], times["this"]
     found.against["float_latency"] = times["float"]
     trial.measured = found.as_dict()

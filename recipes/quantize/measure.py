@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from recipes.quantizable import Feeds, Quantizable
+from recipes.quantize.config import Quantize
 
 Run = Callable[[Feeds], np.ndarray]
 BATCHES_TIMED = 6
@@ -131,10 +132,11 @@ def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None
 
 
 def time_them(
-    subject: Quantizable, runs: dict[str, Run], batch_size: int, samples: int, check: Callable[[], None]
+    subject: Quantizable, runs: dict[str, Run], config: Quantize, check: Callable[[], None]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """`latencies` for one text at a time and for a batch: name -> batch size -> figures."""
-    single = latencies(runs, subject.of_all_lengths(samples), check)
+    batch_size = config.batch_size
+    single = latencies(runs, subject.of_all_lengths(config.latency_samples), check)
     found: dict[str, dict[str, dict[str, float]]] = {name: {"1": single[name]} for name in runs}
     if batch_size > 1:
         batched = latencies(runs, subject.batches_of_all_lengths(batch_size, BATCHES_TIMED), check)

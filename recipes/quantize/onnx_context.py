@@ -70,9 +70,7 @@ class OnnxContext:
         """Measures the float graph: the baseline of all trials."""
         self.float_run = self.open(self.source)
         self.reference = self.score("float", self.float_run, model_bytes(self.source.parent))
-        times = measure.time_them(
-            self.subject, {"float": self.float_run}, self.config.batch_size, self.config.latency_samples, self.check
-        )
+        times = measure.time_them(self.subject, {"float": self.float_run}, self.config, self.check)
         self.reference.latency = times["float"]
         # Above 2 GB the weights lie beside the graph.
         self._digest = " ".join(sha256(file) for file in model_files(self.source.parent))
@@ -180,13 +178,7 @@ class OnnxContext:
         run = self.open(folder / GRAPH)
         found = self.score(trial.name, run, model_bytes(folder))
         found.against = measure.compare(self.subject, self.reference, found)
-        times = measure.time_them(
-            self.subject,
-            {"float": self.float_run, "this": run},
-            self.config.batch_size,
-            self.config.latency_samples,
-            self.check,
-        )
+        times = measure.time_them(self.subject, {"float": self.float_run, "this": run}, self.config, self.check)
         found.latency = times["this"]
         found.against["float_latency"] = times["float"]
         trial.measured = found.as_dict()
@@ -217,7 +209,7 @@ class OnnxContext:
         for trial in trials:
             self.make(self.plan_of(trial), trial.key)
             runs[trial.key] = self.open(self.store.path(trial.key) / GRAPH)
-        times = measure.time_them(self.subject, runs, self.config.batch_size, self.config.latency_samples, self.check)
+        times = measure.time_them(self.subject, runs, self.config, self.check)
         self.reference.latency = times["float"]
         for trial in trials:
             trial.measured["latency"] = times[trial.key]

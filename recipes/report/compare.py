@@ -127,12 +127,7 @@ def against(side: Side, first: Side) -> Paired:
     new, old = [mine.scores[there] for _, there in common], [base.scores[here] for here, _ in common]
     result = paired_bootstrap(new, old, [base.groups[here] for here, _ in common])
     found.metric, found.unit, found.examples, found.note = mine.metric, mine.unit, len(common), "" if whole else told
-    found.difference, found.low, found.high, found.p = (
-        result.difference,
-        result.low,
-        result.high,
-        result.p,
-    )
+    found.difference, found.low, found.high, found.p = result
     found.verdict = "equal" if new == old else _verdict(result.low, result.high, mine.greater_is_better)
     return found
 

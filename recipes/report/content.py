@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
+
+# Examples that a report shows.
+EXAMPLES = 24
 
 Cell = str | float | int | None
 Verdict = Literal["right", "partly", "wrong"]
@@ -116,3 +120,19 @@ class Headline:
     baselines: dict[str, float] = field(default_factory=dict)
     ceiling: float | None = None
     unit: Unit = "percent"
+
+
+def evenly(numbers: np.ndarray, count: int) -> list[int]:
+    """At most `count` of the numbers, evenly spread over them, the first and the last among them."""
+    import numpy as np
+
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
+    return [int(number) for number in numbers[places]]
+
+
+def half_wrong(wrong: np.ndarray) -> list[int]:
+    """Numbers of examples to show, by bool [n]: half of them wrong, where there are as many, spread evenly over all."""
+    import numpy as np
+
+    bad = evenly(np.flatnonzero(wrong), EXAMPLES // 2)
+    return sorted([*bad, *evenly(np.flatnonzero(~wrong), EXAMPLES - len(bad))])

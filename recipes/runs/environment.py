@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+VERSIONS = ("modeltool", "torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "safetensors")
 
 
 def conditions(processes: int, device: torch.device, shards: int = 1) -> dict[str, Any]:
@@ -31,19 +35,22 @@ def conditions(processes: int, device: torch.device, shards: int = 1) -> dict[st
     }
 
 
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed version of each package that is there."""
+    from importlib import metadata
+
+    found = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def environment() -> dict[str, Any]:
     """Versions, hardware, git revision and command line, for environment.json."""
-    import importlib.metadata as metadata
-
     import psutil
     import torch
 
-    versions = {}
-    for name in ("modeltool", "torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "safetensors"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     gpus = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
@@ -55,7 +62,7 @@ def environment() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": gpus,
         "cuda": torch.version.cuda,
-        "versions": versions,
+        "versions": versions(VERSIONS),
         "git": _git_revision(),
         "command": shlex.join(["tool", *sys.argv[1:]]),
     }

@@ -13,6 +13,7 @@ from recipes.scoring.forecasts import FIGURES, score_forecasts
 from tasks import metrics
 from tasks.columns import as_numbers, as_text, read_column, read_json
 from tasks.errors import ConfigError, DataError, data_errors
+from tasks.files import defined
 from tasks.stats import bootstrap_mean
 from tasks.vqa.score import official_accuracy, official_summary
 
@@ -138,7 +139,7 @@ def _score_columns(
     if bounds:
         known = {figure: pair for figure, pair in bounds.items() if all(map(math.isfinite, pair))}
         interval = {"intervals": known, "confidence": bootstrap.get("confidence", 0.95)}
-    return {"metric": name, **_plain(scores), "n": len(predicted), **interval}
+    return {"metric": name, **defined(scores), "n": len(predicted), **interval}
 
 
 def _one_kind(
@@ -217,14 +218,3 @@ def _interval(
     estimate = bootstrap_mean(values, groups, **bootstrap)
     low, high = (bound if decimals is None else round(bound, decimals) for bound in estimate.interval)
     return {"low": low, "high": high, "confidence": bootstrap.get("confidence", 0.95)}
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and their scalars as lists and numbers; what isn't finite as None, which JSON can say."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ from recipes.config import as_dict
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment
-from recipes.report.content import BarChart, Example, Headline, Section, Table
+from recipes.report.content import BarChart, Example, Headline, Section, Table, evenly, half_wrong
 from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
@@ -24,7 +24,6 @@ from tasks.vqa import evaluation
 from tasks.vqa.questions import Questions
 from tasks.vqa.score import write_official_results
 
-EXAMPLES = 24
 TYPES_SHOWN = 20
 FIGURES = ("loss", "accuracy", "accuracy_low", "accuracy_high", "n", "images", "by_answer_type", "by_question_type")
 
@@ -191,12 +190,9 @@ def _confusions(questions: Questions, metrics: dict[str, Any]) -> Table:
 def examples(questions: Questions, metrics: dict[str, Any]) -> list[Example]:
     """Half right, half wrong where there are as many, spread evenly over the split."""
     scores = np.asarray(metrics["scores"])
-    wrong, right = np.flatnonzero(scores < 0.5), np.flatnonzero(scores >= 0.5)
-    chosen_wrong = _spread(wrong, EXAMPLES // 2)
-    chosen = sorted([*chosen_wrong, *_spread(right, EXAMPLES - len(chosen_wrong))])
     given = evaluation.given_answers(questions)
     found = []
-    for number in chosen:
+    for number in half_wrong(scores < 0.5):
         try:
             image = questions.images.load(int(questions.image[number]))
         except DataError:
@@ -217,12 +213,6 @@ def examples(questions: Questions, metrics: dict[str, Any]) -> list[Example]:
     return found
 
 
-def _spread(numbers: np.ndarray, count: int) -> list[int]:
-    if len(numbers) <= count:
-        return [int(number) for number in numbers]
-    return [int(numbers[at]) for at in np.linspace(0, len(numbers) - 1, count).round().astype(int)]
-
-
 def _expected(answers: list[str]) -> str:
     counts: dict[str, int] = {}
     for answer in answers:
@@ -237,7 +227,7 @@ def _expected(answers: list[str]) -> str:
 def sample_answers(questions: Questions, predictions: list[str]) -> list[str]:
     """Three answers of the model, spread over the evaluation questions."""
     lines = []
-    for number in np.linspace(0, len(questions) - 1, min(3, len(questions))).round().astype(int):
+    for number in evenly(np.arange(len(questions)), 3):
         expected = evaluation.consensus(evaluation.given_answers(questions)[number])
         lines.append(f"answer    {questions.question[number]} {predictions[number]} (expected {expected})")
     return lines

@@ -5,55 +5,32 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from recipes.config import option
-from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
+from recipes.config import filled
+from recipes.options import DATA, EVALUATION, GENERATION, HUB, INPUT, MACHINE, MODEL, OPTIMIZATION, OUTPUT, TrainOptions
 from tasks.errors import ConfigError
 
-DATA = "Data"
 AUGMENTATIONS = ("hflip", "vflip", "shift", "randaugment", "none")
 MODEL_HELP = "Hub id, local folder, run folder, or `tiny` (random weights, under a million parameters)."
 DATA_HELP = "Hub id, a file or folder (VQA v2 JSON, Parquet, CSV, JSON lines, easy-VQA), or `sample`."
-
-
-# Options that `load_splits` knows by the same name.
-LOADING = (
-    "image_root",
-    "train_split",
-    "eval_split",
-    "max_samples",
-    "max_eval_samples",
-    "eval_fraction",
-    "seed",
-    "skip_bad",
-    "token",
-    "image_column",
-    "question_column",
-    "answer_column",
-)
 
 
 @dataclasses.dataclass
 class DataOptions:
     """Where questions and images come from; shared by all verbs of the recipe."""
 
-    data: str = option("sample", DATA_HELP, panel=DATA)
-    image_root: str | None = option(None, "Folder that relative image paths start from.", panel=DATA)
-    max_samples: int | None = option(
-        None, "Take this many training questions, drawn by seed.", panel=DATA, minimum=1, shown_default="all"
+    data: str = DATA.option("sample", DATA_HELP)
+    image_root: str | None = DATA.option(None, "Folder that relative image paths start from.")
+    max_samples: int | None = DATA.option(
+        None, "Take this many training questions, drawn by seed.", minimum=1, shown_default="all"
     )
-    max_eval_samples: int | None = option(
-        None, "Take this many evaluation questions, drawn by seed.", panel=DATA, minimum=1, shown_default="all"
+    max_eval_samples: int | None = DATA.option(
+        None, "Take this many evaluation questions, drawn by seed.", minimum=1, shown_default="all"
     )
-    image_column: str | None = option(None, "Column with the image, where it isn't recognised.", panel=DATA)
-    question_column: str | None = option(None, "Column with the question.", panel=DATA)
-    answer_column: str | None = option(None, "Column with the answer or answers.", panel=DATA)
-    data_revision: str | None = option(None, "Branch, tag or commit of a Hub data set.", panel=DATA)
-    skip_bad: bool = option(False, "Leave out broken rows and images, and say how many.", panel=DATA)
-
-    def load_arguments(self) -> dict[str, Any]:
-        """The arguments of `tasks.vqa.data.load_splits` that these options stand for."""
-        given = {name: getattr(self, name) for name in LOADING if hasattr(self, name)}
-        return {**given, "revision": self.data_revision}
+    image_column: str | None = DATA.option(None, "Column with the image, where it isn't recognised.")
+    question_column: str | None = DATA.option(None, "Column with the question.")
+    answer_column: str | None = DATA.option(None, "Column with the answer or answers.")
+    data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
+    skip_bad: bool = DATA.option(False, "Leave out broken rows and images, and say how many.")
 
 
 # What an option left out becomes, by whether the model starts from nothing.
@@ -89,48 +66,38 @@ class Train(TrainOptions, DataOptions):
         name: f"{_shown(value)}; tiny: {_shown(TINY[name])}" for name, value in FINE_TUNING.items()
     }
 
-    model: str = option("dandelin/vilt-b32-mlm", MODEL_HELP, panel=MODEL)
-    train_split: str | None = option(None, "Split to train on.", panel=DATA, shown_default="train")
-    eval_split: str | None = option(
-        None, "Split to evaluate on.", panel=DATA, shown_default="validation, val or test, else a hold-out"
+    model: str = MODEL.option("dandelin/vilt-b32-mlm", MODEL_HELP)
+    train_split: str | None = DATA.option(None, "Split to train on.", shown_default="train")
+    eval_split: str | None = DATA.option(
+        None, "Split to evaluate on.", shown_default="validation, val or test, else a hold-out"
     )
-    eval_fraction: float = option(
-        0.1, "Share of the images held out where there is no such split.", panel=DATA, above=0, maximum=0.9
+    eval_fraction: float = DATA.option(
+        0.1, "Share of the images held out where there is no such split.", above=0, maximum=0.9
     )
-    min_answer_frequency: int | None = option(
+    min_answer_frequency: int | None = DATA.option(
         None,
         "Answers given to fewer questions are left out of the vocabulary.",
-        panel=DATA,
         minimum=1,
         shown_default="9 as in ViLT, less for small sets",
     )
-    max_answers: int | None = option(None, "At most so many answers, the most frequent.", panel=DATA, minimum=2)
-    max_question_length: int = option(40, "Longer questions are cut to so many word pieces.", panel=DATA, minimum=4)
-    augment: list[str] = option(
+    max_answers: int | None = DATA.option(None, "At most so many answers, the most frequent.", minimum=2)
+    max_question_length: int = DATA.option(40, "Longer questions are cut to so many word pieces.", minimum=4)
+    augment: list[str] = DATA.option(
         [],
         f"Changes to training images: {', '.join(AUGMENTATIONS)}. Flips spare questions that name a side.",
-        panel=DATA,
         choices=AUGMENTATIONS,
     )
-    image_cache_mb: int = option(
-        1024, "Memory for resized images, as bytes, a process.", panel=DATA, minimum=0, affects_result=False
+    image_cache_mb: int = DATA.setting(1024, "Memory for resized images, as bytes, a process.", minimum=0)
+    head_learning_rate_factor: float | None = OPTIMIZATION.option(
+        None, "The classifier's learning rate over the rest's.", above=0
     )
-    head_learning_rate_factor: float | None = option(
-        None,
-        "The classifier's learning rate over the rest's.",
-        panel=OPTIMIZATION,
-        above=0,
+    metric_for_best: str = EVALUATION.option(
+        "accuracy", "The evaluation figure by which the best model is kept.", choices=("accuracy", "loss")
     )
-    metric_for_best: str = option(
-        "accuracy",
-        "The evaluation figure by which the best model is kept.",
-        panel=EVALUATION,
-        choices=("accuracy", "loss"),
+    dropout: float | None = OPTIMIZATION.option(
+        None, "Dropout in the encoder.", minimum=0, maximum=0.9, shown_default="the model's"
     )
-    dropout: float | None = option(
-        None, "Dropout in the encoder.", panel=OPTIMIZATION, minimum=0, maximum=0.9, shown_default="the model's"
-    )
-    adam_beta2: float = option(0.98, "AdamW's beta 2.", panel=OPTIMIZATION, minimum=0, maximum=0.99999)
+    adam_beta2: float = OPTIMIZATION.option(0.98, "AdamW's beta 2.", minimum=0, maximum=0.99999)
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
@@ -142,32 +109,25 @@ class Train(TrainOptions, DataOptions):
 
 def with_defaults(config: Train) -> Train:
     """The config with every open option filled in for its model, so that config.yaml says all of it."""
-    defaults = TINY if config.model == "tiny" else FINE_TUNING
-    open_options: dict[str, Any] = {
-        name: value for name, value in defaults.items() if getattr(config, name) in (None, [])
-    }
-    return dataclasses.replace(config, **open_options)
+    return filled(config, TINY if config.model == "tiny" else FINE_TUNING)
 
 
 @dataclasses.dataclass
 class UseOptions:
     """Which model is used, and how; shared by the verbs that use a trained or generative one."""
 
-    model: str | None = option(None, MODEL_HELP, panel=MODEL, shown_default="the newest finished vqa run")
-    revision: str | None = option(None, "Branch, tag or commit of the Hub model.", panel=HUB)
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
-    batch_size: int = option(64, "Questions a forward pass.", panel=MACHINE, minimum=1)
-    cpu: bool = option(False, "Use the CPU even where there is a GPU.", panel=MACHINE)
-    threads: int | None = option(None, "CPU threads.", panel=MACHINE, minimum=1, shown_default="all cores")
-    num_beams: int = option(5, "Beams, for a generative model.", panel="Generation", minimum=1)
-    max_new_tokens: int = option(10, "Longest answer, for a generative model.", panel="Generation", minimum=1)
-    prompt: str | None = option(
-        None,
-        "Prompt with {question} in it, for a generative model.",
-        panel="Generation",
-        shown_default="by model family",
+    model: str | None = MODEL.option(None, MODEL_HELP, shown_default="the newest finished vqa run")
+    revision: str | None = HUB.option(None, "Branch, tag or commit of the Hub model.")
+    token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)
+    batch_size: int = MACHINE.option(64, "Questions a forward pass.", minimum=1)
+    cpu: bool = MACHINE.option(False, "Use the CPU even where there is a GPU.")
+    threads: int | None = MACHINE.option(None, "CPU threads.", minimum=1, shown_default="all cores")
+    num_beams: int = GENERATION.option(5, "Beams, for a generative model.", minimum=1)
+    max_new_tokens: int = GENERATION.option(10, "Longest answer, for a generative model.", minimum=1)
+    prompt: str | None = GENERATION.option(
+        None, "Prompt with {question} in it, for a generative model.", shown_default="by model family"
     )
-    output_dir: str = option("runs", "Where run folders are looked for.", panel=OUTPUT)
+    output_dir: str = OUTPUT.option("runs", "Where run folders are looked for.")
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
@@ -180,42 +140,40 @@ class UseOptions:
 class Eval(UseOptions, DataOptions):
     """`tool eval vqa`."""
 
-    data: str | None = option(None, DATA_HELP, panel=DATA, shown_default="what the run was trained on")  # type: ignore[assignment]
-    eval_split: str | None = option(None, "Split to evaluate on.", panel=DATA, shown_default="as in training")
-    mixed_precision: str = option("no", "Compute in half precision.", panel=MACHINE, choices=("no", "fp16", "bf16"))
-    output: str | None = option(None, "Write the predictions here in the official result format.", panel=OUTPUT)
+    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")  # type: ignore[assignment]
+    eval_split: str | None = DATA.option(None, "Split to evaluate on.", shown_default="as in training")
+    mixed_precision: str = MACHINE.option("no", "Compute in half precision.", choices=("no", "fp16", "bf16"))
+    output: str | None = OUTPUT.option(None, "Write the predictions here in the official result format.")
 
 
 @dataclasses.dataclass
 class Predict(UseOptions):
     """`tool predict vqa IMAGE QUESTION...`."""
 
-    inputs: list[str] = option(
-        [],
-        "An image, a folder of images or a JSON lines file with image and question; then the questions.",
-        panel="Input",
+    inputs: list[str] = INPUT.option(
+        [], "An image, a folder of images or a JSON lines file with image and question; then the questions."
     )
-    top_k: int = option(5, "Answers to give for each question, at most as many as there are.", panel=OUTPUT, minimum=1)
-    output: str | None = option(None, "Write JSON lines here instead of stdout.", panel=OUTPUT)
-    skip_bad: bool = option(False, "Leave out broken images, and say how many.", panel="Input")
+    top_k: int = OUTPUT.option(5, "Answers to give for each question, at most as many as there are.", minimum=1)
+    output: str | None = OUTPUT.option(None, "Write JSON lines here instead of stdout.")
+    skip_bad: bool = INPUT.option(False, "Leave out broken images, and say how many.")
 
 
 @dataclasses.dataclass
 class Data(DataOptions):
     """`tool data inspect vqa`."""
 
-    train_split: str | None = option(None, "Split to look at as training data.", panel=DATA)
-    eval_split: str | None = option(None, "Split to look at as evaluation data.", panel=DATA)
-    token: str | None = option(None, "Hub token; better in HF_TOKEN.", panel=HUB, secret=True)
-    seed: int = option(0, "Seed of the sample.", panel=DATA, minimum=0)
+    train_split: str | None = DATA.option(None, "Split to look at as training data.")
+    eval_split: str | None = DATA.option(None, "Split to look at as evaluation data.")
+    token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)
+    seed: int = DATA.option(0, "Seed of the sample.", minimum=0)
 
 
 @dataclasses.dataclass
 class Sample:
     """`tool data sample vqa`."""
 
-    output: str = option("vqa-sample", "Folder to write.", panel=OUTPUT)
-    seed: int = option(0, "Seed of the sample.", panel=DATA, minimum=0)
+    output: str = OUTPUT.option("vqa-sample", "Folder to write.")
+    seed: int = DATA.option(0, "Seed of the sample.", minimum=0)
 
 
 def require_inputs(config: Predict) -> None:

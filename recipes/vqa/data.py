@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from recipes.data_sets import described, written
+from recipes.data_sets import data_options, described, written
 from recipes.distributed.device import silence
 from recipes.vqa.config import Data, Sample
 
 
 def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
-    from tasks.vqa.data import inspect as look
+    from tasks.vqa.data import Options
+    from tasks.vqa.inspection import inspect as look
 
     silence()
-    return described(look(config.data, **config.load_arguments()))
+    return described(look(data_options(Options, config)))
 
 
 def sample(config: Sample) -> dict[str, Any]:

@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 
+from recipes.data_sets import data_options
 from recipes.distributed.device import silence
 from recipes.runs import folder as run_folder
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
-from recipes.vqa.config import LOADING, Eval
+from recipes.vqa.config import Eval
 from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics
 from recipes.work import Evaluator
 from tasks.vqa import evaluation
-from tasks.vqa.data import Splits, load_splits
+from tasks.vqa.data import Options, Splits, load_splits
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
 from tasks.vqa.score import write_official_results
@@ -52,16 +53,10 @@ def evaluate(config: Eval) -> dict[str, Any]:
 
 def read_data(config: Eval, run: run_folder.Run | None) -> Splits:
     """The evaluation split: of the data given, else the very one that the run was measured on."""
-    arguments = config.load_arguments()
     was = run.config() if run is not None else {}
     same = bool(was) and config.data in (None, was.get("data"))
-    if same:
-        # The run's own splits, hold-out and columns, but for what a flag says otherwise.
-        then = {**{name: was.get(name) for name in LOADING}, "revision": was.get("data_revision")}
-        arguments = {**then, **{name: value for name, value in arguments.items() if value not in (None, False)}}
-    arguments = {name: value for name, value in arguments.items() if value is not None}
     need = ("train", "evaluation") if same else ("evaluation",)
-    return load_splits(config.data or was.get("data") or "sample", need=need, **arguments)
+    return load_splits(data_options(Options, config, was if same else None), need)
 
 
 def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line
 from recipes.vqa.config import Train
 from tasks.vqa import evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
-from tasks.vqa.data import Splits, load_splits
+from tasks.vqa.data import Options, Splits, load_splits
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
 from tasks.vqa.vocabulary import Vocabulary, build_vocabulary, ceiling, targets
@@ -44,7 +45,7 @@ class Parts:
 
 def prepare(config: Train) -> Parts:
     """Reads and checks the data, builds labels, processor and model."""
-    splits = load_splits(config.data, **config.load_arguments())
+    splits = load_splits(data_options(Options, config))
     assert splits.train is not None
     assert splits.evaluation is not None
     vocabulary = build_vocabulary(

@@ -73,7 +73,7 @@ def traffic(options: argparse.Namespace) -> dict[str, Any]:
     from recipes.forecast.forecasting import ForecastRequest
     from recipes.forecast.networks import Opened
     from recipes.forecast.testing import measure
-    from tasks.forecast.data import load
+    from tasks.forecast.data import Options, load
     from tasks.forecast.models import past_length
     from tasks.forecast.panel import Entries
     from tasks.forecast.sampling import draw
@@ -81,7 +81,7 @@ def traffic(options: argparse.Namespace) -> dict[str, Any]:
 
     keep_memory()
     began = time.perf_counter()
-    loaded = with_items(load("traffic", data_file=str(options.folder / "traffic.txt")))
+    loaded = with_items(load(Options("traffic", data_file=str(options.folder / "traffic.txt"))))
     found: dict[str, Any] = {"load_seconds": time.perf_counter() - began, "description": loaded.description}
     model, train_seconds = train(loaded, options.steps, 2 * HORIZON)
     found |= {"train_seconds": train_seconds, "train_peak_bytes": peak(), "batch": BATCH}
@@ -121,13 +121,13 @@ def many(options: argparse.Namespace) -> dict[str, Any]:
     import torch  # noqa: F401 - what the imports take is told apart
 
     from recipes.distributed.device import keep_memory
-    from tasks.forecast.data import load
+    from tasks.forecast.data import Options, load
     from tasks.forecast.models import build  # noqa: F401
 
     keep_memory()
     found["start_bytes"] = peak()
     began = time.perf_counter()
-    loaded = load(str(options.file), prediction_length=14)
+    loaded = load(Options(str(options.file), prediction_length=14))
     found |= {"load_seconds": time.perf_counter() - began, "load_peak_bytes": peak()}
     _, found["train_seconds"] = train(loaded, options.steps, 28)
     return found | {"steps": options.steps, "description": loaded.description}

@@ -28,7 +28,7 @@ def from_split(questions: Questions, rows: int) -> list[Row]:
     from tasks.vqa.vocabulary import build_vocabulary, targets
 
     place = np.random.default_rng(SEED).permutation(int(questions.image.max()) + 1)
-    chosen = questions.select(np.argsort(place[questions.image], kind="stable")[:rows])
+    chosen = questions.take(np.argsort(place[questions.image], kind="stable")[:rows])
     vocabulary = build_vocabulary(chosen, min_frequency=1)
     labels = targets(chosen, vocabulary)
     found: list[Row] = []
@@ -85,9 +85,9 @@ def read_rows(source: Path, rows: int, held_out: int) -> tuple[list[Row], list[R
         found = from_photos(source)
         train, rest = found[:rows], found[rows:]
     else:
-        from tasks.vqa.data import load_splits
+        from tasks.vqa.data import Options, load_splits
 
-        splits = load_splits(str(source), check_images=False)
+        splits = load_splits(Options(str(source)), check_images=False)
         assert splits.train is not None
         assert splits.evaluation is not None
         train, rest = from_split(splits.train, rows), from_split(splits.evaluation, len(splits.evaluation))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.controlnet.holdout import same_pictures, take
+from tasks.controlnet.holdout import same_pictures
 from tasks.controlnet.readers.source import Read
 from tasks.errors import DataError
 from tasks.headers import Header
@@ -43,7 +43,7 @@ def check(read: Read, problems: Problems, resolution: int | None, decode: bool) 
     if resolution is not None:
         _too_small(read, small, resolution, problems)
     keep[small] = False
-    return take(read, np.flatnonzero(keep))
+    return read.take(np.flatnonzero(keep))
 
 
 def _too_small(read: Read, small: list[int], resolution: int, problems: Problems) -> None:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tasks.controlnet.checks import check, check_some, notes, shared_note
-from tasks.controlnet.holdout import hold_out, subset
+from tasks.controlnet.holdout import hold_out
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.readers import Options, Read, Source, recognise
-from tasks.controlnet.readers.columns import Overrides
-from tasks.errors import DataError
 from tasks.readers.choice import choose
+from tasks.readers.holdout import parted, subsets
 from tasks.readers.problems import Problems
 from tasks.words import counted
 
-__all__ = ["Pairs", "Splits", "inspect", "load_splits"]
+__all__ = ["Options", "Pairs", "Splits", "load_splits"]
 
 
-def load_splits(
-    data: str,
-    *,
-    image_root: str | None = None,
-    conditioning_dir: str | None = None,
-    image_column: str | None = None,
-    conditioning_image_column: str | None = None,
-    caption_column: str | None = None,
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    max_samples: int | None = None,
-    max_eval_samples: int | None = None,
-    eval_fraction: float = 0.1,
-    resolution: int | None = None,
-    seed: int = 0,
-    skip_bad: bool = False,
-    revision: str | None = None,
-    token: str | None = None,
-    cache_dir: str | None = None,
-    need: tuple[str, ...] = ("train", "evaluation"),
-) -> Splits:
+def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation")) -> Splits:
     """Reads, parts and checks the data.
 
     The evaluation split is the one named, else validation, else test, else a hold-out by picture of `eval_fraction`.
@@ -45,12 +22,7 @@ def load_splits(
     both needed and the run's seed and fraction.
 
     Args:
-        data: a file or folder here, a Hub id, or "sample" (drawn at `resolution`, 64 pixels without).
-        conditioning_dir: a folder of conditions named as the pictures.
-        caption_column: "none" trains without captions.
-        max_samples, max_eval_samples: a random subset, drawn from `seed`.
-        resolution: what each picture's shorter side must have; None: any.
-        skip_bad: leave out pairs that can't be used, and say so in `Splits.skipped`; every file is decoded once for it.
+        options: with `skip_bad` every file is decoded once.
         need: "train", "evaluation" or both.
 
     Raises:
@@ -58,16 +30,13 @@ def load_splits(
         DataError: unusable data; up to ten problems with file and row.
         ToolError: a Hub id without a network.
     """
-    columns = Overrides(image_column, conditioning_image_column, caption_column)
-    options = Options(image_root, conditioning_dir, columns, revision, token, cache_dir, resolution, seed)
-    source = recognise(data, options)
-    problems = Problems(skip=skip_bad, noun="pair")
-    train, evaluation, held_out = _parts(source, need, train_split, eval_split, eval_fraction, seed, problems)
-    if train is not None:
-        train = subset(train, max_samples, seed)
-    if evaluation is not None:
-        evaluation = subset(evaluation, max_eval_samples, seed, "--max-eval-samples")
-    parts = [part if part is None else check(part, problems, resolution, skip_bad) for part in (train, evaluation)]
+    source = recognise(options)
+    problems = Problems(skip=options.skip_bad, noun="pair")
+    train, evaluation, held_out = _parts(source, options, need, problems)
+    parts = [
+        part if part is None else check(part, problems, options.resolution, options.skip_bad)
+        for part in subsets(train, evaluation, options)
+    ]
     problems.raise_if_any()
     sound = [check_some(part, problems) for part in parts if part is not None]
     remarks = list(dict.fromkeys(line for part in sound for line in notes(part)))
@@ -78,55 +47,18 @@ def load_splits(
     return Splits(pairs[0], pairs[1], described, held_out, problems.summary(), remarks)
 
 
-def inspect(
-    data: str,
-    *,
-    image_root: str | None = None,
-    conditioning_dir: str | None = None,
-    image_column: str | None = None,
-    conditioning_image_column: str | None = None,
-    caption_column: str | None = None,
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    max_samples: int | None = None,
-    max_eval_samples: int | None = None,
-    resolution: int | None = None,
-    seed: int = 0,
-    skip_bad: bool = False,
-    revision: str | None = None,
-    token: str | None = None,
-    cache_dir: str | None = None,
-) -> dict[str, Any]:
-    """Describes the data as they are; takes what `load_splits` takes. See `tasks.controlnet.inspection.inspect`."""
-    from tasks.controlnet.inspection import inspect as look
-
-    columns = Overrides(image_column, conditioning_image_column, caption_column)
-    options = Options(image_root, conditioning_dir, columns, revision, token, cache_dir, resolution, seed)
-    return look(data, options, train_split=train_split, eval_split=eval_split, max_samples=max_samples, decode=skip_bad)
-
-
 def _parts(
-    source: Source,
-    need: tuple[str, ...],
-    train_split: str | None,
-    eval_split: str | None,
-    fraction: float,
-    seed: int,
-    problems: Problems,
+    source: Source, options: Options, need: tuple[str, ...], problems: Problems
 ) -> tuple[Read | None, Read | None, bool]:
     """(training split, evaluation split, whether the second was held out of the first)."""
-    train_name, eval_name = choose(source, need, train_split, eval_split, unit="picture")
+    train_name, eval_name = choose(source, options, need, unit="picture")
     evaluation = source.splits[eval_name](problems) if eval_name is not None else None
-    if train_name is None:
-        return None, evaluation, False
-    train = source.splits[train_name](problems)
-    if evaluation is not None or "evaluation" not in need:
-        return train, evaluation, False
-    try:
-        return (*hold_out(check_some(train, problems), fraction, seed), True)
-    except DataError:
-        problems.raise_if_any()  # then they are why too little is left
-        raise
+    train = source.splits[train_name](problems) if train_name is not None else None
+
+    def part(whole: Read) -> tuple[Read, Read]:
+        return hold_out(check_some(whole, problems), options.eval_fraction, options.seed)
+
+    return parted(train, evaluation, need, problems, part)
 
 
 def _describe(source: Source, parts: list[Read | None], held_out: bool) -> str:

@@ -1,19 +1,12 @@
-"""Parts of a split, drawn from a seed: a hold-out by picture, and a random subset of the pairs."""
+"""A hold-out by picture, drawn from a seed."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from tasks import holdout
 from tasks.controlnet.readers.source import Read
 from tasks.copies import same_images
-
-
-def take(read: Read, numbers: np.ndarray) -> Read:
-    """The pairs of these numbers, in their order."""
-    return read if len(numbers) == len(read.pairs) else replace(read, pairs=read.pairs.take(numbers))
+from tasks.readers import holdout
 
 
 def hold_out(read: Read, fraction: float, seed: int) -> tuple[Read, Read]:
@@ -29,17 +22,7 @@ def hold_out(read: Read, fraction: float, seed: int) -> tuple[Read, Read]:
     holdout.check_fraction(fraction, "pictures")
     alone = f"{read.pairs.source}: one picture only, so none can be held out; give more, or an --eval-split"
     held = holdout.held_out(same_pictures(read), fraction, seed, alone)
-    return take(read, np.flatnonzero(~held)), take(read, np.flatnonzero(held))
-
-
-def subset(read: Read, count: int | None, seed: int, flag: str = "--max-samples") -> Read:
-    """At most `count` of the pairs, drawn at random from the seed, in their old order.
-
-    Raises:
-        ConfigError: `count` is below 1.
-    """
-    chosen = holdout.drawn(len(read.pairs), count, seed, flag)
-    return read if chosen is None else take(read, chosen)
+    return holdout.taken_apart(read, held)
 
 
 def same_pictures(*parts: Read) -> np.ndarray:

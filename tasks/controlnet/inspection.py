@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from tasks.controlnet.checks import check, notes, shared_note
-from tasks.controlnet.holdout import subset, take
 from tasks.controlnet.readers import Options, Read, recognise
 from tasks.copies import same_images
 from tasks.errors import DataError
 from tasks.headers import Header
 from tasks.readers.choice import inspected
+from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
 
 # Conditions that are decoded to see whether they are blank, and values that are listed.
@@ -21,19 +21,11 @@ DECODED = 500
 LISTED = 10
 
 
-def inspect(
-    data: str,
-    options: Options,
-    *,
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    max_samples: int | None = None,
-    decode: bool = False,
-) -> dict[str, Any]:
+def inspect(options: Options) -> dict[str, Any]:
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
     Args:
-        decode: read the pixels of every file, not the headers alone.
+        options: with `skip_bad` the pixels of every file are read, not the headers alone.
 
     Returns:
         format, name, splits {name: pairs, pictures, ...}, notes, problems (up to ten, with file and row) and
@@ -42,12 +34,12 @@ def inspect(
     Raises:
         DataError: the data can't be read at all.
     """
-    source = recognise(data, options)
+    source = recognise(options)
     problems = Problems(noun="pair")
     described, sound = {}, []
-    for name in inspected(source, train_split, eval_split):
-        read = subset(source.splits[name](problems), max_samples, options.seed)
-        good = check(read, problems, options.resolution, decode)
+    for name in inspected(source, options):
+        read = subset(source.splits[name](problems), options.max_samples, options.seed)
+        good = check(read, problems, options.resolution, options.skip_bad)
         described[name] = describe(_readable(read), options.resolution, options.seed)
         sound.append(good)
     lines = [line for read in sound for line in notes(read)]
@@ -101,7 +93,7 @@ def _readable(read: Read) -> Read:
             return False
         return True
 
-    return take(read, np.flatnonzero([opens(entry) for entry in read.pairs.rows.tolist()]))
+    return read.take(np.flatnonzero([opens(entry) for entry in read.pairs.rows.tolist()]))
 
 
 def _modes(headers: list[Header]) -> dict[str, Any]:

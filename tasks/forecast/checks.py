@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.errors import DataError
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.source import Problems, Read
-
-if TYPE_CHECKING:
-    pass
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _BLOCK = 1_000_000

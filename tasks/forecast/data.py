@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import numpy as np
 from tasks.errors import ConfigError, DataError
 from tasks.forecast import checks, named, readers, sample
 from tasks.forecast.panel import Entries, Panel, rolling_entries, take_rows
-from tasks.forecast.readers.source import GIB, Options, Read, Split
+from tasks.forecast.readers.source import Options, Read, Split
 from tasks.forecast.readers.together import as_one
 
-__all__ = ["Loaded", "load", "read_data"]
+__all__ = ["Loaded", "Options", "load", "read_data"]
 
 # How far ahead is forecast where nobody says: M4's horizons, the blog's for hours and business days.
 _HORIZONS = {"h": 24, "B": 30, "D": 14, "W": 13, "MS": 18, "ME": 18, "QS": 8, "QE": 8, "YS": 6, "YE": 6}
@@ -62,73 +62,31 @@ class Loaded:
     own_split: bool = False
 
 
-def load(
-    data: str,
-    *,
-    data_file: str | None = None,
-    format: str | None = None,
-    freq: str | None = None,
-    start: str | None = None,
-    item_column: str | None = None,
-    timestamp_column: str | None = None,
-    target_columns: list[str] | None = None,
-    category_columns: list[str] | None = None,
-    real_columns: list[str] | None = None,
-    covariate_columns: list[str] | None = None,
-    categories: list[list[str]] | None = None,
-    multivariate: bool = False,
-    prediction_length: int | None = None,
-    windows: int | None = None,
-    stride: int | None = None,
-    max_series: int | None = None,
-    skip_bad: bool = False,
-    seed: int = 0,
-    revision: str | None = None,
-    token: str | None = None,
-    split: str | None = None,
-    memory_limit: int = GIB,
-) -> Loaded:
+def load(options: Options) -> Loaded:
     """Reads, checks and parts the data.
-
-    Args:
-        data: a named data set, a file or folder here, a Hub id, or "sample".
-        data_file: the file of a named data set, where it is not to be fetched.
-        format: wide, long, gluonts, matrix or m4, where the file's looks mislead.
-        freq, start: of data that don't tell; a stated frequency is checked against the time stamps.
-        categories: for each static category the values that a trained model knows.
-        multivariate: all series (columns) as one of many dimensions.
-        windows: rolling origins at the end of each series; None is the data's own test, else one window; 0 is no test.
-        stride: steps between two origins, by default the horizon.
-        max_series: a random subset, drawn from `seed`, in the data's order.
-        skip_bad: leave out series that can't be used, and say so in `Loaded.skipped`.
-        memory_limit: bytes above which values are kept in a file and mapped.
 
     Raises:
         ConfigError: a flag that can't be.
         DataError: unusable data, with file, series and row.
         ToolError: a Hub id or a named data set that can't be reached.
     """
-    given = dict(locals())
-    own = {option.name for option in fields(Options)}
-    options = Options(**{name: value for name, value in given.items() if name in own})
-    _check_numbers(given)
-    read = read_data(data, data_file, options, seed)
-    problems, found = checks.find_bad(read, skip_bad)
+    _check_numbers(options)
+    read = read_data(options)
+    problems, found = checks.find_bad(read, options.skip_bad)
     if problems.bad:
         kept = np.setdiff1d(np.arange(len(read.panel)), sorted(problems.bad))
         if not len(kept):
             raise DataError(f"{read.source}: no series is left; {'; '.join(problems.summary())}")
         read = _select(replace(read, skipped=[*read.skipped, *problems.summary()]), kept)
         found = replace(found, **{name: value[kept] for name, value in vars(found).items()})
-    if max_series is not None and max_series < len(read.panel):
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(read.panel))[:max_series])
+    if options.max_series is not None and options.max_series < len(read.panel):
+        chosen = np.sort(np.random.default_rng(options.seed).permutation(len(read.panel))[: options.max_series])
         read = _select(read, chosen)
         found = replace(found, **{name: value[chosen] for name, value in vars(found).items()})
-    read, parted = _part(read, prediction_length, windows, stride, skip_bad)
+    read, parted = _part(read, options)
     own_split = parted is read.split
     constant = int(found.constant.sum())
     warnings = [f"{constant:,} of {len(found.low):,} series are constant: MASE has no scale there"] if constant else []
-    name = "sample" if data == "sample" else data
     return Loaded(
         read.panel,
         parted.train_ends,
@@ -136,35 +94,38 @@ def load(
         parted.prediction_length,
         describe(read.panel, parted),
         read.skipped,
-        name,
+        options.data,
         read.format,
         warnings,
         own_split,
     )
 
 
-def read_data(data: str, data_file: str | None, options: Options, seed: int = 0) -> Read:
+def read_data(options: Options) -> Read:
     """The data as they are: leading gaps cut off, nothing checked yet but what reading itself needs."""
+    data, data_file = options.data, options.data_file
     if data_file is not None and data not in named.NAMES:
         raise ConfigError(
             f"--data-file goes with a named data set ({', '.join(named.NAMES)}); give {data_file} as --data"
         )
     if data == "sample":
-        read = sample.read(seed)
+        read = sample.read(options.seed)
     elif data in named.NAMES:
-        read = named.read(data, data_file, options)
+        read = named.read(options)
     else:
-        read = readers.read(data, options, ["sample", *named.NAMES])
+        read = readers.read(options, ["sample", *named.NAMES])
     if read.split is None:
         read = _trim(read)
     return as_one(read) if options.multivariate else read
 
 
-def _check_numbers(given: dict[str, Any]) -> None:
+def _check_numbers(options: Options) -> None:
+    lowest = {"prediction_length": 1, "windows": 0, "stride": 1, "max_series": 1}
+    given = [(name, getattr(options, name), least) for name, least in lowest.items()]
     wrong = [
-        f"--{name.replace('_', '-')} {given[name]}: must be at least {least}"
-        for name, least in (("prediction_length", 1), ("windows", 0), ("stride", 1), ("max_series", 1))
-        if given[name] is not None and given[name] < least
+        f"--{name.replace('_', '-')} {value}: must be at least {least}"
+        for name, value, least in given
+        if value is not None and value < least
     ]
     if wrong:
         raise ConfigError("\n".join(wrong))
@@ -212,15 +173,13 @@ def _select(read: Read, chosen: np.ndarray) -> Read:
     return replace(read, panel=read.panel.select(chosen), split=split, where=moved)
 
 
-def _part(
-    read: Read, horizon: int | None, windows: int | None, stride: int | None, skip_bad: bool
-) -> tuple[Read, Split]:
+def _part(read: Read, options: Options) -> tuple[Read, Split]:
     """The data's own test, or the last rolling origins, or none.
 
     Raises:
         DataError: a horizon beyond the test data; a series too short for the windows.
     """
-    own = read.split
+    own, horizon, windows, stride = read.split, options.prediction_length, options.windows, options.stride
     if own is not None and windows is None and stride is None:
         if horizon is None or horizon == own.prediction_length:
             return read, own
@@ -240,7 +199,7 @@ def _part(
     back = (count - 1) * (stride or horizon) + horizon
     short = np.flatnonzero(lengths <= back)
     if len(short):
-        if not skip_bad or len(short) == len(lengths):
+        if not options.skip_bad or len(short) == len(lengths):
             first = int(short[0])
             raise DataError(
                 f"{read.source}: series {read.panel.item_ids[first]} has {lengths[first]:,} steps"

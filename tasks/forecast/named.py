@@ -68,17 +68,17 @@ M4 = tuple(f"m4_{period}" for period in ("yearly", "quarterly", "monthly", "week
 NAMES = (*SETS, *M4)
 
 
-def read(name: str, data_file: str | None, options: Options) -> Read:
-    """A named data set, from `data_file` or fetched once into the cache.
+def read(options: Options) -> Read:
+    """A named data set, from the options' `data_file` or fetched once into the cache.
 
-    Args:
-        data_file: the matrix file; for M4 one of the pair's two files or their folder.
+    `data_file` is the matrix file; for M4 one of the pair's two files or their folder.
 
     Raises:
         ConfigError: another frequency or start than the data set's own was stated.
         DataError: the file is not there, or not this data set.
         ToolError: it can't be fetched.
     """
+    name, data_file = options.data, options.data_file
     if options.freq is not None or options.start is not None:
         raise ConfigError(f"{name} has its own frequency and start; leave --freq and --start out")
     if name in M4:

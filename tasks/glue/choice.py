@@ -5,32 +5,32 @@ from __future__ import annotations
 import difflib
 
 from tasks.errors import ConfigError
-from tasks.glue.readers.source import Source
+from tasks.glue.readers.source import Options, Source
+from tasks.readers.choice import flags
 from tasks.readers.paths import canonical
 
 # MNLI has two evaluation sets: of the training's genres, and of others.
 HALVES = ("matched", "mismatched")
 
 
-def choose(
-    source: Source, need: tuple[str, ...], train_split: str | None, eval_split: str | None
-) -> tuple[str | None, list[str]]:
+def choose(source: Source, options: Options, need: tuple[str, ...]) -> tuple[str | None, list[str]]:
     """(split to train on or None, splits to be measured on; [] for a hold-out or where none is needed).
 
     Raises:
         ConfigError: a name that is not there, or no way to tell which split is for training.
     """
     names = list(source.splits)
-    train = named(source, train_split, "--train-split")[0] if train_split else None
-    evaluation = named(source, eval_split, "--eval-split") if eval_split else []
+    wanted, evaluation = (named(source, name, flag) if name else [] for flag, name in flags(options))
     if not {"train", "calibration"} & set(need):
         order = ("test", "validation") if "prediction" in need else ("validation", "test")
         return None, evaluation or _of_kind(source, order, "prediction" in need, None) or names[:1]
-    train = train or _training(names, evaluation)
+    train = wanted[0] if wanted else _training(names, evaluation)
     if train is None:
         raise ConfigError(f"{source.name} has the splits {', '.join(names)}; say which to train on with --train-split")
     if train in evaluation:
-        raise ConfigError(f"--eval-split {eval_split}: is what the training reads; leave it out to hold some of it out")
+        raise ConfigError(
+            f"--eval-split {options.eval_split}: is what the training reads; leave it out to hold some of it out"
+        )
     return train, evaluation or _of_kind(source, ("validation", "test"), False, train)
 
 

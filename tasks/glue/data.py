@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from tasks.errors import ConfigError, DataError, ToolError
 from tasks.glue.checks import check_classes, checked
 from tasks.glue.choice import called, choose
-from tasks.glue.holdout import hold_out, subset
+from tasks.glue.holdout import hold_out
 from tasks.glue.labels import Scheme, decide, is_labelled
-from tasks.glue.named import HUB, TASKS, check_task
+from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
 from tasks.glue.readers.columns import listed
 from tasks.glue.readers.source import Options, Raw, Source
 from tasks.glue.texts import Texts
+from tasks.readers.holdout import parted, subset
 from tasks.readers.problems import Problems
 
-__all__ = ["Splits", "Texts", "inspect", "load_splits"]
+__all__ = ["Options", "Splits", "Texts", "load_splits"]
 
 HELD_OUT = "held out"
 
@@ -52,27 +52,7 @@ class Splits:
     skipped: list[str] = field(default_factory=list)
 
 
-def load_splits(
-    data: str | None,
-    *,
-    task: str | None = None,
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    text_column: str | None = None,
-    text_pair_column: str | None = None,
-    label_column: str | None = None,
-    labels: list[str] | None = None,
-    regression: bool | None = None,
-    max_samples: int | None = None,
-    max_eval_samples: int | None = None,
-    eval_fraction: float = 0.1,
-    seed: int = 0,
-    skip_bad: bool = False,
-    revision: str | None = None,
-    token: str | None = None,
-    cache_dir: str | None = None,
-    need: tuple[str, ...] = ("train", "evaluation"),
-) -> Splits:
+def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation")) -> Splits:
     """Reads, parts and checks the data.
 
     The evaluation split is the one named, else validation (dev), else test where it has labels, else a hold-out of
@@ -80,12 +60,6 @@ def load_splits(
     hold-out comes back only with both needed and the run's seed and fraction.
 
     Args:
-        data: a file or folder here, a GLUE task's name, a Hub id, or "sample"; None: the Hub's GLUE where a task is
-            given, else the sample.
-        labels: classes in the order of their numbers; a trained model's where the data are for one.
-        regression: whether labels are scores; None: the data show.
-        max_samples, max_eval_samples: a random subset, drawn from `seed`.
-        skip_bad: leave out rows that can't be used, and say so in `Splits.skipped`.
         need: "train", "evaluation" (both with labels), "prediction": the texts of test, else of validation, else of
             what there is, without their labels; "calibration": the training split without what is held out of it,
             labels or not.
@@ -95,18 +69,17 @@ def load_splits(
         DataError: unusable data; up to ten problems with file and row.
         ToolError: a Hub id without a network.
     """
-    task = None if task is None else check_task(task)
-    data = data or (HUB if task is not None else "sample")
-    columns = (text_column, text_pair_column, label_column)
-    options = Options(task, *columns, revision, token, cache_dir, seed)
-    source = recognise(data, options)
-    problems = Problems(skip=skip_bad)
-    parts = _Parts(source, need, problems, labels, regression, label_column)
-    train, evaluation, held_out = parts.read(train_split, eval_split, eval_fraction, seed)
+    source = recognise(options)
+    problems = Problems(skip=options.skip_bad)
+    parts = _Parts(source, options, need, problems)
+    train, evaluation, held_out = parts.read()
     problems.raise_if_any()
     if train is not None:
-        train = subset(train, max_samples, seed)
-    evaluation = {name: subset(part, max_eval_samples, seed, "--max-eval-samples") for name, part in evaluation.items()}
+        train = subset(train, options.max_samples, options.seed)
+    evaluation = {
+        name: subset(part, options.max_eval_samples, options.seed, "--max-eval-samples")
+        for name, part in evaluation.items()
+    }
     scheme = parts.scheme
     names = None if scheme is None else scheme.labels
     if train is not None and "train" in need:
@@ -129,71 +102,24 @@ def load_splits(
     )
 
 
-def inspect(
-    data: str | None,
-    *,
-    task: str | None = None,
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    text_column: str | None = None,
-    text_pair_column: str | None = None,
-    label_column: str | None = None,
-    labels: list[str] | None = None,
-    regression: bool | None = None,
-    max_samples: int | None = None,
-    max_eval_samples: int | None = None,
-    eval_fraction: float = 0.1,
-    seed: int = 0,
-    skip_bad: bool = False,
-    revision: str | None = None,
-    token: str | None = None,
-    cache_dir: str | None = None,
-) -> dict[str, Any]:
-    """Describes the data as they are; takes what `load_splits` takes. See `tasks.glue.inspection.inspect`.
-
-    Returns:
-        its figures, and under "text" the same to print.
-    """
-    import yaml
-
-    from tasks.glue.inspection import inspect as look
-
-    task = None if task is None else check_task(task)
-    columns = (text_column, text_pair_column, label_column)
-    found = look(
-        data or (HUB if task is not None else "sample"),
-        Options(task, *columns, revision, token, cache_dir, seed),
-        train_split=train_split,
-        eval_split=eval_split,
-        labels=labels,
-        regression=regression,
-        max_samples=max_samples,
-    )
-    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120).rstrip()}
-
-
 @dataclass
 class _Parts:
     """The splits of one source, read and checked."""
 
     source: Source
+    options: Options
     need: tuple[str, ...]
     problems: Problems
-    labels: list[str] | None
-    regression: bool | None
-    label_column: str | None
     scheme: Scheme | None = None
 
-    def read(
-        self, train_split: str | None, eval_split: str | None, fraction: float, seed: int
-    ) -> tuple[Texts | None, dict[str, Texts], bool]:
+    def read(self) -> tuple[Texts | None, dict[str, Texts], bool]:
         """(training split, evaluation splits, whether those were held out of the first)."""
-        train_name, eval_names = choose(self.source, self.need, train_split, eval_split)
+        train_name, eval_names = choose(self.source, self.options, self.need)
         if train_name is not None and self.source.task == "ax":
             raise DataError("ax has no rows to train on; train on mnli, and evaluate that model on ax")
         train = self._raw(train_name) if train_name is not None else None
         evaluation = {name: self._raw(name) for name in eval_names}
-        if train is not None and eval_split is None and not all(map(is_labelled, evaluation.values())):
+        if train is not None and self.options.eval_split is None and not all(map(is_labelled, evaluation.values())):
             evaluation = {}  # a test split published without its labels
         for name, raw in evaluation.items():
             if raw.label is None and name in self.source.unlabelled and "prediction" not in self.need:
@@ -202,15 +128,16 @@ class _Parts:
         parts = {called(name): self._checked(raw) for name, raw in evaluation.items()}
         if train is None:
             return None, parts, False
+        source = train.source
+
+        def part(whole: Texts) -> tuple[Texts, dict[str, Texts]]:
+            rest, held = hold_out(whole, self.options.eval_fraction, self.options.seed, source)
+            return rest, {HELD_OUT: held}
+
         whole = self._checked(train)
-        if parts or not self._holds_out(whole):
-            return whole, parts, False
-        try:
-            rest, held = hold_out(whole, fraction, seed, train.source)
-        except DataError:
-            self.problems.raise_if_any()  # then they are why too little is left
-            raise
-        return rest, {HELD_OUT: held}, True
+        need = ("evaluation",) if self._holds_out(whole) else ()
+        rest, held, held_out = parted(whole, parts or None, need, self.problems, part)
+        return rest, held or {}, held_out
 
     def _holds_out(self, train: Texts) -> bool:
         return "evaluation" in self.need or ("calibration" in self.need and train.label is not None and len(train) > 1)
@@ -230,10 +157,10 @@ class _Parts:
         if not {"prediction", "calibration"} & set(self.need):
             for raw in raws:
                 if raw.label is None and len(raw):
-                    raise _unlabelled(raw, self.label_column)
+                    raise _unlabelled(raw, self.options.label_column)
         if "prediction" not in self.need:
             labelled = [raw for raw in raws if raw.label is not None]
-            self.scheme = decide(labelled, self.labels, self.regression, self.source.task)
+            self.scheme = decide(labelled, self.options.labels, self.options.regression, self.source.task)
 
     def _checked(self, raw: Raw) -> Texts:
         return checked(raw, self.scheme, self.problems, empty_allowed=self.source.task is not None)

@@ -1,4 +1,4 @@
-"""Parts of a split, drawn from a seed: a hold-out that shares no text with the rest, and a random subset."""
+"""A hold-out that shares no text with the rest, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.glue.texts import Texts
-from tasks.holdout import check_fraction, drawn, share
+from tasks.readers.holdout import check_fraction, share, taken_apart
 
 
 def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Texts, Texts]:
@@ -32,7 +32,7 @@ def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Tex
     if not len(chosen):
         chosen = random.permutation(leaders)[:1]
     held = np.isin(group, chosen)
-    return texts.take(np.flatnonzero(~held)), texts.take(np.flatnonzero(held))
+    return taken_apart(texts, held)
 
 
 def same_texts(texts: Texts) -> np.ndarray:
@@ -49,13 +49,3 @@ def keys_of(texts: Texts) -> list[str]:
         return first
     second = [" ".join(text.casefold().split()) for text in texts.second]
     return ["\n".join(sorted(pair)) for pair in zip(first, second, strict=True)]
-
-
-def subset(texts: Texts, count: int | None, seed: int, flag: str = "--max-samples") -> Texts:
-    """At most `count` of the rows, drawn at random from the seed, in their old order.
-
-    Raises:
-        ConfigError: `count` is below 1.
-    """
-    chosen = drawn(len(texts), count, seed, flag)
-    return texts if chosen is None else texts.take(chosen)

@@ -10,12 +10,14 @@ import numpy as np
 
 from tasks.glue.checks import checked
 from tasks.glue.choice import named
-from tasks.glue.holdout import keys_of, subset
+from tasks.glue.holdout import keys_of
 from tasks.glue.labels import Scheme, decide, is_labelled
 from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
 from tasks.glue.readers.source import Options, Raw, Source
 from tasks.glue.texts import Texts
+from tasks.readers.choice import flags
+from tasks.readers.holdout import subset
 from tasks.readers.paths import canonical
 from tasks.readers.problems import Problems
 
@@ -23,16 +25,7 @@ from tasks.readers.problems import Problems
 LISTED, EXAMPLES, LETTERS = 20, 3, 120
 
 
-def inspect(
-    data: str,
-    options: Options,
-    *,
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    labels: list[str] | None = None,
-    regression: bool | None = None,
-    max_samples: int | None = None,
-) -> dict[str, Any]:
+def inspect(options: Options) -> dict[str, Any]:
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
     Returns:
@@ -43,14 +36,15 @@ def inspect(
     Raises:
         DataError: the data can't be read at all.
     """
-    source = recognise(data, options)
+    source = recognise(options)
     problems = Problems()
-    raws = {name: source.splits[name](problems) for name in _wanted(source, train_split, eval_split)}
+    raws = {name: source.splits[name](problems) for name in _wanted(source, options)}
     raws = {name: raw if is_labelled(raw) else replace(raw, label=None) for name, raw in raws.items()}
     order = sorted(raws, key=lambda name: canonical(name) != "train")
-    scheme = decide([raws[name] for name in order if raws[name].label is not None], labels, regression, source.task)
+    labelled = [raws[name] for name in order if raws[name].label is not None]
+    scheme = decide(labelled, options.labels, options.regression, source.task)
     parts = {name: _sound(raw, scheme, problems, source.task is not None) for name, raw in raws.items()}
-    parts = {name: subset(part, max_samples, options.seed) for name, part in parts.items()}
+    parts = {name: subset(part, options.max_samples, options.seed) for name, part in parts.items()}
     names = None if scheme is None else scheme.labels
     return {
         "format": source.format,
@@ -65,9 +59,8 @@ def inspect(
     }
 
 
-def _wanted(source: Source, train_split: str | None, eval_split: str | None) -> list[str]:
-    flags = (("--train-split", train_split), ("--eval-split", eval_split))
-    given = [name for flag, word in flags if word for name in named(source, word, flag)]
+def _wanted(source: Source, options: Options) -> list[str]:
+    given = [name for flag, word in flags(options) if word for name in named(source, word, flag)]
     return list(dict.fromkeys(given)) or list(source.splits)
 
 

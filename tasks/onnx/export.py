@@ -30,21 +30,15 @@ class Exported:
     """What was written, and how it was checked."""
 
     path: Path
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    spec: Spec
     graph: str
     opset: int
     fused: dict[str, int]
     largest_difference: float
-    shapes: list[tuple[int, int]]
     nodes: dict[str, int]
     bytes: int
     seconds: float
     tolerance: float
-    axes: dict[str, dict[int, str]]
-    image: tuple[int, int, int] | None
-    heads: int
-    hidden: int
     attention_milliseconds: Times = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -109,21 +103,15 @@ def export(
     data = path.with_name(f"{path.name}.data")
     return Exported(
         path=path,
-        inputs=spec.inputs,
-        outputs=spec.outputs,
+        spec=spec,
         graph=graph,
         opset=opset,
         fused=fused,
         largest_difference=worst,
-        shapes=spec.shapes(),
         nodes=graphs.operators(path),
         bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
         seconds=round(time.monotonic() - started, 2),
         tolerance=tolerance,
-        axes=spec.axes,
-        image=spec.image,
-        heads=spec.heads,
-        hidden=spec.hidden,
         attention_milliseconds=times,
         notes=notes,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError
+from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError, one_line
 
 # How the files are called, ours and Optimum's, in the order in which a folder is searched.
 NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
@@ -57,7 +57,7 @@ class Session:
                     f"{self.path} doesn't fit into memory; use a machine with more, or a smaller model"
                 ) from None
             raise DataError(
-                f"{self.path}: onnxruntime can't load it ({_first_line(error)}); export or quantize the model again"
+                f"{self.path}: onnxruntime can't load it ({one_line(str(error), limit=200)}); export or quantize the model again"
             ) from error
         self.inputs = tuple(value.name for value in self.session.get_inputs())
         self.types = {value.name: _TYPES.get(value.type, np.float32) for value in self.session.get_inputs()}
@@ -111,12 +111,6 @@ def find(path: str | Path) -> Path:
     return found[0]
 
 
-def is_onnx(path: str | Path) -> bool:
-    """Whether a path is an ONNX file or a folder with one."""
-    given = Path(path).expanduser()
-    return (given.is_file() and given.suffix == ".onnx") or (given.is_dir() and any(given.glob("*.onnx")))
-
-
 def open_model(folder: str | Path, *, threads: int | None = None) -> tuple[Session, Any, Any]:
     """(session, tokenizer or processor, config with the label maps) of a folder that export, quantize or Optimum wrote.
 
@@ -154,8 +148,3 @@ def usable_threads() -> int:
 def _is_full(error: Exception) -> bool:
     """Whether onnxruntime says by an error that memory is full; it has no type for it."""
     return isinstance(error, MemoryError) or any(word in str(error) for word in ("bad_alloc", "allocate memory"))
-
-
-def _first_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 
 from tasks.errors import ConfigError
 from tasks.quantize.formats import Format
-from tasks.quantize.graph import files as graph_files
-from tasks.quantize.graph import nodes
-from tasks.quantize.graph.rewriting import MICROSOFT, Product, Rewriting, prepare
+from tasks.quantize.graph.rewriting import MICROSOFT, Product, Rewriting, quantize
 from tasks.quantize.graph.tables import replace_table
 from tasks.quantize.plan import Plan, Result
 
@@ -28,12 +25,8 @@ def quantize_blocks(source: str | Path, target: str | Path, plan: Plan) -> Resul
         ConfigError: the source is quantized already, the plan excludes what isn't there, or an unknown block size.
         ToolError: nothing could be quantized.
     """
-    started = time.monotonic()
     check_block(plan.block_size)
-    model = prepare(source)
-    Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan))
-    counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
+    return quantize(source, target, plan, _replace)
 
 
 def check_block(size: int) -> None:

@@ -24,7 +24,6 @@ def quantized_model(
     device: str | None = None,
     revision: str | None = None,
     token: str | None = None,
-    auto_class: str = "AutoModelForSequenceClassification",
 ) -> Any:
     """A torch model with its linear layers in a format of bitsandbytes, the head in its own precision.
 
@@ -33,7 +32,6 @@ def quantized_model(
         kind: one of `KINDS`.
         excluded: paths of modules that keep their precision ("bert.pooler"), besides the head, which always does.
         device: "cuda" or "cpu"; the GPU where there is one.
-        auto_class: of transformers, which loads it.
 
     Raises:
         ConfigError: an unknown kind, bitsandbytes is missing, no GPU for a format that needs one, or quantized already.
@@ -47,9 +45,9 @@ def quantized_model(
         config = transformers.AutoConfig.from_pretrained(folder, revision=revision or "main", token=token)
     if getattr(config, "quantization_config", None):
         raise ConfigError(f"--model {model} is quantized already; give the float model")
-    skipped = [*excluded, *head_names(config, auto_class)]
+    skipped = [*excluded, *head_names(config)]
     with loading(folder, "--model"):
-        loaded = getattr(transformers, auto_class).from_pretrained(
+        loaded = transformers.AutoModelForSequenceClassification.from_pretrained(
             folder,
             revision=revision or "main",
             token=token,
@@ -102,13 +100,13 @@ def require(kind: str, device: str) -> None:
         )
 
 
-def head_names(config: Any, auto_class: str) -> list[str]:
+def head_names(config: Any) -> list[str]:
     """Modules of the model outside its encoder: head, pooler's projection and the like."""
     import accelerate
     import transformers
 
     with accelerate.init_empty_weights():
-        empty = getattr(transformers, auto_class).from_config(config)
+        empty = transformers.AutoModelForSequenceClassification.from_config(config)
     base = empty.base_model_prefix
     return [name for name, _ in empty.named_children() if name != base]
 

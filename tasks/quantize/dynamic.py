@@ -7,14 +7,11 @@ its quantizer stops at graphs with fused operators, and writes and reads the who
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import onnx
 
-from tasks.quantize.graph import files as graph_files
-from tasks.quantize.graph import nodes
-from tasks.quantize.graph.rewriting import Product, Rewriting, prepare
+from tasks.quantize.graph.rewriting import Product, Rewriting, quantize
 from tasks.quantize.graph.tables import replace_table
 from tasks.quantize.plan import Plan, Result
 from tasks.quantize.weights import to_integers
@@ -27,11 +24,7 @@ def quantize_dynamic(source: str | Path, target: str | Path, plan: Plan) -> Resu
         ConfigError: the source is quantized already, or the plan excludes what isn't there.
         ToolError: nothing could be quantized.
     """
-    started = time.monotonic()
-    model = prepare(source)
-    Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan))
-    counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
+    return quantize(source, target, plan, _replace)
 
 
 def _replace(rewriting: Rewriting, part: Product, plan: Plan) -> None:

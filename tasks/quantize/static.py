@@ -7,7 +7,7 @@ the graph; a product of two activations (the attention's own) stays float, where
 
 from __future__ import annotations
 
-import time
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ import onnx
 
 from tasks.errors import ToolError
 from tasks.quantize.calibration.ranges import Ranges
-from tasks.quantize.graph import files as graph_files
-from tasks.quantize.graph import nodes
-from tasks.quantize.graph.rewriting import Product, Rewriting, prepare
+from tasks.quantize.graph.rewriting import Product, Rewriting, quantize
 from tasks.quantize.graph.tables import replace_table
 from tasks.quantize.plan import Plan, Result
 from tasks.quantize.weights import scale_of, to_integers
@@ -36,11 +34,7 @@ def quantize_static(source: str | Path, target: str | Path, plan: Plan, ranges: 
         ConfigError: the source is quantized already, or the plan excludes what isn't there.
         ToolError: nothing could be quantized, or an activation has no range.
     """
-    started = time.monotonic()
-    model = prepare(source, OLDEST)
-    Rewriting(model).run(plan, lambda rewriting, part: _replace(rewriting, part, plan, ranges))
-    counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
+    return quantize(source, target, plan, functools.partial(_replace, ranges=ranges), OLDEST)
 
 
 def _replace(rewriting: Rewriting, part: Product, plan: Plan, ranges: Ranges) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.readers.paths import canonical, files_below, split_beside
+from tasks.readers.paths import by_split, canonical, files_below
 from tasks.readers.problems import Problems
 from tasks.readers.remote import reading
 from tasks.readers.source import WHOLE, Source, Split
@@ -90,11 +90,7 @@ def _of_saved(path: Path) -> dict[str, Part]:
 
 def _of_files(path: Path, files: list[Path], cache_dir: str | None) -> dict[str, Part]:
     """Files grouped by the split that their names speak of; without any, they are one whole."""
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        groups.setdefault(split_beside(path, file) or WHOLE, []).append(file)
-    if len(groups) > 1:
-        groups.pop(WHOLE, None)
+    groups = by_split(path, files)
     if list(groups) == [WHOLE]:
         return _parted(path, _open(files, cache_dir), files[0].parent)
     return {

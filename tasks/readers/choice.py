@@ -6,7 +6,8 @@ import difflib
 from typing import Any
 
 from tasks.errors import ConfigError
-from tasks.readers.paths import canonical
+from tasks.readers.options import DataOptions
+from tasks.readers.paths import canonical, first_of
 from tasks.readers.source import Source
 
 # The splits to measure on by custom, the first that is there.
@@ -15,9 +16,8 @@ CUSTOM = ("validation", "test")
 
 def choose(
     source: Source[Any],
+    options: DataOptions,
     need: tuple[str, ...],
-    train_split: str | None,
-    eval_split: str | None,
     *,
     unit: str,
     custom: tuple[str, ...] = CUSTOM,
@@ -33,26 +33,21 @@ def choose(
         ConfigError: a name that is not there, or no way to tell which split is for training.
     """
     names = list(source.splits)
-    train = named(source, train_split, "--train-split") if train_split else None
-    evaluation = named(source, eval_split, "--eval-split") if eval_split else None
+    train, evaluation = (named(source, name, flag) if name else None for flag, name in flags(options))
     labelled = [name for name in names if name not in source.unlabelled]
     if "train" not in need:
-        return None, evaluation or _first(custom, names if "prediction" in need else labelled) or names[0]
+        return None, evaluation or first_of(names if "prediction" in need else labelled, custom) or names[0]
     rest = [name for name in names if name != evaluation]
     train = train or ("train" if "train" in names else rest[0] if len(rest) == 1 else None)
     if train is None:
         raise ConfigError(f"{source.name} has the splits {', '.join(names)}; say which to train on with --train-split")
     if train == evaluation:
         raise ConfigError(
-            f"--eval-split {eval_split}: is what the training reads; leave it out to hold some of it out by {unit}"
+            f"--eval-split {options.eval_split}: is what the training reads; leave it out to hold some of it out by {unit}"
         )
     if "evaluation" not in need:
         return train, None
-    return train, evaluation or _first(custom, [name for name in labelled if name != train])
-
-
-def _first(wanted: tuple[str, ...], names: list[str]) -> str | None:
-    return next((name for name in wanted if name in names), None)
+    return train, evaluation or first_of([name for name in labelled if name != train], custom)
 
 
 def named(source: Source[Any], name: str, flag: str) -> str:
@@ -70,12 +65,16 @@ def named(source: Source[Any], name: str, flag: str) -> str:
     raise ConfigError(f"{flag} {name}: {source.name} has no such split; {hint}")
 
 
-def inspected(source: Source[Any], train_split: str | None, eval_split: str | None) -> list[str]:
+def flags(options: DataOptions) -> tuple[tuple[str, str | None], ...]:
+    """(flag, its value) of the splits to train on and to measure on."""
+    return ("--train-split", options.train_split), ("--eval-split", options.eval_split)
+
+
+def inspected(source: Source[Any], options: DataOptions) -> list[str]:
     """The splits to describe: those named, else all.
 
     Raises:
         ConfigError: a name that is not there.
     """
-    flags = (("--train-split", train_split), ("--eval-split", eval_split))
-    wanted = [named(source, name, flag) for flag, name in flags if name]
+    wanted = [named(source, name, flag) for flag, name in flags(options) if name]
     return list(dict.fromkeys(wanted)) or list(source.splits)

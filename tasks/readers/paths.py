@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _ALIASES = {
     "testdev": "test-dev",
     "test-std": "test-std",
 }
+# The name of the one split of data that know none.
+WHOLE = "all"
 # OWNER/NAME, OWNER/NAME:CONFIG or, of old, NAME.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*(:[\w.\-]+)?)?")
 _FILES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".zip")
@@ -36,6 +38,11 @@ _WORD = re.compile(r"test[-_]?(?:dev|std)|[a-z]+")
 def canonical(name: str) -> str:
     """A split's name as we call it: `val`, `valid` and `dev` are `validation`; a name of the user's own stays."""
     return _ALIASES.get(name.strip().lower(), name.strip())
+
+
+def first_of(names: Collection[str], wanted: Iterable[str]) -> str | None:
+    """The first of the wanted names that is there."""
+    return next((name for name in wanted if name in names), None)
 
 
 def split_of(name: str) -> str | None:
@@ -60,6 +67,35 @@ def split_word(name: str) -> str | None:
     """The word by which a name speaks of a split ("reviews-dev.csv" -> "dev"), or None."""
     words = _WORD.findall(name.lower())
     return next((word for word in words if word.replace("_", "-") in _ALIASES), None)
+
+
+def by_split(path: Path, files: Iterable[Path], word: Callable[[str], str | None] = split_of) -> dict[str, list[Path]]:
+    """The files of the data `path` by the split that their names speak of.
+
+    Those without one are left out where others have one; where none has, they are one whole.
+    """
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault(split_beside(path, file, word) or WHOLE, []).append(file)
+    if len(groups) > 1:
+        groups.pop(WHOLE, None)
+    return groups
+
+
+def one_a_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
+    """The file of each split that the files' names speak of, in their order.
+
+    Raises:
+        DataError: two of them are one split.
+    """
+    chosen: dict[str, Path] = {}
+    for file in files:
+        name = split_beside(path, file)
+        if name is not None and name in chosen:
+            raise DataError(f"{path}: both {chosen[name]} and {file} are the split {name}; give one of them as --data")
+        if name is not None:
+            chosen[name] = file
+    return chosen
 
 
 def listing(folder: str | Path) -> list[os.DirEntry[str]]:

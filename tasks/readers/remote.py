@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.errors import ConfigError, DataError, ToolError
+from tasks.readers.options import DataOptions
 from tasks.readers.paths import canonical
 from tasks.readers.problems import Problems
 from tasks.readers.source import Source, Split
 
+Options = TypeVar("Options", bound=DataOptions)
 # Seconds that the Hub has to answer. A name server that never answers is not covered by the first.
 TIMEOUT = 5.0
 PATIENCE = 8.0
@@ -139,35 +141,27 @@ def reading(path: Path) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def recognise(
-    data: str,
-    revision: str | None,
-    token: str | None,
-    cache_dir: str | None,
-    read: Callable[[Any, str, Problems], Split],
-) -> Source[Split]:
+def recognise(options: Options, read: Callable[[Any, str, Path | None, Options, Problems], Split]) -> Source[Split]:
     """The splits of a Hub dataset, as we call them; their data are fetched when a split is read.
 
     Args:
-        data: OWNER/NAME, or OWNER/NAME:CONFIG where it has several configurations.
-        read: gives a split, from a `datasets.Dataset` and how to name it in messages.
+        options: their `data` is OWNER/NAME, or OWNER/NAME:CONFIG where it has several configurations.
+        read: gives a split, from a `datasets.Dataset`, how to name it in messages, and the folder where it lies (None).
 
     Raises:
         ConfigError, ToolError, DataError: as `opened`.
     """
-    data, _, config = data.partition(":")
-    reached, parts = opened(data, config, revision, token, cache_dir)
+    data, _, config = (options.data or "").partition(":")
+    reached, parts = opened(data, config, options)
 
     def load(name: str, part: Callable[[], Any]) -> Callable[[Problems], Split]:
-        return lambda problems: read(part(), f"{data} ({name})", problems)
+        return lambda problems: read(part(), f"{data} ({name})", None, options, problems)
 
     format = "Hub dataset" if reached else "Hub dataset, from the cache"
     return Source(format, data, {canonical(name): load(name, part) for name, part in parts.items()})
 
 
-def opened(
-    data: str, config: str, revision: str | None, token: str | None, cache_dir: str | None
-) -> tuple[bool, dict[str, Callable[[], Any]]]:
+def opened(data: str, config: str, options: DataOptions) -> tuple[bool, dict[str, Callable[[], Any]]]:
     """The splits of a Hub data set, or of what the cache has of it where the Hub can't be reached.
 
     Args:
@@ -183,6 +177,7 @@ def opened(
     """
     from datasets import load_dataset
 
+    revision, token, cache_dir = options.revision, options.token, options.cache_dir
     info = ask(data, revision, token)
 
     def fetch(split: str | None) -> Any:

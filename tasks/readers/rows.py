@@ -41,32 +41,50 @@ def delimited(file: Path, text: str, mark: str, problems: Problems) -> Iterator[
         raise DataError(f"{file}, row {reader.line_num}: not readable as CSV ({error})") from error
 
 
-def json_lines(file: Path, text: str, problems: Problems) -> Iterator[Row]:
+def delimiter(header: str) -> str:
+    """What parts the cells of a header line: tab, semicolon or comma."""
+    if "\t" in header:
+        return "\t"
+    return ";" if header.count(";") > header.count(",") else ","
+
+
+def is_object(line: str) -> bool:
+    """Whether a first line is a JSON object of its own, as in JSON lines."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def json_lines(file: Path, lines: Iterable[str], problems: Problems) -> Iterator[Row]:
     """(line, the object on it); empty lines are passed over."""
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.add(f"{file}, row {number}", f"not valid JSON ({error})", _BROKEN)
             continue
         yield from _objects(file, [(number, row)], problems)
 
 
-def json_list(file: Path, text: str, unlike: str, problems: Problems) -> Iterator[Row]:
+def json_list(file: Path, text: str, unlike: str, problems: Problems, field: str = "") -> Iterator[Row]:
     """(place from 1, object) of each in a JSON list.
 
     Args:
         unlike: what to say of other JSON.
+        field: an object's field that may hold the list.
 
     Raises:
         DataError: it is no JSON, or no list.
     """
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: not valid JSON ({error})") from error
+    if isinstance(rows, dict) and field:
+        rows = rows.get(field)
     if not isinstance(rows, list):
         raise DataError(f"{file}: {unlike}")
     yield from _objects(file, enumerate(rows, 1), problems)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from tasks.readers.paths import WHOLE
 from tasks.readers.problems import Problems
 
-Split = TypeVar("Split")
+__all__ = ["WHOLE", "Source", "Split"]
 
-# The name of the one split of data that know none.
-WHOLE = "all"
+Split = TypeVar("Split")
 
 
 @dataclass

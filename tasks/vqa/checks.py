@@ -32,7 +32,7 @@ def check_rows(questions: Questions, problems: Problems, answers: bool) -> Quest
         if wrong is not None:
             keep[i] = False
             problems.add(questions.where(i), *wrong)
-    return questions if keep.all() else questions.select(np.flatnonzero(keep))
+    return questions if keep.all() else questions.take(np.flatnonzero(keep))
 
 
 def labelled(questions: Questions) -> bool:
@@ -78,7 +78,7 @@ def check_images(questions: Questions, problems: Problems, decode: bool) -> Ques
             where, file = questions.where(row), questions.images.where(image)
             what = broken[image] if file == where else f"{file}: {broken[image]}"
             problems.add(where, what, "image missing or broken", count)
-    return questions.select(np.flatnonzero(~np.isin(questions.image, sorted(broken))))
+    return questions.take(np.flatnonzero(~np.isin(questions.image, sorted(broken))))
 
 
 def check_classes(questions: Questions) -> None:

@@ -1,12 +1,12 @@
-"""Parts of a split, drawn from a seed: a hold-out by image, and a random subset of the questions."""
+"""A hold-out by image, drawn from a seed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tasks import holdout
 from tasks.copies import same_images
 from tasks.images import FileImages
+from tasks.readers import holdout
 from tasks.vqa.questions import Questions
 
 
@@ -27,14 +27,4 @@ def hold_out(questions: Questions, fraction: float, seed: int) -> tuple[Question
     group = same_images([(questions.images, used)]) if copies else np.arange(len(used), dtype=np.int64)
     alone = f"{questions.source}: all questions are on one picture, so none can be held out; give an --eval-split"
     held = np.isin(questions.image, used[holdout.held_out(group, fraction, seed, alone)])
-    return questions.select(np.flatnonzero(~held)), questions.select(np.flatnonzero(held))
-
-
-def subset(questions: Questions, count: int | None, seed: int, flag: str = "--max-samples") -> Questions:
-    """At most `count` of the questions, drawn at random from the seed, in their old order.
-
-    Raises:
-        ConfigError: `count` is below 1.
-    """
-    chosen = holdout.drawn(len(questions), count, seed, flag)
-    return questions if chosen is None else questions.select(chosen)
+    return holdout.taken_apart(questions, held)

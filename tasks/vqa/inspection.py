@@ -10,10 +10,9 @@ import numpy as np
 from tasks.errors import DataError
 from tasks.images import BROKEN, orientation
 from tasks.readers.choice import inspected
+from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
-from tasks.vqa.checks import check_images as check_headers
-from tasks.vqa.checks import check_rows, labelled
-from tasks.vqa.holdout import subset
+from tasks.vqa.checks import check_images, check_rows, labelled
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, recognise
 
@@ -22,15 +21,7 @@ IMAGE_SAMPLE = 1000
 LISTED = 20
 
 
-def inspect(
-    data: str,
-    options: Options,
-    *,
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    max_samples: int | None = None,
-    check_images: bool = True,
-) -> dict[str, Any]:
+def inspect(options: Options) -> dict[str, Any]:
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
     Returns:
@@ -39,14 +30,13 @@ def inspect(
     Raises:
         DataError: the data can't be read at all.
     """
-    source = recognise(data, options)
+    source = recognise(options)
     problems = Problems()
     splits = {}
-    for name in inspected(source, train_split, eval_split):
+    for name in inspected(source, options):
         questions = source.splits[name](problems)
-        sound = subset(check_rows(questions, problems, labelled(questions)), max_samples, options.seed)
-        if check_images:
-            check_headers(sound, problems, decode=False)
+        sound = subset(check_rows(questions, problems, labelled(questions)), options.max_samples, options.seed)
+        check_images(sound, problems, decode=False)
         splits[name] = describe(sound, options.seed)
     return {
         "format": source.format,

@@ -44,9 +44,9 @@ class Questions:
         """How to name question `i` to the user: file and row."""
         return f"{self.source}, row {self.rows[i] if self.rows is not None else i + 1}"
 
-    def select(self, index: Sequence[int] | np.ndarray) -> Questions:
-        """The questions at `index`, in that order, on the same images."""
-        chosen = [int(i) for i in index]
+    def take(self, rows: Sequence[int] | np.ndarray) -> Questions:
+        """The questions at `rows`, in that order, on the same images."""
+        chosen = [int(i) for i in rows]
 
         def pick(values: list[T]) -> list[T]:
             return [values[i] for i in chosen]

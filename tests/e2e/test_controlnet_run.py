@@ -7,7 +7,7 @@ from PIL import Image
 from running import losses, metrics, only_run, tool, weights, within
 
 from tasks.controlnet.batches import PairBatches, Shapes
-from tasks.controlnet.data import load_splits
+from tasks.controlnet.data import Options, load_splits
 
 RATE = 1e-3
 LITTLE = ("--resolution", controlnets.RESOLUTION, "--batch-size", 4, "--learning-rate", RATE, "--log-steps", 1)
@@ -32,7 +32,7 @@ def train(place, tmp_path, *options, model="base", code=0, config=BARE):
 @pytest.mark.parametrize("model", ["base", pytest.param("velocity", marks=pytest.mark.slow)])
 def test_the_first_losses_are_those_of_diffusers_own_parts(place, tmp_path, model):
     train(place, tmp_path, "--cache", "none", "--max-steps", 20, "--lr-scheduler", "constant", model=model)
-    splits = load_splits(str(place / "data"), resolution=controlnets.RESOLUTION)
+    splits = load_splits(Options(str(place / "data"), resolution=controlnets.RESOLUTION))
     examples = PairBatches(splits.train, Shapes(controlnets.RESOLUTION, factor=4), seed=0)
     expected = controlnets.reference_losses(place / model, examples, 20, 4, RATE)
     found = losses(only_run(tmp_path))

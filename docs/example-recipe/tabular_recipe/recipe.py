@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_model
-from tabular_recipe.config import Eval, Predict, Sample, Train
 from torch import nn
 
 from recipes import training
@@ -23,6 +22,7 @@ from recipes.report.card import Card
 from recipes.report.content import Headline
 from recipes.runs.select import choose_model
 from recipes.work import Batch, Evaluator, Work
+from tabular_recipe.config import Eval, Predict, Sample, Train
 from tasks.errors import ConfigError, DataError
 from tasks.files import write_json, write_text
 from tasks.stats import bootstrap_mean

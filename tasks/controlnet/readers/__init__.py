@@ -18,13 +18,14 @@ FORMATS = (
 )
 
 
-def recognise(data: str, options: Options) -> Source:
-    """What `data` is: `sample`, a file or folder here, or a dataset on the Hub.
+def recognise(options: Options) -> Source:
+    """What the data are: `sample`, a file or folder here, or a dataset on the Hub.
 
     Raises:
         DataError: a path that is not there, can't be read, or holds no pairs in a format known here.
         ToolError: a Hub id that can't be reached.
     """
+    data = options.data or "sample"
     if data == "sample":
         from tasks.controlnet.sample import sample
 
@@ -36,8 +37,9 @@ def recognise(data: str, options: Options) -> Source:
         return _local(path, options)
     check_is_remote(data, "sample")
     from tasks.controlnet.readers import hub
+    from tasks.readers import remote
 
-    return hub.recognise_remote(data, options)
+    return remote.recognise(options, hub.read)
 
 
 def _local(path: Path, options: Options) -> Source:

@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.controlnet.readers.source import Options
 from tasks.errors import ConfigError, DataError
+from tasks.readers.paths import first_of
 
 IMAGE = (
     "image",
@@ -51,15 +53,6 @@ CAPTION = ("text", "caption", "captions", "prompt", "prompts", "texts")
 
 
 @dataclass(frozen=True)
-class Overrides:
-    """Columns that the user named. `caption` "none": train without captions."""
-
-    image: str | None = None
-    condition: str | None = None
-    caption: str | None = None
-
-
-@dataclass(frozen=True)
 class Layout:
     """The column of each field; no condition column where conditions are found by name, none for no captions."""
 
@@ -68,12 +61,14 @@ class Layout:
     caption: str | None
 
 
-def looks_like(names: Iterable[str], columns: Overrides) -> bool:
+def looks_like(names: Iterable[str], options: Options) -> bool:
     """Whether columns of these names can be pictures with conditions or captions."""
     names = list(names)
-    image = columns.image in names or _first(names, IMAGE) is not None
+    image = options.image_column in names or first_of(names, IMAGE) is not None
     return image and (
-        columns.condition in names or _condition(names) is not None or _caption(names, columns) is not None
+        options.conditioning_image_column in names
+        or _condition(names) is not None
+        or _caption(names, options) is not None
     )
 
 
@@ -83,7 +78,7 @@ NAME_IT_OR_FOLDER = (
 )
 
 
-def layout(names: Iterable[str], columns: Overrides, source: str, by_name: bool = False, hint: str = NAME_IT) -> Layout:
+def layout(names: Iterable[str], options: Options, source: str, by_name: bool = False, hint: str = NAME_IT) -> Layout:
     """Finds the columns.
 
     Args:
@@ -95,20 +90,24 @@ def layout(names: Iterable[str], columns: Overrides, source: str, by_name: bool 
         DataError: no column of pictures or of conditions is found.
     """
     names = list(names)
-    caption = None if columns.caption == "none" and "none" not in names else columns.caption
-    named = (("image", columns.image), ("conditioning-image", columns.condition), ("caption", caption))
+    caption = None if options.caption_column == "none" and "none" not in names else options.caption_column
+    named = (
+        ("image", options.image_column),
+        ("conditioning-image", options.conditioning_image_column),
+        ("caption", caption),
+    )
     for flag, name in named:
         if name is not None and name not in names:
             raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
     taken = {name for _, name in named if name is not None}
-    image = columns.image or _first([name for name in names if name not in taken], IMAGE)
+    image = options.image_column or first_of([name for name in names if name not in taken], IMAGE)
     if image is None:
         raise DataError(f"{source}: no column of pictures among {', '.join(names)}; name it with --image-column")
     rest = [name for name in names if name not in taken and name != image]
-    condition = columns.condition or _condition([*rest, image])
+    condition = options.conditioning_image_column or _condition([*rest, image])
     if condition is None and not by_name:
         raise DataError(f"{source}: no column of conditions among {', '.join(names)}; {hint}")
-    return Layout(image, condition, _caption([name for name in names if name != condition], columns))
+    return Layout(image, condition, _caption([name for name in names if name != condition], options))
 
 
 def captions(cell: Any) -> list[str]:
@@ -126,15 +125,11 @@ def captions(cell: Any) -> list[str]:
 
 def _condition(names: list[str]) -> str | None:
     """`source` is a condition beside `target`, as in fill50k; alone it may be anything."""
-    found = _first(names, CONDITION)
+    found = first_of(names, CONDITION)
     return found or ("source" if "source" in names and "target" in names else None)
 
 
-def _caption(names: list[str], columns: Overrides) -> str | None:
-    if columns.caption == "none" and "none" not in names:
+def _caption(names: list[str], options: Options) -> str | None:
+    if options.caption_column == "none" and "none" not in names:
         return None
-    return columns.caption or _first(names, CAPTION)
-
-
-def _first(names: list[str], wanted: Iterable[str]) -> str | None:
-    return next((name for name in wanted if name in names), None)
+    return options.caption_column or first_of(names, CAPTION)

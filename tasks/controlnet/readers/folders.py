@@ -127,7 +127,7 @@ def _captions(
     images: Named, names: list[str], folders: tuple[Path, ...], options: Options, problems: Problems
 ) -> list[list[str]]:
     """The captions of each name: from a list beside the folders or in them, else from NAME.txt beside each picture."""
-    if options.columns.caption == "none":
+    if options.caption_column == "none":
         return [[] for _ in names]
     file = next((folder / name for folder in folders for name in _CAPTION_FILES if (folder / name).is_file()), None)
     if file is None:
@@ -154,7 +154,7 @@ def _listed(file: Path, options: Options, problems: Problems) -> dict[str, list[
         found = _object(file)
         if found is not None:
             return {stem(str(name)): captions(cell) for name, cell in found.items()}
-    wanted = (options.columns.caption,) if options.columns.caption else CAPTION
+    wanted = (options.caption_column,) if options.caption_column else CAPTION
     listed: dict[str, list[str]] = {}
     for number, row in rows_of(file, problems):
         name = next((row[column] for column in ("name", *IMAGE) if isinstance(row.get(column), str)), None)

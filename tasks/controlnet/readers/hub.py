@@ -14,7 +14,7 @@ from tasks.controlnet.readers.paths import Places, condition_places, picture_pla
 from tasks.controlnet.readers.source import Options, Read, Source, read_of
 from tasks.errors import DataError
 from tasks.images import EncodedImages, FileImages, ImageStore
-from tasks.readers import arrow, remote
+from tasks.readers import arrow
 from tasks.readers.problems import Problems
 
 
@@ -27,17 +27,6 @@ def recognise(path: Path, options: Options) -> Source | None:
     )
 
 
-def recognise_remote(data: str, options: Options) -> Source:
-    """A dataset on the Hub, or from the local cache where the Hub can't be reached. See `remote.recognise`."""
-    return remote.recognise(
-        data,
-        options.revision,
-        options.token,
-        options.cache_dir,
-        lambda dataset, source, problems: read(dataset, source, None, options, problems),
-    )
-
-
 def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Read:
     """One split of an opened `datasets.Dataset`.
 
@@ -47,7 +36,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     """
     if not len(dataset):
         raise DataError(f"{source}: no rows; each needs a picture, its condition and a caption")
-    roles = layout(dataset.column_names, options.columns, source)
+    roles = layout(dataset.column_names, options, source)
     assert roles.condition is not None
     base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
     texts = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.readers.paths import read_text
 from tasks.readers.problems import Problems
-from tasks.readers.rows import Row, delimited, json_lines, json_list
+from tasks.readers.rows import Row, delimited, delimiter, json_lines, json_list
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
@@ -20,9 +20,7 @@ def rows_of(file: Path, problems: Problems) -> Iterator[Row]:
     """
     text = read_text(file)
     if file.suffix.lower() in (".csv", ".tsv"):
-        head = text.split("\n", 1)[0]
-        mark = "\t" if "\t" in head else ";" if head.count(";") > head.count(",") else ","
-        return delimited(file, text, mark, problems)
+        return delimited(file, text, delimiter(text.split("\n", 1)[0]), problems)
     if text.lstrip()[:1] == "[":
         return json_list(file, text, "not a list of rows", problems)
-    return json_lines(file, text, problems)
+    return json_lines(file, text.split("\n"), problems)

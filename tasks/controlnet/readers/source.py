@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tasks.controlnet.pairs import CONDITION_GROUND, Pairs
-from tasks.controlnet.readers.columns import Overrides
 from tasks.images import ImageStore
 from tasks.readers import source as base
+from tasks.readers.options import DataOptions
 from tasks.readers.problems import Problems
 from tasks.readers.source import WHOLE
 
@@ -31,6 +31,13 @@ class Read:
     numbers: np.ndarray | None
     captioned: bool = True
 
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def take(self, rows: np.ndarray) -> Read:
+        """The pairs of these numbers, in their order."""
+        return self if len(rows) == len(self) else replace(self, pairs=self.pairs.take(rows))
+
     def where(self, i: int) -> str:
         """How to name pair `i` to the user."""
         entry = int(self.pairs.rows[i])
@@ -45,17 +52,21 @@ Source = base.Source[Read]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user said about how to read the data."""
+class Options(DataOptions):
+    """What a user says about pairs of pictures: beside the rest, where the conditions and captions are.
+
+    Attributes:
+        conditioning_dir: a folder of conditions named as the pictures.
+        caption_column: "none" trains without captions.
+        resolution: what each picture's shorter side must have; None: any. A sample is drawn at it.
+    """
 
     image_root: str | None = None
     conditioning_dir: str | None = None
-    columns: Overrides = field(default_factory=Overrides)
-    revision: str | None = None
-    token: str | None = None
-    cache_dir: str | None = None
+    image_column: str | None = None
+    conditioning_image_column: str | None = None
+    caption_column: str | None = None
     resolution: int | None = None
-    seed: int = 0
 
 
 def read_of(

@@ -19,7 +19,7 @@ from tasks.controlnet.readers.rows import ENDINGS, rows_of
 from tasks.controlnet.readers.source import WHOLE, Load, Options, Read, Source, read_of
 from tasks.errors import DataError
 from tasks.images import FileImages
-from tasks.readers.paths import canonical, listing, split_of
+from tasks.readers.paths import canonical, listing, one_a_split, split_of
 from tasks.readers.problems import Problems
 
 LISTS = ("metadata.jsonl", "metadata.csv", "prompt.json", "prompt.jsonl", "metadata.json")
@@ -52,13 +52,7 @@ def recognise(path: Path, options: Options) -> Source | None:
     files = [Path(entry.path) for entry in listing(path) if entry.is_file() and not entry.name.startswith(".")]
     files = [file for file in files if file.suffix.lower() in ENDINGS and file.stem != "captions"]
     files = [file for file in files if _has_columns(file, options)]
-    named: dict[str, Path] = {}
-    for file in files:
-        name = split_of(file.stem)
-        if name is not None and name in named:
-            raise DataError(f"{path}: both {named[name]} and {file} are the split {name}; give one of them as --data")
-        if name is not None:
-            named[name] = file
+    named = one_a_split(path, files)
     if named:
         splits = {name: _load(file, options) for name, file in named.items()}
         return Source(_kind(files[0]), path.resolve().name, splits)
@@ -82,7 +76,7 @@ def _has_columns(file: Path, options: Options) -> bool:
         first = next(rows_of(file, Problems(skip=True)), None)
     except DataError:
         return False
-    return first is not None and looks_like(first[1], options.columns)
+    return first is not None and looks_like(first[1], options)
 
 
 def _one(file: Path, path: Path, format: str, options: Options) -> Source:
@@ -97,7 +91,7 @@ def _one(file: Path, path: Path, format: str, options: Options) -> Source:
 def _split(row: dict[str, Any], options: Options) -> str | None:
     if row.get("split"):
         return canonical(str(row["split"]))
-    column = options.columns.image or next((name for name in IMAGE if name in row), "")
+    column = options.image_column or next((name for name in IMAGE if name in row), "")
     first = canonical(_path(row.get(column)).split("/", 1)[0])
     return first if first in ("train", "validation", "test") else None
 
@@ -114,7 +108,7 @@ def _read(file: Path, options: Options, problems: Problems, split: str | None) -
         raise DataError(f"{file}: no rows; each needs a picture, its condition and a caption")
     folder = options.conditioning_dir or folder_among(file.parent, CONDITION_FOLDERS)
     names = list(dict.fromkeys(name for _, row in rows for name in row))
-    roles = layout(names, options.columns, str(file), by_name=folder is not None, hint=NAME_IT_OR_FOLDER)
+    roles = layout(names, options, str(file), by_name=folder is not None, hint=NAME_IT_OR_FOLDER)
     images = picture_places(file.parent, options.image_root)
     if roles.condition is None:
         assert folder is not None

@@ -172,8 +172,6 @@ def made(
     """
     import diffusers
 
-    from tasks.controlnet.tiny.training import VERSION, train
-
     versions = f"torch{torch.__version__.partition('+')[0]}-diffusers{diffusers.__version__}"
     folder = cache_root(cache_dir) / "tiny" / f"controlnet-{VERSION}-seed{seed}-{versions}"
     if not folder.is_dir():

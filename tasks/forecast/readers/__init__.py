@@ -16,11 +16,11 @@ FORMATS = ("wide", "long", "gluonts", "matrix", "m4")
 _TEXT = (".csv", ".tsv", ".txt")
 
 
-def read(data: str, options: Options, known: list[str]) -> Read:
-    """What `data` is, a file or folder here or a dataset on the Hub, as a panel.
+def read(options: Options, known: list[str]) -> Read:
+    """What the data are, a file or folder here or a dataset on the Hub, as a panel.
 
     Args:
-        known: names that `data` might have been meant as, for a hint.
+        known: names that they might have been meant as, for a hint.
 
     Raises:
         ConfigError: a format or column that is not there.
@@ -29,6 +29,7 @@ def read(data: str, options: Options, known: list[str]) -> Read:
     """
     if options.format is not None and options.format not in FORMATS:
         raise ConfigError(f"--format {options.format}: one of {', '.join(FORMATS)}")
+    data = options.data
     path = Path(data).expanduser()
     if path.is_dir():
         return _folder(path, options)
@@ -43,7 +44,7 @@ def read(data: str, options: Options, known: list[str]) -> Read:
         raise DataError(f"--data {data}: no such file or folder; named data sets are {', '.join(known)}")
     from tasks.forecast.readers import hub
 
-    return hub.read_id(data, options)
+    return hub.read_id(options)
 
 
 def _folder(path: Path, options: Options) -> Read:

@@ -16,7 +16,7 @@ from tasks.hub import loading
 _BATCH = 100_000
 
 
-def read_id(data: str, options: Options) -> Read:
+def read_id(options: Options) -> Read:
     """One split of the dataset: the one named, else `train`, else the first.
 
     Raises:
@@ -26,6 +26,7 @@ def read_id(data: str, options: Options) -> Read:
     """
     from datasets import get_dataset_split_names, load_dataset
 
+    data = options.data
     with loading(data, "--data", "dataset"), _as_offline():
         names = get_dataset_split_names(data, revision=options.revision, token=options.token)
         if options.split is not None and options.split not in names:

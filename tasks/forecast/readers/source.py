@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,25 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Options:
-    """What the user said about how to read the data; None is "find out".
+    """What a user says about the data, how to read and how to part them; None is "find out".
 
     Attributes:
+        data: a named data set, a file or folder here, a Hub id, or "sample".
+        data_file: the file of a named data set, where it is not to be fetched.
+        format: wide, long, gluonts, matrix or m4, where the file's looks mislead.
+        freq, start: of data that don't tell; a stated frequency is checked against the time stamps.
         categories: for each category column the names that a trained model knows, in its order.
+        multivariate: all series (columns) as one of many dimensions.
+        windows: rolling origins at the end of each series; None is the data's own test, else one window; 0 is no test.
+        stride: steps between two origins, by default the horizon.
+        max_series: a random subset, drawn from `seed`, in the data's order.
+        skip_bad: leave out series that can't be used, and say so in `Loaded.skipped`.
         memory_limit: a panel of more bytes is kept in a file and mapped.
     """
 
+    data: str = "sample"
+    _: KW_ONLY
+    data_file: str | None = None
     format: str | None = None
     freq: str | None = None
     start: str | None = None
@@ -38,7 +50,11 @@ class Options:
     categories: list[list[str]] | None = None
     multivariate: bool = False
     prediction_length: int | None = None
+    windows: int | None = None
+    stride: int | None = None
+    max_series: int | None = None
     skip_bad: bool = False
+    seed: int = 0
     revision: str | None = None
     token: str | None = None
     split: str | None = None

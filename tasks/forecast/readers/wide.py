@@ -87,7 +87,7 @@ def read_file(path: Path, options: Options, *, header: bool | None = None) -> Re
             types[time] = stamp_type(cells[(names or top.rows[0]).index(time)])
         batches = csv_batches(path, top, columns.all, types, names)
         first_row, format = (1 if bare else 2), ("matrix" if bare and time is None else "wide CSV")
-    return _panel(batches, columns, options, path, first_row, format)
+    return _Table(path, columns, options, first_row).read(batches, format)
 
 
 def _time(names: list[str], cells: list[str], options: Options) -> str | None:
@@ -113,152 +113,134 @@ def _columns(names: list[str], time: str | None, options: Options, path: Path) -
     return Columns(time, series, covariates)
 
 
-def _panel(
-    batches: Iterator[pa.RecordBatch], columns: Columns, options: Options, path: Path, first_row: int, format: str
-) -> Read:
-    values = Buffer(len(columns.series), np.float64, 1024, options.memory_limit)
-    covariates = Buffer(len(columns.covariates), np.float32, 1024, options.memory_limit)
-    stamps, timed = [], columns.time is not None
-    for batch in batches:
-        row = first_row + values.rows
-        values.append(_matrix(batch, columns.series, path, row))
-        if columns.covariates:
-            covariates.append(_matrix(batch, columns.covariates, path, row))
-        if columns.time is not None:
-            of_time, found = _stamps(batch, columns.time, path, row)
-            timed = timed and of_time
-            stamps.append(found)
-    if not values.rows:
-        raise DataError(f"{path}: no rows")
-    position, grid = _positions(np.concatenate(stamps) if timed else None, options, path, first_row)
-    matrix = values.finish()
-    if position is None:
-        position = np.arange(len(matrix))
-    return _build(
-        matrix,
-        covariates.finish() if columns.covariates else None,
-        position,
-        grid,
-        columns,
-        options,
-        path,
-        first_row,
-        format,
-    )
+@dataclass(frozen=True)
+class _Table:
+    """A wide table and how it is read; `first_row` is how its first row is counted for the user."""
 
+    path: Path
+    columns: Columns
+    options: Options
+    first_row: int
 
-def _matrix(batch: pa.RecordBatch, names: list[str], path: Path, row: int) -> np.ndarray:
-    block = np.empty((batch.num_rows, len(names)))
-    for i, name in enumerate(names):
-        block[:, i] = numbers_of(batch.column(name), complaint(str(path), row, name))
-    return block
+    def read(self, batches: Iterator[pa.RecordBatch], format: str) -> Read:
+        columns, limit = self.columns, self.options.memory_limit
+        values = Buffer(len(columns.series), np.float64, 1024, limit)
+        covariates = Buffer(len(columns.covariates), np.float32, 1024, limit)
+        stamps, timed = [], columns.time is not None
+        for batch in batches:
+            row = self.first_row + values.rows
+            values.append(self._matrix(batch, columns.series, row))
+            if columns.covariates:
+                covariates.append(self._matrix(batch, columns.covariates, row))
+            if columns.time is not None:
+                of_time, found = self._stamps(batch, columns.time, row)
+                timed = timed and of_time
+                stamps.append(found)
+        if not values.rows:
+            raise DataError(f"{self.path}: no rows")
+        position, grid = self._positions(np.concatenate(stamps)) if timed else (np.arange(values.rows), None)
+        return self._build(values.finish(), covariates.finish() if columns.covariates else None, position, grid, format)
 
+    def _matrix(self, batch: pa.RecordBatch, names: list[str], row: int) -> np.ndarray:
+        block = np.empty((batch.num_rows, len(names)))
+        for i, name in enumerate(names):
+            block[:, i] = numbers_of(batch.column(name), complaint(str(self.path), row, name))
+        return block
 
-def _stamps(batch: pa.RecordBatch, name: str, path: Path, row: int) -> tuple[bool, np.ndarray]:
-    column = batch.column(name)
-    complain = complaint(str(path), row, name)
-    if column.null_count:
-        raise complain(first_null(column), "no time stamp")
-    return stamps_of(column, complain)
+    def _stamps(self, batch: pa.RecordBatch, name: str, row: int) -> tuple[bool, np.ndarray]:
+        column = batch.column(name)
+        complain = complaint(str(self.path), row, name)
+        if column.null_count:
+            raise complain(first_null(column), "no time stamp")
+        return stamps_of(column, complain)
 
-
-def _positions(
-    stamps: np.ndarray | None, options: Options, path: Path, first_row: int
-) -> tuple[np.ndarray | None, Grid | None]:
-    """Each row's position from the first on, and the grid; (None, None) without time stamps."""
-    if stamps is None:
-        return None, None
-    back = np.flatnonzero(np.diff(stamps) <= 0)
-    if len(back):
-        at = int(back[0]) + 1
-        how = (
-            "comes twice (duplicate time stamp)"
-            if stamps[at] == stamps[at - 1]
-            else "comes after a later one; sort the rows by time"
-        )
-        raise DataError(f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} {how}")
-    freq = resolve(options.freq, stamps, str(path))
-    try:
-        grid = Grid(freq, int(stamps[0]))
-    except DataError as error:
-        raise DataError(f"{path}, row {first_row}: {error}; check --freq") from None
-    position = grid.positions(stamps)
-    if (position == OFF).any():
-        at = int(np.argmax(position == OFF))
-        raise DataError(
-            f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} is off the grid of frequency {freq} that starts at "
-            f"{pd.Timestamp(stamps[0])} (wrong or mixed frequency)"
-        )
-    coarse = int(np.gcd.reduce(np.diff(position))) if len(position) > 2 else 1
-    if coarse > 1:
-        raise DataError(f"{path}: the rows go by {coarse} steps of {freq} at a time; check --freq")
-    return position, grid
-
-
-def _build(
-    matrix: np.ndarray,
-    covariates: np.ndarray | None,
-    position: np.ndarray,
-    grid: Grid | None,
-    columns: Columns,
-    options: Options,
-    path: Path,
-    first_row: int,
-    format: str,
-) -> Read:
-    steps = int(position[-1]) + 1
-    valid = ~np.isnan(matrix)
-    if options.multivariate:
-        valid = valid.any(axis=1, keepdims=True)
-    some = valid.any(axis=0)
-    first = np.where(some, valid.argmax(axis=0), 0)
-    last = np.where(some, len(matrix) - 1 - valid[::-1].argmax(axis=0), len(matrix) - 1)
-    del valid
-    starts, ends = position[first], position[last] + 1
-    offsets = np.concatenate([[0], np.cumsum(ends - starts)])
-    dims = len(columns.series) if options.multivariate else 1
-    values = allocate(int(offsets[-1]), dims, np.float64, options.memory_limit)
-    whole = len(matrix) == steps and int(offsets[-1]) == steps * len(first)
-    if options.multivariate and whole:
-        values = matrix
-    elif whole:
-        values.reshape(len(first), steps)[:] = matrix.T
-    else:
-        values[:] = np.nan
-        for i in range(len(first)):
-            rows = slice(first[i], last[i] + 1)
-            values[offsets[i] + position[rows] - starts[i]] = (
-                matrix[rows] if options.multivariate else matrix[rows, i : i + 1]
+    def _positions(self, stamps: np.ndarray) -> tuple[np.ndarray, Grid]:
+        """Each row's position from the first on, and the grid."""
+        path, first_row = self.path, self.first_row
+        back = np.flatnonzero(np.diff(stamps) <= 0)
+        if len(back):
+            at = int(back[0]) + 1
+            how = (
+                "comes twice (duplicate time stamp)"
+                if stamps[at] == stamps[at - 1]
+                else "comes after a later one; sort the rows by time"
             )
-    known, known_offsets = _covariates(covariates, position, steps, starts, path, first_row, columns.covariates)
-    panel = Panel(
-        values,
-        offsets,
-        starts,
-        _calendar(grid, steps, options, path),
-        [path.name.split(".")[0]] if options.multivariate else list(columns.series),
-        target_names=list(columns.series) if options.multivariate else ["target"],
-        covariates=known,
-        covariate_offsets=known_offsets,
-        covariate_names=list(columns.covariates),
-        has_timestamps=grid is not None or options.start is not None,
-    )
+            raise DataError(f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} {how}")
+        freq = resolve(self.options.freq, stamps, str(path))
+        try:
+            grid = Grid(freq, int(stamps[0]))
+        except DataError as error:
+            raise DataError(f"{path}, row {first_row}: {error}; check --freq") from None
+        position = grid.positions(stamps)
+        if (position == OFF).any():
+            at = int(np.argmax(position == OFF))
+            raise DataError(
+                f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} is off the grid of frequency {freq} that starts at "
+                f"{pd.Timestamp(stamps[0])} (wrong or mixed frequency)"
+            )
+        coarse = int(np.gcd.reduce(np.diff(position))) if len(position) > 2 else 1
+        if coarse > 1:
+            raise DataError(f"{path}: the rows go by {coarse} steps of {freq} at a time; check --freq")
+        return position, grid
 
-    def row(series: int, step: int) -> str:
-        found = np.flatnonzero(position == starts[series] + step)
-        return f"row {first_row + int(found[0])}" if len(found) else ""
+    def _build(
+        self, matrix: np.ndarray, covariates: np.ndarray | None, position: np.ndarray, grid: Grid | None, format: str
+    ) -> Read:
+        columns, options = self.columns, self.options
+        steps = int(position[-1]) + 1
+        valid = ~np.isnan(matrix)
+        if options.multivariate:
+            valid = valid.any(axis=1, keepdims=True)
+        some = valid.any(axis=0)
+        first = np.where(some, valid.argmax(axis=0), 0)
+        last = np.where(some, len(matrix) - 1 - valid[::-1].argmax(axis=0), len(matrix) - 1)
+        del valid
+        starts, ends = position[first], position[last] + 1
+        offsets = np.concatenate([[0], np.cumsum(ends - starts)])
+        dims = len(columns.series) if options.multivariate else 1
+        values = allocate(int(offsets[-1]), dims, np.float64, options.memory_limit)
+        whole = len(matrix) == steps and int(offsets[-1]) == steps * len(first)
+        if options.multivariate and whole:
+            values = matrix
+        elif whole:
+            values.reshape(len(first), steps)[:] = matrix.T
+        else:
+            values[:] = np.nan
+            for i in range(len(first)):
+                rows = slice(first[i], last[i] + 1)
+                values[offsets[i] + position[rows] - starts[i]] = (
+                    matrix[rows] if options.multivariate else matrix[rows, i : i + 1]
+                )
+        known, known_offsets = _covariates(covariates, position, steps, starts)
+        panel = Panel(
+            values,
+            offsets,
+            starts,
+            self._calendar(grid, steps),
+            [self.path.name.split(".")[0]] if options.multivariate else list(columns.series),
+            target_names=list(columns.series) if options.multivariate else ["target"],
+            covariates=known,
+            covariate_offsets=known_offsets,
+            covariate_names=list(columns.covariates),
+            has_timestamps=grid is not None or options.start is not None,
+        )
 
-    return Read(panel, format, str(path), where=row, gaps=(steps - len(matrix)) * len(first))
+        def row(series: int, step: int) -> str:
+            found = np.flatnonzero(position == starts[series] + step)
+            return f"row {self.first_row + int(found[0])}" if len(found) else ""
+
+        return Read(panel, format, str(self.path), where=row, gaps=(steps - len(matrix)) * len(first))
+
+    def _calendar(self, grid: Grid | None, steps: int) -> Calendar:
+        if grid is not None:
+            return grid.calendar(0, steps)
+        if self.options.freq is None:
+            raise DataError(f"{self.path}: no time stamps; state --freq (and --start)")
+        return made_up(normal(self.options.freq), self.options.start, steps)
 
 
 def _covariates(
-    covariates: np.ndarray | None,
-    position: np.ndarray,
-    steps: int,
-    starts: np.ndarray,
-    path: Path,
-    first_row: int,
-    names: list[str],
+    covariates: np.ndarray | None, position: np.ndarray, steps: int, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every series' own copy of the covariate columns, from its start to the table's end."""
     if covariates is None:
@@ -267,11 +249,3 @@ def _covariates(
     whole[position] = covariates
     pieces = [whole[start:] for start in starts]
     return np.concatenate(pieces), np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
-
-
-def _calendar(grid: Grid | None, steps: int, options: Options, path: Path) -> Calendar:
-    if grid is not None:
-        return grid.calendar(0, steps)
-    if options.freq is None:
-        raise DataError(f"{path}: no time stamps; state --freq (and --start)")
-    return made_up(normal(options.freq), options.start, steps)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.files import defined
 from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.score.scale import actual_rows, row_keys, seasonal_error
 from tasks.forecast.score.summary import LEVELS, Forecasts
@@ -59,7 +60,7 @@ class Score:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        return {name: defined(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,13 @@ def score_entries(
     *,
     m: int,
     baselines: Mapping[str, Forecasts] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    **bootstrap: Any,
 ) -> Score:
     """`score` of forecasts of a panel's entries: actual values, scales and keys are taken from it."""
     series, window = row_keys(panel, entries)
     actual = actual_rows(panel, entries, forecasts.horizon)
     scale = seasonal_error(panel, entries, m).reshape(-1)
-    bootstrap = {"confidence": confidence, "resamples": resamples, "seed": seed}
-    return score(forecasts, actual, scale, series, window, m=m, baselines=baselines, **bootstrap)  # type: ignore[arg-type]
+    return score(forecasts, actual, scale, series, window, m=m, baselines=baselines, **bootstrap)
 
 
 def _terms(
@@ -282,13 +280,3 @@ def _counts(actual: np.ndarray, scale: np.ndarray, series: int, windows: int) ->
         "no_scale": int((~np.isfinite(scale)).sum()),
         "zero_points": int((actual == 0).sum()),
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,26 +7,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.errors import DataError
-from tasks.glue.named import HUB, TASKS, task_of
+from tasks.glue.named import HUB, TASKS, check_task, task_of
 from tasks.glue.readers import arrow, official, tables
 from tasks.glue.readers.source import WHOLE, Load, Options, Source
 from tasks.readers.arrow import ENDINGS, is_saved
-from tasks.readers.paths import check_is_remote, exists, files_below, holdings, listing, split_beside, split_word
+from tasks.readers.paths import (
+    by_split,
+    check_is_remote,
+    exists,
+    files_below,
+    holdings,
+    listing,
+    split_beside,
+    split_word,
+)
 
 FORMATS = "GLUE's tsv files, CSV, TSV, JSON lines, a JSON list, or Parquet or Arrow files"
 _HUB_CONFIG = re.compile(r"([\w.\-]+/[\w.\-]+|glue):([\w.\-]+)")
 
 
-def recognise(data: str, options: Options) -> Source:
-    """What `data` is: `sample`, a file or folder here, a GLUE task by name, or a data set on the Hub.
+def recognise(options: Options) -> Source:
+    """What the data are: `sample`, a file or folder here, a GLUE task by name, or a data set on the Hub.
 
     Raises:
-        ConfigError: data of several tasks, and none is named.
+        ConfigError: no such task, or data of several tasks, and none is named.
         DataError: a path that is not there, can't be read, or holds no texts in a format known here.
         ToolError: a Hub id that can't be reached.
     """
     from tasks.glue.readers import remote
 
+    if options.task is not None:
+        options = replace(options, task=check_task(options.task))
+    data = options.data or ("sample" if options.task is None else HUB)
     if data == "sample":
         from tasks.glue import sample
 
@@ -81,11 +93,7 @@ def _parted(path: Path, files: list[Path]) -> bool:
 
 def _of_files(path: Path, files: list[Path], options: Options) -> Source:
     """Files grouped by the split in their names; those without one are left out where others have one."""
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        groups.setdefault((split_beside(path, file, _matched) if path.is_dir() else None) or WHOLE, []).append(file)
-    if len(groups) > 1:
-        groups.pop(WHOLE, None)
+    groups = by_split(path, files, _matched) if path.is_dir() else {WHOLE: files}
     ending = files[0].suffix.lower()
     for name, group in groups.items():
         if len(group) > 1 and ending in tables.ENDINGS:

@@ -35,7 +35,7 @@ def recognise(data: str, options: Options) -> Source:
                 f"--data {data} holds GLUE's {len(TASKS)} tasks; say which with --task ({', '.join(TASKS)})"
             )
         task = config
-    reached, parts = opened(data, config, options.revision, options.token, options.cache_dir)
+    reached, parts = opened(data, config, options)
 
     def load(name: str, part: Callable[[], Any]) -> Load:
         return lambda problems: read_dataset(part(), f"{data} ({name})", options)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.readers import source as base
+from tasks.readers.options import DataOptions
 from tasks.readers.problems import Problems
 from tasks.readers.source import WHOLE
 
@@ -14,21 +15,23 @@ __all__ = ["WHOLE", "Load", "Options", "Raw", "Source"]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user said about how to read the data; None is "find out".
+class Options(DataOptions):
+    """What a user says about texts with labels; None is "find out".
 
     Attributes:
-        task: a GLUE task's name, checked.
+        data: a GLUE task's name too; None: the Hub's GLUE where a task is given, else the sample.
+        task: a GLUE task's name.
+        labels: classes in the order of their numbers; a trained model's where the data are for one.
+        regression: whether labels are scores.
     """
 
+    data: str | None = None
     task: str | None = None
     text_column: str | None = None
     text_pair_column: str | None = None
     label_column: str | None = None
-    revision: str | None = None
-    token: str | None = None
-    cache_dir: str | None = None
-    seed: int = 0
+    labels: list[str] | None = None
+    regression: bool | None = None
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from tasks.glue.readers.columns import Layout, layout
 from tasks.glue.readers.source import Options, Raw
 from tasks.readers.paths import read_text, why
 from tasks.readers.problems import Problems
+from tasks.readers.rows import Row, delimiter, is_object, json_lines, json_list
 
 DELIMITED = (".csv", ".tsv")
 ENDINGS = (*DELIMITED, ".jsonl", ".ndjson", ".json")
@@ -52,13 +52,6 @@ def columns(file: Path) -> list[str]:
         return [name.strip() for name in next(csv.reader([first], delimiter=delimiter(first)), [])]
     row = next((row for _, row in _json_rows(file, Problems(skip=True))), {})
     return list(row)
-
-
-def delimiter(header: str) -> str:
-    """What parts the cells of a header line: tab, semicolon or comma."""
-    if "\t" in header:
-        return "\t"
-    return ";" if header.count(";") > header.count(",") else ","
 
 
 def _read_delimited(file: Path, options: Options, problems: Problems, header: Sequence[str] | None) -> Raw:
@@ -201,43 +194,8 @@ def _read_json(file: Path, options: Options, problems: Problems) -> Raw:
     return _raw(values, found, str(file), [number for number, _ in rows], names)
 
 
-def _json_rows(file: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(file: Path, problems: Problems) -> Iterator[Row]:
     """(row number, row): its line in JSON lines, its place from 1 in a list."""
-    reader: Callable[[Path, Problems], Iterator[tuple[int, Any]]] = _json_lines
-    if file.suffix.lower() == ".json" and not _is_object(next(_lines(file), "")):
-        reader = _json_list
-    for number, row in reader(file, problems):
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            problems.add(f"{file}, row {number}", "not a JSON object", _BROKEN)
-
-
-def _json_lines(file: Path, problems: Problems) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(_lines(file), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problems.add(f"{file}, row {number}", f"not valid JSON ({error})", _BROKEN)
-
-
-def _json_list(file: Path, problems: Problems) -> Iterator[tuple[int, Any]]:
-    try:
-        rows = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not valid JSON ({error})") from error
-    if isinstance(rows, dict) and isinstance(rows.get("data"), list):
-        rows = rows["data"]
-    if not isinstance(rows, list):
-        raise DataError(f"{file}: neither a list of rows nor JSON lines")
-    yield from enumerate(rows, 1)
-
-
-def _is_object(line: str) -> bool:
-    """Whether a first line is a JSON object of its own, as in JSON lines."""
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
+    if file.suffix.lower() == ".json" and not is_object(next(_lines(file), "")):
+        return json_list(file, read_text(file), "neither a list of rows nor JSON lines", problems, "data")
+    return json_lines(file, _lines(file), problems)

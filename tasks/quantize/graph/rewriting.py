@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from tasks.errors import ConfigError
 from tasks.quantize.graph import files as graph_files
 from tasks.quantize.graph import nodes
 from tasks.quantize.graph.first_token import keep_first_token
-from tasks.quantize.plan import Plan
+from tasks.quantize.plan import Plan, Result
 
 MICROSOFT = "com.microsoft"
 
@@ -93,6 +94,26 @@ class Rewriting:
             o.domain != MICROSOFT for o in self.model.opset_import
         ):
             self.model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+
+
+def quantize(
+    source: str | Path,
+    target: str | Path,
+    plan: Plan,
+    replace: Callable[[Rewriting, Product, Plan], None],
+    oldest: int = 11,
+) -> Result:
+    """Writes `target`, the float graph `source` with each product that the plan takes put in other terms by `replace`.
+
+    Raises:
+        ConfigError: as `prepare`, or the plan excludes what isn't there.
+        ToolError: nothing could be quantized.
+    """
+    started = time.monotonic()
+    model = prepare(source, oldest)
+    Rewriting(model).run(plan, lambda rewriting, part: replace(rewriting, part, plan))
+    counts = nodes.require_quantized(model, plan, source)
+    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
 
 
 def prepare(source: str | Path, oldest: int = 11) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.errors import DataError
+from tasks.readers import remote
 from tasks.readers.paths import check_is_remote, exists, files_below, holdings, listing
 from tasks.vqa.readers import easy, hub, official, tables
 from tasks.vqa.readers.source import Options, Source
@@ -15,13 +16,14 @@ FORMATS = (
 )
 
 
-def recognise(data: str, options: Options) -> Source:
-    """What `data` is: `sample`, a file or folder here, or a dataset on the Hub.
+def recognise(options: Options) -> Source:
+    """What the data are: `sample`, a file or folder here, or a dataset on the Hub.
 
     Raises:
         DataError: a path that is not there, can't be read, or holds no questions in a format known here.
         ToolError: a Hub id that can't be reached.
     """
+    data = options.data or "sample"
     if data == "sample":
         from tasks.vqa.sample import sample
 
@@ -30,7 +32,7 @@ def recognise(data: str, options: Options) -> Source:
     if exists(path):
         return _local(path, options)
     check_is_remote(data, "sample")
-    return hub.recognise_remote(data, options)
+    return remote.recognise(options, hub.read)
 
 
 def _local(path: Path, options: Options) -> Source:

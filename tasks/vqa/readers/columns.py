@@ -13,8 +13,10 @@ import numpy as np
 
 from tasks.errors import ConfigError, DataError
 from tasks.images import ImageStore
+from tasks.readers.paths import first_of
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
+from tasks.vqa.readers.source import Options
 
 QUESTION = ("question", "question_text", "query")
 IMAGE = (
@@ -47,22 +49,13 @@ class Layout:
     weights: str | None
 
 
-@dataclass(frozen=True)
-class Overrides:
-    """Columns that the user named."""
-
-    image: str | None = None
-    question: str | None = None
-    answer: str | None = None
-
-
 def looks_like(names: Iterable[str]) -> bool:
     """Whether columns of these names can be questions on images."""
     names = list(names)
     return any(name in names for name in QUESTION) and any(name in names for name in (*IMAGE, "image_id"))
 
 
-def layout(names: Iterable[str], overrides: Overrides, source: str) -> Layout:
+def layout(names: Iterable[str], options: Options, source: str) -> Layout:
     """Finds the columns.
 
     Raises:
@@ -70,26 +63,26 @@ def layout(names: Iterable[str], overrides: Overrides, source: str) -> Layout:
         DataError: no question or image column is found.
     """
     names = list(names)
-    for flag, name in (("image", overrides.image), ("question", overrides.question), ("answer", overrides.answer)):
+    for flag, name in (
+        ("image", options.image_column),
+        ("question", options.question_column),
+        ("answer", options.answer_column),
+    ):
         if name is not None and name not in names:
             raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
-    image = overrides.image or _first(names, (*IMAGE, "image_id"))
-    question = overrides.question or _first(names, QUESTION)
+    image = options.image_column or first_of(names, (*IMAGE, "image_id"))
+    question = options.question_column or first_of(names, QUESTION)
     for what, found in (("question", question), ("image", image)):
         if found is None:
             raise DataError(f"{source}: no {what} column among {', '.join(names)}; name it with --{what}-column")
     assert image is not None
     assert question is not None
-    label = _first(names, ("label", "labels")) if overrides.answer is None else None
-    ids, weights = _first(names, LABEL_IDS), _first(names, LABEL_WEIGHTS)
-    if overrides.answer is not None:
+    label = first_of(names, ("label", "labels")) if options.answer_column is None else None
+    ids, weights = first_of(names, LABEL_IDS), first_of(names, LABEL_WEIGHTS)
+    if options.answer_column is not None:
         ids = weights = None
-    answers = overrides.answer or _first(names, ANSWERS)
+    answers = options.answer_column or first_of(names, ANSWERS)
     return Layout(image, question, answers, label if ids is None and answers is None else None, ids, weights)
-
-
-def _first(names: list[str], wanted: Iterable[str]) -> str | None:
-    return next((name for name in wanted if name in names), None)
 
 
 def as_answers(value: Any) -> list[str]:
@@ -205,7 +198,7 @@ def assemble(
         source=source,
         rows=rows,
     )
-    return result if keep.all() else result.select(np.flatnonzero(keep))
+    return result if keep.all() else result.take(np.flatnonzero(keep))
 
 
 def _labels(

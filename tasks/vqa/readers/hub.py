@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.errors import DataError
 from tasks.images import EncodedImages, ImageStore
-from tasks.readers import arrow, remote
+from tasks.readers import arrow
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Layout, assemble, layout
@@ -32,17 +32,6 @@ def recognise(path: Path, options: Options) -> Source | None:
     )
 
 
-def recognise_remote(data: str, options: Options) -> Source:
-    """A dataset on the Hub, or from the local cache where the Hub can't be reached. See `remote.recognise`."""
-    return remote.recognise(
-        data,
-        options.revision,
-        options.token,
-        options.cache_dir,
-        lambda dataset, source, problems: read(dataset, source, None, options, problems),
-    )
-
-
 def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Questions:
     """One split of an opened `datasets.Dataset` as `Questions`.
 
@@ -52,7 +41,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     """
     if not len(dataset):
         raise DataError(f"{source}: no rows")
-    roles = layout(dataset.column_names, options.columns, source)
+    roles = layout(dataset.column_names, options, source)
     wanted = {roles.question, roles.answers, roles.label, roles.ids, roles.weights, *_PLAIN} & set(dataset.column_names)
     wanted.discard(roles.image if arrow.picture_kind(dataset.features[roles.image]) != "path" else None)
     texts = dataset.select_columns(sorted(name for name in wanted if name)).with_format("arrow")[:]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from tasks.images import FileImages
 from tasks.readers import source as base
+from tasks.readers.options import DataOptions
 from tasks.readers.problems import Problems
 from tasks.readers.source import WHOLE
 from tasks.vqa.questions import Questions
-from tasks.vqa.readers.columns import Overrides
 from tasks.vqa.readers.paths import Resolver
 
 __all__ = ["WHOLE", "Load", "Options", "Source", "index_paths"]
@@ -22,15 +22,13 @@ Source = base.Source[Questions]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user said about how to read the data."""
+class Options(DataOptions):
+    """What a user says about questions on images: beside the rest, the columns that hold them."""
 
     image_root: str | None = None
-    columns: Overrides = field(default_factory=Overrides)
-    revision: str | None = None
-    token: str | None = None
-    cache_dir: str | None = None
-    seed: int = 0
+    image_column: str | None = None
+    question_column: str | None = None
+    answer_column: str | None = None
 
 
 def index_paths(paths: list[str | None], resolve: Resolver) -> tuple[np.ndarray, FileImages]:

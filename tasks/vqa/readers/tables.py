@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import DataError
-from tasks.readers.paths import canonical, files_below, read_text, split_beside, split_of
+from tasks.readers.paths import canonical, files_below, one_a_split, read_text, split_of
 from tasks.readers.problems import Problems
-from tasks.readers.rows import Row, delimited, json_lines, json_list
+from tasks.readers.rows import Row, delimited, is_object, json_lines, json_list
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like, parse_cell
 from tasks.vqa.readers.paths import Resolver
@@ -31,8 +30,8 @@ def recognise(path: Path, options: Options) -> Source | None:
         ]
     if not files:
         return None
-    named = {file: split_beside(path, file) for file in files}
-    splits = _by_name(path, named, options) if any(named.values()) else _by_column(files, options)
+    named = one_a_split(path, files)
+    splits = {name: _load(file, options) for name, file in named.items()} or _by_column(files, options)
     kind = "JSON lines" if files[0].suffix.lower() in (".jsonl", ".ndjson") else files[0].suffix[1:].upper()
     return Source(format=f"{kind} with image paths", name=path.name, splits=splits)
 
@@ -49,18 +48,8 @@ def _has_columns(file: Path, options: Options) -> bool:
         first = None
     if first is None:
         return split_of(file.stem) is not None
-    wanted = {options.columns.image, options.columns.question} - {None}
+    wanted = {options.image_column, options.question_column} - {None}
     return looks_like(first[1]) or bool(wanted and wanted <= set(first[1]))
-
-
-def _by_name(path: Path, named: dict[Path, str | None], options: Options) -> dict[str, Load]:
-    files: dict[str, Path] = {}
-    for file, name in named.items():
-        if name is not None and name in files:
-            raise DataError(f"{path}: both {files[name]} and {file} are the split {name}; give one of them as --data")
-        if name is not None:
-            files[name] = file
-    return {name: _load(file, options) for name, file in files.items()}
 
 
 def _by_column(files: list[Path], options: Options) -> dict[str, Load]:
@@ -84,7 +73,7 @@ def _read(file: Path, options: Options, problems: Problems, split: str | None = 
         raise DataError(f"{file}: no rows; it needs an image path, a question and an answer in each")
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     columns = {name: [row.get(name) for _, row in rows] for name in names}
-    roles = layout(names, options.columns, str(file))
+    roles = layout(names, options, str(file))
     if "question_id" in columns:
         columns["question_id"] = _whole_numbers(columns["question_id"])
     image, images = index_paths(columns[roles.image], Resolver(file.parent, options.image_root))
@@ -105,10 +94,10 @@ def _rows(file: Path, problems: Problems) -> Iterator[Row]:
     ending = file.suffix.lower()
     if ending in (".csv", ".tsv"):
         return _csv_rows(file, text, problems)
-    if ending == ".json" and not _is_json(text.split("\n", 1)[0]):
+    if ending == ".json" and not is_object(text.split("\n", 1)[0]):
         unlike = "neither a list of rows, nor JSON lines, nor the official VQA layout"
         return json_list(file, text, unlike, problems)
-    return json_lines(file, text, problems)
+    return json_lines(file, text.split("\n"), problems)
 
 
 def _csv_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
@@ -133,14 +122,6 @@ def _number(part: Any) -> Any:
         return float(part)
     except (TypeError, ValueError):
         return part
-
-
-def _is_json(line: str) -> bool:
-    """Whether a first line is a JSON object of its own, as in JSON lines."""
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _whole_numbers(values: list[Any]) -> list[Any]:

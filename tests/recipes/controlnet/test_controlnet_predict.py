@@ -221,13 +221,13 @@ def test_eval_gives_the_figures_of_the_runs_own_pairs(here, place):
     from recipes.controlnet.step import Frozen
     from tasks.controlnet.batches import PairBatches, Shapes
     from tasks.controlnet.cache.encoding import tokenize
-    from tasks.controlnet.data import load_splits
+    from tasks.controlnet.data import Options, load_splits
     from tasks.controlnet.models.diffusion import Diffusion
 
     output = here / "drawn"
     found = evaluate(Eval(cpu=True, draw=3, steps=1, output=str(output), seed=5))
     base = pretrained.open_base(str(place / "base"))
-    pairs = load_splits("sample", seed=3, resolution=64, max_samples=30, max_eval_samples=6).evaluation
+    pairs = load_splits(Options("sample", seed=3, resolution=64, max_samples=30, max_eval_samples=6)).evaluation
     tokenizer = pretrained.load_tokenizer(base)
     batches = PairBatches(pairs, Shapes(64), seed=3, tokenize=lambda texts: tokenize(tokenizer, texts))
     frozen = Frozen(

@@ -201,10 +201,10 @@ def test_a_vqa_runs_questions_are_known_by_what_they_are():
     """The same questions in another selection match; the sample of another seed uses the same ids for other pictures."""
     from recipes.vqa.artefacts import per_question
     from recipes.vqa.config import Train
-    from tasks.vqa.data import load_splits
+    from tasks.vqa.data import Options, load_splits
 
     def kept(seed, count):
-        found = load_splits("sample", need=("evaluation",), max_eval_samples=count, seed=seed).evaluation
+        found = load_splits(Options("sample", max_eval_samples=count, seed=seed), need=("evaluation",)).evaluation
         return per_question(Train(data="sample", seed=seed), found, [0.5] * len(found))
 
     few, many, other = kept(0, 50), kept(0, None), kept(1, None)

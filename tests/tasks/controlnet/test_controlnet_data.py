@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.controlnet.data import inspect, load_splits
+from tasks.controlnet.data import Options, load_splits
+from tasks.controlnet.inspection import inspect
 from tasks.errors import ConfigError, DataError
 
 COUNT = 6
@@ -57,7 +58,7 @@ def shown(pairs):
 
 def whole(data, **options):
     """All pairs of data of one split."""
-    splits = load_splits(str(data), need=("evaluation",), **options)
+    splits = load_splits(Options(str(data), **options), need=("evaluation",))
     return shown(splits.evaluation)
 
 
@@ -93,7 +94,7 @@ def test_conditions_called_as_their_pictures_lie_in_their_own_folder(tmp_path):
     (tmp_path / "conditions").rename(tmp_path / "elsewhere")
     assert whole(tmp_path, conditioning_dir=str(tmp_path / "elsewhere")) == ALL
     with pytest.raises(DataError, match="row 1: its condition is the picture itself"):
-        load_splits(str(tmp_path))
+        load_splits(Options(str(tmp_path)))
 
 
 def test_several_captions(tmp_path):
@@ -106,7 +107,7 @@ def test_several_captions(tmp_path):
 def test_folder_a_split(tmp_path):
     for name, numbers in (("train", range(4)), ("val", range(4, COUNT))):
         write(both(tmp_path / name, numbers) / "metadata.jsonl", rows(numbers))
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(Options(str(tmp_path)))
     assert not splits.held_out
     assert splits.description == f"{tmp_path.name}: 4 + 2 pairs"
     assert set(shown(splits.train)) == set(range(4))
@@ -120,25 +121,25 @@ def test_splits_by_the_folders_of_one_list(tmp_path):
     for i, row in enumerate(table):
         row["image"] = f"{'train' if i < 4 else 'test'}/{i}.png"
     write(tmp_path / "metadata.jsonl", table)
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(Options(str(tmp_path)))
     assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([0, 1, 2, 3], [4, 5])
 
 
 def test_split_column(tmp_path):
     table = [{**row, "split": "train" if i % 2 else "dev"} for i, row in enumerate(rows())]
     write(both(tmp_path) / "metadata.jsonl", table)
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(Options(str(tmp_path)))
     assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([1, 3, 5], [0, 2, 4])
 
 
 def test_chosen_splits(tmp_path):
     for name, numbers in (("train", range(3)), ("validation", range(3, 5)), ("test", range(5, 6))):
         write(both(tmp_path / name, numbers) / "metadata.jsonl", rows(numbers))
-    assert set(shown(load_splits(str(tmp_path)).evaluation)) == {3, 4}
-    assert set(shown(load_splits(str(tmp_path), eval_split="test").evaluation)) == {5}
-    assert set(shown(load_splits(str(tmp_path), train_split="val").train)) == {3, 4}
+    assert set(shown(load_splits(Options(str(tmp_path))).evaluation)) == {3, 4}
+    assert set(shown(load_splits(Options(str(tmp_path), eval_split="test")).evaluation)) == {5}
+    assert set(shown(load_splits(Options(str(tmp_path), train_split="val")).train)) == {3, 4}
     with pytest.raises(ConfigError, match=r"--eval-split tset: .* did you mean test\?"):
-        load_splits(str(tmp_path), eval_split="tset")
+        load_splits(Options(str(tmp_path), eval_split="tset"))
 
 
 @pytest.mark.parametrize("folders", [("images", "conditioning_images"), ("target", "source"), ("image", "conditions")])
@@ -175,7 +176,7 @@ def test_folder_of_conditions_by_flag(tmp_path):
 def test_parallel_folders_a_split(tmp_path):
     both(tmp_path / "train", range(4))
     both(tmp_path / "validation", range(4, COUNT))
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(Options(str(tmp_path)))
     assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([0, 1, 2, 3], [4, 5])
 
 
@@ -189,7 +190,7 @@ def test_fill50k(tmp_path, as_list):
         write(tmp_path / "prompt.json", table)
     assert whole(tmp_path) == ALL
     assert whole(tmp_path / "prompt.json") == ALL
-    assert inspect(str(tmp_path))["format"] == "fill50k layout"
+    assert inspect(Options(str(tmp_path)))["format"] == "fill50k layout"
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "json", "jsonl"])
@@ -208,7 +209,7 @@ def test_tables_with_columns_of_any_name(tmp_path, ending):
     columns = {"image_column": "photo", "conditioning_image_column": "sketch", "caption_column": "words"}
     assert whole(file, **columns) == ALL
     with pytest.raises(ConfigError, match=r"--caption-column word: .* has no such column, only photo, sketch, words"):
-        load_splits(str(file), **{**columns, "caption_column": "word"})
+        load_splits(Options(str(file), **{**columns, "caption_column": "word"}))
 
 
 def test_paths_from_another_root(tmp_path):
@@ -219,7 +220,7 @@ def test_paths_from_another_root(tmp_path):
 
 def test_no_captions_are_said(tmp_path):
     write(both(tmp_path) / "metadata.jsonl", [{**row, "text": None} for row in rows()])
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(Options(str(tmp_path)))
     assert splits.description.endswith("the second held out by picture, without captions")
     assert splits.notes == [f"{tmp_path / 'metadata.jsonl'}: no captions; every pair trains with the empty prompt"]
 
@@ -230,20 +231,20 @@ def test_hold_out_parts_by_picture(tmp_path):
         (tmp_path / "images" / f"copy-{i}.png").write_bytes((tmp_path / "images" / f"{i}.png").read_bytes())
     copies = [{**row, "image": f"images/copy-{i}.png", "text": "a copy"} for i, row in enumerate(rows(range(20)))]
     write(tmp_path / "metadata.jsonl", rows(range(20)) + copies)
-    splits = load_splits(str(tmp_path), eval_fraction=0.25)
+    splits = load_splits(Options(str(tmp_path), eval_fraction=0.25))
     assert splits.held_out
     assert (len(splits.train), len(splits.evaluation)) == (30, 10)
     assert not set(shown(splits.train)) & set(shown(splits.evaluation))
-    again = load_splits(str(tmp_path), eval_fraction=0.25)
+    again = load_splits(Options(str(tmp_path), eval_fraction=0.25))
     assert (again.evaluation.rows == splits.evaluation.rows).all()
     assert not np.array_equal(
-        load_splits(str(tmp_path), eval_fraction=0.25, seed=1).evaluation.rows, again.evaluation.rows
+        load_splits(Options(str(tmp_path), eval_fraction=0.25, seed=1)).evaluation.rows, again.evaluation.rows
     )
 
 
 def test_subsets_by_seed(tmp_path):
     write(both(tmp_path, range(20)) / "metadata.jsonl", rows(range(20)))
-    chosen = [load_splits(str(tmp_path), max_samples=5, max_eval_samples=1, seed=seed) for seed in (0, 0, 1)]
+    chosen = [load_splits(Options(str(tmp_path), max_samples=5, max_eval_samples=1, seed=seed)) for seed in (0, 0, 1)]
     assert [(len(splits.train), len(splits.evaluation)) for splits in chosen] == [(5, 1)] * 3
     assert (chosen[0].train.rows == chosen[1].train.rows).all()
     assert (chosen[0].train.rows != chosen[2].train.rows).any()
@@ -253,7 +254,7 @@ def test_subsets_by_seed(tmp_path):
 def test_pictures_in_both_splits_are_said(tmp_path):
     for name, numbers in (("train", range(4)), ("test", range(3, COUNT))):
         write(both(tmp_path / name, numbers) / "metadata.jsonl", rows(numbers))
-    (line,) = load_splits(str(tmp_path)).notes
+    (line,) = load_splits(Options(str(tmp_path))).notes
     assert line.endswith("test/metadata.jsonl: 1 of 3 pictures are in the training split too")
 
 
@@ -262,7 +263,7 @@ def test_alpha_shows_white_under_pictures_and_black_under_conditions(tmp_path):
     for folder in ("images", "conditioning_images"):
         Image.new("RGBA", (32, 24), (99, 99, 99, 0)).save(tmp_path / folder / "0.png")
     write(tmp_path / "metadata.jsonl", rows())
-    splits = load_splits(str(tmp_path), need=("train",))
+    splits = load_splits(Options(str(tmp_path)), need=("train",))
     assert splits.train.images.load(0).getpixel((0, 0)) == (255, 255, 255)
     assert splits.train.conditions.load(0).getpixel((0, 0)) == (0, 0, 0)
     assert [line.split(": ")[-1] for line in splits.notes] == [
@@ -286,10 +287,10 @@ def test_conditions_of_any_mode_become_rgb(tmp_path, mode):
     table = rows()
     table[0]["conditioning_image"] = f"conditioning_images/0.{ending}"
     write(tmp_path / "metadata.jsonl", table)
-    pairs = load_splits(str(tmp_path), need=("train",)).train
+    pairs = load_splits(Options(str(tmp_path)), need=("train",)).train
     condition = pairs.conditions.load(int(pairs.rows[0]))
     assert (condition.mode, condition.getpixel((0, 0)), condition.getpixel((10, 10))) == ("RGB", (0,) * 3, (255,) * 3)
-    modes = inspect(str(tmp_path))["splits"]["all"]["conditions"]["modes"]
+    modes = inspect(Options(str(tmp_path)))["splits"]["all"]["conditions"]["modes"]
     assert modes == {"RGB": COUNT - 1, mode: 1}
 
 
@@ -298,7 +299,7 @@ def test_smaller_condition_of_the_same_shape(tmp_path):
     Image.new("RGB", (16, 12)).save(tmp_path / "conditioning_images" / "3.png")
     Image.new("RGB", (15, 12)).save(tmp_path / "conditioning_images" / "4.png")  # a pixel off
     write(tmp_path / "metadata.jsonl", rows())
-    (line,) = load_splits(str(tmp_path), need=("train",)).notes
+    (line,) = load_splits(Options(str(tmp_path)), need=("train",)).notes
     assert line.endswith("2 conditions are smaller than the picture and enlarged")
 
 
@@ -307,10 +308,10 @@ def test_one_of_a_sort_is_told_in_the_singular(tmp_path):
     Image.new("RGB", (16, 12)).save(tmp_path / "conditioning_images" / "3.png")
     Image.new("P", (32, 24)).save(tmp_path / "conditioning_images" / "4.png")
     write(tmp_path / "metadata.jsonl", rows())
-    odd, smaller = load_splits(str(tmp_path), need=("train",)).notes
+    odd, smaller = load_splits(Options(str(tmp_path)), need=("train",)).notes
     assert odd.endswith(": 1 condition of mode P, made RGB")
     assert smaller.endswith(": 1 condition is smaller than the picture and enlarged")
-    one = load_splits(str(tmp_path), need=("evaluation",), max_eval_samples=1)
+    one = load_splits(Options(str(tmp_path), max_eval_samples=1), need=("evaluation",))
     assert one.description.endswith(": 1 pair")
 
 
@@ -325,7 +326,7 @@ def test_inspection(tmp_path):
     table = [*rows(), rows()[3]]
     table[2]["text"] = ["one", "two words", "two words"]
     write(tmp_path / "metadata.jsonl", table)
-    found = inspect(str(tmp_path), resolution=32)
+    found = inspect(Options(str(tmp_path), resolution=32))
     split = found["splits"]["all"]
     assert split["pairs"] == 7
     assert (split["different_pictures"], split["different_conditions"], split["repeated_pairs"]) == (5, 6, 1)

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from tasks.controlnet.data import load_splits
+from tasks.controlnet.data import Options, load_splits
 from tasks.errors import DataError
 
 
@@ -31,15 +31,15 @@ def write(folder, table):
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
 
 
-def refused(data, **options):
+def refused(data, need=("train", "evaluation"), **options):
     with pytest.raises(DataError) as error:
-        load_splits(str(data), **options)
+        load_splits(Options(str(data), **options), need)
     assert "\n" not in str(error.value)
     return str(error.value).replace(str(data), "DIR")
 
 
 def skipped(data, **options):
-    splits = load_splits(str(data), skip_bad=True, need=("train",), **options)
+    splits = load_splits(Options(str(data), skip_bad=True, **options), need=("train",))
     return len(splits.train), [line.replace(str(data), "DIR") for line in splits.skipped]
 
 
@@ -100,7 +100,7 @@ def test_a_bad_pair(folder, spoil, said, kind):
 
 def test_a_file_cut_short_is_found_when_it_may_be_left_out(folder):
     cut(folder / "images/4.png")
-    assert load_splits(str(folder), need=("train",)).train.images.problem(4) is None
+    assert load_splits(Options(str(folder)), need=("train",)).train.images.problem(4) is None
     assert skipped(folder) == (5, ["1 pair left out: picture missing or broken, first DIR/metadata.jsonl, row 5"])
 
 
@@ -118,7 +118,7 @@ def test_all_problems_at_once(folder):
 
 
 def test_below_the_resolution_only_where_asked(folder):
-    assert len(load_splits(str(folder), need=("train",), resolution=24).train) == 6
+    assert len(load_splits(Options(str(folder), resolution=24), need=("train",)).train) == 6
     (folder / "images/4.png").unlink()
     message = refused(folder, resolution=32, need=("train",))
     assert "row 1: the picture is 32x24, below the resolution of 32; lower --resolution" in message
@@ -158,7 +158,7 @@ def test_a_caption_file_missing(folder):
         (parallel(folder) if i == 0 else folder).joinpath(f"images/{i}.txt").write_text("words")
     assert "DIR/images/3.png: has no caption: no 3.txt beside it" in refused(folder)
     assert skipped(folder)[0] == 5
-    assert len(load_splits(str(folder), need=("train",), caption_column="none").train) == 6
+    assert len(load_splits(Options(str(folder), caption_column="none"), need=("train",)).train) == 6
 
 
 def test_a_caption_file_empty(folder):
@@ -183,7 +183,7 @@ def test_no_column_of_conditions(folder):
         "name it with --conditioning-image-column, give their folder as --conditioning-dir, "
         "or make them with `tool data build controlnet`"
     )
-    splits = load_splits(str(folder), conditioning_dir=str(folder / "others"), need=("train",))
+    splits = load_splits(Options(str(folder), conditioning_dir=str(folder / "others")), need=("train",))
     assert len(splits.train) == 6
 
 
@@ -200,7 +200,7 @@ def test_nothing_to_read(tmp_path):
 
 def test_a_folder_of_conditions_that_is_not_there(folder):
     with pytest.raises(DataError, match=r"--conditioning-dir .*nowhere: no such folder"):
-        load_splits(str(folder), conditioning_dir=str(folder / "nowhere"))
+        load_splits(Options(str(folder), conditioning_dir=str(folder / "nowhere")))
 
 
 def test_one_picture_can_not_be_held_out(folder):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from test_vqa_hub import SEVERAL, Hub, ask
 
-from tasks.controlnet.data import load_splits
+from tasks.controlnet.data import Options, load_splits
 from tasks.errors import DataError
 
 datasets = pytest.importorskip("datasets")
@@ -58,7 +58,9 @@ def test_parquet_with_pictures_inside(tmp_path, form):
     )
     dataset = as_images(made) if form == "image" else datasets.Dataset.from_dict(made)
     dataset.to_parquet(tmp_path / "pairs.parquet")
-    splits = load_splits(str(tmp_path / "pairs.parquet"), need=("evaluation",), cache_dir=str(tmp_path / "cache"))
+    splits = load_splits(
+        Options(str(tmp_path / "pairs.parquet"), cache_dir=str(tmp_path / "cache")), need=("evaluation",)
+    )
     assert shown(splits.evaluation) == ALL
     assert splits.evaluation.images.where(2).endswith("pairs.parquet, row 3")
 
@@ -70,14 +72,14 @@ def test_parquet_with_paths(tmp_path):
     columns = {"file_name": [f"{i}.png" for i in range(COUNT)], "condition": [f"c{i}.png" for i in range(COUNT)]}
     dataset = datasets.Dataset.from_dict({**columns, "captions": [["a", f"{i}"] for i in range(COUNT)]})
     dataset.to_parquet(tmp_path / "metadata.parquet")
-    splits = load_splits(str(tmp_path), need=("evaluation",), cache_dir=str(tmp_path / "cache"))
+    splits = load_splits(Options(str(tmp_path), cache_dir=str(tmp_path / "cache")), need=("evaluation",))
     assert shown(splits.evaluation) == {i: ["a", str(i)] for i in range(COUNT)}
 
 
 def test_saved_dataset_with_splits(tmp_path):
     parts = {"train": as_images(table(range(4))), "test": as_images(table(range(3, COUNT)))}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    splits = load_splits(str(tmp_path / "saved"))
+    splits = load_splits(Options(str(tmp_path / "saved")))
     assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([0, 1, 2, 3], [3, 4, 5])
     assert [line.split(": ")[1] for line in splits.notes] == ["1 of 3 pictures are in the training split too"]
 
@@ -85,23 +87,23 @@ def test_saved_dataset_with_splits(tmp_path):
 def test_files_of_a_split_are_opened_only_for_it(tmp_path):
     as_images(table()).to_parquet(tmp_path / "train-0.parquet")
     (tmp_path / "test-0.parquet").write_bytes(b"broken")
-    splits = load_splits(str(tmp_path), need=("train",), cache_dir=str(tmp_path / "cache"))
+    splits = load_splits(Options(str(tmp_path), cache_dir=str(tmp_path / "cache")), need=("train",))
     assert shown(splits.train) == ALL
     with pytest.raises(DataError, match=r"test-0\.parquet: can't be read as a dataset"):
-        load_splits(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+        load_splits(Options(str(tmp_path), cache_dir=str(tmp_path / "cache")))
 
 
 def test_a_split_column_parts_a_saved_dataset(tmp_path):
     made = {**table(), "split": ["train", "val", "train", "train", "val", "train"]}
     datasets.Dataset.from_dict(made).save_to_disk(tmp_path / "saved")
-    splits = load_splits(str(tmp_path / "saved"))
+    splits = load_splits(Options(str(tmp_path / "saved")))
     assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([0, 2, 3, 5], [1, 4])
     assert splits.evaluation.images.where(int(splits.evaluation.rows[0])).endswith("saved (validation), row 1")
 
 
 def test_hold_out_by_content(tmp_path):
     as_images(table([i % 5 for i in range(30)])).save_to_disk(tmp_path / "saved")
-    splits = load_splits(str(tmp_path / "saved"), eval_fraction=0.2)
+    splits = load_splits(Options(str(tmp_path / "saved"), eval_fraction=0.2))
     assert (len(splits.train), len(splits.evaluation)) == (24, 6)
     assert not set(shown(splits.train)) & set(shown(splits.evaluation))
 
@@ -114,7 +116,7 @@ def test_bad_rows(tmp_path):
     made["text"][4] = None
     datasets.Dataset.from_dict(made).save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError) as error:
-        load_splits(str(tmp_path / "saved"))
+        load_splits(Options(str(tmp_path / "saved")))
     for said in (
         "row 2: has no picture",
         "row 3: is not an image file",
@@ -122,7 +124,7 @@ def test_bad_rows(tmp_path):
         "row 5: has no caption",
     ):
         assert said in str(error.value)
-    splits = load_splits(str(tmp_path / "saved"), need=("train",), skip_bad=True)
+    splits = load_splits(Options(str(tmp_path / "saved"), skip_bad=True), need=("train",))
     assert set(shown(splits.train)) == {0, 5}
     assert len(splits.skipped) == 4
 
@@ -130,16 +132,16 @@ def test_bad_rows(tmp_path):
 def test_a_column_that_holds_no_pictures(tmp_path):
     datasets.Dataset.from_dict({**table(), "image": list(range(COUNT))}).save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError, match="the column 'image' holds neither pictures nor paths"):
-        load_splits(str(tmp_path / "saved"))
+        load_splits(Options(str(tmp_path / "saved")))
 
 
 LOAD = """
 import sys
-from tasks.controlnet.data import load_splits
+from tasks.controlnet.data import Options, load_splits
 from tasks.errors import ToolError
 for name in sys.argv[1:]:
     try:
-        splits = load_splits(name)
+        splits = load_splits(Options(name))
         row = int(splits.train.rows[1])
         colours = [store.load(row).getpixel((0, 0)) for store in (splits.train.images, splits.train.conditions)]
         print(splits.description, splits.train.captions[1], *colours)

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from tasks.controlnet.data import load_splits
+from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.sample.circles import COLOURS, scene
 from tasks.controlnet.sample.sample import TRAIN, VALIDATION, write_sample
 
 
 @pytest.fixture(scope="module")
 def splits():
-    return load_splits("sample")
+    return load_splits(Options("sample"))
 
 
 def test_size_and_splits(splits):
@@ -54,7 +54,7 @@ def test_the_same_circle_at_any_size():
 
 
 def test_seeds(splits):
-    again, other = load_splits("sample"), load_splits("sample", seed=1)
+    again, other = load_splits(Options("sample")), load_splits(Options("sample", seed=1))
     assert again.train.captions == splits.train.captions
     assert other.train.captions != splits.train.captions
     assert again.train.images.content(7) == splits.train.images.content(7)
@@ -68,7 +68,7 @@ def test_on_disk_as_in_memory(tmp_path, splits):
     write_sample(tmp_path / "circles", train=12, validation=4)
     first = json.loads((tmp_path / "circles" / "prompt.json").read_text().splitlines()[0])
     assert first == {"source": "source/0.png", "target": "target/0.png", "prompt": splits.train.captions[0][0]}
-    written = load_splits(str(tmp_path / "circles"))
+    written = load_splits(Options(str(tmp_path / "circles")))
     assert written.description == "circles: 12 + 4 pairs"
     assert written.train.captions == splits.train.captions[:12]
     for i in range(12):
@@ -79,5 +79,5 @@ def test_on_disk_as_in_memory(tmp_path, splits):
 
 
 def test_drawn_at_the_resolution():
-    drawn = load_splits("sample", resolution=128).train
+    drawn = load_splits(Options("sample", resolution=128)).train
     assert drawn.images.size(0) == drawn.images.load(0).size == drawn.conditions.load(0).size == (128, 128)

@@ -15,11 +15,10 @@ import pytest
 
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.calendar import Calendar
-from tasks.forecast.data import load
+from tasks.forecast.data import Options, load
 from tasks.forecast.readers import hub, tables
 from tasks.forecast.readers.grid import infer
 from tasks.forecast.readers.hub import read_dataset
-from tasks.forecast.readers.source import Options
 from tasks.forecast.sample import write_sample
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "forecast"
@@ -69,7 +68,7 @@ def test_exchange_rate_is_split_as_gluonts_splits_it(gluonts_exchange):
 
     theirs = load_datasets(gluonts_exchange, gluonts_exchange / "train", gluonts_exchange / "test")
     train, test = list(theirs.train), list(theirs.test)
-    ours = load("exchange_rate", data_file=str(EXCHANGE))
+    ours = load(Options("exchange_rate", data_file=str(EXCHANGE)))
     assert (len(train), len(test), len(ours.test)) == (8, 40, 40)
     assert ours.panel.calendar.freq == theirs.metadata.freq.removeprefix("1") == "B"
     assert ours.prediction_length == theirs.metadata.prediction_length == 30
@@ -87,7 +86,7 @@ def test_exchange_rate_is_split_as_gluonts_splits_it(gluonts_exchange):
 
 
 def test_a_gluonts_folder_gives_its_own_test(gluonts_exchange):
-    folder, named = load(str(gluonts_exchange)), load("exchange_rate", data_file=str(EXCHANGE))
+    folder, named = load(Options(str(gluonts_exchange))), load(Options("exchange_rate", data_file=str(EXCHANGE)))
     assert folder.own_split
     for one, other in zip(
         (folder.test.series, folder.test.origin, folder.test.window, folder.train_ends),
@@ -101,27 +100,27 @@ def test_a_gluonts_folder_gives_its_own_test(gluonts_exchange):
     assert folder.panel.calendar.start == named.panel.calendar.start
     assert folder.panel.category_names == [[str(number) for number in range(8)]]
     with pytest.raises(DataError, match="beyond the test data"):
-        load(str(gluonts_exchange), prediction_length=2000)
+        load(Options(str(gluonts_exchange), prediction_length=2000))
 
 
 @needs_real
 def test_a_raw_matrix_with_stated_frequency_and_start():
-    stated = load(str(EXCHANGE), freq="B", start="1990-01-01", prediction_length=30, windows=2, stride=10)
+    stated = load(Options(str(EXCHANGE), freq="B", start="1990-01-01", prediction_length=30, windows=2, stride=10))
     assert stated.format == "matrix"
     np.testing.assert_array_equal(stated.test.origin, [7588 - 40] * 8 + [7588 - 30] * 8)
     assert (stated.train_ends == 7548).all()
-    one = load("exchange_rate", data_file=str(EXCHANGE), multivariate=True)
+    one = load(Options("exchange_rate", data_file=str(EXCHANGE), multivariate=True))
     assert (len(one.panel), one.panel.dims, len(one.test)) == (1, 8, 5)
     np.testing.assert_array_equal(one.panel.values, stated.panel.values.reshape(8, -1).T)
     with pytest.raises(DataError, match="--freq"):
-        load(str(EXCHANGE))
+        load(Options(str(EXCHANGE)))
     with pytest.raises(DataError, match="8 columns of 7,588 rows, traffic has 862 of 17,544"):
-        load("traffic", data_file=str(EXCHANGE))
+        load(Options("traffic", data_file=str(EXCHANGE)))
 
 
 @needs_real
 def test_the_m4_pair_is_what_others_made_of_it():
-    pair = load(str(REAL / "M4-Hourly-test.csv"))
+    pair = load(Options(str(REAL / "M4-Hourly-test.csv")))
     table = pd.read_parquet(REAL / "m4_hourly.parquet")
     assert (pair.prediction_length, len(pair.test), len(pair.panel)) == (48, 414, 414)
     assert not pair.panel.has_timestamps
@@ -129,7 +128,7 @@ def test_the_m4_pair_is_what_others_made_of_it():
     np.testing.assert_array_equal(pair.panel.lengths, pair.train_ends + 48)
     for name, rows in table.groupby("series_id")["value"]:
         np.testing.assert_array_equal(pair.panel.series(pair.panel.item_ids.index(name))[:, 0], rows)
-    long = load(str(REAL / "m4_hourly.parquet"), prediction_length=48, category_columns=["category"])
+    long = load(Options(str(REAL / "m4_hourly.parquet"), prediction_length=48, category_columns=["category"]))
     assert long.panel.item_ids == pair.panel.item_ids
     np.testing.assert_array_equal(long.panel.values, pair.panel.values)
     stamps = table[table.series_id == "H200"].timestamp
@@ -139,11 +138,11 @@ def test_the_m4_pair_is_what_others_made_of_it():
 @needs_real
 def test_etth1_as_series_and_as_one():
     table = pd.read_csv(REAL / "ETTh1.csv", index_col=0, parse_dates=True, float_precision="round_trip")
-    seven = load(str(REAL / "ETTh1.csv"), prediction_length=24, windows=7)
+    seven = load(Options(str(REAL / "ETTh1.csv"), prediction_length=24, windows=7))
     assert (seven.format, seven.panel.calendar.freq, len(seven.test)) == ("wide CSV", "h", 49)
     for name in table:
         np.testing.assert_array_equal(series_of(seven.panel, name)["target"], table[name])
-    one = load(str(REAL / "ETTh1.csv"), multivariate=True, target_columns=["OT", "HUFL"])
+    one = load(Options(str(REAL / "ETTh1.csv"), multivariate=True, target_columns=["OT", "HUFL"]))
     assert one.panel.target_names == ["OT", "HUFL"]
     pd.testing.assert_frame_equal(
         series_of(one.panel, "ETTh1"), table[["OT", "HUFL"]], check_names=False, check_freq=False
@@ -198,7 +197,9 @@ def test_long_tables_match_pandas(tmp_path, monkeypatch, kind, order):
     if order == "time":
         table = table.sort_values(["when", "shop"])
     found = load(
-        write(table, tmp_path, kind), **LONG, category_columns=["kind"], real_columns=["size"], prediction_length=5
+        Options(
+            write(table, tmp_path, kind), **LONG, category_columns=["kind"], real_columns=["size"], prediction_length=5
+        )
     ).panel
     assert found.item_ids == list(table["shop"].unique())
     assert found.category_names == [["a", "b", "c"]]
@@ -224,7 +225,7 @@ def test_frequencies_are_found_in_spite_of_gaps(freq):
 @pytest.mark.parametrize("freq", ["B", "MS", "ME", "W-SUN", "QE-DEC"])
 def test_gaps_become_missing_steps_at_every_frequency(tmp_path, freq):
     table = long_table(freq=freq)
-    found = load(write(table, tmp_path, "csv"), **LONG, prediction_length=5).panel
+    found = load(Options(write(table, tmp_path, "csv"), **LONG, prediction_length=5)).panel
     assert found.calendar.freq == freq
     for name in found.item_ids:
         rows = table[table["shop"] == name].set_index("when")[["sales", "visits"]].asfreq(freq)
@@ -234,15 +235,15 @@ def test_gaps_become_missing_steps_at_every_frequency(tmp_path, freq):
 def test_a_stated_frequency_fits_the_data_or_is_refused(tmp_path):
     table = long_table(freq="W-WED", series=2)
     path = write(table, tmp_path, "csv")
-    assert load(path, **LONG, freq="W", prediction_length=5).panel.calendar.freq == "W-WED"
+    assert load(Options(path, **LONG, freq="W", prediction_length=5)).panel.calendar.freq == "W-WED"
     for freq, message in (
         ("W-FRI", "no step of the frequency W-FRI"),
         ("h", "168 steps of h at a time|coarser --freq"),
     ):
         with pytest.raises(DataError, match=message):
-            load(path, **LONG, freq=freq, prediction_length=5)
+            load(Options(path, **LONG, freq=freq, prediction_length=5))
     month = write(long_table(freq="MS", series=1), tmp_path, "parquet")
-    assert load(month, **LONG, freq="M", prediction_length=5).panel.calendar.freq == "MS"
+    assert load(Options(month, **LONG, freq="M", prediction_length=5)).panel.calendar.freq == "MS"
 
 
 def test_wide_files_with_gaps_ends_and_none_of_time(tmp_path):
@@ -252,20 +253,20 @@ def test_wide_files_with_gaps_ends_and_none_of_time(tmp_path):
     values[10, 0] = np.nan
     table = pd.DataFrame(values, index=stamps, columns=["a", "b", "c"]).drop(stamps[20])
     table.to_csv(tmp_path / "wide.csv", index_label="date")
-    loaded = load(str(tmp_path / "wide.csv"), prediction_length=4)
+    loaded = load(Options(str(tmp_path / "wide.csv"), prediction_length=4))
     assert loaded.panel.lengths.tolist() == [40, 35, 33]
     for name in "abc":
         expected = table[name].asfreq("D").loc[table[name].first_valid_index() : table[name].last_valid_index()]
         np.testing.assert_array_equal(series_of(loaded.panel, name)["target"], expected)
         assert series_of(loaded.panel, name).index[0] == expected.index[0]
-    one = load(str(tmp_path / "wide.csv"), prediction_length=4, multivariate=True).panel
+    one = load(Options(str(tmp_path / "wide.csv"), prediction_length=4, multivariate=True)).panel
     pd.testing.assert_frame_equal(series_of(one, "wide"), table.asfreq("D"), check_freq=False)
     table.to_csv(tmp_path / "bare.csv", index=False)
-    bare = load(str(tmp_path / "bare.csv"), prediction_length=4, freq="D").panel
+    bare = load(Options(str(tmp_path / "bare.csv"), prediction_length=4, freq="D")).panel
     assert not bare.has_timestamps
     np.testing.assert_array_equal(bare.series(2)[:, 0], table["c"].dropna())
     table.to_parquet(tmp_path / "wide.parquet")
-    np.testing.assert_array_equal(load(str(tmp_path / "wide.parquet")).panel.values, loaded.panel.values)
+    np.testing.assert_array_equal(load(Options(str(tmp_path / "wide.parquet"))).panel.values, loaded.panel.values)
 
 
 def test_covariates_known_beforehand_reach_past_the_target(tmp_path):
@@ -285,7 +286,7 @@ def test_covariates_known_beforehand_reach_past_the_target(tmp_path):
         "target_columns": ["sales"],
         "covariate_columns": ["promo"],
     }
-    panel = load(write(table, tmp_path, "csv"), **arguments, windows=0).panel
+    panel = load(Options(write(table, tmp_path, "csv"), **arguments, windows=0)).panel
     for number, name in enumerate(panel.item_ids):
         rows = table[table["shop"] == name]
         np.testing.assert_array_equal(panel.series(number)[:, 0], rows["sales"][:-6])
@@ -297,7 +298,7 @@ def test_leading_gaps_are_cut_off_and_those_within_stay(tmp_path):
     rows = [("a", day, "" if day in (1, 2, 3, 9, 20) else day) for day in range(1, 21)]
     text = "item_id,timestamp,target\n" + "".join(f"{name},2024-01-{day:02d},{value}\n" for name, day, value in rows)
     (tmp_path / "long.csv").write_text(text)
-    loaded = load(str(tmp_path / "long.csv"), prediction_length=3)
+    loaded = load(Options(str(tmp_path / "long.csv"), prediction_length=3))
     expected = [float("nan") if day in (9, 20) else day for day in range(4, 21)]
     np.testing.assert_array_equal(loaded.panel.values[:, 0], expected)
     assert series_of(loaded.panel, "a").index[0] == pd.Timestamp("2024-01-04")
@@ -327,7 +328,7 @@ def records():
 def test_gluonts_json_lines(tmp_path, name):
     text = "".join(json.dumps(record) + "\n" for record in records()).encode()
     (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
-    panel = load(str(tmp_path / name), freq="H", windows=0).panel
+    panel = load(Options(str(tmp_path / name), freq="H", windows=0)).panel
     np.testing.assert_array_equal(panel.series(0)[:, 0], [1, 2, np.nan, 4.5])
     assert panel.starts.tolist() == [3, 0]
     assert panel.calendar.start == pd.Timestamp("2024-01-01 02:00")
@@ -335,13 +336,13 @@ def test_gluonts_json_lines(tmp_path, name):
     assert panel.static_categories.tolist() == [[1], [0]]
     assert panel.static_reals.tolist() == [[0.5], [2.0]]
     with pytest.raises(DataError, match="state --freq"):
-        load(str(tmp_path / name))
+        load(Options(str(tmp_path / name)))
 
 
 def test_records_of_several_dimensions_with_dynamic_features(tmp_path):
     lines = [{"start": "2024-01-01", "target": [[1, 2, 3], [4, 5, 6]], "feat_dynamic_real": [[0, 1, 2, 3, 4]]}]
     (tmp_path / "two.json").write_text(json.dumps(lines[0]))
-    panel = load(str(tmp_path / "two.json"), freq="D", windows=0).panel
+    panel = load(Options(str(tmp_path / "two.json"), freq="D", windows=0)).panel
     assert panel.values.tolist() == [[1, 4], [2, 5], [3, 6]]
     assert panel.covariates[:, 0].tolist() == [0, 1, 2, 3, 4]
 
@@ -380,23 +381,23 @@ def test_a_hub_id_is_asked_for_with_its_split_revision_and_token(monkeypatch):
     monkeypatch.setattr(hub, "loading", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_, **__: ["first", "train"])
     monkeypatch.setattr(datasets, "load_dataset", give)
-    assert load("owner/name", **LONG, revision="v1", token="t", prediction_length=5).name == "owner/name"
+    assert load(Options("owner/name", **LONG, revision="v1", token="t", prediction_length=5)).name == "owner/name"
     assert asked == [("owner/name", {"split": "train", "revision": "v1", "token": "t"})]
-    load("owner/name", **LONG, split="first", prediction_length=5)
+    load(Options("owner/name", **LONG, split="first", prediction_length=5))
     assert asked[1][1]["split"] == "first"
     with pytest.raises(ConfigError, match="--split last: owner/name has only first, train"):
-        load("owner/name", **LONG, split="last")
+        load(Options("owner/name", **LONG, split="last"))
 
 
 def test_categories_of_a_trained_model(tmp_path):
     path = write(long_table(), tmp_path, "csv")
-    known = load(path, **LONG, category_columns=["kind"], categories=[["c", "z", "a", "b"]]).panel
+    known = load(Options(path, **LONG, category_columns=["kind"], categories=[["c", "z", "a", "b"]])).panel
     assert known.category_names == [["c", "z", "a", "b"]]
     assert known.static_categories[:3, 0].tolist() == [3, 2, 0]
     with pytest.raises(DataError, match="series s7: the model knows no kind 'c', only a, b"):
-        load(path, **LONG, category_columns=["kind"], categories=[["a", "b"]])
+        load(Options(path, **LONG, category_columns=["kind"], categories=[["a", "b"]]))
     with pytest.raises(ConfigError, match="knows 2 static categories"):
-        load(path, **LONG, category_columns=["kind"], categories=[["a"], ["b"]])
+        load(Options(path, **LONG, category_columns=["kind"], categories=[["a"], ["b"]]))
 
 
 def test_large_panels_are_mapped(tmp_path, monkeypatch):
@@ -405,7 +406,7 @@ def test_large_panels_are_mapped(tmp_path, monkeypatch):
         (write(long_table(), tmp_path, "csv"), LONG),
         (write(long_table(), tmp_path, "parquet"), LONG),
     ):
-        small, large = load(name, **arguments), load(name, **arguments, memory_limit=1_000)
+        small, large = load(Options(name, **arguments)), load(Options(name, **arguments, memory_limit=1_000))
         assert isinstance(large.panel.values, np.memmap)
         assert not isinstance(small.panel.values, np.memmap)
         np.testing.assert_array_equal(large.panel.values, small.panel.values)
@@ -413,19 +414,19 @@ def test_large_panels_are_mapped(tmp_path, monkeypatch):
 
 
 def test_a_subset_is_drawn_by_seed_and_keeps_its_test():
-    whole, some = load("sample", windows=2), load("sample", windows=2, max_series=5, seed=3)
+    whole, some = load(Options("sample", windows=2)), load(Options("sample", windows=2, max_series=5, seed=3))
     assert len(some.panel) == 5
     assert some.panel.item_ids == [
-        name for name in load("sample", seed=3).panel.item_ids if name in some.panel.item_ids
+        name for name in load(Options("sample", seed=3)).panel.item_ids if name in some.panel.item_ids
     ]
-    assert load("sample", max_series=5, seed=3).panel.item_ids == some.panel.item_ids
-    assert load("sample", max_series=5, seed=4).panel.item_ids != some.panel.item_ids
+    assert load(Options("sample", max_series=5, seed=3)).panel.item_ids == some.panel.item_ids
+    assert load(Options("sample", max_series=5, seed=4)).panel.item_ids != some.panel.item_ids
     assert (len(whole.test), len(some.test)) == (36, 10)
 
 
 def test_the_sample_written_is_the_sample_in_memory(tmp_path):
     write_sample(tmp_path / "one", seed=2)
-    written, memory = load(str(tmp_path / "one"), category_columns=["kind"]), load("sample", seed=2)
+    written, memory = load(Options(str(tmp_path / "one"), category_columns=["kind"])), load(Options("sample", seed=2))
     np.testing.assert_array_equal(written.panel.values, memory.panel.values)
     for field in ("starts", "offsets", "static_categories"):
         np.testing.assert_array_equal(getattr(written.panel, field), getattr(memory.panel, field))
@@ -435,20 +436,21 @@ def test_the_sample_written_is_the_sample_in_memory(tmp_path):
     assert np.isnan(memory.panel.values).any()
     assert len(set(memory.panel.lengths.tolist())) > 3
     assert not np.array_equal(
-        load("sample", seed=1).panel.values, memory.panel.values[: len(load("sample", seed=1).panel.values)]
+        load(Options("sample", seed=1)).panel.values,
+        memory.panel.values[: len(load(Options("sample", seed=1)).panel.values)],
     )
 
 
 def test_no_test_at_all_and_yearly_series_beyond_pandas_time(tmp_path):
-    assert len(load("sample", windows=0).test) == 0
-    assert (load("sample", windows=0).train_ends == load("sample").panel.lengths).all()
+    assert len(load(Options("sample", windows=0)).test) == 0
+    assert (load(Options("sample", windows=0)).train_ends == load(Options("sample")).panel.lengths).all()
     (tmp_path / "years.csv").write_text("a\n" + "\n".join(str(n) for n in range(800)))
-    years = load(str(tmp_path / "years.csv"), freq="Y").panel
+    years = load(Options(str(tmp_path / "years.csv"), freq="Y")).panel
     assert years.calendar.features(806).shape[0] == 806
 
 
 def test_reading_needs_no_torch():
-    code = "import sys; from tasks.forecast.data import load; load('sample'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from tasks.forecast.data import Options, load; load(Options('sample')); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[3]).returncode == 0
 
 
@@ -462,10 +464,10 @@ def test_parquet_types_as_they_come(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "odd.parquet")
-    panel = load(str(tmp_path / "odd.parquet"), prediction_length=2).panel
+    panel = load(Options(str(tmp_path / "odd.parquet"), prediction_length=2)).panel
     assert panel.item_ids == ["1"]
     assert panel.values[:, 0].tolist() == list(range(12))
     numbered = table.set_column(1, "timestamp", pa.array(range(5, 17), pa.int64()))
     pq.write_table(numbered, tmp_path / "steps.parquet")
-    steps = load(str(tmp_path / "steps.parquet"), prediction_length=2, freq="D").panel
+    steps = load(Options(str(tmp_path / "steps.parquet"), prediction_length=2, freq="D")).panel
     assert (steps.has_timestamps, steps.lengths.tolist(), steps.starts.tolist()) == (False, [12], [0])

@@ -14,7 +14,7 @@ from tasks.errors import ConfigError, DataError, ToolError
 from tasks.forecast import named
 from tasks.forecast.calendar import Calendar
 from tasks.forecast.checks import check_counts, check_future, too_short
-from tasks.forecast.data import load
+from tasks.forecast.data import Options, load
 from tasks.forecast.inspection import inspect
 from tasks.forecast.panel import Panel
 
@@ -75,9 +75,9 @@ HUGE = ("bad", [*days(20)[:9], ("2024-01-10 00:00:00", "1e308"), *days(10, "2024
 def test_a_bad_series_is_named_or_left_out(tmp_path, bad, message, kind):
     path = write(tmp_path / "long.csv", long_rows(GOOD, bad))
     with pytest.raises(DataError, match=message) as error:
-        load(path, prediction_length=3)
+        load(Options(path, prediction_length=3))
     assert "\n" not in str(error.value)
-    left = load(path, prediction_length=3, skip_bad=True)
+    left = load(Options(path, prediction_length=3, skip_bad=True))
     assert left.panel.item_ids == ["good"]
     assert left.panel.values[:, 0].tolist() == [value for _, value in GOOD[1]]
     assert left.skipped == [f"1 series left out: {left.skipped[0].split(': ', 1)[1]}"]
@@ -85,13 +85,13 @@ def test_a_bad_series_is_named_or_left_out(tmp_path, bad, message, kind):
     only = write(tmp_path / "only.csv", long_rows(bad))
     if bad is not WEEKLY and bad is not HALF:
         with pytest.raises(DataError, match="no series is left"):
-            load(only, prediction_length=3, skip_bad=True)
+            load(Options(only, prediction_length=3, skip_bad=True))
 
 
 def test_ten_problems_are_told_and_the_rest_counted(tmp_path):
     bad = [(f"n{number}", EMPTY[1]) for number in range(13)]
     with pytest.raises(DataError, match=r"series n9: .*; and 3 more\. Mend"):
-        load(write(tmp_path / "long.csv", long_rows(GOOD, *bad)), prediction_length=3)
+        load(Options(write(tmp_path / "long.csv", long_rows(GOOD, *bad)), prediction_length=3))
 
 
 STAMPED = "date,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n2024-01-03,5,6\n2024-01-04,7,8\n"
@@ -145,25 +145,25 @@ STAMPED = "date,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n2024-01-03,5,6\n2024-01-04,
 def test_broken_files(tmp_path, name, text, message):
     path = write(tmp_path / name, text)
     with pytest.raises(DataError, match=message) as error:
-        load(path, prediction_length=1, freq="D" if name.endswith((".json", ".txt")) else None)
+        load(Options(path, prediction_length=1, freq="D" if name.endswith((".json", ".txt")) else None))
     assert "\n" not in str(error.value)
 
 
 def test_names_that_lead_nowhere(tmp_path):
     with pytest.raises(DataError, match=r"did you mean exchange_rate\?"):
-        load("exchange-rate")
+        load(Options("exchange-rate"))
     with pytest.raises(DataError, match="no such file or folder"):
-        load(str(tmp_path / "none.csv"))
+        load(Options(str(tmp_path / "none.csv")))
     with pytest.raises(DataError, match="no GluonTS folder"):
-        load(str(tmp_path))
+        load(Options(str(tmp_path)))
     with pytest.raises(ConfigError, match="no column sales, only date, a, b"):
-        load(write(tmp_path / "a.csv", STAMPED), target_columns=["sales"])
+        load(Options(write(tmp_path / "a.csv", STAMPED), target_columns=["sales"]))
     with pytest.raises(ConfigError, match="--data-file goes with a named data set"):
-        load("sample", data_file="x")
+        load(Options("sample", data_file="x"))
     with pytest.raises(ConfigError, match="--windows -1"):
-        load("sample", windows=-1)
+        load(Options("sample", windows=-1))
     with pytest.raises(ConfigError, match="pandas knows no frequency 'fortnight'"):
-        load(write(tmp_path / "a.csv", STAMPED), freq="fortnight")
+        load(Options(write(tmp_path / "a.csv", STAMPED), freq="fortnight"))
 
 
 def test_a_static_column_that_changes(tmp_path):
@@ -171,15 +171,15 @@ def test_a_static_column_that_changes(tmp_path):
         f"x,{stamp},1,{'b' if n == 7 else 'a'}\n" for n, (stamp, _) in enumerate(days(12))
     )
     with pytest.raises(DataError, match="series x, row 9: kind changes within the series"):
-        load(write(tmp_path / "a.csv", text), category_columns=["kind"], prediction_length=2)
+        load(Options(write(tmp_path / "a.csv", text), category_columns=["kind"], prediction_length=2))
 
 
 def test_series_too_short_for_the_test(tmp_path):
     path = write(tmp_path / "long.csv", long_rows(GOOD, ("short", days(8)), ("shorter", days(4))))
     message = r"series short has 8 steps \(and 1 more series are too short\); 3 windows of 4 need more than 12"
     with pytest.raises(DataError, match=message):
-        load(path, prediction_length=4, windows=3)
-    left = load(path, prediction_length=4, windows=3, skip_bad=True)
+        load(Options(path, prediction_length=4, windows=3))
+    left = load(Options(path, prediction_length=4, windows=3, skip_bad=True))
     assert left.panel.item_ids == ["good"]
     assert left.test.origin.tolist() == [18, 22, 26]
     assert left.skipped == ["2 series left out: too short for the test (12 steps and one to train on)"]
@@ -188,18 +188,18 @@ def test_series_too_short_for_the_test(tmp_path):
 def test_m4_pairs_that_do_not_match(tmp_path):
     train = write(tmp_path / "Daily-train.csv", "V1,V2,V3,V4\nD1,1,2,3\nD2,4,5,\n")
     write(tmp_path / "Daily-test.csv", "V1,V2,V3\nD2,8,9\nD1,6,7\n")
-    pair = load(train)
+    pair = load(Options(train))
     assert [pair.panel.series(number)[:, 0].tolist() for number in range(2)] == [[1, 2, 3, 6, 7], [4, 5, 8, 9]]
     assert pair.panel.calendar.freq == "D"
-    assert load(train, prediction_length=1).test.origin.tolist() == [3, 2]
+    assert load(Options(train, prediction_length=1)).test.origin.tolist() == [3, 2]
     with pytest.raises(DataError, match="--prediction-length 3 is beyond the test data, which have 2 steps"):
-        load(train, prediction_length=3)
+        load(Options(train, prediction_length=3))
     write(tmp_path / "Daily-test.csv", "V1,V2,V3\nD3,8,9\nD1,6,7\n")
     with pytest.raises(DataError, match="D2 is missing"):
-        load(train)
+        load(Options(train))
     write(tmp_path / "Daily-test.csv", "V1,V2,V3\nD2,8,9\nD1,6,\n")
     with pytest.raises(DataError, match="row 3: series D1 has 1 values, the first 2"):
-        load(train)
+        load(Options(train))
 
 
 def panel_of(*series, freq="h", **others):
@@ -241,12 +241,12 @@ def test_covariates_missing_in_the_past_and_in_the_future(tmp_path):
     with pytest.raises(
         DataError, match=r"series x, row 6, 2024-01-05 00:00:00 \(value 5\): the covariate promo is missing"
     ):
-        load(write(tmp_path / "a.csv", text), covariate_columns=["promo"], prediction_length=2)
+        load(Options(write(tmp_path / "a.csv", text), covariate_columns=["promo"], prediction_length=2))
 
 
 def test_constant_series_are_counted_not_refused(tmp_path):
     flat = ("flat", [(stamp, 3) for stamp, _ in days(30)])
-    loaded = load(write(tmp_path / "a.csv", long_rows(GOOD, flat)), prediction_length=3)
+    loaded = load(Options(write(tmp_path / "a.csv", long_rows(GOOD, flat)), prediction_length=3))
     assert len(loaded.panel) == 2
     assert loaded.warnings == ["1 of 2 series are constant: MASE has no scale there"]
 
@@ -259,7 +259,7 @@ def test_inspect_counts_what_is_there(tmp_path):
     flat = np.zeros(len(hours))
     table = pd.DataFrame({"season": season, "noise": noise, "flat": flat}, index=hours)
     table.to_csv(tmp_path / "wide.csv", index_label="date")
-    found = inspect(load(str(tmp_path / "wide.csv"), prediction_length=24, windows=2))
+    found = inspect(load(Options(str(tmp_path / "wide.csv"), prediction_length=24, windows=2)))
     assert json.loads(json.dumps(found)) == found  # plain numbers and texts only
     assert (found["series"], found["steps"], found["constant_series"]) == (3, 1440, 1)
     assert found["missing_share"] == round(12 / 1440, 6)
@@ -273,9 +273,9 @@ def test_inspect_counts_what_is_there(tmp_path):
     assert found["suggested"]["series_too_short"] == 0
 
     def strength(name):
-        return inspect(load(str(tmp_path / "wide.csv"), prediction_length=24, target_columns=[name]))["season"][
-            "strength"
-        ]
+        return inspect(load(Options(str(tmp_path / "wide.csv"), prediction_length=24, target_columns=[name])))[
+            "season"
+        ]["strength"]
 
     assert strength("season") > 0.99
     assert strength("noise") < 0.15
@@ -312,7 +312,7 @@ def test_a_named_data_set_is_fetched_once_and_whole(server, tmp_path, monkeypatc
     monkeypatch.setitem(named.SETS, "solar", known)
     server["/small/small.txt.gz"] = gzip.compress(text.encode())
     for _ in range(2):
-        loaded = load("solar")
+        loaded = load(Options("solar"))
     assert server["asked"] == 1
     assert loaded.panel.series(1)[:, 0].tolist() == [
         sum(100 + row for row in range(6 * hour, 6 * hour + 6)) for hour in range(20)
@@ -322,16 +322,16 @@ def test_a_named_data_set_is_fetched_once_and_whole(server, tmp_path, monkeypatc
     (folder / "small.txt.gz").unlink()
     server["missing"] = 10
     with pytest.raises(ToolError, match=r"solar|broke off"):
-        load("solar")
+        load(Options("solar"))
     server.pop("missing")
     monkeypatch.setitem(
         named.SETS, "solar", named.Known("small/small.txt.gz", 3, 120, "h", "2020-01-01", 1, 3, sha256="0" * 64)
     )
     with pytest.raises(ToolError, match="no longer the file that solar is; give the file by --data-file"):
-        load("solar")
+        load(Options("solar"))
     server.pop("/small/small.txt.gz")
     with pytest.raises(ToolError, match=r"can't fetch .* --data-file"):
-        load("solar")
+        load(Options("solar"))
     assert list(folder.iterdir()) == []
 
 
@@ -341,5 +341,5 @@ def test_the_real_file_is_taken_from_the_cache_only_if_it_is_whole(server, tmp_p
     folder = tmp_path / "cache" / "modeltool" / "forecast"
     folder.mkdir(parents=True)
     (folder / "exchange_rate.txt.gz").write_bytes(b"half")
-    assert load("exchange_rate").panel.lengths.tolist() == [7588] * 8
+    assert load(Options("exchange_rate")).panel.lengths.tolist() == [7588] * 8
     assert server["asked"] == 1

@@ -6,14 +6,14 @@ import time
 import pytest
 
 from tasks.errors import ConfigError, DataError
-from tasks.glue.data import load_splits
+from tasks.glue.data import Options, load_splits
 
 GOOD = "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(20))
 
 
 def fails(data, error=DataError, **options):
     with pytest.raises(error) as caught:
-        load_splits(str(data), **options)
+        load_splits(Options(str(data), **options))
     message = str(caught.value)
     assert "\n" not in message
     assert caught.value.exit_code == (3 if error is DataError else 2)
@@ -107,7 +107,7 @@ def test_other_encodings(tmp_path):
     file.write_bytes(GOOD.encode("utf-16"))
     assert fails(file) == f"{file}, row 1: not UTF-8 text; save the file as UTF-8"
     file.write_bytes(GOOD.encode("utf-8-sig"))
-    assert load_splits(str(file)).labels == ["a", "b"]
+    assert load_splits(Options(str(file))).labels == ["a", "b"]
 
 
 def test_ten_problems_and_their_number(tmp_path):
@@ -116,7 +116,7 @@ def test_ten_problems_and_their_number(tmp_path):
     message = fails(file)
     assert message.count("the text is empty") == 10
     assert message.endswith("; and 20 more. Mend them, or leave them out with --skip-bad")
-    splits = load_splits(str(file), skip_bad=True)
+    splits = load_splits(Options(str(file), skip_bad=True))
     assert len(splits.train) + len(splits.evaluation["held out"]) == 20
     assert splits.skipped == [f"30 rows left out: empty text, first {file}, row 22"]
 
@@ -165,10 +165,10 @@ def test_a_million_characters_are_allowed(tmp_path):
     file = tmp_path / "d.csv"
     file.write_text(GOOD + f"{'word ' * 200_000},a\n")
     start = time.process_time()
-    splits = load_splits(str(file), eval_fraction=0.05)
+    splits = load_splits(Options(str(file), eval_fraction=0.05))
     longest = max(map(len, (*splits.train.first, *splits.evaluation["held out"].first)))
     assert longest == 1_000_000
     assert time.process_time() - start < 5  # hundreds of times what it takes
     lines = tmp_path / "d.jsonl"
     lines.write_text("".join(json.dumps({"text": "é" * 1_000_000 + str(i), "label": i % 2}) + "\n" for i in range(4)))
-    assert len(load_splits(str(lines), need=("evaluation",)).evaluation["all"].first[3]) == 1_000_001
+    assert len(load_splits(Options(str(lines)), need=("evaluation",)).evaluation["all"].first[3]) == 1_000_001

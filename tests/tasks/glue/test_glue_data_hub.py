@@ -11,11 +11,11 @@ from test_vqa_hub import SEVERAL, Hub, ask
 LOAD = """
 import sys
 from tasks.errors import ToolError
-from tasks.glue.data import load_splits
+from tasks.glue.data import Options, load_splits
 for name in sys.argv[1:]:
     data, _, task = name.partition("@")
     try:
-        splits = load_splits(data or None, task=task or None)
+        splits = load_splits(Options(data or None, task=task or None))
         print(splits.description, list(splits.evaluation), splits.train.label.tolist(), splits.train.second)
     except ToolError as error:
         print(type(error).__name__, error.exit_code, error)

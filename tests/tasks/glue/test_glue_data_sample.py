@@ -5,7 +5,7 @@ import hashlib
 
 import numpy as np
 
-from tasks.glue.data import load_splits
+from tasks.glue.data import Options, load_splits
 from tasks.glue.sample import rows_of, write_sample
 
 # Of all sentences of seed 0: a run's data must not change with a version of Python or of this package.
@@ -13,7 +13,7 @@ DIGEST = "676acfc95fcbfe7a"
 
 
 def test_size_and_balance():
-    splits = load_splits("sample")
+    splits = load_splits(Options("sample"))
     held = splits.evaluation["validation"]
     assert splits.description == "sample: 8,000 + 2,000 texts, 2 classes"
     assert (splits.labels, splits.task, splits.held_out) == (["negative", "positive"], None, False)
@@ -23,7 +23,7 @@ def test_size_and_balance():
 
 
 def test_same_seed_same_sentences():
-    assert load_splits("sample", seed=3).train.first == rows_of("train", 3)[0] != rows_of("train", 4)[0]
+    assert load_splits(Options("sample", seed=3)).train.first == rows_of("train", 3)[0] != rows_of("train", 4)[0]
     text = "\n".join(rows_of("train", 0)[0] + rows_of("validation", 0)[0])
     assert hashlib.sha256(text.encode()).hexdigest().startswith(DIGEST)
 
@@ -34,7 +34,7 @@ def test_on_disk_as_in_memory(tmp_path):
     with open(tmp_path / "reviews" / "train.csv", newline="") as file:
         first = next(csv.DictReader(file))
     assert set(first) == {"sentence", "label"}
-    written, made = load_splits(str(tmp_path / "reviews")), load_splits("sample", seed=2)
+    written, made = load_splits(Options(str(tmp_path / "reviews"))), load_splits(Options("sample", seed=2))
     assert (written.labels, list(written.evaluation)) == (made.labels, ["validation"])
     assert written.train.first == made.train.first
     assert (written.train.label == made.train.label).all()
@@ -42,7 +42,7 @@ def test_on_disk_as_in_memory(tmp_path):
 
 def test_words_alone_do_not_tell():
     """Naive Bayes over words, the usual baseline, stays far below what order and negation give away."""
-    splits = load_splits("sample")
+    splits = load_splits(Options("sample"))
     held, train = splits.evaluation["validation"], splits.train
     words = {word: i for i, word in enumerate(sorted({word for text in train.first for word in text.split()}))}
     counts = np.ones((2, len(words)))

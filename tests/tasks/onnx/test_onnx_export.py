@@ -34,9 +34,9 @@ def test_the_graph_holds_one_fused_node_for_each_attention_and_no_shape_subgraph
     made, _ = fused
     assert made.graph == "fused"
     assert made.fused == {"MultiHeadAttention": 2, "SkipLayerNormalization": 4, "BiasGelu": 2}
-    assert made.inputs == ("input_ids", "attention_mask", "token_type_ids")
+    assert made.spec.inputs == ("input_ids", "attention_mask", "token_type_ids")
     assert made.largest_difference < 1e-5
-    assert (made.heads, made.hidden) == (4, 32)
+    assert (made.spec.heads, made.spec.hidden) == (4, 32)
     # Six products a layer: query, key and value stay apart from the attention, so that they can be quantized.
     assert made.nodes["MatMul"] == 12
     assert made.nodes.get("Softmax", 0) == 0

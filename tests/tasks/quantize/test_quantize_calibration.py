@@ -178,7 +178,9 @@ def test_memory_does_not_grow_with_the_samples(encoder: Path, method: str) -> No
     here = Path(__file__).parent
     peaks = []
     for count in (10, 300):
-        text = PEAK.format(root=str(here.parents[2]), here=str(here), count=count, path=str(encoder), method=method)
+        text = PEAK.format(
+            root=str(here.parents[2]), here=str(here.parent), count=count, path=str(encoder), method=method
+        )
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout) / 1024)
     assert peaks[1] < peaks[0] + 60

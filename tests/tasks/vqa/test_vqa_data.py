@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tasks.errors import ConfigError, DataError
-from tasks.vqa.data import inspect, load_splits
+from tasks.vqa.data import Options, load_splits
+from tasks.vqa.inspection import inspect
 
 EASY = Path(__file__).parents[4] / "shared" / "data" / "vqa" / "easy-vqa" / "easy_vqa" / "data"
 ANSWERS = ["yes", "no", "red"]
@@ -109,7 +110,7 @@ def identical(a, b):
 def test_official_folder(tmp_path):
     official(tmp_path / "vqa", "train")
     official(tmp_path / "vqa", "val", count=6, images=3, first=50)
-    splits = load_splits(str(tmp_path / "vqa"))
+    splits = load_splits(Options(str(tmp_path / "vqa")))
     assert splits.description == "vqa: 12 + 6 questions on 7 images"
     assert not splits.held_out
     train = splits.train
@@ -133,18 +134,22 @@ def test_official_file_with_image_root_and_parted_folders(tmp_path):
     (tmp_path / "pictures" / "deep").mkdir(parents=True)
     (tmp_path / "made" / "train2014").rename(tmp_path / "pictures" / "deep" / "train2014")
     path = next((tmp_path / "site" / "Questions").iterdir())
-    splits = load_splits(str(path), image_root=str(tmp_path / "pictures"), eval_fraction=0.25)
+    splits = load_splits(Options(str(path), image_root=str(tmp_path / "pictures"), eval_fraction=0.25))
     assert (len(splits.train), len(splits.evaluation)) == (9, 3)
-    again = load_splits(str(next((tmp_path / "site" / "Annotations").iterdir())), image_root=str(tmp_path / "pictures"))
+    again = load_splits(
+        Options(str(next((tmp_path / "site" / "Annotations").iterdir())), image_root=str(tmp_path / "pictures"))
+    )
     assert len(again.train) + len(again.evaluation) == 12
 
 
 def test_official_test_questions_are_for_prediction_only(tmp_path):
     official(tmp_path, "test", "2015", annotate=False)
-    splits = load_splits(str(tmp_path), need=("prediction",))
+    splits = load_splits(Options(str(tmp_path)), need=("prediction",))
     assert splits.train is None
     assert splits.evaluation.answers == [[]] * 12
-    assert "none of its 12 questions has an answer" in message(lambda: load_splits(str(tmp_path), need=("evaluation",)))
+    assert "none of its 12 questions has an answer" in message(
+        lambda: load_splits(Options(str(tmp_path)), need=("evaluation",))
+    )
 
 
 def test_official_test_dev_uses_the_test_images(tmp_path):
@@ -154,13 +159,13 @@ def test_official_test_dev_uses_the_test_images(tmp_path):
     document["data_subtype"] = "test-dev2015"
     path.unlink()
     (tmp_path / "v2_OpenEnded_mscoco_test-dev2015_questions.json").write_text(json.dumps(document))
-    assert load_splits(str(tmp_path), need=("prediction",)).evaluation.images.load(0).size == (12, 10)
+    assert load_splits(Options(str(tmp_path)), need=("prediction",)).evaluation.images.load(0).size == (12, 10)
 
 
 def test_unlabelled_test_beside_train_gives_a_hold_out(tmp_path):
     official(tmp_path, "train")
     official(tmp_path, "test", "2015", annotate=False, first=90)
-    splits = load_splits(str(tmp_path), eval_fraction=0.25)
+    splits = load_splits(Options(str(tmp_path), eval_fraction=0.25))
     assert splits.held_out
     assert len(splits.train) + len(splits.evaluation) == 12
 
@@ -174,13 +179,13 @@ def test_official_abstract_scenes(tmp_path):
         (tmp_path / f"{kind.replace('mscoco', 'abstract_v002')}.json").write_text(json.dumps(document))
     for i in range(4):
         draw(tmp_path / "scene_img_abstract_v002_train2015" / f"abstract_v002_train2015_{i + 1:012d}.png", i)
-    splits = load_splits(str(tmp_path), need=("train",))
+    splits = load_splits(Options(str(tmp_path)), need=("train",))
     assert splits.train.images.where(0).endswith("abstract_v002_train2015_000000000001.png")
 
 
 def test_official_without_its_images_names_what_it_looked_for(tmp_path):
     official(tmp_path, "train", pictures=False)
-    text = message(lambda: load_splits(str(tmp_path)))
+    text = message(lambda: load_splits(Options(str(tmp_path))))
     assert "train2014/COCO_train2014_000000000001.jpg" in text
     assert "--image-root" in text
 
@@ -202,7 +207,7 @@ def test_datasets(tmp_path, way):
         for split in ("train", "validation"):
             (place / "data").mkdir(parents=True, exist_ok=True)
             data.to_parquet(place / "data" / f"{split}-00000-of-00001.parquet")
-    splits = load_splits(str(place), cache_dir=str(tmp_path / "cache"), eval_fraction=0.25)
+    splits = load_splits(Options(str(place), cache_dir=str(tmp_path / "cache"), eval_fraction=0.25))
     assert splits.held_out == (way != "folder of parquet")
     train = splits.train
     assert len(train) == (12 if way == "folder of parquet" else 9)
@@ -219,7 +224,7 @@ def test_dataset_dict_with_splits_and_plain_answers(tmp_path):
 
     data = dataset(answers=[a for _, _, _, a in rows(12, 4)])
     DatasetDict({"train": data, "val": data.select(range(5, 9))}).save_to_disk(str(tmp_path / "set"))
-    splits = load_splits(str(tmp_path / "set"))
+    splits = load_splits(Options(str(tmp_path / "set")))
     assert splits.evaluation.question_id == [5, 6, 7, 8]
     assert splits.evaluation.answers == [["red"], ["yes"], ["no"], ["red"]]
 
@@ -227,17 +232,17 @@ def test_dataset_dict_with_splits_and_plain_answers(tmp_path):
 def test_dataset_images_are_grouped_by_image_id(tmp_path):
     data = dataset(image_id=[i % 2 for i in range(12)])
     data.save_to_disk(str(tmp_path / "set"))
-    splits = load_splits(str(tmp_path / "set"), need=("train",))
+    splits = load_splits(Options(str(tmp_path / "set")), need=("train",))
     assert len(splits.train.images) == 2
     assert splits.train.image.tolist() == [0, 1] * 6
 
 
 def test_dataset_answers_as_strings_and_multiple_choice(tmp_path):
     dataset(answers=[["a", "b"]] * 6 + [["c"]] * 6).save_to_disk(str(tmp_path / "lists"))
-    assert load_splits(str(tmp_path / "lists"), need=("train",)).train.answers[5:7] == [["a", "b"], ["c"]]
+    assert load_splits(Options(str(tmp_path / "lists")), need=("train",)).train.answers[5:7] == [["a", "b"], ["c"]]
     data = dataset().remove_columns("answers").add_column("multiple_choice_answer", [a for _, _, _, a in rows(12, 4)])
     data.save_to_disk(str(tmp_path / "single"))
-    assert load_splits(str(tmp_path / "single"), need=("train",)).train.answers[2] == ["red"]
+    assert load_splits(Options(str(tmp_path / "single")), need=("train",)).train.answers[2] == ["red"]
 
 
 def test_the_guides_layout_in_a_dataset(tmp_path):
@@ -255,7 +260,7 @@ def test_the_guides_layout_in_a_dataset(tmp_path):
     Dataset.from_list(entries).save_to_disk(str(tmp_path / "nested"))
     Dataset.from_list(entries).flatten().save_to_disk(str(tmp_path / "flat"))
     for name in ("nested", "flat"):
-        train = load_splits(str(tmp_path / name), need=("train",)).train
+        train = load_splits(Options(str(tmp_path / name)), need=("train",)).train
         assert train.weights[:3] == [
             {},
             {"no": 1.0, "net": pytest.approx(0.3)},
@@ -274,14 +279,14 @@ def test_the_guides_layout_in_json_lines_and_csv(tmp_path):
     jsonl(tmp_path / "a.jsonl", entries)
     lines = [(t, f"{i}.png", f"{a}|x", "1.0|0.3") for _, t, i, a in rows(8, 4)]
     write_csv(tmp_path / "b.csv", lines, ("question", "image_id", "label.ids", "label.weights"))
-    assert load_splits(str(tmp_path / "a.jsonl"), need=("train",)).train.weights[0] == {"yes": 0.6}
-    assert load_splits(str(tmp_path / "b.csv"), need=("train",)).train.weights[1] == {"no": 1.0, "x": 0.3}
+    assert load_splits(Options(str(tmp_path / "a.jsonl")), need=("train",)).train.weights[0] == {"yes": 0.6}
+    assert load_splits(Options(str(tmp_path / "b.csv")), need=("train",)).train.weights[1] == {"no": 1.0, "x": 0.3}
 
 
 def test_csv_with_one_file_a_split(tmp_path):
     table(tmp_path, 12, 6, "train.csv")
     table(tmp_path, 5, 5, "val.csv", first=100)
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(Options(str(tmp_path)))
     assert (len(splits.train), len(splits.evaluation), splits.held_out) == (12, 5, False)
     assert splits.evaluation.question_id == [100, 101, 102, 103, 104]
     assert splits.train.where(0) == f"{tmp_path / 'train.csv'}, row 2"
@@ -300,14 +305,14 @@ def test_split_column_and_named_splits(tmp_path):
         ],
     )
     path = str(tmp_path / "all.jsonl")
-    splits = load_splits(path, train_split="fit", eval_split="check")
+    splits = load_splits(Options(path, train_split="fit", eval_split="check"))
     assert (len(splits.train), len(splits.evaluation)) == (6, 3)
-    assert len(load_splits(path, train_split="fit").evaluation) == 3
-    text = message(lambda: load_splits(path), ConfigError)
+    assert len(load_splits(Options(path, train_split="fit")).evaluation) == 3
+    text = message(lambda: load_splits(Options(path)), ConfigError)
     assert "fit, validation, check" in text
     assert "--train-split" in text
     assert "did you mean check?" in message(
-        lambda: load_splits(path, train_split="fit", eval_split="chek"), ConfigError
+        lambda: load_splits(Options(path, train_split="fit", eval_split="chek")), ConfigError
     )
 
 
@@ -317,7 +322,7 @@ def test_tsv_json_list_and_answer_forms(tmp_path):
     (tmp_path / "a.tsv").write_text(
         'image_path\tquestion\tanswers\n0.png\t"a, b?"\tyes|no|yes\n1.png\tc?\t["red", "blue"]\n'
     )
-    train = load_splits(str(tmp_path / "a.tsv"), need=("train",)).train
+    train = load_splits(Options(str(tmp_path / "a.tsv")), need=("train",)).train
     assert train.question == ["a, b?", "c?"]
     assert train.answers == [["yes", "no", "yes"], ["red", "blue"]]
     entries = [
@@ -327,7 +332,7 @@ def test_tsv_json_list_and_answer_forms(tmp_path):
     ]
     entries.append({"file_name": "1.png", "question": "d?", "answers": "['x', 'z']"})
     (tmp_path / "b.json").write_text(json.dumps(entries))
-    train = load_splits(str(tmp_path / "b.json"), need=("train",)).train
+    train = load_splits(Options(str(tmp_path / "b.json")), need=("train",)).train
     assert train.answers == [["x", "y"], ["y", "y"], ["3"], ["x", "z"]]
     assert train.image.tolist() == [0, 1, 1, 1]
 
@@ -335,17 +340,17 @@ def test_tsv_json_list_and_answer_forms(tmp_path):
 def test_paths_beside_the_file_then_under_image_root(tmp_path):
     path = table(tmp_path / "here", 6, 3)
     (tmp_path / "here" / "pics").rename(tmp_path / "pics")
-    assert len(load_splits(str(path), image_root=str(tmp_path), need=("train",)).train) == 6
-    assert "pics/0.png: no such image file" in message(lambda: load_splits(str(path)))
+    assert len(load_splits(Options(str(path), image_root=str(tmp_path)), need=("train",)).train) == 6
+    assert "pics/0.png: no such image file" in message(lambda: load_splits(Options(str(path))))
 
 
 def test_named_columns(tmp_path):
     path = table(tmp_path, 6, 3)
     path.write_text(path.read_text().replace("image,question,answer", "where,asks,says"))
     named = {"image_column": "where", "question_column": "asks", "answer_column": "says"}
-    assert load_splits(str(path), need=("train",), **named).train.answers[2] == ["red"]
-    assert "no question column among question_id, where, asks, says" in message(lambda: load_splits(str(path)))
-    text = message(lambda: load_splits(str(path), **{**named, "answer_column": "sais"}), ConfigError)
+    assert load_splits(Options(str(path), **named), need=("train",)).train.answers[2] == ["red"]
+    assert "no question column among question_id, where, asks, says" in message(lambda: load_splits(Options(str(path))))
+    text = message(lambda: load_splits(Options(str(path), **{**named, "answer_column": "sais"})), ConfigError)
     assert "--answer-column sais" in text
 
 
@@ -355,7 +360,7 @@ def test_easy_vqa_folder(tmp_path):
             draw(tmp_path / split / "images" / f"{i}.png", i)
         entries = [[text, answer, i] for _, text, i, answer in rows(count, 3)]
         (tmp_path / split / "questions.json").write_text(json.dumps(entries))
-    splits = load_splits(str(tmp_path))
+    splits = load_splits(Options(str(tmp_path)))
     assert splits.description == "easy-vqa: 9 + 4 questions on 6 images"
     assert splits.train.answers[2] == ["red"]
     assert splits.train.images.where(1).endswith("train/images/1.png")
@@ -363,7 +368,7 @@ def test_easy_vqa_folder(tmp_path):
 
 @pytest.mark.skipif(not EASY.is_dir(), reason=f"the easy-VQA data are not at {EASY}")
 def test_real_easy_vqa():
-    splits = load_splits(str(EASY))
+    splits = load_splits(Options(str(EASY)))
     assert splits.description == "easy-vqa: 38,575 + 9,673 questions on 5,000 images"
     assert sum(answers == ["yes"] for answers in splits.evaluation.answers) / 9673 == pytest.approx(0.3733, abs=1e-4)
     assert splits.train.images.load(0).size == (64, 64)
@@ -374,7 +379,7 @@ def test_real_easy_vqa():
 
 def test_hold_out_is_by_image_and_from_the_seed(tmp_path):
     path = str(table(tmp_path, 60, 20))
-    first, again, other = (load_splits(path, seed=seed, eval_fraction=0.2) for seed in (1, 1, 2))
+    first, again, other = (load_splits(Options(path, seed=seed, eval_fraction=0.2)) for seed in (1, 1, 2))
     assert first.held_out
     held = set(first.evaluation.image.tolist())
     assert len(held) == 4
@@ -389,25 +394,25 @@ def test_copies_of_a_picture_stay_on_one_side(tmp_path):
     for i in range(10):
         draw(tmp_path / "pics" / f"{i + 10}.png", i)
     for seed in range(8):
-        splits = load_splits(str(path), seed=seed, eval_fraction=0.3)
+        splits = load_splits(Options(str(path), seed=seed, eval_fraction=0.3))
         sides = [{image % 10 for image in part.image.tolist()} for part in (splits.train, splits.evaluation)]
         assert not sides[0] & sides[1]
 
 
 def test_subsets_are_random_and_repeatable(tmp_path):
     path = str(table(tmp_path, 200, 10))
-    whole = load_splits(path, eval_fraction=0.5)
-    small = load_splits(path, eval_fraction=0.5, max_samples=20, max_eval_samples=10)
+    whole = load_splits(Options(path, eval_fraction=0.5))
+    small = load_splits(Options(path, eval_fraction=0.5, max_samples=20, max_eval_samples=10))
     assert (len(small.train), len(small.evaluation)) == (20, 10)
-    assert small.train.question_id == load_splits(path, eval_fraction=0.5, max_samples=20).train.question_id
+    assert small.train.question_id == load_splits(Options(path, eval_fraction=0.5, max_samples=20)).train.question_id
     assert set(small.train.question_id) <= set(whole.train.question_id)
     assert small.train.question_id != whole.train.question_id[:20]
-    assert "--max-samples 0" in message(lambda: load_splits(path, max_samples=0), ConfigError)
-    assert "--eval-fraction 1" in message(lambda: load_splits(path, eval_fraction=1.0), ConfigError)
+    assert "--max-samples 0" in message(lambda: load_splits(Options(path, max_samples=0)), ConfigError)
+    assert "--eval-fraction 1" in message(lambda: load_splits(Options(path, eval_fraction=1.0)), ConfigError)
 
 
 def test_evaluation_alone_takes_all_of_a_single_split(tmp_path):
-    splits = load_splits(str(table(tmp_path, 30, 10)), need=("evaluation",))
+    splits = load_splits(Options(str(table(tmp_path, 30, 10))), need=("evaluation",))
     assert splits.train is None
     assert len(splits.evaluation) == 30
     assert not splits.held_out
@@ -415,17 +420,17 @@ def test_evaluation_alone_takes_all_of_a_single_split(tmp_path):
 
 def test_only_the_images_in_use_are_opened(tmp_path):
     path = table(tmp_path, 40, 20)
-    used = load_splits(str(path), max_samples=3, need=("train",)).train
+    used = load_splits(Options(str(path), max_samples=3), need=("train",)).train
     kept = {used.images.where(int(i)) for i in used.image}
     for picture in (tmp_path / "pics").iterdir():
         if str(picture) not in kept:
             picture.unlink()
-    assert len(load_splits(str(path), max_samples=3, need=("train",)).train) == 3
+    assert len(load_splits(Options(str(path), max_samples=3), need=("train",)).train) == 3
 
 
 def test_loading_twice_is_the_same(tmp_path):
     path = str(table(tmp_path, 50, 10))
-    one, two = (load_splits(path, max_samples=9) for _ in range(2))
+    one, two = (load_splits(Options(path, max_samples=9)) for _ in range(2))
     assert one.train.question == two.train.question
     assert one.train.image.tolist() == two.train.image.tolist()
 
@@ -447,7 +452,7 @@ def test_every_bad_row_is_named(tmp_path):
         (7, "pics/2.png", "fine?", "no"),
     ]
     write_csv(path, lines)
-    text = message(lambda: load_splits(str(path), need=("train",)))
+    text = message(lambda: load_splits(Options(str(path)), need=("train",)))
     for row, what in [
         (3, "has no image"),
         (4, "the question is empty"),
@@ -458,7 +463,7 @@ def test_every_bad_row_is_named(tmp_path):
     ]:
         assert f"{path}, row {row}: {what}" in text
     assert "--skip-bad" in text
-    splits = load_splits(str(path), need=("train",), skip_bad=True)
+    splits = load_splits(Options(str(path), skip_bad=True), need=("train",))
     assert splits.train.question_id == [0, 7]
     assert len(splits.skipped) == 5
     assert f"1 question left out: empty question, first {path}, row 4" in splits.skipped
@@ -470,10 +475,10 @@ def test_ten_problems_are_listed_and_the_rest_counted(tmp_path):
     path = table(tmp_path, 30, 15)
     for i in range(13):
         (tmp_path / "pics" / f"{i}.png").unlink()
-    text = message(lambda: load_splits(str(path), need=("train",)))
+    text = message(lambda: load_splits(Options(str(path)), need=("train",)))
     assert text.count("no such image file") == 10
     assert "and 3 more" in text
-    splits = load_splits(str(path), need=("train",), skip_bad=True)
+    splits = load_splits(Options(str(path), skip_bad=True), need=("train",))
     assert splits.skipped[0].startswith("26 questions left out: image missing or broken (13)")
 
 
@@ -482,9 +487,9 @@ def test_cut_images_are_found_where_bad_ones_are_skipped(tmp_path):
     file = tmp_path / "pics" / "1.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file)
     file.write_bytes(file.read_bytes()[:3000])
-    train = load_splits(str(path), need=("train",)).train
+    train = load_splits(Options(str(path)), need=("train",)).train
     assert f"{file}: broken image" in message(lambda: train.images.load(1))
-    splits = load_splits(str(path), need=("train",), skip_bad=True)
+    splits = load_splits(Options(str(path), skip_bad=True), need=("train",))
     assert len(splits.train) == 9
     assert "3 questions left out" in splits.skipped[0]
 
@@ -492,21 +497,23 @@ def test_cut_images_are_found_where_bad_ones_are_skipped(tmp_path):
 def test_one_class(tmp_path):
     path = table(tmp_path, 8, 4)
     path.write_text(path.read_text().replace(",no", ",Yes.").replace(",red", ",yes"))
-    assert "every answer is 'yes'; training needs two different answers" in message(lambda: load_splits(str(path)))
+    assert "every answer is 'yes'; training needs two different answers" in message(
+        lambda: load_splits(Options(str(path)))
+    )
 
 
 @pytest.mark.parametrize("name", ["train.csv", "all.csv"])
 def test_no_rows(tmp_path, name):
     write_csv(tmp_path / name, [])
-    assert f"{tmp_path / name}: no rows" in message(lambda: load_splits(str(tmp_path / name)))
+    assert f"{tmp_path / name}: no rows" in message(lambda: load_splits(Options(str(tmp_path / name))))
     (tmp_path / name).write_text("")
-    assert f"{tmp_path / name}: no rows" in message(lambda: load_splits(str(tmp_path / name)))
+    assert f"{tmp_path / name}: no rows" in message(lambda: load_splits(Options(str(tmp_path / name))))
 
 
 def test_no_answers_at_all(tmp_path):
     path = table(tmp_path, 6, 3)
     write_csv(path, [(q, f"pics/{i}.png", t) for q, t, i, _ in rows(6, 3)], ("question_id", "image", "question"))
-    assert "none of its 6 questions has an answer" in message(lambda: load_splits(str(path)))
+    assert "none of its 6 questions has an answer" in message(lambda: load_splits(Options(str(path))))
 
 
 @pytest.mark.parametrize("weight", [float("nan"), -0.1, 1.5, "much", None])
@@ -514,19 +521,19 @@ def test_bad_weights(tmp_path, weight):
     draw(tmp_path / "0.png", 0)
     good = {"question": "q?", "image_id": "0.png", "label.ids": ["yes", "no"], "label.weights": [0.3, 1.0]}
     jsonl(tmp_path / "a.jsonl", [good, {**good, "label.weights": [0.3, weight]}, {**good, "label.ids": ["yes"]}])
-    text = message(lambda: load_splits(str(tmp_path / "a.jsonl"), need=("train",)))
+    text = message(lambda: load_splits(Options(str(tmp_path / "a.jsonl")), need=("train",)))
     assert "a.jsonl, row 2: the weight of 'no' is" in text
     assert "a.jsonl, row 3: has 1 answers and 2 weights" in text
-    assert len(load_splits(str(tmp_path / "a.jsonl"), need=("evaluation",), skip_bad=True).evaluation) == 1
+    assert len(load_splits(Options(str(tmp_path / "a.jsonl"), skip_bad=True), need=("evaluation",)).evaluation) == 1
 
 
 def test_bad_rows_of_csv_and_json_lines(tmp_path):
     path = table(tmp_path, 4, 2)
     path.write_text(path.read_text() + "9,pics/0.png,what, then?,yes\n")
-    assert f"{path}, row 6: has 5 cells under a header of 4" in message(lambda: load_splits(str(path)))
+    assert f"{path}, row 6: has 5 cells under a header of 4" in message(lambda: load_splits(Options(str(path))))
     lines = ['{"image": "pics/0.png", "question": "a?", "answer": "b"}', '{"image": "pics', "[1]"]
     (tmp_path / "x.jsonl").write_text("\n".join(lines))
-    text = message(lambda: load_splits(str(tmp_path / "x.jsonl")))
+    text = message(lambda: load_splits(Options(str(tmp_path / "x.jsonl"))))
     assert "x.jsonl, row 2: not valid JSON" in text
     assert "x.jsonl, row 3: not a JSON object" in text
 
@@ -534,7 +541,7 @@ def test_bad_rows_of_csv_and_json_lines(tmp_path):
 def test_rows_count_lines_of_the_file(tmp_path):
     path = table(tmp_path, 2, 2)
     path.write_text(path.read_text() + '\n7,pics/0.png,"two\nlines?",no\n8,pics/none.png,b?,no\n')
-    assert f"{path}, row 7: " in message(lambda: load_splits(str(path)))
+    assert f"{path}, row 7: " in message(lambda: load_splits(Options(str(path))))
 
 
 def test_broken_files(tmp_path):
@@ -550,34 +557,34 @@ def test_broken_files(tmp_path):
         ("d.txt", "not a format known here"),
         ("v2_OpenEnded_mscoco_train2014_questions.json", "not valid JSON"),
     ]:
-        assert f"{tmp_path / name}: {what}" in message(lambda name=name: load_splits(str(tmp_path / name)))
+        assert f"{tmp_path / name}: {what}" in message(lambda name=name: load_splits(Options(str(tmp_path / name))))
 
 
 def test_missing_paths_name_the_nearest(tmp_path, monkeypatch):
     (tmp_path / "pictures").mkdir()
     table(tmp_path / "pictures", 4, 2, "train.csv")
-    assert f"did you mean {tmp_path / 'pictures'}?" in message(lambda: load_splits(str(tmp_path / "picturs")))
-    assert "did you mean" in message(lambda: load_splits(str(tmp_path / "pictures" / "trian.csv")))
-    assert "no file or folder /nowhere/at/all" in message(lambda: load_splits("/nowhere/at/all"))
+    assert f"did you mean {tmp_path / 'pictures'}?" in message(lambda: load_splits(Options(str(tmp_path / "picturs"))))
+    assert "did you mean" in message(lambda: load_splits(Options(str(tmp_path / "pictures" / "trian.csv"))))
+    assert "no file or folder /nowhere/at/all" in message(lambda: load_splits(Options("/nowhere/at/all")))
     monkeypatch.chdir(tmp_path)
     for name in ("./nothing", "pictures/nothing", "nothing.csv", "a b", "pictures/nothing/more"):
-        assert f"no file or folder {name}" in message(lambda name=name: load_splits(name))
-    assert "did you mean pictures?" in message(lambda: load_splits("picture"))
-    assert "did you mean sample?" in message(lambda: load_splits("smaple"))
+        assert f"no file or folder {name}" in message(lambda name=name: load_splits(Options(name)))
+    assert "did you mean pictures?" in message(lambda: load_splits(Options("picture")))
+    assert "did you mean sample?" in message(lambda: load_splits(Options("smaple")))
 
 
 def test_folders_that_hold_nothing_of_use(tmp_path):
-    assert "it is empty" in message(lambda: load_splits(str(tmp_path)))
+    assert "it is empty" in message(lambda: load_splits(Options(str(tmp_path))))
     draw(tmp_path / "a.png", 0)
-    assert "it holds a.png" in message(lambda: load_splits(str(tmp_path)))
+    assert "it holds a.png" in message(lambda: load_splits(Options(str(tmp_path))))
 
 
 def test_loop_of_links(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    text = message(lambda: load_splits(str(tmp_path / "loop")))
+    text = message(lambda: load_splits(Options(str(tmp_path / "loop"))))
     assert f"can't read {tmp_path / 'loop'}: too many levels of symbolic links" in text
     (tmp_path / "file").write_text("x")
-    assert "not a directory" in message(lambda: load_splits(str(tmp_path / "file" / "below")))
+    assert "not a directory" in message(lambda: load_splits(Options(str(tmp_path / "file" / "below"))))
 
 
 def test_folder_without_permission(tmp_path, monkeypatch):
@@ -590,7 +597,7 @@ def test_folder_without_permission(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    text = message(lambda: load_splits(str(tmp_path / "shut")))
+    text = message(lambda: load_splits(Options(str(tmp_path / "shut"))))
     assert f"can't read the folder {tmp_path / 'shut'}: permission denied" in text
 
 
@@ -599,7 +606,7 @@ def test_folder_without_permission_for_real(tmp_path):
     table(tmp_path / "shut", 4, 2)
     (tmp_path / "shut").chmod(0)
     try:
-        assert "permission denied" in message(lambda: load_splits(str(tmp_path / "shut")))
+        assert "permission denied" in message(lambda: load_splits(Options(str(tmp_path / "shut"))))
     finally:
         (tmp_path / "shut").chmod(0o700)
 
@@ -607,7 +614,7 @@ def test_folder_without_permission_for_real(tmp_path):
 def test_two_files_for_one_split(tmp_path):
     table(tmp_path, 4, 2, "train_a.csv")
     table(tmp_path, 4, 2, "train_b.csv")
-    text = message(lambda: load_splits(str(tmp_path)))
+    text = message(lambda: load_splits(Options(str(tmp_path))))
     assert "train_a.csv" in text
     assert "train_b.csv" in text
 
@@ -619,7 +626,7 @@ def test_broken_images_in_a_dataset(tmp_path):
     columns = {"image": cells, "question": ["a?", "b?", "c?"], "answer": ["x", "y", "z"]}
     path = tmp_path / "set.parquet"
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
-    text = message(lambda: load_splits(str(path), need=("train",), cache_dir=str(tmp_path / "cache")))
+    text = message(lambda: load_splits(Options(str(path), cache_dir=str(tmp_path / "cache")), need=("train",)))
     assert f"{path}, row 1: is not an image file" in text
     assert f"{path}, row 2: has no image" in text
     assert f"{path}, row 3: no such image file" in text
@@ -631,7 +638,7 @@ def test_broken_images_in_a_dataset(tmp_path):
 def test_inspect_tells_what_is_there_and_what_is_wrong(tmp_path):
     path = table(tmp_path, 12, 4)
     path.write_text(path.read_text() + "99,pics/none.png,what is it?,Red.\n99,pics/0.png,,no\n")
-    found = inspect(str(path))
+    found = inspect(Options(str(path)))
     assert found["format"] == "CSV with image paths"
     split = found["splits"]["all"]
     assert split["questions"] == 13
@@ -650,8 +657,8 @@ def test_inspect_tells_what_is_there_and_what_is_wrong(tmp_path):
 def test_inspect_lists_every_split(tmp_path):
     official(tmp_path, "train")
     official(tmp_path, "test", "2015", annotate=False, first=70)
-    found = inspect(str(tmp_path))
+    found = inspect(Options(str(tmp_path)))
     assert found["splits"]["train"]["answers_per_question"] == {"10": 12}
     assert found["splits"]["test"]["unlabelled"] == 12
     assert found["problems"] == []
-    assert list(inspect(str(tmp_path), train_split="train")["splits"]) == ["train"]
+    assert list(inspect(Options(str(tmp_path), train_split="train"))["splits"]) == ["train"]

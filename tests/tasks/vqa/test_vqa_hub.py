@@ -21,10 +21,10 @@ SEVERAL = b"---\nconfigs:\n- {config_name: a, data_files: a.parquet}\n- {config_
 LOAD = """
 import sys
 from tasks.errors import ToolError
-from tasks.vqa.data import load_splits
+from tasks.vqa.data import Options, load_splits
 for name in sys.argv[1:]:
     try:
-        splits = load_splits(name)
+        splits = load_splits(Options(name))
         print(splits.description, splits.train.where(1), splits.train.images.load(1).getpixel((0, 0)), splits.train.answers[1])
     except ToolError as error:
         print(type(error).__name__, error.exit_code, error)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tasks.vqa.data import load_splits
+from tasks.vqa.data import Options, load_splits
 from tasks.vqa.sample.sample import IMAGES, questions_of, write_sample
 from tasks.vqa.sample.scenes import COLOURS, draw, make_scene
 from tasks.vqa.score import normalize
@@ -14,7 +14,7 @@ from tasks.vqa.vocabulary import build_vocabulary, ceiling
 
 @pytest.fixture(scope="module")
 def splits():
-    return load_splits("sample")
+    return load_splits(Options("sample"))
 
 
 def consensus(answers):
@@ -34,12 +34,12 @@ def test_same_seed_same_data(splits):
     assert again.question == splits.train.question
     assert again.answers == splits.train.answers
     assert other.question != again.question
-    assert load_splits("sample", seed=1).train.question == other.question
+    assert load_splits(Options("sample", seed=1)).train.question == other.question
 
 
 def test_on_disk_as_in_memory(tmp_path):
     write_sample(tmp_path / "shapes", seed=3, images=20)
-    written = load_splits(str(tmp_path / "shapes"))
+    written = load_splits(Options(str(tmp_path / "shapes")))
     assert not written.held_out
     for split, part in (("train", written.train), ("validation", written.evaluation)):
         made = questions_of(split, 3, images=20)
