@@ -25,7 +25,7 @@ from recipes.work import Evaluator, Work
 from tasks.controlnet.batches import Encoded
 from tasks.controlnet.cache.encoded import pictures_of
 from tasks.controlnet.cache.store import cache_root
-from tasks.controlnet.memory_efficient import prepare as lean
+from tasks.controlnet.memory_efficient import prepare as memory_efficient
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.pretrained import Base
 from tasks.controlnet.pairs import Pairs
@@ -141,7 +141,7 @@ def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
         controlnet = pretrained.load_controlnet(config.controlnet, None, config.token, base)
     else:
         controlnet = pretrained.new_controlnet(base, unet, config.seed)
-    lean.prepare(
+    memory_efficient.prepare(
         unet,
         controlnet,
         gradient_checkpointing=config.gradient_checkpointing,
