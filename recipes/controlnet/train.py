@@ -20,11 +20,12 @@ from recipes.controlnet.validation import Validator
 from recipes.loop.loop import Outcome
 from recipes.process.memory import release
 from recipes.session import Session, close
-from recipes.terminal.progress import print_line
+from recipes.terminal.progress import print_line, print_line_once
 from recipes.work import Evaluator, Work
 from tasks.controlnet.batches import Encoded
 from tasks.controlnet.cache.encoded import pictures_of
 from tasks.controlnet.cache.store import cache_root
+from tasks.controlnet.memory_efficient import library_check
 from tasks.controlnet.memory_efficient import prepare as memory_efficient
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.pretrained import Base
@@ -148,6 +149,8 @@ def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
         attention=config.attention,
         channels_last=config.channels_last,
     )
+    if sentence := library_check.keep_if_equal(unet, controlnet, gradient_checkpointing=config.gradient_checkpointing):
+        print_line_once(f"layers    {sentence}")
     return unet, controlnet
 
 

@@ -78,6 +78,14 @@ def prepare(
                 )
 
 
+def restore(network: nn.Module) -> nn.Module:
+    """Puts diffusers' own classes back, in place."""
+    library = {ours: theirs for theirs, ours in MEMORY_EFFICIENT.items()}
+    for module in network.modules():
+        module.__class__ = library.get(type(module), type(module))
+    return network
+
+
 def _let_go_of_file(network: nn.Module) -> None:
     """Gives each weight on the CPU memory of its own: one that was read lies in a map of its file, which stays in memory as a whole
     while any of them does, beside the copies that the convolutions' order made."""
