@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.controlnet.memory_efficient.attention import sdpa
+from tasks.controlnet.memory_efficient import attention
 from tasks.controlnet.memory_efficient.prepare import MemoryEfficientTransformerBlock, restore
 from tasks.self_check import difference
 
 Tensor = torch.Tensor
-BATCH, LATENTS, WORDS = 2, 8, 5
+BATCH, LATENTS, PIXELS, WORDS = 2, 8, 16, 5
 # Of the largest number of all tensors: below it a gradient is what rounding leaves of larger ones.
 FLOOR = 1e-3
 
@@ -39,7 +39,8 @@ def keep_if_equal(unet: Any, controlnet: Any, *, gradient_checkpointing: bool) -
     tested = [_copied(part, generator) for part in (block, controlnet.controlnet_cond_embedding)]
     # Of weights there is one copy.
     library = [restore(copy.deepcopy(part, {id(one): one for one in part.parameters()})) for part in tested]
-    inputs = [_block_inputs(block, generator), _picture(controlnet, generator)]
+    pictures = torch.rand(BATCH, controlnet.config.conditioning_channels, PIXELS, PIXELS, generator=generator)
+    inputs = [_block_inputs(block, generator), [pictures]]
     expected = _results(library, inputs)
     largest = [float(one.abs().max()) for one in expected]
     scales = [max(one, FLOOR * max(largest)) for one in largest]
@@ -70,7 +71,7 @@ def _copied(part: nn.Module, generator: torch.Generator) -> nn.Module:
         if isinstance(module, Attention):
             module.set_processor(AttnProcessor2_0())
         if isinstance(module, MemoryEfficientTransformerBlock):
-            module.attention_kernel = sdpa
+            module.attention_kernel = attention.sdpa
     with torch.no_grad():
         for parameter in found.parameters():
             parameter.grad = None
@@ -81,18 +82,13 @@ def _copied(part: nn.Module, generator: torch.Generator) -> nn.Module:
 
 def _block_inputs(block: Any, generator: torch.Generator) -> list[Tensor]:
     """Hidden states, the time's embedding and the prompt."""
-    resnet, attention = block.resnets[0], block.attentions[0].transformer_blocks[0].attn2
+    resnet, prompt = block.resnets[0], block.attentions[0].transformer_blocks[0].attn2.to_k
     sizes = (
         (BATCH, resnet.in_channels, LATENTS, LATENTS),
         (BATCH, resnet.time_emb_proj.in_features),
-        (BATCH, WORDS, attention.to_k.in_features),
+        (BATCH, WORDS, prompt.in_features),
     )
     return [torch.randn(size, generator=generator) for size in sizes]
-
-
-def _picture(controlnet: Any, generator: torch.Generator) -> list[Tensor]:
-    channels = controlnet.config.conditioning_channels
-    return [torch.rand(BATCH, channels, 8 * LATENTS, 8 * LATENTS, generator=generator)]
 
 
 def _results(parts: list[nn.Module], inputs: list[list[Tensor]]) -> list[Tensor]:

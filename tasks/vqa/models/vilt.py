@@ -66,9 +66,7 @@ class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
             pixel_mask = torch.ones_like(pixel_values[:, 0]) if pixel_mask is None else pixel_mask
             if image_index is not None:
                 pixel_values, pixel_mask = pixel_values[image_index], pixel_mask[image_index]
-            return super().forward(
-                input_ids, attention_mask, token_type_ids, pixel_values, pixel_mask, labels=labels
-            )
+            return super().forward(input_ids, attention_mask, token_type_ids, pixel_values, pixel_mask, labels=labels)
         hidden, mask = self._embed(input_ids, attention_mask, token_type_ids, pixel_values, pixel_mask, image_index)
         layers = list(self.vilt.encoder.layer)
         for number, layer in enumerate(layers):
