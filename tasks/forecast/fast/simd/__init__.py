@@ -19,7 +19,7 @@ SOURCES = (
     "sampling.c",
     "shrink.c",
     "head.h",
-    "lanes.h",
+    "simd.h",
 )
 
 
