@@ -9,6 +9,7 @@ from recipes.distributed.device import pick_device, silence
 from recipes.forecast import testing
 from recipes.forecast.backtest import ask
 from recipes.forecast.config import Eval
+from recipes.forecast.networks import place
 from recipes.forecast.setup import set_up
 from recipes.terminal.progress import print_line
 from tasks.files import write_json
@@ -22,8 +23,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
     networks = [model for model in setup.models if model.network is not None]
     if networks:
         device = pick_device(config.cpu, config.threads)
-        for model in networks:
-            model.network.to(device).eval()
+        place(networks, device)
         tested = testing.measure(setup.models, ask(config, setup, setup.loaded.test, device), setup.m)
     else:
         loaded = setup.loaded

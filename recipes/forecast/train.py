@@ -18,7 +18,7 @@ from recipes.forecast.data import (
     say_notes,
 )
 from recipes.forecast.forecasting import ForecastRequest, forecast, windows_for
-from recipes.forecast.networks import Opened
+from recipes.forecast.networks import Opened, place, say_difference
 from recipes.forecast.parts import Parts, prepare
 from recipes.forecast.testing import BacktestResult, measure
 from recipes.loop.loop import Outcome
@@ -32,6 +32,7 @@ from recipes.terminal.progress import print_line
 from recipes.work import Batch, Evaluator, Work
 from tasks.forecast.models import layers_of
 from tasks.forecast.panel import Entries
+from tasks.forecast.self_checks import check_training
 from tasks.forecast.windows import Windows
 
 RECIPE = "forecast"
@@ -116,11 +117,12 @@ def validate(entries: Entries, windows: Windows, model: torch.nn.Module, evaluat
 
 
 def layers_in_use(config: Train, parts: Parts, session: Session) -> str:
-    """Whose layers train on the CPU, for the log and for resumes; "" where there is no choice."""
+    """Whose layers train on the CPU, checked, for the log and for resumes; "" where there is no choice."""
     accelerator = session.accelerator
-    if accelerator.device.type != "cpu" or accelerator.mixed_precision != "no" or config.compile:
+    if accelerator.device.type != "cpu" or accelerator.mixed_precision != "no":
         return ""
-    return layers_of(parts.model.network)
+    say_difference(check_training(parts.model.network))
+    return "" if config.compile else layers_of(parts.model.network)
 
 
 def say_header(config: Train, parts: Parts, session: Session) -> None:
@@ -153,7 +155,8 @@ def ask(config: Train, parts: Parts, entries: Entries, device: torch.device) -> 
 def closing_seconds(config: Train, parts: Parts, device: torch.device, model: Any) -> float:
     """What the closing back-test will take, by a few of its windows."""
     tried = ask(config, parts, parts.test.part(slice(0, TRIED)), device)
-    opened = Opened("model", model.network.eval(), parts.facts)
+    opened = Opened("model", model.network, parts.facts)
+    place([opened], device)
     seconds = 0.0
     for _ in range(2):  # the first time is a warm-up
         began = time.monotonic()
@@ -166,7 +169,8 @@ def test_model(config: Train, parts: Parts, session: Session) -> BacktestResult:
     """The back-test of the trained model, shared by all processes."""
     accelerator = session.accelerator
     name = config.model if config.model in (*ARCHITECTURES, "tiny") else "model"
-    model = Opened(name, parts.model.network.eval(), parts.facts)
+    model = Opened(name, parts.model.network, parts.facts)
+    place([model], accelerator.device)
     return measure(
         [model],
         ask(config, parts, parts.test, accelerator.device),
