@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tasks.forecast.fast import interface as fast
+from tasks.forecast.models.build import CLASSES
 from tasks.forecast.models.likelihood import OUTPUTS, library_negative_log_likelihood, negative_log_likelihood
 from tasks.forecast.sampling import autoformer, autoregressive, informer
 from tasks.forecast.sampling.inputs import Inputs, prepare
@@ -22,9 +23,8 @@ from tasks.self_check import difference
 
 # Steps that are decoded, where no longer prefix shows more.
 STEPS = 16
-# Informer's sampling draws its keys from generators with this seed and the next one.
+# Of the weights; Informer's sampling draws its keys from generators with this seed and the next one.
 SEED = 0
-_DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "layerdrop")
 
 
 def check_training(model: Any) -> str | None:
@@ -36,8 +36,9 @@ def check_training(model: Any) -> str | None:
     if hasattr(model, "library_trains"):
         return None
     model.library_trains = False
-    for name, forward in fast.candidates(model).items():
-        twin = _without_dropout(model)
+    candidates = fast.candidates(model)
+    twin = _twin(model).train() if candidates else None
+    for name, forward in candidates.items():
         line = difference(
             functools.partial(_loss_parts, twin, forward, negative_log_likelihood),
             functools.partial(_loss_parts, twin, fast.library_parameters, library_negative_log_likelihood),
@@ -50,14 +51,23 @@ def check_training(model: Any) -> str | None:
     return None
 
 
-def _without_dropout(model: Any) -> Any:
-    """A copy in training mode that leaves nothing out."""
-    twin = copy.deepcopy(model).train()
-    for module in twin.modules():
-        for name in _DROPOUTS:
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-    return twin
+def _twin(model: Any) -> Any:
+    """A model of the same config without dropout, whose weights are such that every layer shows in the output.
+
+    With those of an untrained model all queries attend alike, and with some of a trained one rounding grows.
+    """
+    config = copy.deepcopy(model.config)
+    for name in ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"):
+        setattr(config, name, 0.0)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(SEED)
+        twin = CLASSES[config.model_type](config)
+        for weight in twin.parameters():
+            if weight.requires_grad and weight.dim() > 1:
+                weight.normal_(std=weight[0].numel() ** -0.5)
+            elif weight.requires_grad:
+                weight.add_(torch.randn_like(weight), alpha=0.2)
+    return twin.to(model.device)
 
 
 def _loss_parts(model: Any, forward: fast.Forward, likelihood: Any) -> Tensor:
@@ -74,16 +84,17 @@ def check_sampling(model: Any) -> str | None:
     """Compares the parameters that samples are drawn from with those of transformers' decoder; returns as `check_training`.
 
     Args:
-        model: any forecasting model in evaluation mode, on the device that it forecasts on.
+        model: any forecasting model, on the device that it forecasts on.
     """
     if hasattr(model, "library_samples") or model.config.model_type not in fast.KINDS:
         return None
     ours, theirs = _last_step, _library_last_step
     if model.config.model_type == "autoformer":
         ours, theirs = _all_steps, _library_all_steps
+    twin = _twin(model).eval()
     line = difference(
-        functools.partial(ours, model),
-        functools.partial(theirs, model),
+        functools.partial(ours, twin),
+        functools.partial(theirs, twin),
         what="fast sampling",
         library="transformers",
         tolerance=1e-3 if model.device.type == "cpu" else 5e-2,  # a GPU may multiply in TF32
