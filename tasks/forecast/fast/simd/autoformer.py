@@ -28,7 +28,7 @@ def correlate(module: Any, x: Tensor, source: Tensor | None) -> tuple[Tensor, Te
     keys = x if source is None else source
     a = native.Correlation(groups=groups, d=d, steps=steps, keys=keys.shape[1], itself=source is None)
     a.allocate(q=x.numel(), k=x.numel())
-    a.point({"source": keys})
+    a.source = keys.data_ptr()
     weights = weights_of(q=module.q_proj, k=module.k_proj, v=module.v_proj)
     return run(a, {"x": x, "source": source}, weights, {"v": x.shape, "correlation": (groups, steps, lanes)})
 
@@ -40,10 +40,8 @@ def roll_weights(module: Any, correlation: Tensor, windows: int, training: bool)
     """
     groups, steps, lanes = correlation.shape
     count = int(module.autocorrelation_factor * math.log(steps))
-    a = native.Choice(
-        windows=windows, steps=steps, heads=module.num_heads, count=count, together=training,
-        delays=torch.empty(windows, count, dtype=torch.int64), shares=torch.empty(windows, count),
-    )  # fmt: skip
+    a = native.Choice(windows=windows, steps=steps, heads=module.num_heads, count=count, together=training)
+    a.hold(delays=torch.empty(windows, count, dtype=torch.int64), shares=torch.empty(windows, count))
     return run(a, {"correlation": correlation}, {}, {"weight": (groups, module.num_heads, steps, lanes)})
 
 

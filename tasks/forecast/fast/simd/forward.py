@@ -78,9 +78,10 @@ def embed(stack: Any, inputs: LaneInputs, first: int, steps: int, draws: Draws, 
     a = native.Embedding(
         groups=groups, d=d, steps=steps, dims=dims, lags=len(inputs.lags), statics=inputs.static.shape[1], times=times,
         length=length, first=first, begin=length - time_steps + first, time_steps=time_steps, eps=norm.eps,
-        branch=draws.next(stack.dropout), values=inputs.values, given=given, moving=inputs.times, lag=inputs.lags,
-        positions=stack.embed_positions.weight[first : first + steps].detach(),
+        branch=draws.next(stack.dropout),
     )  # fmt: skip
+    positions = stack.embed_positions.weight[first : first + steps].detach()
+    a.hold(values=inputs.values, given=given, moving=inputs.times, lag=inputs.lags, positions=positions)
     a.allocate(normed=rows * d, deviation=rows)
     return run(a, {"fixed": inputs.static}, {"w": weight} | weights_of(norm=norm), {"y": (groups, steps, d, lanes)})
 

@@ -17,10 +17,8 @@ def shrink(module: Any, x: Tensor, windows: int) -> Tensor:
     if norm.momentum is None or not norm.track_running_stats or not norm.affine or windows * steps < 2:
         return ToLanes.apply(module(FromLanes.apply(x, windows)))
     mean, deviation, sums = norm.running_mean.clone(), norm.running_var.clone(), torch.empty(groups, 2 * d)
-    a = native.Shrink(
-        groups=groups, windows=windows, d=d, steps=steps, training=norm.training, eps=norm.eps, mean=mean, deviation=deviation,
-        sums=sums,
-    )  # fmt: skip
+    a = native.Shrink(groups=groups, windows=windows, d=d, steps=steps, training=norm.training, eps=norm.eps)
+    a.hold(mean=mean, deviation=deviation, sums=sums)
     a.allocate(normed=x.numel())
     weights = {"w": module.downConv.weight.permute(0, 2, 1).contiguous(), "b": module.downConv.bias}
     weights |= {"gamma": norm.weight, "beta": norm.bias}
@@ -53,11 +51,11 @@ def newest(
     """
     paths, steps, ways, wide = table.shape
     d, seen, way = wide // 4, torch.tensor(keys[0]), way.contiguous()
-    branch, x = torch.empty(paths, d), torch.empty(paths, d)
     a = native.Newest(
         groups=-(-paths // native.lanes()), paths=paths, length=way.shape[1], steps=steps, ways=ways, heads=heads,
-        width=d // heads, active=active, drawn=len(seen), table=table, way=way, seen=seen, times=torch.tensor(keys[1]),
-        branch=branch, input=x,
+        width=d // heads, active=active, drawn=len(seen),
     )  # fmt: skip
-    native.call("newest_forward", a)
+    a.hold(table=table, way=way, seen=seen, times=torch.tensor(keys[1]))
+    branch, x = a.output("branch", (paths, d)), a.output("input", (paths, d))
+    native.call(a.forward, a)
     return branch, x

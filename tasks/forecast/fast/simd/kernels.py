@@ -42,34 +42,38 @@ class _Kernel(torch.autograd.Function):
         *tensors: Tensor | None,
     ) -> Any:
         ctx.set_materialize_grads(False)
-        results = {name: torch.empty(shape) for name, shape in outputs.items()}
-        pointers = {name: x for name, x in zip(inputs + weights, tensors, strict=True) if x is not None}
-        a.point(pointers | results)
-        native.call(f"{type(a).__name__.lower()}_forward", a)
+        for name, x in zip(inputs + weights, tensors, strict=True):
+            if x is not None:
+                setattr(a, name, x.data_ptr())
+        results = [a.output(name, shape) for name, shape in outputs.items()]
+        native.call(a.forward, a)
         ctx.arguments, ctx.inputs, ctx.outputs = a, inputs, outputs
         ctx.shapes = [None if x is None else x.shape for x in tensors[: len(inputs)]]
         ctx.save_for_backward(*tensors[0 if a.saves_inputs else len(inputs) :])
-        return tuple(results.values()) if len(results) > 1 else next(iter(results.values()))
+        return tuple(results) if len(results) > 1 else results[0]
 
     @staticmethod
     @_once
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        a, weights = ctx.arguments, ctx.saved_tensors[len(ctx.inputs) if ctx.arguments.saves_inputs else 0 :]
-        pointers: dict[str, Tensor | None] = {}
+        a, alive = ctx.arguments, []
         for (name, shape), grad in zip(ctx.outputs.items(), grads, strict=True):
             if grad is not None or name not in a.optional:
-                pointers[f"d{name}"] = torch.zeros(shape) if grad is None else grad.contiguous()
-        of_inputs = [None if shape is None else torch.empty(shape) for shape in ctx.shapes]
-        pointers |= {f"d{name}": grad for name, grad in zip(ctx.inputs, of_inputs, strict=True)}
-        pointers |= {name: torch.empty(ctx.shapes[0]) for name in a.scratch}
-        of_weights = torch.empty(sum(weight.numel() for weight in weights))
+                alive.append(torch.zeros(shape) if grad is None else grad.contiguous())
+                setattr(a, f"d{name}", alive[-1].data_ptr())
+        of_inputs = [
+            None if shape is None else a.output(f"d{name}", shape)
+            for name, shape in zip(ctx.inputs, ctx.shapes, strict=True)
+        ]
+        alive += [a.output(name, ctx.shapes[0]) for name in a.scratch]
+        weights = ctx.saved_tensors[len(ctx.inputs) if a.saves_inputs else 0 :]
+        of_weights: list[Tensor] = []
         if weights:
-            pointers |= {"slots": torch.empty(a.groups * len(of_weights)), "gradients": of_weights}
-        a.point(pointers)
-        native.call(f"{type(a).__name__.lower()}_backward", a)
-        parts = of_weights.split([weight.numel() for weight in weights])
-        split = (part.view(weight.shape) for part, weight in zip(parts, weights, strict=True))
-        return None, None, None, None, *of_inputs, *split
+            sizes = [weight.numel() for weight in weights]
+            alive.append(a.output("slots", (a.groups * sum(sizes),)))
+            parts = a.output("gradients", (sum(sizes),)).split(sizes)
+            of_weights = [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+        native.call(a.backward, a)
+        return None, None, None, None, *of_inputs, *of_weights
 
 
 class ToLanes(torch.autograd.Function):

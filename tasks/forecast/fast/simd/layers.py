@@ -66,19 +66,19 @@ def attend(
         q=x.numel(), k=keys.numel(), v=keys.numel(), out=x.numel(), normed=x.numel(), most=some, share=some,
         deviation=rows * steps, where=some * (a.chosen > 0),
     )  # fmt: skip
-    a.point({"source": keys})
+    a.source = keys.data_ptr()
     weights = weights_of(q=module.q_proj, k=module.k_proj, v=module.v_proj, o=module.out_proj, norm=norm)
     return run(a, {"x": x, "source": source}, weights, {"y": x.shape})
 
 
-def choose_keys(module: Any, a: native.Attention, steps: int) -> int:
+def choose_keys(module: Any, a: native.Arguments, steps: int) -> int:
     """Draws the keys that choose the queries, and returns how many of these attend."""
     logarithm = math.ceil(math.log1p(steps))
     drawn = torch.randint(0, steps, (min(module.factor * steps * logarithm, steps),))
     times = torch.bincount(drawn, minlength=steps)
     seen = times.nonzero()[:, 0]
     a.drawn = len(seen)
-    a.hold({"seen": seen, "times": times[seen].float() / steps})
+    a.hold(seen=seen, times=times[seen].float() / steps)
     return min(module.factor * logarithm, steps)
 
 

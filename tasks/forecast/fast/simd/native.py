@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,33 +30,42 @@ _TYPES: dict[str, Any] = {"counts": _count, "numbers": ctypes.c_double, "dropout
 
 
 class Arguments(ctypes.Structure):
-    """The arguments of `NAME_forward` and `NAME_backward`, NAME being the class's in small letters.
+    """The arguments of `NAME_forward` and `NAME_backward`.
 
     The fields, by type and in order, are those of the C struct. For an input x and an output y the gradients are dx and dy.
 
     Args:
-        values: of fields; tensors are kept alive, and their addresses passed. Without `threads`: as many as PyTorch takes.
+        values: of fields; without `threads` as many as PyTorch takes.
 
     Attributes:
+        held: tensors that stay alive as long as the arguments.
         optional: outputs whose gradient may be missing.
         scratch: buffers of the first input's size that the backward works in.
         saves_inputs: whether the backward reads the inputs again.
     """
 
+    forward: ClassVar[str]
+    backward: ClassVar[str]
     optional: ClassVar[tuple[str, ...]] = ()
     scratch: ClassVar[tuple[str, ...]] = ()
     saves_inputs: ClassVar[bool] = True
 
     def __init__(self, **values: Any) -> None:
+        super().__init__(**{"threads": torch.get_num_threads(), **values})
         self.held: list[Tensor] = []
-        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-        super().__init__(**{"threads": torch.get_num_threads()} | {n: v for n, v in values.items() if n not in tensors})
-        self.hold(tensors)
 
-    def hold(self, tensors: Mapping[str, Tensor | None]) -> None:
+    def hold(self, **tensors: Tensor | None) -> None:
         """Sets pointers to contiguous tensors, and keeps these alive."""
-        self.held += [tensor for tensor in tensors.values() if tensor is not None]
-        self.point(tensors)
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                setattr(self, name, tensor.data_ptr())
+                self.held.append(tensor)
+
+    def output(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A new tensor that the function writes."""
+        tensor = torch.empty(shape)
+        setattr(self, name, tensor.data_ptr())
+        return tensor
 
     def allocate(self, **sizes: int) -> None:
         """Sets pointers to the parts of one float32 buffer."""
@@ -67,102 +75,77 @@ class Arguments(ctypes.Structure):
             setattr(self, name, place)
             place += 4 * size
 
-    def point(self, tensors: Mapping[str, Tensor | None]) -> None:
-        """As `hold`, for tensors that the caller keeps alive."""
-        for name, tensor in tensors.items():
-            setattr(self, name, None if tensor is None else tensor.data_ptr())
+
+STRUCTS: dict[str, type[Arguments]] = {}
 
 
-A = TypeVar("A", bound=Arguments)
-_structs: dict[str, type[Arguments]] = {}
+def _struct(name: str, *, attributes: dict[str, Any] | None = None, **fields: str) -> type[Arguments]:
+    """A class of arguments with these fields: names by type, in the order of the C struct."""
+    typed = [(field, _TYPES[kind]) for kind, names in fields.items() for field in names.split()]
+    names = {"forward": f"{name}_forward", "backward": f"{name}_backward", "_fields_": typed}
+    STRUCTS[name] = type(name, (Arguments,), names | (attributes or {}))
+    return STRUCTS[name]
 
 
-def _struct(**fields: str) -> Callable[[type[A]], type[A]]:
-    """Gives a class its fields: names by type, in the order of the C struct."""
-
-    def complete(cls: type[A]) -> type[A]:
-        cls._fields_ = [(name, _TYPES[kind]) for kind, names in fields.items() for name in names.split()]
-        _structs[cls.__name__.lower()] = cls
-        return cls
-
-    return complete
-
-
-@_struct(
+Attention = _struct(
+    "attention",
     counts="groups threads d heads queries keys itself causal chosen drawn",
     numbers="scaling eps",
     dropouts="chances branch",
     pointers="x source wq bq wk bk wv bv wo bo gamma beta seen times q k v out most share where normed deviation y "
     "dy dx dsource slots gradients",
 )
-class Attention(Arguments): ...
-
-
-@_struct(
+Feed = _struct(
+    "feed",
     counts="groups threads d inner steps normed_after",
     numbers="eps",
     dropouts="activation branch",
     pointers="x w1 b1 w2 b2 gamma beta hidden normed deviation y dy dx slots gradients",
 )
-class Feed(Arguments): ...
-
-
-@_struct(
+Embedding = _struct(
+    "embedding",
     counts="groups threads d steps dims lags statics times length first begin time_steps",
     numbers="eps",
     dropouts="branch",
     pointers="values given fixed moving lag w positions gamma beta normed deviation y dy dfixed slots gradients",
 )
-class Embedding(Arguments): ...
-
-
-@_struct(
+Correlation = _struct(
+    "correlation",
     counts="groups threads d steps keys itself",
     pointers="x source wq bq wk bk wv bv q k v correlation dv dcorrelation dx dsource slots gradients",
 )
-class Correlation(Arguments): ...
-
-
-@_struct(counts="windows steps heads count together", pointers="correlation delays shares weight dweight dcorrelation")
-class Choice(Arguments):
-    saves_inputs = False
-
-
-@_struct(
+Choice = _struct(
+    "choice",
+    attributes={"saves_inputs": False},
+    counts="windows steps heads count together",
+    pointers="correlation delays shares weight dweight dcorrelation",
+)
+Rolling = _struct(
+    "rolling",
     counts="groups threads d heads steps",
     dropouts="branch",
     pointers="x v weight wo bo rolled y dy dx dv dweight slots gradients",
 )
-class Rolling(Arguments): ...
-
-
-@_struct(
+Decomposition = _struct(
+    "decomposition",
+    attributes={"optional": ("trend",), "saves_inputs": False},
     counts="groups threads d steps kernel norm_first demean",
     numbers="eps",
     pointers="x gamma beta normed deviation trend y dy dtrend dx slots gradients",
 )
-class Decomposition(Arguments):
-    optional, saves_inputs = ("trend",), False
-
-
-@_struct(
+Shrink = _struct(
+    "shrink",
+    attributes={"scratch": ("between",)},
     counts="groups threads windows d steps training",
     numbers="eps",
     pointers="x w b gamma beta mean deviation sums normed y dy between dx slots gradients",
 )
-class Shrink(Arguments):
-    scratch = ("between",)
-
-
-@_struct(
+Newest = _struct(
+    "newest",
     counts="groups threads paths length steps ways heads width active drawn",
     pointers="table way seen times branch input",
 )
-class Newest(Arguments): ...
-
-
-@_struct(counts="groups threads in out steps", pointers="x w b y dy dx slots gradients")
-class Linear(Arguments): ...
+Linear = _struct("linear", counts="groups threads in out steps", pointers="x w b y dy dx slots gradients")
 
 
 @functools.cache
@@ -185,7 +168,7 @@ def _load(path: Path) -> Any | None:
         build = ctypes.CDLL(str(path))
         build.made_from.restype = ctypes.c_char_p
         same = build.made_from().decode() == (digest() or build.made_from().decode())
-        same &= all(getattr(build, f"{name}_size")() == ctypes.sizeof(kind) for name, kind in _structs.items())
+        same &= all(getattr(build, f"{name}_size")() == ctypes.sizeof(kind) for name, kind in STRUCTS.items())
     except (OSError, AttributeError):
         return None
     return build if same else None
