@@ -60,7 +60,7 @@ def test_training_a_controlnet_loads_nothing_of_scipy():
 
 def test_noise_schedules_by_the_beta_distribution_work():
     code = (
-        "from tasks.controlnet import lean\n"
+        "from tasks.controlnet.memory_efficient import prepare\n"
         "from tasks.controlnet.drawing.generation import make_scheduler\n"
         "from tasks.controlnet.tiny.pipeline import build_scheduler\n"
         "scheduler = make_scheduler('euler', {**build_scheduler().config, 'use_beta_sigmas': True}, 'epsilon')\n"
