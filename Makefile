@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 setup: .venv/.installed
 
-.venv/.installed: pyproject.toml setup.py constraints.txt $(wildcard tasks/forecast/lanes/*.[ch])
+.venv/.installed: pyproject.toml setup.py constraints.txt $(wildcard tasks/forecast/fast/simd/*.[ch])
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,onnx,wandb,tensorboard,bnb]"
 	@touch $@

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from recipes.controlnet.config import Train
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator
 from recipes.data_sets import data_options
-from recipes.terminal.progress import print_line
+from recipes.terminal.progress import print_line_once
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.data import Options, load_splits
@@ -61,7 +60,7 @@ def prepare(config: Train) -> Parts:
         config.variant,
         config.seed,
         cache_dir=config.cache_dir,
-        say=print_line if os.environ.get("RANK", "0") == "0" else lambda line: None,
+        say=print_line_once,
     )
     fits = ""
     if config.memory:

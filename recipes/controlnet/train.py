@@ -19,13 +19,14 @@ from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator, scenes
 from recipes.loop.loop import Outcome
 from recipes.process.memory import release
-from recipes.terminal.progress import print_line
+from recipes.terminal.progress import print_line, print_line_once
 from recipes.work import Batch, Evaluator, Work
 from tasks.controlnet.batches import Encoded
 from tasks.controlnet.cache.encoded import pictures_of
 from tasks.controlnet.cache.store import cache_root
 from tasks.controlnet.drawing.generation import check_steps
-from tasks.controlnet.memory_efficient import prepare as lean
+from tasks.controlnet.memory_efficient import library_check
+from tasks.controlnet.memory_efficient import prepare as memory_efficient
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.pretrained import Base
 from tasks.controlnet.pairs import Pairs
@@ -227,13 +228,15 @@ def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
         controlnet = pretrained.load_controlnet(config.controlnet, None, config.token, base)
     else:
         controlnet = pretrained.new_controlnet(base, unet, config.seed)
-    lean.prepare(
+    memory_efficient.prepare(
         unet,
         controlnet,
         gradient_checkpointing=config.gradient_checkpointing,
         attention=config.attention,
         channels_last=config.channels_last,
     )
+    if sentence := library_check.keep_if_equal(unet, controlnet, gradient_checkpointing=config.gradient_checkpointing):
+        print_line_once(f"layers    {sentence}")
     return unet, controlnet
 
 

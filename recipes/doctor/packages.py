@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from recipes.doctor.findings import Finding, ok, pip_install, stop, warn
 from recipes.doctor.probes import Unanswered
-from tasks.forecast.lanes import builds
+from tasks.forecast.fast import builds
 from tasks.hub import one_line
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import Backtest
 from recipes.forecast.data import digest, notes
 from recipes.forecast.forecasting import Piece, forecast, pieces
+from recipes.forecast.networks import place
 from recipes.forecast.setup import Setup, forecast_request, set_up
 from recipes.forecast.testing import BacktestResult, phase
 from recipes.options import cost
@@ -89,9 +90,7 @@ def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupt
     if all(model.network is None for model in setup.models):
         return {}
     device = pick_device(config.cpu, config.threads)
-    for model in setup.models:
-        if model.network is not None:
-            model.network.to(device).eval()
+    place(setup.models, device)
     folder = run.path / PIECES
     folder.mkdir(exist_ok=True)
     test, found = setup.loaded.test, []

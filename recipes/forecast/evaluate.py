@@ -8,6 +8,7 @@ from typing import Any
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast import testing
 from recipes.forecast.config import Eval
+from recipes.forecast.networks import place
 from recipes.forecast.setup import forecast_request, set_up
 from recipes.terminal.progress import print_line
 from tasks.files import write_json
@@ -21,8 +22,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
     networks = [model for model in setup.models if model.network is not None]
     if networks:
         device = pick_device(config.cpu, config.threads)
-        for model in networks:
-            model.network.to(device).eval()
+        place(networks, device)
         tested = testing.measure(setup.models, forecast_request(config, setup, setup.loaded.test, device), setup.m)
     else:
         loaded = setup.loaded

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from recipes.forecast.config import BASELINES
 from recipes.forecast.facts import FILE, Facts
@@ -13,6 +16,7 @@ from recipes.runs import folder as run_folder
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError
 from tasks.forecast.models import load, spec_of
+from tasks.forecast.self_checks import check_sampling
 from tasks.weights import model_folder
 
 
@@ -70,6 +74,20 @@ def open_models(names: list[str], output_dir: str, revision: str | None, token: 
                 f"back-test them apart"
             )
     return opened
+
+
+def place(models: list[Opened], device: torch.device) -> None:
+    """Moves the networks to the device that they forecast on, in evaluation mode, and checks their sampling there."""
+    for model in models:
+        if model.network is not None:
+            model.network.to(device).eval()
+            say_difference(check_sampling(model.network))
+
+
+def say_difference(line: str | None) -> None:
+    """Prints that a fast path is not used, in one process of the run."""
+    if line and os.environ.get("RANK", "0") == "0":
+        print_line(f"layers    {line}")
 
 
 def _short(model: str) -> str:

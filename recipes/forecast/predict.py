@@ -14,7 +14,7 @@ from recipes.distributed.device import pick_device, silence
 from recipes.forecast.config import Predict
 from recipes.forecast.data import open_for
 from recipes.forecast.forecasting import ENSEMBLE, ForecastRequest, over
-from recipes.forecast.networks import open_models
+from recipes.forecast.networks import open_models, place
 from recipes.forecast.outputs import forecast_frame
 from recipes.forecast.setup import choose_horizon, named
 from recipes.terminal.progress import Progress, print_line
@@ -54,8 +54,7 @@ def predict(config: Predict) -> dict[str, Any]:
     count = len(panel)
     entries = Entries(np.arange(count), panel.lengths.astype(np.int64), np.zeros(count, dtype=np.int64))
     device = pick_device(config.cpu, config.threads)
-    for model in models:
-        model.network.to(device).eval()
+    place(models, device)
     asked = ForecastRequest(
         panel,
         entries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import suppress
@@ -34,6 +35,12 @@ def print_line(text: str) -> None:
     """A line for the reader, on stderr; one who is gone, a closed pipe or terminal, doesn't end the run."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
+
+
+def print_line_once(text: str) -> None:
+    """The same from the first of a run's processes alone, for what all of them find."""
+    if os.environ.get("RANK", "0") == "0":
+        print_line(text)
 
 
 class Progress:

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 
 from recipes.distributed.device import pick_device
 from recipes.process.memory import to_device
+from recipes.terminal.progress import print_line_once
 from recipes.vqa.config import UseOptions
 from recipes.work import Batch, Evaluator
 from tasks.vqa.batches import ImageFormat, VqaBatches
-from tasks.vqa.models import pretrained
-from tasks.vqa.models.vilt import normalise
+from tasks.vqa.models import library_check, pretrained
+from tasks.vqa.models.vilt import ViltForQuestionAnswering, normalise
 from tasks.vqa.questions import Questions
 from tasks.weights import model_folder
 
@@ -34,10 +35,17 @@ def forward(model: torch.nn.Module, batch: Batch, images: ImageFormat) -> torch.
     return logits.float()
 
 
+def checked(model: ViltForQuestionAnswering) -> ViltForQuestionAnswering:
+    """The model, which uses transformers' own forward where the faster one gives other logits; a line says so."""
+    if sentence := library_check.keep_if_equal(model):
+        print_line_once(f"layers    {sentence}")
+    return model
+
+
 def open_vilt(config: UseOptions, model: str, questions: Questions) -> tuple[Any, VqaBatches, torch.device]:
     """A fine-tuned ViLT on its device, and the questions as its batches."""
     device = pick_device(config.cpu, config.threads)
-    vilt = pretrained.load(model, config.revision, config.token).to(device).eval()
+    vilt = checked(pretrained.load(model, config.revision, config.token)).to(device).eval()
     processor = pretrained.load_processor(model, config.revision, config.token)
     longest = vilt.config.max_position_embeddings
     batches = VqaBatches(questions, processor.tokenizer, ImageFormat.of(processor), max_length=longest, cache_bytes=0)

@@ -10,6 +10,7 @@ import torch
 from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line
 from recipes.vqa.config import Train
+from recipes.vqa.inference import checked
 from tasks.vqa import evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
@@ -106,4 +107,4 @@ def build(config: Train, questions: Questions, answers: list[str]) -> tuple[Vilt
             if isinstance(module, torch.nn.Dropout):
                 module.p = config.dropout
         model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = config.dropout
-    return model, processor
+    return checked(model), processor

@@ -1,4 +1,4 @@
-"""Attention behind a layer norm, of which the input and the result are kept; its kernels."""
+"""Memory-efficient attention: an autograd function of layer norm and attention that saves its input and result, and its kernels."""
 
 from __future__ import annotations
 

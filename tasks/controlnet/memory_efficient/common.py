@@ -1,8 +1,8 @@
-"""What the functions that keep less share: precision under autocast, layer norms, linear layers.
+"""Building blocks of the memory-efficient autograd functions: precision under autocast, layer norms, linear layers.
 
 Autograd keeps every intermediate: of `conv(silu(group_norm(x)))` it keeps x, the normalised x and the activated one, and of a
-convolution with frozen weights still its input, which only their gradient would need. Each function of `lean_convolution`,
-`lean_attention` and `lean_feed_forward` is one such chain, and keeps its input alone; backwards it recomputes norms, activations
+convolution with frozen weights still its input, which only their gradient would need. Each function of `convolution`,
+`attention` and `feed_forward` is one such chain, and keeps its input alone; backwards it recomputes norms, activations
 and, where told to, projections, never a convolution or an attention. The operations and their precision, under autocast too,
 are those of torch's own modules.
 """

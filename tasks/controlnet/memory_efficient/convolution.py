@@ -1,4 +1,4 @@
-"""Convolutions, alone and behind a group norm and SiLU, of which no more than the input is kept."""
+"""Memory-efficient convolutions: autograd functions, alone and behind a group norm and SiLU, that save at most their input."""
 
 from __future__ import annotations
 

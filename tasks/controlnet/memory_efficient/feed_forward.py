@@ -1,4 +1,4 @@
-"""The feed-forward part of an attention block, of which little is kept."""
+"""Memory-efficient feed-forward: an autograd function of layer norm and GEGLU that saves its input and little else."""
 
 from __future__ import annotations
 

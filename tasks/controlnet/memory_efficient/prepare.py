@@ -1,9 +1,9 @@
-"""A UNet and its ControlNet made ready to train in less memory and time, with the same results.
+"""Memory-efficient modules for training a ControlNet: `prepare` swaps the classes of a UNet's and a ControlNet's modules in place.
 
-The blocks of diffusers' networks take on classes that compute the same through functions that keep less (`lean_common`). Names and
-values of the weights stay; so do classes and configs of the networks themselves, so that `save_pretrained` writes plain
-diffusers models and pipelines take them. Where no gradient is asked for, under `torch.compile`, and for arguments that
-Stable Diffusion doesn't use, diffusers' own code runs.
+The modules compute what diffusers' compute through autograd functions that save fewer intermediates (`common`). Names and values
+of the weights stay; so do classes and configs of the networks themselves, so that `save_pretrained` writes plain diffusers models
+and pipelines take them. Without gradients, under `torch.compile`, and for arguments that Stable Diffusion doesn't use,
+diffusers' own code runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tasks.controlnet.memory_efficient import attention as lean_attention
+from tasks.controlnet.memory_efficient import attention as attention_functions
 from tasks.controlnet.memory_efficient.common import Precision, add, recomputed
 from tasks.controlnet.memory_efficient.convolution import Convolution, NormConvolution
 from tasks.controlnet.memory_efficient.feed_forward import FeedForward
@@ -67,14 +67,23 @@ def prepare(
             network.to(memory_format=torch.channels_last)
         _let_go_of_file(network)
         for module in network.modules():
-            if type(module) in LEAN:
-                module.__class__ = LEAN[type(module)]
-            if isinstance(module, LeanTransformerBlock):
-                module.lean_kernel, module.lean_keep, module.lean_pieces = kernel, not gradient_checkpointing, pieces
+            if type(module) in MEMORY_EFFICIENT:
+                module.__class__ = MEMORY_EFFICIENT[type(module)]
+            if isinstance(module, MemoryEfficientTransformerBlock):
+                module.attention_kernel, module.feed_forward_pieces = kernel, pieces
+                module.keep_projections = not gradient_checkpointing
                 # A byte kept spares the more operations, the wider the block; those of the highest resolution spare the fewest.
-                module.lean_keep_wide = (
-                    module.lean_keep and module.norm3.weight.numel() > network.config.block_out_channels[0]
+                module.keep_feed_forward = (
+                    module.keep_projections and module.norm3.weight.numel() > network.config.block_out_channels[0]
                 )
+
+
+def restore(network: nn.Module) -> nn.Module:
+    """Puts diffusers' own classes back, in place."""
+    library = {ours: theirs for theirs, ours in MEMORY_EFFICIENT.items()}
+    for module in network.modules():
+        module.__class__ = library.get(type(module), type(module))
+    return network
 
 
 def _let_go_of_file(network: nn.Module) -> None:
@@ -87,12 +96,12 @@ def _let_go_of_file(network: nn.Module) -> None:
 
 def _kernel(attention: str) -> Callable[..., Tensor]:
     if attention == "sdpa":
-        return lean_attention.sdpa
+        return attention_functions.sdpa
     from importlib.util import find_spec
 
     if find_spec("xformers") is None:
         raise ConfigError("--attention xformers: it is not installed; pip install xformers, or leave the flag out")
-    return lean_attention.xformers
+    return attention_functions.xformers
 
 
 def _stock() -> bool:
@@ -100,7 +109,7 @@ def _stock() -> bool:
     return torch.compiler.is_compiling() or not torch.is_grad_enabled()
 
 
-class LeanConv2d(nn.Conv2d):
+class MemoryEfficientConv2d(nn.Conv2d):
     """A convolution that keeps its input only if its weight is trained."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -127,7 +136,7 @@ def norm_convolve(x: Tensor, norm: nn.GroupNorm, layer: nn.Conv2d | nn.Linear, a
     return found
 
 
-class LeanResnetBlock(ResnetBlock2D):
+class MemoryEfficientResnetBlock(ResnetBlock2D):
     """Keeps its input and what the second norm gets."""
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None, *args: Any, **kwargs: Any) -> Tensor:
@@ -155,7 +164,7 @@ class LeanResnetBlock(ResnetBlock2D):
         )
 
 
-class LeanTransformer(Transformer2DModel):
+class MemoryEfficientTransformer(Transformer2DModel):
     """The frame around the attention blocks."""
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **rest: Any) -> Any:
@@ -176,12 +185,12 @@ class LeanTransformer(Transformer2DModel):
         return (add(found, hidden_states),)
 
 
-class LeanTransformerBlock(BasicTransformerBlock):
-    """Keeps the input of each of its three parts, what attention gives, with `lean_keep` the products before it, and with
-    `lean_keep_wide` the feed-forward's first one."""
+class MemoryEfficientTransformerBlock(BasicTransformerBlock):
+    """Keeps the input of each of its three parts, what attention gives, with `keep_projections` the products before it, and with
+    `keep_feed_forward` the feed-forward's first one."""
 
-    lean_kernel: Callable[..., Tensor] = staticmethod(lean_attention.sdpa)
-    lean_keep = lean_keep_wide = lean_pieces = True
+    attention_kernel: Callable[..., Tensor] = staticmethod(attention_functions.sdpa)
+    keep_projections = keep_feed_forward = feed_forward_pieces = True
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[b, tokens, c], with the prompt as `encoder_hidden_states` -> the same."""
@@ -197,15 +206,15 @@ class LeanTransformerBlock(BasicTransformerBlock):
         norm = self.norm3
         found: Tensor = FeedForward.apply(
             hidden, norm.weight, norm.bias, first.weight, first.bias, second.weight, second.bias, norm.eps,
-            self.lean_keep_wide, self.lean_pieces, Precision(hidden.device),
+            self.keep_feed_forward, self.feed_forward_pieces, Precision(hidden.device),
         )  # fmt: skip
         return found
 
     def _attend(self, x: Tensor, context: Tensor | None, norm: nn.LayerNorm, layer: Attention) -> Tensor:
         out = layer.to_out[0]
-        found: Tensor = lean_attention.Attention.apply(
+        found: Tensor = attention_functions.Attention.apply(
             x, context, norm.weight, norm.bias, layer.to_q.weight, layer.to_k.weight, layer.to_v.weight, out.weight, out.bias,
-            norm.eps, layer.heads, self.lean_kernel, self.lean_keep, Precision(x.device),
+            norm.eps, layer.heads, self.attention_kernel, self.keep_projections, Precision(x.device),
         )  # fmt: skip
         return found
 
@@ -234,7 +243,7 @@ def _plain_attention(layer: Attention) -> bool:
     )
 
 
-class LeanConditionEmbedding(ControlNetConditioningEmbedding):
+class MemoryEfficientConditionEmbedding(ControlNetConditioningEmbedding):
     """Recomputed as a whole, one picture after the other: few operations, on tensors of the picture's own size."""
 
     def forward(self, conditioning: Tensor) -> Tensor:
@@ -245,10 +254,10 @@ class LeanConditionEmbedding(ControlNetConditioningEmbedding):
         return torch.cat([recomputed(embed, one) for one in conditioning.split(1)])
 
 
-LEAN: dict[type, type] = {
-    nn.Conv2d: LeanConv2d,
-    ResnetBlock2D: LeanResnetBlock,
-    Transformer2DModel: LeanTransformer,
-    BasicTransformerBlock: LeanTransformerBlock,
-    ControlNetConditioningEmbedding: LeanConditionEmbedding,
+MEMORY_EFFICIENT: dict[type, type] = {
+    nn.Conv2d: MemoryEfficientConv2d,
+    ResnetBlock2D: MemoryEfficientResnetBlock,
+    Transformer2DModel: MemoryEfficientTransformer,
+    BasicTransformerBlock: MemoryEfficientTransformerBlock,
+    ControlNetConditioningEmbedding: MemoryEfficientConditionEmbedding,
 }

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.forecast.models.fast_layers import averaging
+from tasks.forecast.fast.interface import averaging
 from tasks.forecast.models.noise import Sampler
 from tasks.forecast.sampling.inputs import Inputs, unscale
 

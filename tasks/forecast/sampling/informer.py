@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from tasks.forecast.lanes import sampling as compiled
+from tasks.forecast.fast import interface as fast
 from tasks.forecast.sampling.cached import CachedDecoder, Layer, softmax2_
 from tasks.forecast.sampling.inputs import Inputs
 
@@ -33,6 +33,11 @@ MOST_HEADS = 4
 def active_queries(factor: int, length: int) -> int:
     """How many of `length` queries attend."""
     return min(factor * math.ceil(math.log1p(length)), length)
+
+
+def dense_steps(factor: int, steps: int) -> int:
+    """The steps, of `steps`, before the first one at which some queries don't attend."""
+    return next((step for step in range(steps) if active_queries(factor, step + 1) <= step), steps)
 
 
 def drawn_keys(factor: int, length: int, generator: torch.Generator) -> torch.Tensor:
@@ -55,7 +60,7 @@ class SparseDecoder(CachedDecoder):
         self.factor = model.config.sampling_factor
         self.generator = generator
         steps = inputs.features.shape[1]
-        self.dense_steps = next((n for n in range(steps) if active_queries(self.factor, n + 1) <= n), steps)
+        self.dense_steps = dense_steps(self.factor, steps)
         self.first = None
         if self.dense_steps < steps:
             following = self.layers[1] if len(self.layers) > 1 else None
@@ -78,8 +83,8 @@ class SparseDecoder(CachedDecoder):
         assert self.first is not None
         active = active_queries(self.factor, length)
         keys = [drawn_keys(self.factor, length, self.generator) for _ in self.layers]
-        if len(self.layers) == 2 and compiled.applies(self.first.table, self.layers[1].attention.size):
-            return self._compiled(length, active, keys)
+        if len(self.layers) == 2 and fast.newest_applies(self.first.table, self.layers[1].attention.size):
+            return self._from_table(length, active, keys)
         prefix = self.first.prefix(length, active, keys[0])
         if len(self.layers) == 1:
             return prefix
@@ -87,13 +92,13 @@ class SparseDecoder(CachedDecoder):
             prefix = _whole(layer, prefix, active, keys[number], self.layers[number + 1], len(self.input.drawn))
         return _newest(self.layers[-1], prefix, active, keys[-1], len(self.input.drawn))
 
-    def _compiled(self, length: int, active: int, keys: list[torch.Tensor]) -> torch.Tensor:
-        """The same for two layers, the second of which reads the first one's table in compiled C."""
+    def _from_table(self, length: int, active: int, keys: list[torch.Tensor]) -> torch.Tensor:
+        """The same for two layers, the second of which reads the first one's table where it lies."""
         first, layer, batch = self.first, self.layers[1], len(self.input.drawn)
         assert first is not None
         assert first.table is not None
         way = first.way(length, active, keys[0])
-        branch, x = compiled.newest(first.table, way, layer.attention.heads, active, shares(keys[1], length))
+        branch, x = fast.newest(first.table, way, layer.attention.heads, active, shares(keys[1], length))
         x, branch = (part.unflatten(0, (batch, -1)).transpose(1, 2).contiguous() for part in (x, branch))
         return _after_attention(layer, x, branch)
 

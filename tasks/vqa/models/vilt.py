@@ -2,7 +2,8 @@
 
 Against `transformers.ViltForQuestionAnswering`: the patch embedding has no Python loop over the batch and no random order, one
 image that several questions ask about is embedded once, attention goes through `scaled_dot_product_attention`, and the last
-layer computes only the position that the classifier reads. Equal within 1e-5 (tests/tasks/vqa/test_vqa_model.py).
+layer computes only the position that the classifier reads. Equal within 1e-5 (tests/tasks/vqa/test_vqa_model.py); before a run
+`library_check` makes sure of it with the installed version of transformers.
 """
 
 from __future__ import annotations
@@ -33,13 +34,20 @@ class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
 
         image_index: int64 [batch], which image of `pixel_values` each question asks about; None: one image a question.
 
-    Masks may be None where nothing is padded, which is faster.
+    Masks may be None where nothing is padded, which is faster. After `use_library(True)` it is the library's forward that runs.
     """
+
+    library_forward = False
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.use_library(False)
+
+    def use_library(self, library: bool) -> None:
+        """Whether `forward` is transformers' own, in its layers too."""
+        self.library_forward = library
         for layer in self.vilt.encoder.layer:
-            layer.__class__ = ViltLayer
+            layer.__class__ = modeling_vilt.ViltLayer if library else ViltLayer
 
     def forward(
         self,
@@ -53,6 +61,12 @@ class ViltForQuestionAnswering(transformers.ViltForQuestionAnswering):
         **unused: Any,
     ) -> transformers.modeling_outputs.SequenceClassifierOutput:
         """Logits float32 [batch, num_labels]; the loss, where labels are given, is the library's."""
+        if self.library_forward:
+            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            pixel_mask = torch.ones_like(pixel_values[:, 0]) if pixel_mask is None else pixel_mask
+            if image_index is not None:
+                pixel_values, pixel_mask = pixel_values[image_index], pixel_mask[image_index]
+            return super().forward(input_ids, attention_mask, token_type_ids, pixel_values, pixel_mask, labels=labels)
         hidden, mask = self._embed(input_ids, attention_mask, token_type_ids, pixel_values, pixel_mask, image_index)
         layers = list(self.vilt.encoder.layer)
         for number, layer in enumerate(layers):

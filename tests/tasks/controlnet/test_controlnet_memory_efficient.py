@@ -84,7 +84,7 @@ def trained(unet: Any, controlnet: Any, given: dict[str, torch.Tensor]) -> tuple
     return float(loss.detach()), {name: one.grad.clone() for name, one in controlnet.named_parameters()}
 
 
-def made_lean(networks: tuple[Any, Any], **settings: Any) -> tuple[Any, Any]:
+def made_memory_efficient(networks: tuple[Any, Any], **settings: Any) -> tuple[Any, Any]:
     unet, controlnet = copy.deepcopy(networks)
     prepare.prepare(unet, controlnet, **settings)
     return unet, controlnet
@@ -104,7 +104,7 @@ def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolera
 def test_loss_and_every_gradient_are_those_of_diffusers(networks, gradient_checkpointing, channels_last):
     given = inputs(height=24)
     loss, expected = trained(*networks, given)
-    ours = made_lean(networks, gradient_checkpointing=gradient_checkpointing, channels_last=channels_last)
+    ours = made_memory_efficient(networks, gradient_checkpointing=gradient_checkpointing, channels_last=channels_last)
     found, gradients = trained(*ours, given)
     assert found == pytest.approx(loss, rel=1e-6)
     close(gradients, expected, 1e-4)
@@ -185,14 +185,14 @@ def kept_bytes(unet: Any, controlnet: Any, given: dict[str, torch.Tensor]) -> in
 def test_keeps_less_than_half_and_less_again_with_gradient_checkpointing(networks):
     given = inputs()
     plain = kept_bytes(*networks, given)
-    ours = kept_bytes(*made_lean(networks), given)
-    least = kept_bytes(*made_lean(networks, gradient_checkpointing=True), given)
+    ours = kept_bytes(*made_memory_efficient(networks), given)
+    least = kept_bytes(*made_memory_efficient(networks, gradient_checkpointing=True), given)
     assert ours < 0.5 * plain
     assert least < 0.9 * ours
 
 
 def test_nothing_is_kept_of_the_base_before_the_residuals_come_in(networks):
-    unet, _ = made_lean(networks)
+    unet, _ = made_memory_efficient(networks)
     given = inputs()
     found = unet(given["noisy"], given["timesteps"], encoder_hidden_states=given["hidden"]).sample
     assert not found.requires_grad
@@ -204,7 +204,7 @@ def test_nothing_is_kept_of_the_base_before_the_residuals_come_in(networks):
 
 
 def test_saved_weights_and_config_are_plain_diffusers(networks, tmp_path):
-    unet, controlnet = made_lean(networks)
+    unet, controlnet = made_memory_efficient(networks)
     assert list(controlnet.state_dict()) == list(networks[1].state_dict())
     controlnet.save_pretrained(tmp_path)
     loaded = ControlNetModel.from_pretrained(tmp_path)
@@ -234,7 +234,7 @@ def test_weights_read_from_a_file_let_go_of_it(networks, tmp_path):
 
 
 def test_gradients_accumulate_over_micro_batches(networks):
-    unet, controlnet = made_lean(networks)
+    unet, controlnet = made_memory_efficient(networks)
     given = inputs(4)
     _, whole = trained(unet, controlnet, given)
     controlnet.zero_grad()
@@ -249,7 +249,7 @@ def test_what_stable_diffusion_does_not_use_runs_as_in_diffusers(networks):
     given = inputs()
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     results = []
-    for unet in (networks[0], made_lean(networks)[0]):
+    for unet in (networks[0], made_memory_efficient(networks)[0]):
         noisy = given["noisy"].clone().requires_grad_()
         found = unet(
             noisy, given["timesteps"], encoder_hidden_states=given["hidden"], encoder_attention_mask=mask
@@ -268,5 +268,5 @@ def test_xformers_that_is_not_there_is_said(networks, monkeypatch):
 def test_no_autocast_of_ours_outlives_a_function(networks):
     given = inputs()
     with torch.autocast("cpu", dtype=torch.bfloat16), nullcontext():
-        forward(*made_lean(networks), given)
+        forward(*made_memory_efficient(networks), given)
         assert torch.is_autocast_enabled("cpu")

@@ -1,5 +1,5 @@
 /* Autoformer's split into trend and rest. */
-#include "lanes.h"
+#include "simd.h"
 
 /* The moving average of x, and the rest; with a norm before or after, and its mean over the steps taken off. */
 typedef struct {

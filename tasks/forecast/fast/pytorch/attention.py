@@ -1,4 +1,4 @@
-"""Attention of small heads on the CPU, by the weights of transformers' modules; hidden states are [d, b, steps] (`fast_layers`)."""
+"""Attention of small heads on the CPU, by the weights of transformers' modules; hidden states are [d, b, steps] (`layers`)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.forecast.models import workspace
-from tasks.forecast.models.dropout import Masks
-from tasks.forecast.models.fast_layers import linear
+from tasks.forecast.fast.pytorch import workspace
+from tasks.forecast.fast.pytorch.dropout import Masks
+from tasks.forecast.fast.pytorch.layers import add_norm, linear
 
 _LN2 = math.log(2.0)
 _SAFE = 2.0**60  # sums of 2**scores up to here, and down to its inverse, are far from where float32 ends
 _NEVER = 1e30
+
+
+def attend(
+    module: Any,
+    norm: torch.nn.LayerNorm,
+    x: Tensor,
+    source: Tensor | None,
+    masks: Masks,
+    dropout: float,
+    causal: bool = False,
+) -> Tensor:
+    """The norm of x and what dropout leaves of attention to the source (to itself where None), full or Informer's sparse one."""
+    if hasattr(module, "factor"):
+        branch = sparse(module, x, masks, causal)
+    else:
+        branch = full(module, x, source, masks, causal)
+    return add_norm(norm, x, branch, masks, dropout)
 
 
 def full(module: Any, x: Tensor, source: Tensor | None, masks: Masks, causal: bool = False) -> Tensor:

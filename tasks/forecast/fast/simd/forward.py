@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.forecast.lanes import library as native
-from tasks.forecast.lanes.distil import shrink
-from tasks.forecast.lanes.layers import Draws, Embed, FromLanes, ToLanes, attend, feed_forward, linear
-from tasks.forecast.lanes.library import address
-from tasks.forecast.lanes.seasonal import autocorrelation, decompose, moving_average
-from tasks.forecast.models.fast import kept
-from tasks.forecast.models.fast_inputs import Batch, Inputs, network_inputs
+from tasks.forecast.fast.pytorch.inputs import Batch, Inputs, network_inputs
+from tasks.forecast.fast.simd import native
+from tasks.forecast.fast.simd.autoformer import autocorrelation, decompose, moving_average
+from tasks.forecast.fast.simd.informer import shrink
+from tasks.forecast.fast.simd.kernels import FromLanes, ToLanes, run
+from tasks.forecast.fast.simd.layers import Draws, attend, feed_forward, linear, weights_of
+from tasks.forecast.fast.transformer import Layers, kept, last_hidden_state
 
 
 def applies(model: Any) -> bool:
-    """Whether the compiled layers are there and take the model, which `fast.applies` to."""
+    """Whether the compiled layers are there and take the model, which `pytorch.forward.applies` to."""
     if torch.compiler.is_compiling() or type(model.parameter_projection.proj[0].weight) is not torch.nn.Parameter:
         return False  # a graph of operators is wanted, or the weights lie scattered over processes
     config = model.config
@@ -26,19 +26,19 @@ def applies(model: Any) -> bool:
 
 
 def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """As `fast.parameters`."""
+    """As `pytorch.forward.parameters`."""
     inputs, draws = network_inputs(model.model, batch), Draws(model.training)
-    head, laned = model.parameter_projection, Laned(inputs)
+    head, lanes = model.parameter_projection, LaneInputs(inputs)
     if model.config.model_type == "autoformer":
-        unbounded = _autoformer(model.model, laned, draws, head)
+        unbounded = _autoformer(model.model, lanes, draws, head)
     else:
-        hidden = _transformer(model.model, laned, draws)
+        hidden = last_hidden_state(model.model, lanes, draws, _LAYERS)
         unbounded = linear(torch.cat([p.weight for p in head.proj]), torch.cat([p.bias for p in head.proj]), hidden)
-    parts = FromLanes.apply(unbounded, len(inputs.loc)).chunk(len(head.proj), dim=2)
+    parts = FromLanes.apply(unbounded, lanes.windows).chunk(len(head.proj), dim=2)
     return head.domain_map(*parts), inputs.loc, inputs.scale
 
 
-class Laned:
+class LaneInputs:
     """The inputs in lanes.
 
     Attributes:
@@ -69,40 +69,27 @@ class Laned:
         return torch.cat((mean, static, self.times[:, -horizon:]), dim=2)
 
 
-def embed(stack: Any, inputs: Laned, first: int, steps: int, draws: Draws, given: Tensor | None = None) -> Tensor:
-    """As `fast_inputs.embed`, [groups, steps, d, lanes]."""
+def embed(stack: Any, inputs: LaneInputs, first: int, steps: int, draws: Draws, given: Tensor | None = None) -> Tensor:
+    """As `pytorch.inputs.embed`, [groups, steps, d, lanes]: the gradient is that of the static features and the weights."""
     weight, norm = stack.value_embedding.value_projection.weight, stack.layernorm_embedding
-    groups, dims, length, _ = inputs.values.shape
+    groups, dims, length, lanes = inputs.values.shape
     time_steps, times = inputs.times.shape[1:3]
-    settings = native.Embedding(
-        groups=groups, threads=torch.get_num_threads(), d=len(weight), steps=steps, dims=dims, lags=len(inputs.lags),
-        statics=inputs.static.shape[1], times=times, length=length, first=first, begin=length - time_steps + first,
-        time_steps=time_steps, eps=norm.eps, branch=draws.next(stack.dropout), values=address(inputs.values),
-        given=address(given), moving=address(inputs.times), lag=address(inputs.lags),
+    d, rows = len(weight), groups * steps * lanes
+    a = native.Embedding(
+        groups=groups, d=d, steps=steps, dims=dims, lags=len(inputs.lags), statics=inputs.static.shape[1], times=times,
+        length=length, first=first, begin=length - time_steps + first, time_steps=time_steps, eps=norm.eps,
+        branch=draws.next(stack.dropout),
     )  # fmt: skip
     positions = stack.embed_positions.weight[first : first + steps].detach()
-    return Embed.apply(inputs.static, settings, (inputs, given), positions, weight, norm.weight, norm.bias)
+    a.hold(values=inputs.values, given=given, moving=inputs.times, lag=inputs.lags, positions=positions)
+    a.allocate(normed=rows * d, deviation=rows)
+    return run(a, {"fixed": inputs.static}, {"w": weight} | weights_of(norm=norm), {"y": (groups, steps, d, lanes)})
 
 
-def _transformer(model: Any, inputs: Laned, draws: Draws) -> Tensor:
-    """The decoder's last hidden state."""
-    context, horizon = model.config.context_length, model.config.prediction_length
-    encoder, decoder = model.encoder, model.decoder
-    memory = embed(encoder, inputs, 0, context, draws)
-    distil = getattr(encoder, "conv_layers", [None] * len(encoder.layers))
-    for layer, module in kept(list(zip(encoder.layers, distil, strict=True)), encoder):
-        memory = attend(layer.self_attn, layer.self_attn_layer_norm, memory, None, draws, layer.dropout)
-        memory = feed_forward(layer, layer.final_layer_norm, memory, draws)
-        memory = memory if module is None else shrink(module, memory, inputs.windows)
-    hidden = embed(decoder, inputs, context, horizon, draws)
-    for layer in kept(list(decoder.layers), decoder):
-        hidden = attend(layer.self_attn, layer.self_attn_layer_norm, hidden, None, draws, layer.dropout, causal=True)
-        hidden = attend(layer.encoder_attn, layer.encoder_attn_layer_norm, hidden, memory, draws, layer.dropout)
-        hidden = feed_forward(layer, layer.final_layer_norm, hidden, draws)
-    return hidden
+_LAYERS = Layers(embed=embed, attend=attend, feed_forward=feed_forward, shrink=shrink)
 
 
-def _autoformer(model: Any, inputs: Laned, draws: Draws, head: Any) -> Tensor:
+def _autoformer(model: Any, inputs: LaneInputs, draws: Draws, head: Any) -> Tensor:
     """What the head makes of the sum of Autoformer's seasonal and trend part, [groups, H, parameters, lanes].
 
     The last linear layers follow each other without anything between: their matrices are multiplied first.

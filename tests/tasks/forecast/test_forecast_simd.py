@@ -5,18 +5,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from test_forecast_training_step import KINDS, SPEC, batch_for, gradients
 
-from tasks.forecast import lanes, models
-from tasks.forecast.lanes import layers, library, network, seasonal
-from tasks.forecast.sampling import draw, informer
+from tasks.forecast import models
+from tasks.forecast.fast import interface, simd
+from tasks.forecast.fast.simd import autoformer, forward, layers, native
+from tasks.forecast.sampling import draw
 
 ROOT = Path(__file__).parents[3]
 
-needs_build = pytest.mark.skipif(library.library() is None, reason="no compiled layers: installed without a C compiler")
+needs_build = pytest.mark.skipif(native.library() is None, reason="no compiled layers: installed without a C compiler")
 
 SIZES = {
     "one window": (1, {}),
@@ -35,7 +37,7 @@ def both(of, batch, monkeypatch):
     model, found = models.build(of, 1), []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(network, "applies", lambda model: False)
+            monkeypatch.setattr(forward, "applies", lambda model: False)
         assert models.layers_of(model).startswith("compiled" if compiled else "PyTorch")
         torch.manual_seed(3)  # Informer draws its keys from here
         losses = models.losses(model, batch)
@@ -67,7 +69,7 @@ def test_batch_norms_record_is_the_module_s(monkeypatch):
     of, found = replace(SPEC, kind="informer"), []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(network, "applies", lambda model: False)
+            monkeypatch.setattr(forward, "applies", lambda model: False)
         model = models.build(of, 1)
         for seed in (1, 2):
             torch.manual_seed(seed)
@@ -78,18 +80,18 @@ def test_batch_norms_record_is_the_module_s(monkeypatch):
         torch.testing.assert_close(found[0][name], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("level", lanes.LEVELS)
+@pytest.mark.parametrize("level", simd.LEVELS)
 def test_every_build_that_runs_here(level, monkeypatch):
-    monkeypatch.setenv("MODELTOOL_COMPILED", level)
-    library.library.cache_clear()
+    monkeypatch.setenv("MODELTOOL_KERNELS", level)
+    native.library.cache_clear()
     try:
-        if library.library() is None:
+        if native.library() is None:
             pytest.skip(f"no build {level} for this processor")
         for kind in KINDS:
             of = replace(SPEC, kind=kind)
             agree(both(of, batch_for(of, size=7), monkeypatch))
     finally:
-        library.library.cache_clear()
+        native.library.cache_clear()
 
 
 @needs_build
@@ -119,12 +121,13 @@ def test_gradients_with_dropout(kind):
 def test_masks_keep_as_many_as_asked(probability):
     """Of a constant branch what is left is the mask: as many as asked, independent of their neighbours in each direction."""
     torch.manual_seed(2)
-    width = library.lanes()
+    width = native.lanes()
     zero, draws = torch.zeros(16, 40, 32, width), layers.Draws(training=True)
+    out = SimpleNamespace(weight=torch.zeros(32, 32), bias=torch.ones(32))
 
     def mask():
-        weight, v = torch.zeros(16, 2, 40, width), torch.zeros_like(zero)
-        return seasonal._Rolling.apply(zero, v, weight, draws.next(probability), torch.zeros(32, 32), torch.ones(32))
+        weight = torch.zeros(16, 2, 40, width)
+        return autoformer.roll(out, zero, torch.zeros_like(zero), weight, draws.next(probability))
 
     found, other = mask(), mask()
     keep = 1 - round(probability * 2**16) / 2**16
@@ -158,14 +161,14 @@ def test_what_is_left_to_pytorch(monkeypatch):
     assert models.layers_of(models.build(SPEC, 1).double()) == "transformers"
     for kind in ("dlinear", "nbeats", "patchtst"):
         assert models.layers_of(models.build(replace(SPEC, kind=kind), 1)) == ""
-    monkeypatch.setenv("MODELTOOL_COMPILED", "0")
-    library.library.cache_clear()
+    monkeypatch.setenv("MODELTOOL_KERNELS", "off")
+    native.library.cache_clear()
     assert models.layers_of(models.build(SPEC, 1)) == "PyTorch"
     monkeypatch.undo()
-    monkeypatch.setattr(library, "digest", lambda: "of other sources")
-    library.library.cache_clear()
+    monkeypatch.setattr(native, "digest", lambda: "of other sources")
+    native.library.cache_clear()
     assert models.layers_of(models.build(SPEC, 1)) == "PyTorch"
-    library.library.cache_clear()
+    native.library.cache_clear()
 
 
 @needs_build
@@ -181,7 +184,7 @@ def test_informers_forecasts_are_those_of_pytorchs_layers(changes, monkeypatch):
     found = []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(informer.compiled, "applies", lambda table, width: False)
+            monkeypatch.setattr(interface, "newest_applies", lambda table, width: False)
         found.append(draw(model, batch, 30, torch.Generator().manual_seed(1)).numpy())
     assert found[0].shape == (3, 30, 24)
     # A query that stands out as far as another, but for rounding, may be chosen in its place.
@@ -191,8 +194,8 @@ def test_informers_forecasts_are_those_of_pytorchs_layers(changes, monkeypatch):
 @needs_build
 def test_no_room_to_compute_in_is_a_memory_error():
     with pytest.raises(MemoryError, match="attention_forward"):
-        library.call(
-            "attention_forward", library.Attention(groups=1, threads=1, d=16, heads=2, queries=2**28, keys=2**26)
+        native.call(
+            "attention_forward", native.Attention(groups=1, threads=1, d=16, heads=2, queries=2**28, keys=2**26)
         )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.forecast.models.dropout import Masks
-from tasks.forecast.models.fast_layers import drop, norm
+from tasks.forecast.fast.pytorch.dropout import Masks
+from tasks.forecast.fast.pytorch.layers import drop, norm
 
 Batch = dict[str, Tensor]
 
@@ -30,6 +30,10 @@ class Inputs:
     lags: list[int]
     loc: Tensor
     scale: Tensor
+
+    @property
+    def windows(self) -> int:
+        return len(self.loc)
 
     def lagged(self, first: int, steps: int, out: Tensor | None = None) -> Tensor:
         """The values at the lags of `steps` steps from the `first` of the context on, [dims, lags, b, steps]."""

@@ -1,9 +1,9 @@
 /* What Informer distils between its encoder's layers: a circular convolution of three taps, batch norm, ELU, and a pool of every other step. */
 #include <math.h>
 
-#include "lanes.h"
+#include "simd.h"
 
-/* Mirrored in library.py. Vectors are [groups][steps][d] each, but y and dy of half the steps; w is [d][3][d]. */
+/* Mirrored in native.py. Vectors are [groups][steps][d] each, but y and dy of half the steps; w is [d][3][d]. */
 typedef struct {
     int64_t groups, threads, windows, d, steps, training;
     double eps;

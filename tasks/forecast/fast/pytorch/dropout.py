@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.forecast.models import workspace
+from tasks.forecast.fast.pytorch import workspace
 
 _WORDS = 2**15  # 64-bit words at a time: they stay in the cache
 

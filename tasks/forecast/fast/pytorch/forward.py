@@ -2,24 +2,24 @@
 
 It reads the weights where transformers' modules keep them, so saving, loading and optimizing know nothing of it, and it gives the
 same loss and gradients (tests/tasks/forecast/test_forecast_training_step.py). What is faster: dropout masks (`dropout`), attention
-(`fast_attention`), inputs (`fast_inputs`), the moving averages of Autoformer as one matrix, and no objects of outputs and
+(`attention`), inputs (`inputs`), the moving averages of Autoformer as one matrix, and no objects of outputs and
 distributions. Random layers, keys and masks are drawn with the library's law.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor
 
-from tasks.forecast.models import fast_attention as attention
-from tasks.forecast.models.dropout import Masks
-from tasks.forecast.models.fast_autocorrelation import autocorrelation
-from tasks.forecast.models.fast_inputs import Batch, Inputs, embed, network_inputs
-from tasks.forecast.models.fast_layers import add, add_norm, averaging, feed_forward, linear, norm
+from tasks.forecast.fast.pytorch import attention
+from tasks.forecast.fast.pytorch.autocorrelation import autocorrelation
+from tasks.forecast.fast.pytorch.dropout import Masks
+from tasks.forecast.fast.pytorch.inputs import Batch, Inputs, embed, network_inputs
+from tasks.forecast.fast.pytorch.layers import add, add_norm, averaging, feed_forward, linear, norm
+from tasks.forecast.fast.transformer import Layers, kept, last_hidden_state
 
 _CLASSES = (
     transformers.TimeSeriesTransformerForPrediction,
@@ -48,32 +48,16 @@ def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Te
     """The distribution's parameters for each future step, [b, H] or [b, H, dims] each, and the windows' loc and scale."""
     inner, masks = model.model, Masks(model.training)
     inputs = network_inputs(inner, batch)
-    decode = _autoformer if model.config.model_type == "autoformer" else _transformer
-    head, hidden = model.parameter_projection, decode(inner, inputs, masks)
+    if model.config.model_type == "autoformer":
+        hidden = _autoformer(inner, inputs, masks)
+    else:
+        hidden = last_hidden_state(inner, inputs, masks, _LAYERS)
+    head = model.parameter_projection
     unbounded = linear(torch.cat([p.weight for p in head.proj]), torch.cat([p.bias for p in head.proj]), hidden)
     return head.domain_map(*unbounded.permute(1, 2, 0).chunk(len(head.proj), dim=2)), inputs.loc, inputs.scale
 
 
-def _transformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
-    """The decoder's last hidden state of Transformer and Informer, [d, b, H]."""
-    context, horizon = model.config.context_length, model.config.prediction_length
-    encoder, decoder = model.encoder, model.decoder
-    memory = embed(encoder, inputs, 0, context, masks)
-    distil = getattr(encoder, "conv_layers", [None] * len(encoder.layers))
-    for layer, shrink in kept(list(zip(encoder.layers, distil, strict=True)), encoder):
-        memory = add_norm(layer.self_attn_layer_norm, memory, _self(layer, memory, masks), masks, layer.dropout)
-        memory = add_norm(layer.final_layer_norm, memory, feed_forward(layer, memory, masks), masks, layer.dropout)
-        memory = memory if shrink is None else _shrink(shrink, memory)
-    hidden = embed(decoder, inputs, context, horizon, masks)
-    for layer in kept(list(decoder.layers), decoder):
-        hidden = add_norm(layer.self_attn_layer_norm, hidden, _self(layer, hidden, masks, True), masks, layer.dropout)
-        seen = attention.full(layer.encoder_attn, hidden, memory, masks)
-        hidden = add_norm(layer.encoder_attn_layer_norm, hidden, seen, masks, layer.dropout)
-        hidden = add_norm(layer.final_layer_norm, hidden, feed_forward(layer, hidden, masks), masks, layer.dropout)
-    return hidden
-
-
-def _shrink(module: Any, x: Tensor) -> Tensor:
+def shrink(module: Any, x: Tensor, _: int) -> Tensor:
     """What `InformerConvLayer` makes of x: [d, b, half the steps]."""
     weight = module.downConv.weight.permute(0, 2, 1).flatten(1)
     taps = torch.cat([x.roll(by, 2) for by in (1, 0, -1)])
@@ -81,18 +65,7 @@ def _shrink(module: Any, x: Tensor) -> Tensor:
     return module.maxPool(module.activation(x))
 
 
-def _self(layer: Any, x: Tensor, masks: Masks, causal: bool = False) -> Tensor:
-    """Attention to itself, Informer's sparse or the full one."""
-    if hasattr(layer.self_attn, "factor"):
-        return attention.sparse(layer.self_attn, x, masks, causal)
-    return attention.full(layer.self_attn, x, None, masks, causal)
-
-
-def kept(layers: list[Any], stack: Any) -> Iterator[Any]:
-    """The layers without those that layer dropout leaves out."""
-    for layer in layers:
-        if not (stack.training and stack.layerdrop > 0.0 and torch.rand([]) < stack.layerdrop):
-            yield layer
+_LAYERS = Layers(embed=embed, attend=attention.attend, feed_forward=feed_forward, shrink=shrink)
 
 
 def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
@@ -106,7 +79,7 @@ def _autoformer(model: Any, inputs: Inputs, masks: Masks) -> Tensor:
     for layer in kept(list(encoder.layers), encoder):
         seen = autocorrelation(layer.self_attn, memory, memory, training)
         memory = _filter(add_norm(layer.self_attn_layer_norm, memory, seen, masks, layer.dropout), rest)
-        memory = _filter(add(memory, feed_forward(layer, memory, masks), masks, layer.dropout), rest)
+        memory = _filter(feed_forward(layer, None, memory, masks), rest)
         memory = _seasonal_norm(layer.final_layer_norm, memory)
     past = inputs.lagged(0, context).flatten(0, 1)
     seasonal = past.new_zeros(*past.shape[:2], label + horizon)
@@ -129,7 +102,7 @@ def _autoformer_decoder_layer(
     x = norm(layer.self_attn_layer_norm, _filter(first, rest))
     second = add(x, autocorrelation(layer.encoder_attn, x, memory, training), masks, layer.dropout)
     x = norm(layer.encoder_attn_layer_norm, _filter(second, rest))
-    third = add(x, feed_forward(layer, x, masks), masks, layer.dropout)
+    third = feed_forward(layer, None, x, masks)
     return _seasonal_norm(layer.final_layer_norm, _filter(third, rest)), first + second + third
 
 

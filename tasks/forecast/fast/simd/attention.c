@@ -1,7 +1,7 @@
 /* Attention with its four linear layers, dropout, the sum with its input and the norm after it; forward and backward. */
 #include "head.h"
 
-/* Mirrored in library.py. Vectors are [groups][...] each; `source` is `x` where it attends to itself. */
+/* Mirrored in native.py. Vectors are [groups][...] each; `source` is `x` where it attends to itself. */
 typedef struct {
     int64_t groups, threads, d, heads, queries, keys, itself, causal;
     int64_t chosen, drawn;               /* sparse attention: queries that attend, and keys that they are chosen by; 0: all attend */

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.forecast.models.dropout import Masks
+from tasks.forecast.fast.pytorch.dropout import Masks
 
 
 def linear(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
@@ -19,11 +19,12 @@ def linear(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     return torch.addmm(bias[:, None], weight, x.flatten(1)).view(-1, *x.shape[1:])
 
 
-def feed_forward(layer: Any, x: Tensor, masks: Masks) -> Tensor:
-    """The two linear layers of a transformer's layer with GELU between, [d, b, steps]."""
+def feed_forward(layer: Any, norm: torch.nn.LayerNorm | None, x: Tensor, masks: Masks) -> Tensor:
+    """x and what dropout leaves of the two linear layers with GELU between, and the norm of that where there is one."""
     inner = linear(layer.fc1.weight, layer.fc1.bias, x)
     mask, keep = masks.draw(tuple(inner.shape), layer.activation_dropout)
-    return linear(layer.fc2.weight, layer.fc2.bias, _Gelu.apply(inner, mask, keep))
+    branch = linear(layer.fc2.weight, layer.fc2.bias, _Gelu.apply(inner, mask, keep))
+    return add(x, branch, masks, layer.dropout) if norm is None else add_norm(norm, x, branch, masks, layer.dropout)
 
 
 def add(x: Tensor, branch: Tensor, masks: Masks, probability: float) -> Tensor:

@@ -1,11 +1,11 @@
 /* Autoformer's attention: correlations of queries and keys at each delay, and sums of rolled values. */
 #include <math.h>
 
-#include "lanes.h"
+#include "simd.h"
 
 #define DELAYS 8 /* at a time */
 
-/* Mirrored in library.py. Vectors are [groups][...] each; `source` is `x` where it looks at itself, else its first steps count. */
+/* Mirrored in native.py. Vectors are [groups][...] each; `source` is `x` where it looks at itself, else its first steps count. */
 typedef struct {
     int64_t groups, threads, d, steps, keys, itself;
     const V *x, *source;

@@ -1,4 +1,4 @@
-"""Autoformer's attention on the CPU; hidden states are [d, b, steps] (`fast_layers`).
+"""Autoformer's attention on the CPU; hidden states are [d, b, steps] (`layers`).
 
 Fourier transforms are products with matrices of cosines and sines: over so few steps that takes less time than the fast one.
 """
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.forecast.models.fast_layers import linear
+from tasks.forecast.fast.pytorch.layers import linear
 
 
 def autocorrelation(module: Any, x: Tensor, source: Tensor, training: bool) -> Tensor:

@@ -1,6 +1,6 @@
 """The training step of small Transformers, Informers and Autoformers on the CPU in compiled C, one window in each lane of a vector.
 
-The compiled layers are an optional part of the installation: where no C compiler was at hand, PyTorch's (`tasks.forecast.models.fast`)
+The compiled layers are an optional part of the installation: where no C compiler was at hand, PyTorch's (`tasks.forecast.fast.pytorch`)
 are used. There is a build for each level of the processor, so that an installation may move to another machine.
 """
 
@@ -19,7 +19,7 @@ SOURCES = (
     "sampling.c",
     "shrink.c",
     "head.h",
-    "lanes.h",
+    "simd.h",
 )
 
 

@@ -3,8 +3,8 @@
    A hidden state of a group of windows is V[steps][width]: every operation of a network is then one on whole vectors, for layers of
    any width, and no sum runs across a vector but the last one of a weight's gradient. A group's gradients go to a place of its own and
    are added up in the groups' order, so that no result depends on the number of threads. */
-#ifndef LANES_H
-#define LANES_H
+#ifndef SIMD_H
+#define SIMD_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@
 #define LANES 4
 #endif
 
-#define WIDEST 128 /* channels of a head at most; library.py has it too */
+#define WIDEST 128 /* channels of a head at most; native.py has it too */
 
 typedef float V __attribute__((vector_size(4 * LANES), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * LANES), may_alias));

@@ -1,7 +1,7 @@
 /* Feed-forward layers, the embedding of the inputs, and the way between windows in rows and windows in lanes. */
-#include "lanes.h"
+#include "simd.h"
 
-/* Mirrored in library.py. x + dropout(fc2(dropout(gelu(fc1(x))))), and the norm of that where asked for. */
+/* Mirrored in native.py. x + dropout(fc2(dropout(gelu(fc1(x))))), and the norm of that where asked for. */
 typedef struct {
     int64_t groups, threads, d, inner, steps, normed_after;
     double eps;
@@ -160,12 +160,12 @@ static int embed_back(const Embedding *a, int64_t g) {
     return 0;
 }
 
-int embed_forward(const Embedding *a) {
+int embedding_forward(const Embedding *a) {
     FOR_GROUPS(embed(a, g));
     return failed;
 }
 
-int embed_backward(const Embedding *a) {
+int embedding_backward(const Embedding *a) {
     FOR_GROUPS(embed_back(a, g));
     add_up(a->gradients, a->slots, a->groups, a->d * features_of(a) + 2 * a->d);
     return failed;

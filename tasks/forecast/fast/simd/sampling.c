@@ -1,7 +1,7 @@
 /* Informer's last decoder layer at the newest position, a sample path in each lane. */
-#include "lanes.h"
+#include "simd.h"
 
-/* Mirrored in library.py. `groups` groups of LANES of the `paths`. */
+/* Mirrored in native.py. `groups` groups of LANES of the `paths`. */
 typedef struct {
     int64_t groups, threads, paths, length, steps, ways, heads, width, active, drawn;
     const float *table; /* [paths][steps][ways][4 d]: query, key, value, input */

@@ -2,7 +2,7 @@
 #ifndef HEAD_H
 #define HEAD_H
 
-#include "lanes.h"
+#include "simd.h"
 
 #define LN2 0.69314718f
 #define HIDDEN -1e30f
