@@ -22,12 +22,10 @@ from tasks.errors import ToolError
 from tasks.files import sha256
 from tasks.onnx.session import Session
 from tasks.quantize import formats
-from tasks.quantize.blocks import quantize_blocks
 from tasks.quantize.calibration import ranges as calibration
-from tasks.quantize.dynamic import quantize_dynamic
 from tasks.quantize.graph import nodes
 from tasks.quantize.plan import Plan, Result
-from tasks.quantize.static import quantize_static
+from tasks.quantize.quantizer import quantize
 
 GRAPH = "model.onnx"
 USAGE = """It needs nothing but onnxruntime, tokenizers and numpy:
@@ -58,7 +56,7 @@ class OnnxContext:
     interrupts: Interrupts
     reference: Measured = field(init=False)
     float_run: measure.Run = field(init=False)
-    _ranges: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    _ranges: dict[tuple[Any, ...], calibration.Ranges] = field(default_factory=dict)
     _calibration: list[Feeds] | None = None
     _digest: str = ""
 
@@ -139,17 +137,14 @@ class OnnxContext:
             return Result(nodes.require_quantized(target, plan), model_bytes(folder), 0.0)
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{GRAPH}"
-        if plan.approach == "dynamic":
-            result = quantize_dynamic(self.source, aside, plan)
-        elif plan.approach == "static":
-            result = quantize_static(self.source, aside, plan, self.ranges(plan))
-        else:
-            result = quantize_blocks(self.source, aside, plan)
+        result = quantize(self.source, aside, plan, self.ranges(plan))
         aside.replace(target)
         return result
 
-    def ranges(self, plan: Plan) -> Any:
-        """Ranges of the activations, collected once for each method."""
+    def ranges(self, plan: Plan) -> calibration.Ranges | None:
+        """Ranges of the activations for a static plan, collected once for each method."""
+        if plan.approach != "static":
+            return None
         which = (plan.method, plan.percentile, plan.moving_average)
         if which not in self._ranges:
             self._ranges[which] = calibration.collect(

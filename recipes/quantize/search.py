@@ -159,7 +159,7 @@ class Search:
             names = [layer.name for layer in nodes.layers(source, plan.operators) if layer.columns >= plan.narrow]
             batches = self.context.calibration_batches()[:SENSITIVITY_BATCHES]
             print_line(f"layers    measuring how sensitive {len(names)} layers are under {plan.name}")
-            ranges = self.context.ranges(plan) if plan.approach == "static" else None
+            ranges = self.context.ranges(plan)
             found = sensitivity(
                 source, names, plan, batches, ranges=ranges, check=self.context.check, seconds=SENSITIVITY_SECONDS
             )

@@ -16,13 +16,13 @@ def quantize(options: argparse.Namespace) -> dict[str, Any]:
     import shutil
 
     from tasks.onnx.session import find
-    from tasks.quantize.dynamic import quantize_dynamic
+    from tasks.quantize import quantizer
     from tasks.quantize.plan import Plan
 
     began = time.perf_counter()
     options.output.mkdir(parents=True, exist_ok=True)
     plan = Plan()
-    result = quantize_dynamic(find(options.source), options.output / "model.onnx", plan)
+    result = quantizer.quantize(find(options.source), options.output / "model.onnx", plan)
     for path in sorted(options.source.iterdir()):
         if path.is_file() and not path.name.startswith("model.onnx"):
             shutil.copy2(path, options.output)
@@ -55,9 +55,9 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
     from tasks.glue.batches import TextBatches
     from tasks.glue.texts import Texts
     from tasks.onnx.session import find
+    from tasks.quantize import quantizer
     from tasks.quantize.calibration.ranges import collect
     from tasks.quantize.plan import Plan
-    from tasks.quantize.static import quantize_static
 
     texts = texts_of(options)
     began = time.perf_counter()
@@ -68,7 +68,7 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
     ranges = collect(find(options.source), feeds, options.way)
     calibrated = peak()
     options.output.mkdir(parents=True, exist_ok=True)
-    result = quantize_static(find(options.source), options.output / "model.onnx", plan, ranges)
+    result = quantizer.quantize(find(options.source), options.output / "model.onnx", plan, ranges)
     seconds = time.perf_counter() - began
     return {
         "seconds": seconds,

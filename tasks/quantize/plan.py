@@ -59,6 +59,11 @@ class Plan:
             return ["percentile", f"{self.percentile:g}"]
         return [*([self.method] if self.method else []), *(["moving"] if self.moving_average is not None else [])]
 
+    @property
+    def row_scales(self) -> bool:
+        """Whether each row of a table has a scale of its own."""
+        return self.format.per_channel or self.approach == "int4"
+
     def as_dict(self) -> dict[str, Any]:
         """For reports: plain values."""
         return asdict(self)

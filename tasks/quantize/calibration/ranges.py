@@ -22,6 +22,7 @@ from tasks.quantize.graph import files as graph_files
 from tasks.quantize.graph import nodes
 from tasks.quantize.graph.rewriting import prepare
 from tasks.quantize.plan import METHODS
+from tasks.quantize.weights import scale_of
 
 Batch = Mapping[str, np.ndarray]
 # Bytes of tensors that one run may give back; a batch whose tensors are larger is run several times.
@@ -43,6 +44,11 @@ class Ranges:
     method: str
     rows: int
     seconds: float
+
+    def scale_of(self, name: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """(scale, zero point) of a tensor in "s8" or "u8"."""
+        low, high = (np.asarray(bound, np.float32) for bound in self.values[name])
+        return scale_of(low, high, kind)
 
 
 def collect(

@@ -90,6 +90,13 @@ def drop_unread(model: onnx.ModelProto) -> None:
             del graph.initializer[number]
 
 
+def set_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Replaces the nodes of a graph, of which some may be its own."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
 def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Constant tensors by name."""
     return {tensor.name: tensor for tensor in model.graph.initializer}

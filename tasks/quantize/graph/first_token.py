@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tasks.errors import ToolError
+from tasks.quantize.graph.files import set_nodes
 
 Shape = list[int | str | None]
 
@@ -171,10 +172,7 @@ def _rewrite(graph: onnx.GraphProto, select: int, cone: _Cone, shapes: dict[str,
         if node.op_type == "Reshape":
             _reshape(graph, node, shapes[node.output[0]], cone.axis[number])
     graph.node[select].input[1] = "only_row"
-    nodes = [made for number, node in enumerate(graph.node) for made in (*before[number], node)]
-    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(ordered)
+    set_nodes(graph, [made for number, node in enumerate(graph.node) for made in (*before[number], node)])
     del graph.value_info[:]
 
 
