@@ -46,9 +46,9 @@ class TorchContext:
         return USAGE
 
     def write_model(self, trial: Trial, folder: Path) -> None:
-        """From a copy that hasn't been used: on a CPU the first use packs weights anew and rounds their scales."""
+        """From a copy that hasn't been used: on a CPU the first use packs 4-bit weights and rounds the scales that are saved."""
         self.loaded = None
-        bnb.save(self.quantized(), folder)
+        self.quantized().save_pretrained(folder)
 
     def tidy(self) -> None:
         """See `QuantizationContext`: nothing was kept."""

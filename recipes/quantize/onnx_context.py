@@ -134,7 +134,7 @@ class OnnxContext:
         folder = self.store.path(key)
         target = folder / GRAPH
         if target.is_file():
-            return Result(nodes.require_quantized(target, plan), model_bytes(folder), 0.0)
+            return Result(nodes.require_quantized(target, plan), 0.0)
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{GRAPH}"
         result = quantize(self.source, aside, plan, self.ranges(plan))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from tasks.errors import ConfigError
-from tasks.files import folder_bytes
 from tasks.hub import loading
 from tasks.weights import model_folder
 
@@ -21,7 +18,7 @@ def quantized_model(
     kind: str,
     *,
     excluded: tuple[str, ...] = (),
-    device: str | None = None,
+    device: str,
     revision: str | None = None,
     token: str | None = None,
 ) -> Any:
@@ -31,15 +28,14 @@ def quantized_model(
         model: a Hub id, a folder or a run.
         kind: one of `KINDS`.
         excluded: paths of modules that keep their precision ("bert.pooler"), besides the head, which always does.
-        device: "cuda" or "cpu"; the GPU where there is one.
+        device: "cuda" or "cpu".
 
     Raises:
         ConfigError: an unknown kind, bitsandbytes is missing, no GPU for a format that needs one, or quantized already.
     """
     import transformers
 
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    require(kind, place)
+    require(kind, device)
     folder = model_folder(model)
     with loading(folder, "--model"):
         config = transformers.AutoConfig.from_pretrained(folder, revision=revision or "main", token=token)
@@ -52,24 +48,12 @@ def quantized_model(
             revision=revision or "main",
             token=token,
             quantization_config=_config(kind, skipped),
-            device_map={"": place},
-            dtype=torch.bfloat16 if place == "cpu" else torch.float16,
+            device_map={"": device},
+            dtype=torch.bfloat16 if device == "cpu" else torch.float16,
         )
     if not quantized_layers(loaded):
         raise ConfigError(f"--model {model}: {kind} quantized nothing; it has no linear layers besides its head")
     return loaded.eval()
-
-
-def save(loaded: Any, folder: Path) -> tuple[dict[str, int], int, float]:
-    """Writes the model as `from_pretrained` reads it; returns (counts of layers, bytes, seconds).
-
-    Args:
-        loaded: not used yet: on CPUs that compute bfloat16 bitsandbytes packs 4-bit weights at their first use, and the scales that it
-            then gives back are rounded.
-    """
-    started = time.monotonic()
-    loaded.save_pretrained(folder)
-    return {"linear_quantized": quantized_layers(loaded)}, folder_bytes(folder), time.monotonic() - started
 
 
 def quantized_layers(loaded: Any) -> int:

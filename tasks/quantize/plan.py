@@ -75,10 +75,8 @@ class Result:
 
     Args:
         counts: as `nodes.counts` gives them.
-        bytes: of the file and its external data.
         seconds: wall time.
     """
 
     counts: dict[str, int]
-    bytes: int
     seconds: float

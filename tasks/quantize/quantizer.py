@@ -36,7 +36,8 @@ def quantize(source: str | Path, target: str | Path, plan: Plan, ranges: Ranges 
     model = prepare(source, STATIC_OPSET) if plan.approach == "static" else prepare(source)
     Rewriting(model).run(plan, functools.partial(_replace, plan=plan, ranges=ranges))
     counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
+    graph_files.save(model, target)
+    return Result(counts, time.monotonic() - started)
 
 
 def _replace(rewriting: Rewriting, product: Product, plan: Plan, ranges: Ranges | None) -> None:

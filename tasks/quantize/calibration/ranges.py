@@ -9,7 +9,7 @@ quantized are looked at, and rows of padding don't count.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,6 @@ def collect(
     percentile: float = 99.99,
     bins: int = 2048,
     moving_average: float | None = None,
-    tensors: Sequence[str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Ranges:
     """Runs the float graph over the batches.
@@ -71,7 +70,6 @@ def collect(
             divergence (Kullback-Leibler) between the values and the values in 8 bits, with 128 steps.
         bins: of the histograms, over [-highest absolute value, +highest absolute value].
         moving_average: of "minmax": the weight of the newest batch's range; None: the widest range of all batches.
-        tensors: which ones; the inputs of all layers that can be quantized where left out.
         check: called after each batch; may raise to stop.
 
     Raises:
@@ -83,7 +81,7 @@ def collect(
     batches = list(batches)
     if not batches:
         raise DataError("no calibration data: static quantization needs some rows of the training split (--data)")
-    watch = _Watch(source, tensors)
+    watch = _Watch(source)
     lows, highs = _extremes(watch, batches, moving_average if method == "minmax" else None, check)
     values = {name: (float(lows[name]), float(highs[name])) for name in watch.tensors}
     if method != "minmax":
@@ -103,11 +101,11 @@ def collect(
 class _Watch:
     """A session that gives back the tensors in groups of bounded size, real rows only."""
 
-    def __init__(self, source: str | Path, tensors: Sequence[str] | None) -> None:
+    def __init__(self, source: str | Path) -> None:
         model = prepare(source)
         inputs = {node.name: node.input[0] for node in model.graph.node}
-        found = [inputs[layer.node] for layer in nodes.layers(model) if layer.operator != "Gather"]
-        self.tensors = list(dict.fromkeys(tensors if tensors is not None else found))
+        layers = [layer for layer in nodes.layers(model) if layer.operator != "Gather"]
+        self.tensors = list(dict.fromkeys(inputs[layer.node] for layer in layers))
         fed = {value.name for value in model.graph.input}
         self.fed = [name for name in self.tensors if name in fed]
         self.asked = [name for name in self.tensors if name not in fed]

@@ -140,11 +140,6 @@ def test_large_tensors_are_taken_in_groups(encoder: Path, monkeypatch: pytest.Mo
     assert collect(encoder, BATCHES).values == whole
 
 
-def test_only_the_tensors_asked_for(encoder: Path) -> None:
-    name = next(iter(collect(encoder, BATCHES).values))
-    assert list(collect(encoder, BATCHES, tensors=[name]).values) == [name]
-
-
 def test_what_cannot_be_calibrated_is_told(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no calibration data"):
         collect(encoder, [])

@@ -70,7 +70,6 @@ def test_dynamic_is_what_onnxruntime_writes(encoder: Path, tmp_path: Path, form:
     assert result.counts["MatMulInteger"] == 14
     assert result.counts["weights_quantized"] == 14
     assert result.counts["weights"] == 15
-    assert result.bytes == (tmp_path / "ours.onnx").stat().st_size
 
 
 def test_dynamic_twice_is_the_same_file(encoder: Path, tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ def test_layers_have_the_names_of_torch_modules(encoder: Path) -> None:
     assert list(found)[-2:] == ["bert.pooler", "classifier"]
     assert len(found) == 1 + 12 + 2
     assert found["bert.layer.1.up"].shape == (32, 64)
-    assert (found["bert.layer.1.up"].columns, found["bert.layer.1.up"].elements) == (64, 2048)
+    assert found["bert.layer.1.up"].columns == 64
     assert found["classifier"].columns == 2
     assert [layer.operator for layer in nodes.layers(encoder, ("Gather",))] == ["Gather"]
 
@@ -285,8 +284,8 @@ def test_refuses_what_was_not_quantized(encoder: Path, tmp_path: Path) -> None:
         quantize(encoder, target, Plan(format=U8S8, operators=("Conv",)))
     assert not target.exists()
     quantize(encoder, target, Plan(format=U8S8))
-    assert nodes.is_quantized(target)
-    assert not nodes.is_quantized(encoder)
+    assert nodes.counts(target)["MatMulInteger"] == 13
+    nodes.require_float(encoder)
     with pytest.raises(
         ConfigError, match=r"model\.onnx is quantized already \(.*13 MatMulInteger.*give the float model"
     ):
