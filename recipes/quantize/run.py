@@ -15,8 +15,9 @@ from recipes.quantize import artefacts
 from recipes.quantize.config import BNB, RECIPE, Quantize
 from recipes.quantize.trials import Found, Store, line
 from recipes.registry import get
-from recipes.terminal.progress import print_line, size
-from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
+from recipes.runs.select import output_folder
+from recipes.terminal.progress import parameters_text, print_line, size
+from tasks.errors import OutOfMemory, Preempted, ToolError, is_out_of_memory
 from tasks.files import write_json
 
 
@@ -34,7 +35,8 @@ def quantize(config: Quantize) -> dict[str, Any]:
     with Interrupts() as interrupts:
         try:
             subject: Quantizable = get(RECIPE).part("quantizable")(config)
-            output = target_folder(config, subject)
+            suffix = "int8" if config.approach in ("dynamic", "static", "auto") else config.approach
+            output = output_folder(config.output, subject.run, subject.model, suffix, artefacts.FACTS)
             if config.approach in BNB:
                 from recipes.quantize.bnb import quantize_torch
 
@@ -54,16 +56,16 @@ def quantize_onnx(config: Quantize, subject: Quantizable, output: Path, interrup
     """The same by onnxruntime, in a graph of ONNX."""
     require("onnx", f"tool quantize --approach {config.approach}")
     from recipes.quantize.onnx_context import OnnxContext
-    from recipes.quantize.search import search, single
+    from recipes.quantize.search import Search, single
 
     store = Store(output.with_name(f"{output.name}-trials"), config.fresh)
     try:
         source, exported = float_graph(config, subject, store)
-        context = OnnxContext(config, subject, source, store, interrupts)
+        context = OnnxContext(config, subject, interrupts, source, store)
         say_header(config, subject)
         context.open_float()
         if config.approach == "auto":
-            found = search(context)
+            found = Search(context).run()
         else:
             trial = context.try_plan(single(config))
             if trial.error:
@@ -78,25 +80,6 @@ def quantize_onnx(config: Quantize, subject: Quantizable, output: Path, interrup
         raise Preempted(
             f"{stop}; {done} trial{'s are' if done != 1 else ' is'} kept in {store.folder}: run the same command again"
         ) from None
-
-
-def target_folder(config: Quantize, subject: Quantizable) -> Path:
-    """Where the result goes: as asked, in the run's folder, or here under the model's name.
-
-    Raises:
-        ConfigError: a folder with something else in it.
-    """
-    suffix = "int8" if config.approach in ("dynamic", "static", "auto") else config.approach
-    if config.output:
-        output = Path(config.output)
-        if output.exists() and (
-            not output.is_dir() or (any(output.iterdir()) and not (output / artefacts.FACTS).exists())
-        ):
-            raise ConfigError(f"--output: {output} holds something else; give a new folder")
-        return output
-    if subject.run is not None:
-        return subject.run.path / f"model-{suffix}"
-    return Path(f"{Path(subject.model).name}-{suffix}")
 
 
 def float_graph(config: Quantize, subject: Quantizable, store: Store) -> tuple[Path, dict[str, Any]]:
@@ -162,9 +145,7 @@ def say_header(config: Quantize, subject: Quantizable) -> None:
     where = (
         f"this CPU: {features}{vnni}" if config.target == "this" else f"for {config.target}, measured here: {features}"
     )
-    count = ""
-    if subject.network is not None:
-        count = f" · {sum(one.numel() for one in subject.network.parameters()) / 1e6:.1f} M parameters"
+    count = f" · {parameters_text(subject.network)} parameters" if subject.network is not None else ""
     print_line(f"quantize  {subject.model}{count} · {where}")
     lengths = subject.first.lengths
     print_line(

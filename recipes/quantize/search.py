@@ -39,39 +39,22 @@ def base_plan(config: Quantize, approach: str, form: Format) -> Plan:
 
 
 def single(config: Quantize) -> Plan:
-    """The one plan of --approach dynamic, static or int4."""
-    return base_plan(config, config.approach, chosen_format(config, config.approach))
-
-
-def chosen_format(config: Quantize, approach: str) -> Format:
-    """The format asked for, with what suits the target beside its signs, else the target's best."""
-    fitting = formats(config.target, approach)
-    if config.format is None:
-        return fitting[0]
-    same = [form for form in fitting if form.activation + form.weight == config.format]
-    if same:
-        return same[0]
-    return Format(config.format[:2], config.format[2:], True, False, "as asked for")
+    """The one plan of --approach dynamic, static or int4: in the target's best format, or the best with the signs asked for."""
+    fitting = [form for form in formats(config.target, config.approach) if config.format in (None, form.signs)]
+    asked = Format((config.format or "")[:2], (config.format or "")[2:], True, False, "as asked for")
+    return base_plan(config, config.approach, fitting[0] if fitting else asked)
 
 
 def candidates(config: Quantize) -> list[Plan]:
     """Every approach and format worth a trial on the target, the most promising first."""
-    plans: list[Plan] = []
-    for form in formats(config.target, "dynamic"):
-        plans.append(base_plan(config, "dynamic", form))
+    plans = [base_plan(config, "dynamic", form) for form in formats(config.target, "dynamic")]
     static = formats(config.target, "static")[0]
     for method, average in (("minmax", None), ("percentile", None), ("minmax", 0.05), ("entropy", None)):
         plans.append(replace(base_plan(config, "static", static), method=method, moving_average=average))
     plans.append(base_plan(config, "int4", static))
     if config.format is not None:
-        plans = [plan for plan in plans if plan.format.activation + plan.format.weight == config.format]
-    distinct = {plan.name + str(plan.moving_average): plan for plan in plans}
-    return list(distinct.values())
-
-
-def search(context: OnnxContext) -> Found:
-    """Tries, rescues, and times the best again in turns."""
-    return Search(context).run()
+        plans = [plan for plan in plans if plan.format.signs == config.format]
+    return list({plan.name + str(plan.moving_average): plan for plan in plans}.values())
 
 
 class Search:
@@ -83,7 +66,7 @@ class Search:
         self.found = Found([], None)
 
     def run(self) -> Found:
-        """See `search`."""
+        """Tries, rescues, and times the best again in turns."""
         calibrated = self.context.subject.can_calibrate
         plans = [plan for plan in candidates(self.config) if calibrated or plan.approach != "static"]
         for number, plan in enumerate(plans, start=1):
@@ -161,7 +144,13 @@ class Search:
             print_line(f"layers    measuring how sensitive {len(names)} layers are under {plan.name}")
             ranges = self.context.ranges(plan)
             found = sensitivity(
-                source, names, plan, batches, ranges=ranges, check=self.context.check, seconds=SENSITIVITY_SECONDS
+                source,
+                names,
+                plan,
+                batches,
+                ranges=ranges,
+                check=self.context.interrupts.check,
+                seconds=SENSITIVITY_SECONDS,
             )
             self.found.sensitivity[plan.name] = found
             worst = " · ".join(f"{name} {value:.3g}" for name, value in found[:3])

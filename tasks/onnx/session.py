@@ -12,6 +12,13 @@ import onnxruntime
 
 from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError, one_line
 
+# How a text classifier is run with onnxruntime alone; {example} stands for its texts.
+TEXT_EXAMPLE = """import numpy, onnxruntime, tokenizers
+session = onnxruntime.InferenceSession("model.onnx")
+text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
+given = {"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}
+print(session.run(["logits"], {one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}))
+"""
 # How the files are called, ours and Optimum's, in the order in which a folder is searched.
 NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
 _TYPES = {

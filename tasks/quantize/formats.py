@@ -53,10 +53,14 @@ class Format:
     why: str = ""
 
     @property
+    def signs(self) -> str:
+        """Such as `u8s8`."""
+        return self.activation + self.weight
+
+    @property
     def name(self) -> str:
         """Such as `u8s8`, `u8s8-7bit-channel` or `u8u8-channel`."""
-        bits = "-7bit" if self.reduce_range else ""
-        return f"{self.activation}{self.weight}{bits}{'-channel' if self.per_channel else ''}"
+        return f"{self.signs}{'-7bit' if self.reduce_range else ''}{'-channel' if self.per_channel else ''}"
 
 
 _PLAIN = (

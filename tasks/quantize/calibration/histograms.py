@@ -27,12 +27,12 @@ class Histogram:
     bins: int
     counts: np.ndarray = field(init=False)
     edges: np.ndarray = field(init=False)
+    span: Any = field(init=False)  # in float32, so that the edges are too
 
     def __post_init__(self) -> None:
         top = np.float32(max(abs(self.low), abs(self.high)))
         self.counts = np.zeros(self.bins, np.int64)
-        # In float32, so that the edges are too.
-        self.span: Any = (-top, top)
+        self.span = (-top, top)
         self.edges = np.histogram_bin_edges(np.zeros(1, np.float32), self.bins, self.span)
 
     def add(self, values: np.ndarray) -> None:
