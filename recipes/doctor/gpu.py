@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from recipes.doctor import wheels
@@ -233,11 +232,11 @@ def _without(facts: GpuFacts) -> Finding:
     return ok("torch", f"{of}, no GPU: runs go on the CPU")
 
 
-def half_precision(facts: GpuFacts, cpu_flags: frozenset[str]) -> Finding:
+def half_precision(facts: GpuFacts, flags: set[str]) -> Finding:
     """Whether bf16 is computed by the hardware.
 
     Args:
-        cpu_flags: those of /proc/cpuinfo.
+        flags: those of the CPU, by Linux's names.
     """
     if not facts.torch:
         return ok("bf16", "not known without torch")
@@ -249,7 +248,7 @@ def half_precision(facts: GpuFacts, cpu_flags: frozenset[str]) -> Finding:
         return ok("bf16", f"{names(facts.gpus)} computes it: --mixed-precision auto takes it")
     if facts.usable or facts.mps:
         return ok("bf16", "not looked at on this kind of GPU; try --mixed-precision bf16")
-    fast = sorted(cpu_flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    fast = sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"})
     if fast:
         return ok("bf16", f"this CPU computes it ({', '.join(fast)}): --mixed-precision bf16 may pay")
     return ok("bf16", "this CPU has no bf16 units: float32, as --mixed-precision auto has it")
@@ -276,17 +275,6 @@ def gpu_memory(facts: GpuFacts) -> Finding:
     if others:
         mend += f"; or use the others: export CUDA_VISIBLE_DEVICES={','.join(others)}"
     return warn("gpu memory", f"GPU {shown}; {who}", mend)
-
-
-def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The first processor's flags; none where the system doesn't list them."""
-    if not path.exists():
-        return frozenset()
-    for line in path.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in {"flags", "Features"}:
-            return frozenset(value.split())
-    return frozenset()
 
 
 def _driver(facts: GpuFacts) -> str:

@@ -14,7 +14,7 @@ from recipes.quantizable import Feeds, Quantizable
 from recipes.quantize import artefacts, measure
 from recipes.quantize.config import Quantize
 from recipes.quantize.context import QuantizationContext
-from recipes.quantize.trials import Found, Trial, line
+from recipes.quantize.trials import SearchResult, Trial, line
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError
 from tasks.quantize import bnb
@@ -88,4 +88,4 @@ def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subje
     )
     print_line(f"trial     {line(trial, config)}")
     chosen = trial if trial.within(config.max_drop) else None
-    return artefacts.finish(context, Found([trial], chosen), output, {})
+    return artefacts.finish(context, SearchResult([trial], chosen), output, {})

@@ -13,7 +13,7 @@ from recipes.process.interrupts import Interrupts, settle
 from recipes.quantizable import Quantizable
 from recipes.quantize import artefacts
 from recipes.quantize.config import BNB, RECIPE, Quantize
-from recipes.quantize.trials import Found, Store, line
+from recipes.quantize.trials import SearchResult, Store, line
 from recipes.registry import get
 from recipes.runs.select import output_folder
 from recipes.terminal.progress import parameters_text, print_line, size
@@ -65,14 +65,14 @@ def quantize_onnx(config: Quantize, subject: Quantizable, output: Path, interrup
         say_header(config, subject)
         context.open_float()
         if config.approach == "auto":
-            found = Search(context).run()
+            result = Search(context).run()
         else:
             trial = context.try_plan(single(config))
             if trial.error:
                 raise ToolError(trial.error)
             print_line(f"trial     {line(trial, config)}")
-            found = Found([trial], trial if trial.within(config.max_drop) else None)
-        outcome = artefacts.finish(context, found, output, exported)
+            result = SearchResult([trial], trial if trial.within(config.max_drop) else None)
+        outcome = artefacts.finish(context, result, output, exported)
         settle()
         return outcome
     except Preempted as stop:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from recipes.quantize.config import Quantize
 from recipes.quantize.onnx_context import OnnxContext
-from recipes.quantize.trials import Found, Trial, line
+from recipes.quantize.trials import SearchResult, Trial, line
 from recipes.terminal.progress import print_line
 from tasks.quantize.formats import Format, formats
 from tasks.quantize.graph import nodes
@@ -63,9 +63,9 @@ class Search:
     def __init__(self, context: OnnxContext) -> None:
         self.context, self.config = context, context.config
         self.deadline = time.monotonic() + 60 * context.config.budget_minutes
-        self.found = Found([], None)
+        self.outcome = SearchResult([], None)
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """Tries, rescues, and times the best again in turns."""
         calibrated = self.context.subject.can_calibrate
         plans = [plan for plan in candidates(self.config) if calibrated or plan.approach != "static"]
@@ -74,29 +74,31 @@ class Search:
         if calibrated:
             self.rescue()
         self.finals()
-        return self.found
+        return self.outcome
 
     def attempt(self, plan: Plan, number: str = "") -> Trial | None:
         """One trial and its line; None where the time is up and it isn't known from before."""
         known = self.context.key(plan) in self.context.store.known
         if not known and time.monotonic() > self.deadline:
-            self.found.unfinished.append(plan.name)
+            self.outcome.unfinished.append(plan.name)
             return None
         trial = self.context.try_plan(plan)
-        if trial.key not in {one.key for one in self.found.trials}:
-            self.found.trials.append(trial)
+        if trial.key not in {one.key for one in self.outcome.trials}:
+            self.outcome.trials.append(trial)
             print_line(f"trial     {number}{line(trial, self.config)}{' · from an earlier call' if known else ''}")
         self.context.store.drop_files({one.key for one in self.leaders()})
         return trial
 
     def leaders(self) -> list[Trial]:
         """The fastest within the drop, fastest first."""
-        good = [trial for trial in self.found.trials if trial.within(self.config.max_drop)]
+        good = [trial for trial in self.outcome.trials if trial.within(self.config.max_drop)]
         return sorted(good, key=lambda trial: (trial.cost(self.config.optimize_for), trial.name))[:FINALISTS]
 
     def rescue(self) -> None:
         """Leaves layers float in the plans that are faster than what is within the drop, but lose too much."""
-        measured = sorted((t for t in self.found.trials if t.measured), key=lambda t: t.cost(self.config.optimize_for))
+        measured = sorted(
+            (t for t in self.outcome.trials if t.measured), key=lambda t: t.cost(self.config.optimize_for)
+        )
         done: set[str] = set()
         for trial in measured:
             best = self.leaders()
@@ -111,7 +113,7 @@ class Search:
     def rescue_one(self, plan: Plan) -> None:
         """Leaves 1, 2, 4, ... of the most sensitive layers float until it is within the drop, then as few of them as do."""
         if time.monotonic() > self.deadline:
-            self.found.unfinished.append(f"layers left float in {plan.name}")
+            self.outcome.unfinished.append(f"layers left float in {plan.name}")
             return
         ranked = [name for name, _ in self.rank(plan)]
         low, high = 0, 1
@@ -137,7 +139,7 @@ class Search:
 
     def rank(self, plan: Plan) -> list[tuple[str, float]]:
         """Layers by how much quantizing each of them alone moves the logits, largest first."""
-        if plan.name not in self.found.sensitivity:
+        if plan.name not in self.outcome.sensitivity:
             source = self.context.source
             names = [layer.name for layer in nodes.layers(source, plan.operators) if layer.columns >= plan.narrow]
             batches = self.context.calibration_batches()[:SENSITIVITY_BATCHES]
@@ -152,10 +154,10 @@ class Search:
                 check=self.context.interrupts.check,
                 seconds=SENSITIVITY_SECONDS,
             )
-            self.found.sensitivity[plan.name] = found
+            self.outcome.sensitivity[plan.name] = found
             worst = " · ".join(f"{name} {value:.3g}" for name, value in found[:3])
             print_line(f"          most sensitive: {worst}")
-        return self.found.sensitivity[plan.name]
+        return self.outcome.sensitivity[plan.name]
 
     def finals(self) -> None:
         """Times the leaders again, in turns, and chooses."""
@@ -164,4 +166,4 @@ class Search:
             # Only those that were timed together can be told apart.
             self.context.time_again(best)
             best.sort(key=lambda trial: (trial.cost(self.config.optimize_for), trial.name))
-        self.found.chosen = best[0] if best else None
+        self.outcome.chosen = best[0] if best else None

@@ -79,34 +79,19 @@ def spec_of(model: Any) -> Spec:
         ConfigError: a model of another kind (one with a decoder, or with inputs that we don't know how to make).
     """
     config = model.config
-    if getattr(config, "is_encoder_decoder", False):
-        raise ConfigError(f"a {config.model_type} has a decoder; `tool export onnx` takes encoder classifiers")
-    causal = next((part for part in model.modules() if getattr(part, "is_causal", False) is True), None)
-    if causal is not None:
-        raise ConfigError(
-            f"a {config.model_type} is a decoder ({type(causal).__name__} sees no later tokens); "
-            f"`tool export onnx` takes encoder classifiers"
-        )
-    if getattr(config, "is_decoder", False):
-        raise ConfigError(
-            f"this {config.model_type} is set up as a decoder (is_decoder in its config.json); "
-            f"`tool export onnx` takes encoder classifiers"
-        )
+    _require_encoder(model)
     known = inspect.signature(model.forward).parameters
     names = [name for name in TEXT_INPUTS if name in known] if "input_ids" in known else []
-    if (
-        "token_type_ids" in names
-        and int(getattr(config, "type_vocab_size", 0) or 0) < 2
-        and config.model_type != "vilt"
-    ):
+    types = int(getattr(config, "type_vocab_size", 0) or 0)
+    if "token_type_ids" in names and types < 2 and config.model_type != "vilt":
         names.remove("token_type_ids")
     axes: dict[str, dict[int, str]] = {name: dict(TEXT) for name in names}
     image, patch = None, 0
     if "pixel_values" in known:
         names.append("pixel_values")
         axes["pixel_values"] = {0: "batch"}
-        size = config.image_size if not isinstance(config.image_size, int) else (config.image_size, config.image_size)
-        image = (int(config.num_channels), int(size[0]), int(size[1]))
+        height, width = [config.image_size] * 2 if isinstance(config.image_size, int) else config.image_size
+        image = (int(config.num_channels), int(height), int(width))
         if config.model_type == "vilt":
             patch = int(config.patch_size)
             axes["pixel_values"] |= {2: "height", 3: "width"}
@@ -128,11 +113,25 @@ def spec_of(model: Any) -> Spec:
         hidden=hidden,
         longest=positions - offset,
         vocabulary=int(getattr(config, "vocab_size", 0) or 0),
-        types=int(getattr(config, "type_vocab_size", 1) or 1),
+        types=types or 1,
         padding=int(padding or 0),
         image=image,
         patch=patch,
     )
+
+
+def _require_encoder(model: Any) -> None:
+    config = model.config
+    causal = next((module for module in model.modules() if getattr(module, "is_causal", False) is True), None)
+    why = ""
+    if getattr(config, "is_encoder_decoder", False):
+        why = f"a {config.model_type} has a decoder"
+    elif causal is not None:
+        why = f"a {config.model_type} is a decoder ({type(causal).__name__} sees no later tokens)"
+    elif getattr(config, "is_decoder", False):
+        why = f"this {config.model_type} is set up as a decoder (is_decoder in its config.json)"
+    if why:
+        raise ConfigError(f"{why}; `tool export onnx` takes encoder classifiers")
 
 
 def sizes(config: Any) -> tuple[int, int]:

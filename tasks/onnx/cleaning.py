@@ -170,15 +170,11 @@ def _transpose(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
     return value
 
 
-def _concat(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
-    return node.inputs[0] if len(node.inputs) == 1 else None
-
-
 _RULES: dict[str, Callable[[ir.Graph, ir.Node], ir.Value | None]] = {
     "Reshape": _reshape,
     "Expand": _same_shape,
     "Slice": _slice,
     "Cast": _cast,
     "Transpose": _transpose,
-    "Concat": _concat,
+    "Concat": lambda graph, node: node.inputs[0] if len(node.inputs) == 1 else None,
 }

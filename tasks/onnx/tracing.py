@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import onnx_ir as ir
 import torch
@@ -194,14 +195,12 @@ def name_parts(model: ir.Model) -> None:
 @contextmanager
 def plain_span() -> Iterator[None]:
     """DeBERTa makes a tensor of a length and then a length of the tensor, which no trace can follow; within, it stays one."""
-    before = modeling_deberta.compute_attention_span
-    modeling_deberta.compute_attention_span = lambda query, key, most: torch.sym_min(
-        torch.sym_max(query.size(-2), key.size(-2)), most
-    )
-    try:
+
+    def span(query: torch.Tensor, key: torch.Tensor, most: int) -> Any:
+        return torch.sym_min(torch.sym_max(query.size(-2), key.size(-2)), most)
+
+    with mock.patch.object(modeling_deberta, "compute_attention_span", span):
         yield
-    finally:
-        modeling_deberta.compute_attention_span = before
 
 
 @contextmanager

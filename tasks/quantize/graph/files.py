@@ -76,11 +76,16 @@ def save(model: onnx.ModelProto, path: str | Path) -> None:
         onnx.save(model, str(path), save_as_external_data=large, location=beside.name)
 
 
+def has_subgraphs(graph: onnx.GraphProto) -> bool:
+    """Whether a node (If, Loop) holds a graph of its own."""
+    return any(a.type in _SUBGRAPHS for node in graph.node for a in node.attribute)
+
+
 def drop_unread(model: onnx.ModelProto) -> None:
     """Takes constants out that no node reads."""
     graph = model.graph
     read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    if not any(a.type in _SUBGRAPHS for node in graph.node for a in node.attribute):
+    if not has_subgraphs(graph):
         unread = [number for number, tensor in enumerate(graph.initializer) if tensor.name not in read]
         for number in reversed(unread):
             del graph.initializer[number]

@@ -16,7 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tasks.errors import ToolError
-from tasks.quantize.graph.files import set_nodes
+from tasks.quantize.graph.files import has_subgraphs, set_nodes
 
 Shape = list[int | str | None]
 
@@ -41,7 +41,7 @@ def keep_first_token(model: onnx.ModelProto) -> int:
         How many products with weights now run for one row; 0: the graph is as it was.
     """
     graph = model.graph
-    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for n in graph.node for a in n.attribute):
+    if has_subgraphs(graph):
         return 0
     constants = {tensor.name for tensor in graph.initializer}
     selects = [number for number, node in enumerate(graph.node) if _row(graph, node) is not None]
