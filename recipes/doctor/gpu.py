@@ -75,15 +75,15 @@ class GpuFacts:
     @classmethod
     def of(cls, answer: dict[str, Any], visible: str | None) -> GpuFacts:
         """From the probe's JSON."""
-        known = {field.name for field in fields(cls)}
-        facts: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in answer.items()
-        }
+        known = answer.keys() & {field.name for field in fields(cls)}
+        facts: dict[str, Any] = {}
+        for key in known:
+            facts[key] = tuple(answer[key]) if isinstance(answer[key], list) else answer[key]
         for key in ("gpus", "cards"):
             cards = answer.get(key, [])
             facts[key] = tuple(Gpu(**{**card, "capability": tuple(card["capability"])}) for card in cards)
-        facts["holders"] = tuple(tuple(holder) for holder in answer.get("holders", []))
-        return cls(**{key: value for key, value in facts.items() if key in known}, visible=visible)
+        facts["holders"] = tuple(map(tuple, answer.get("holders", [])))
+        return cls(**facts, visible=visible)
 
     @property
     def usable(self) -> bool:

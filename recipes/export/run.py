@@ -61,26 +61,19 @@ def export_onnx(config: Export) -> dict[str, Any]:
 
 def facts(made: Exported, model: str) -> dict[str, Any]:
     """export.json: how the graph was made and checked."""
+    spec = made.spec
     return {
         "model": model,
-        "graph": made.graph,
-        "opset": made.opset,
-        "inputs": list(made.spec.inputs),
-        "outputs": list(made.spec.outputs),
-        "dynamic_axes": {name: list(axes) for name, axes in made.spec.axes.items()},
-        "image": list(made.spec.image) if made.spec.image else None,
-        "heads": made.spec.heads,
-        "hidden_size": made.spec.hidden,
-        "fused": made.fused,
-        "attention_milliseconds": made.attention_milliseconds,
-        "notes": made.notes,
-        "checked_shapes": [list(shape) for shape in made.spec.shapes()],
-        "largest_difference": made.largest_difference,
-        "tolerance": made.tolerance,
+        **{name: value for name, value in vars(made).items() if name not in ("path", "spec", "nodes")},
+        "inputs": list(spec.inputs),
+        "outputs": list(spec.outputs),
+        "dynamic_axes": {name: list(axes) for name, axes in spec.axes.items()},
+        "image": list(spec.image) if spec.image else None,
+        "heads": spec.heads,
+        "hidden_size": spec.hidden,
+        "checked_shapes": [list(shape) for shape in spec.shapes()],
         "nodes": sum(made.nodes.values()),
         "operators": made.nodes,
-        "bytes": made.bytes,
-        "seconds": made.seconds,
         "versions": versions(VERSIONS),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class OnnxContext(QuantizationContext):
         known = self.store.known.get(key)
         if known is not None:
             return known
-        trial = Trial(key, plan.name, plan.as_dict())
+        trial = Trial(key, plan.name, asdict(plan))
         try:
             result = self.make(plan, key)
             trial.counts, trial.seconds["quantize"] = result.counts, round(result.seconds, 2)
@@ -78,7 +78,7 @@ class OnnxContext(QuantizationContext):
         """A digest of all that a trial's figures depend on."""
         import onnxruntime
 
-        config, chosen = self.config, plan.as_dict()
+        config, chosen = self.config, asdict(plan)
         calibrated = (
             (config.calibration_samples, config.calibration_batch_size, self.subject.seed)
             if plan.approach == "static"

@@ -106,15 +106,8 @@ def float_graph(config: Quantize, subject: Quantizable, store: Store) -> tuple[P
     print_line("export    to ONNX, and checking it against PyTorch")
     # Which graph is taken must not hang on a measurement: the same command gives the same bytes.
     done = export(subject.network, folder, graph=config.graph, measure=False)
-    noted = {
-        "weights": digest,
-        "graph": done.graph,
-        "opset": done.opset,
-        "fused": done.fused,
-        "largest_difference": done.largest_difference,
-        "bytes": done.bytes,
-        "seconds": done.seconds,
-    }
+    kept = ("graph", "opset", "fused", "largest_difference", "bytes", "seconds")
+    noted = {"weights": digest, **{name: getattr(done, name) for name in kept}}
     write_json(facts, noted)
     fused = ", ".join(f"{count} {name}" for name, count in done.fused.items()) or "nothing"
     print_line(
@@ -137,11 +130,8 @@ def say_header(config: Quantize, subject: Quantizable) -> None:
     from tasks.quantize.formats import cpu_features
 
     features = ", ".join(cpu_features()) or "no instruction sets known"
-    vnni = (
-        ""
-        if any("vnni" in name or name in ("dotprod", "amx_int8") for name in cpu_features())
-        else ", no 8-bit dot products"
-    )
+    products = {"avx_vnni", "avx512_vnni", "dotprod", "amx_int8"} & set(cpu_features())
+    vnni = "" if products else ", no 8-bit dot products"
     where = (
         f"this CPU: {features}{vnni}" if config.target == "this" else f"for {config.target}, measured here: {features}"
     )

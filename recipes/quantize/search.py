@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 from recipes.quantize.config import Quantize
 from recipes.quantize.onnx_context import OnnxContext
@@ -22,10 +23,8 @@ SENSITIVITY_SECONDS = 120.0
 
 def base_plan(config: Quantize, approach: str, form: Format) -> Plan:
     """The plan that the options describe."""
-    if config.per_channel is not None:
-        form = replace(form, per_channel=config.per_channel)
-    if config.reduce_range is not None:
-        form = replace(form, reduce_range=config.reduce_range)
+    choices: dict[str, Any] = {"per_channel": config.per_channel, "reduce_range": config.reduce_range}
+    form = replace(form, **{name: chosen for name, chosen in choices.items() if chosen is not None})
     return Plan(
         approach=approach,
         format=form,

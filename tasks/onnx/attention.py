@@ -36,9 +36,10 @@ def write_out(model: ir.Model, fused: bool) -> int:
     return count
 
 
-def add(graph: ir.Graph, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
+def add(
+    graph: ir.Graph, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], domain: str = "", **attributes: Any
+) -> ir.Value:
     """A new node in front of another one; returns its output."""
-    domain = attributes.pop("domain", "")
     node = ir.node(op, inputs, attributes=attributes, domain=domain)
     graph.insert_before(before, node)
     return node.outputs[0]

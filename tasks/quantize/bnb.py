@@ -10,7 +10,16 @@ from tasks.errors import ConfigError
 from tasks.hub import loading
 from tasks.weights import model_folder
 
-KINDS = ("bnb-int8", "bnb-nf4")
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "bnb-int8": {"load_in_8bit": True},
+    "bnb-nf4": {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": torch.bfloat16,
+    },
+}
+KINDS = tuple(_OPTIONS)
 
 
 def quantized_model(
@@ -47,7 +56,7 @@ def quantized_model(
             folder,
             revision=revision or "main",
             token=token,
-            quantization_config=_config(kind, skipped),
+            quantization_config=transformers.BitsAndBytesConfig(**_OPTIONS[kind], llm_int8_skip_modules=skipped),
             device_map={"": device},
             dtype=torch.bfloat16 if device == "cpu" else torch.float16,
         )
@@ -93,17 +102,3 @@ def head_names(config: Any) -> list[str]:
         empty = transformers.AutoModelForSequenceClassification.from_config(config)
     base = empty.base_model_prefix
     return [name for name, _ in empty.named_children() if name != base]
-
-
-def _config(kind: str, skipped: list[str]) -> Any:
-    import transformers
-
-    if kind == "bnb-int8":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=skipped,
-    )

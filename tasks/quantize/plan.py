@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from tasks.quantize.formats import Format, formats
 
@@ -63,10 +62,6 @@ class Plan:
     def row_scales(self) -> bool:
         """Whether each row of a table has a scale of its own."""
         return self.format.per_channel or self.approach == "int4"
-
-    def as_dict(self) -> dict[str, Any]:
-        """For reports: plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ quantized are looked at, and rows of padding don't count.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,15 +34,9 @@ class Ranges:
 
     Args:
         values: (lowest, highest) by the name of the tensor.
-        method: how they were found.
-        rows: how many examples they come from.
-        seconds: wall time.
     """
 
     values: dict[str, tuple[float, float]]
-    method: str
-    rows: int
-    seconds: float
 
     def scale_of(self, name: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """(scale, zero point) of a tensor in "s8" or "u8"."""
@@ -76,7 +69,6 @@ def collect(
         ConfigError: an unknown method or a number out of its range.
         DataError: no batches, or values that are no numbers.
     """
-    started = time.monotonic()
     _check_options(method, percentile, bins, moving_average)
     batches = list(batches)
     if not batches:
@@ -94,8 +86,7 @@ def collect(
             values[name] = (
                 percentile_range(histogram, percentile) if method == "percentile" else entropy_range(histogram)
             )
-    rows = sum(len(next(iter(batch.values()))) for batch in batches)
-    return Ranges(values, method, rows, time.monotonic() - started)
+    return Ranges(values)
 
 
 class _Watch:

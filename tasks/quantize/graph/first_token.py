@@ -44,9 +44,9 @@ def keep_first_token(model: onnx.ModelProto) -> int:
     if has_subgraphs(graph):
         return 0
     constants = {tensor.name for tensor in graph.initializer}
-    selects = [number for number, node in enumerate(graph.node) if _row(graph, node) is not None]
+    rows = {number: row for number, node in enumerate(graph.node) if (row := _row(graph, node)) is not None}
     readers = _readers(graph)
-    for number in selects:
+    for number, row in rows.items():
         node = graph.node[number]
         shapes = _shapes(model)
         if len(shapes.get(node.input[0], [])) != 3 or len(readers[node.input[0]]) != 1:
@@ -54,7 +54,7 @@ def keep_first_token(model: onnx.ModelProto) -> int:
         cone = _cone(graph, number, shapes, readers, constants)
         products = [i for i in cone.nodes if graph.node[i].op_type == "MatMul" and graph.node[i].input[1] in constants]
         if products:
-            _rewrite(graph, number, cone, shapes)
+            _rewrite(graph, number, row, cone, shapes)
             return len(products)
     return 0
 
@@ -155,9 +155,7 @@ def _attention(node: onnx.NodeProto, axis: int, shapes: dict[str, Shape]) -> lis
     return wanted
 
 
-def _rewrite(graph: onnx.GraphProto, select: int, cone: _Cone, shapes: dict[str, Shape]) -> None:
-    index = next(tensor for tensor in graph.initializer if tensor.name == graph.node[select].input[1])
-    row = int(numpy_helper.to_array(index))
+def _rewrite(graph: onnx.GraphProto, select: int, row: int, cone: _Cone, shapes: dict[str, Shape]) -> None:
     _constant(graph, "kept_row", np.array([row], np.int64))
     _constant(graph, "only_row", np.array(0, np.int64))
     before: dict[int, list[onnx.NodeProto]] = defaultdict(list)

@@ -198,7 +198,6 @@ def test_layers_have_the_names_of_torch_modules(encoder: Path) -> None:
     assert list(found)[:3] == ["bert.words", "bert.layer.0.query", "bert.layer.0.key"]
     assert list(found)[-2:] == ["bert.pooler", "classifier"]
     assert len(found) == 1 + 12 + 2
-    assert found["bert.layer.1.up"].shape == (32, 64)
     assert found["bert.layer.1.up"].columns == 64
     assert found["classifier"].columns == 2
     assert [layer.operator for layer in nodes.layers(encoder, ("Gather",))] == ["Gather"]
