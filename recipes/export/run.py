@@ -66,7 +66,7 @@ def facts(made: Exported, model: str) -> dict[str, Any]:
         "model": model,
         **{name: value for name, value in vars(made).items() if name not in ("path", "spec", "nodes")},
         "inputs": list(spec.inputs),
-        "outputs": list(spec.outputs),
+        "outputs": ["logits"],
         "dynamic_axes": {name: list(axes) for name, axes in spec.axes.items()},
         "image": list(spec.image) if spec.image else None,
         "heads": spec.heads,

@@ -19,7 +19,7 @@ from tasks.onnx.session import TEXT_EXAMPLE, Session
 from tasks.quantize import formats
 from tasks.quantize.calibration import ranges as calibration
 from tasks.quantize.graph import nodes
-from tasks.quantize.plan import Plan, Result
+from tasks.quantize.plan import Plan
 from tasks.quantize.quantizer import quantize
 
 GRAPH = "model.onnx"
@@ -60,8 +60,7 @@ class OnnxContext(QuantizationContext):
             return known
         trial = Trial(key, plan.name, asdict(plan))
         try:
-            result = self.make(plan, key)
-            trial.counts, trial.seconds["quantize"] = result.counts, round(result.seconds, 2)
+            trial.counts, trial.seconds["quantize"] = self.make(plan, key)
             began, folder = time.monotonic(), self.store.path(key)
             self.measure(trial, self.float_run, self.open(folder / GRAPH), model_bytes(folder))
             trial.seconds["measure"] = round(time.monotonic() - began, 2)
@@ -89,17 +88,18 @@ class OnnxContext(QuantizationContext):
             self._digest, chosen, calibrated, self.subject.digest, config.batch_size, config.latency_samples, *machine
         )
 
-    def make(self, plan: Plan, key: str) -> Result:
-        """Writes the trial's graph, unless it is there, and says what was quantized."""
+    def make(self, plan: Plan, key: str) -> tuple[dict[str, int], float]:
+        """Writes the trial's graph, unless it is there; returns the counts of quantized nodes, and the seconds it took."""
         folder = self.store.path(key)
         target = folder / GRAPH
         if target.is_file():
-            return Result(nodes.require_quantized(target, plan), 0.0)
+            return nodes.require_quantized(target, plan), 0.0
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{GRAPH}"
-        result = quantize(self.source, aside, plan, self.ranges(plan))
+        ranges, began = self.ranges(plan), time.monotonic()
+        counts = quantize(self.source, aside, plan, ranges)
         aside.replace(target)
-        return result
+        return counts, round(time.monotonic() - began, 2)
 
     def ranges(self, plan: Plan) -> calibration.Ranges | None:
         """Ranges of the activations for a static plan, collected once for each method."""
@@ -128,7 +128,7 @@ class OnnxContext(QuantizationContext):
 
     def write_model(self, trial: Trial, folder: Path) -> None:
         """The trial's graph, made again where its files were dropped."""
-        trial.counts = self.make(self.plan_of(trial), trial.key).counts
+        trial.counts, _ = self.make(self.plan_of(trial), trial.key)
         for file in model_files(self.store.path(trial.key)):
             shutil.copyfile(file, folder / file.name)
         self.subject.settings.save_pretrained(folder)

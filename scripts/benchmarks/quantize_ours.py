@@ -22,11 +22,11 @@ def quantize(options: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     options.output.mkdir(parents=True, exist_ok=True)
     plan = Plan()
-    result = quantizer.quantize(find(options.source), options.output / "model.onnx", plan)
+    counts = quantizer.quantize(find(options.source), options.output / "model.onnx", plan)
     for path in sorted(options.source.iterdir()):
         if path.is_file() and not path.name.startswith("model.onnx"):
             shutil.copy2(path, options.output)
-    return {"seconds": time.perf_counter() - began, "counts": result.counts, "plan": plan.name}
+    return {"seconds": time.perf_counter() - began, "counts": counts, "plan": plan.name}
 
 
 def score(options: argparse.Namespace) -> dict[str, Any]:
@@ -69,14 +69,14 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
     ranges = collect(find(options.source), feeds, options.way)
     calibration_seconds, calibrated = time.perf_counter() - started, peak()
     options.output.mkdir(parents=True, exist_ok=True)
-    result = quantizer.quantize(find(options.source), options.output / "model.onnx", plan, ranges)
+    counts = quantizer.quantize(find(options.source), options.output / "model.onnx", plan, ranges)
     seconds = time.perf_counter() - began
     return {
         "seconds": seconds,
         "calibration_seconds": calibration_seconds,
         "calibration_bytes": calibrated,
         "samples": len(texts),
-        "counts": result.counts,
+        "counts": counts,
         "plan": plan.name,
     }
 

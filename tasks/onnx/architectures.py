@@ -21,7 +21,6 @@ class Spec:
     Attributes:
         inputs: names in the order of the graph.
         axes: the dynamic axes of each input, by name.
-        kind: text, image or both.
         heads, hidden: of the attention; 0 where the model has none.
         image: channels, height and width of `pixel_values`, as the config says them.
         patch: where height and width are dynamic, what they are multiples of in `example`; else 0.
@@ -29,7 +28,6 @@ class Spec:
 
     inputs: tuple[str, ...]
     axes: dict[str, dict[int, str]]
-    kind: str
     model_type: str
     heads: int
     hidden: int
@@ -39,7 +37,6 @@ class Spec:
     padding: int
     image: tuple[int, int, int] | None = None
     patch: int = 0
-    outputs: tuple[str, ...] = ("logits",)
 
     def example(self, batch: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
         """Random inputs: texts of `length` tokens, all but the first with padding at the end, and images.
@@ -66,7 +63,7 @@ class Spec:
 
     def shapes(self) -> list[tuple[int, int]]:
         """(batch, length) to check the graph on: other ones than it was traced with."""
-        if self.kind == "image":
+        if "input_ids" not in self.inputs:
             return [(1, 1), (2, 1), (5, 1)]
         longest = min(self.longest, 48)
         return [(1, min(5, longest)), (3, min(17, longest)), (2, longest)]
@@ -107,7 +104,6 @@ def spec_of(model: Any) -> Spec:
     return Spec(
         inputs=tuple(names),
         axes=axes,
-        kind="image" if "input_ids" not in names else "both" if image else "text",
         model_type=str(config.model_type),
         heads=heads,
         hidden=hidden,

@@ -117,7 +117,7 @@ def translated(model: Any, spec: Spec) -> Any:
         ToolError: an operation of the model has no translation; names it.
     """
     try:
-        traced = trace(model, spec.example(2, min(9, spec.longest), seed=1), spec.axes, spec.outputs[0])
+        traced = trace(model, spec.example(2, min(9, spec.longest), seed=1), spec.axes)
     except UntranslatedError as error:
         raise ToolError(
             f"this {spec.model_type} can't be exported: {error}; write that part of the model in operations that ONNX knows"

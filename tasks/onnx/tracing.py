@@ -76,9 +76,7 @@ class Module(torch.nn.Module):
         return logits
 
 
-def trace(
-    model: Any, example: dict[str, torch.Tensor], axes: dict[str, dict[int, str]], output: str = "logits"
-) -> ir.Model:
+def trace(model: Any, example: dict[str, torch.Tensor], axes: dict[str, dict[int, str]]) -> ir.Model:
     """The graph of a model that gives `logits`, as exported; weights are shared with torch's, not copied.
 
     Args:
@@ -99,13 +97,13 @@ def trace(
                 raise
             raise UntranslatedError(f"torch.export can't trace it ({one_line(str(error))})") from error
         simplify(program)
-        found = _translate(program, list(example), output)
+        found = _translate(program, list(example))
     name_axes(found, axes)
     name_parts(found)
     return found
 
 
-def _translate(program: torch.export.ExportedProgram, inputs: list[str], output: str) -> ir.Model:
+def _translate(program: torch.export.ExportedProgram, inputs: list[str]) -> ir.Model:
     def onnx() -> ir.Model:
         done = torch.onnx.export(
             program,
@@ -115,7 +113,7 @@ def _translate(program: torch.export.ExportedProgram, inputs: list[str], output:
             verbose=False,
             opset_version=TORCHLIB_OPSET,
             input_names=inputs,
-            output_names=[output],
+            output_names=["logits"],
             custom_translation_table=translations(),
         )
         assert done is not None

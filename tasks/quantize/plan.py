@@ -62,16 +62,3 @@ class Plan:
     def row_scales(self) -> bool:
         """Whether each row of a table has a scale of its own."""
         return self.format.per_channel or self.approach == "int4"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a quantizer did.
-
-    Args:
-        counts: as `nodes.counts` gives them.
-        seconds: wall time.
-    """
-
-    counts: dict[str, int]
-    seconds: float

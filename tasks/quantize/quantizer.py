@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from pathlib import Path
 
 from tasks.errors import ConfigError
@@ -13,18 +12,21 @@ from tasks.quantize.graph import files as graph_files
 from tasks.quantize.graph import nodes
 from tasks.quantize.graph.rewriting import Product, Rewriting, prepare
 from tasks.quantize.graph.tables import replace_table
-from tasks.quantize.plan import Plan, Result
+from tasks.quantize.plan import Plan
 from tasks.quantize.products import dynamic_product, static_product
 
 # The oldest operator set with what static quantization writes.
 STATIC_OPSET = 13
 
 
-def quantize(source: str | Path, target: str | Path, plan: Plan, ranges: Ranges | None = None) -> Result:
+def quantize(source: str | Path, target: str | Path, plan: Plan, ranges: Ranges | None = None) -> dict[str, int]:
     """Writes `target`, the float graph `source` with the products and tables that the plan takes in 8 or 4 bits.
 
     Args:
         ranges: of "static": what `calibration.ranges.collect` found on the same source.
+
+    Returns:
+        As `nodes.counts`.
 
     Raises:
         ConfigError: as `prepare`, the plan excludes what isn't there, or a block size that the kernel doesn't have.
@@ -32,12 +34,11 @@ def quantize(source: str | Path, target: str | Path, plan: Plan, ranges: Ranges 
     """
     if plan.approach == "int4" and plan.block_size not in SIZES:
         raise ConfigError(f"--block-size {plan.block_size}: one of {', '.join(map(str, SIZES))}")
-    started = time.monotonic()
     model = prepare(source, STATIC_OPSET) if plan.approach == "static" else prepare(source)
     Rewriting(model).run(plan, functools.partial(_replace, plan=plan, ranges=ranges))
     counts = nodes.require_quantized(model, plan, source)
     graph_files.save(model, target)
-    return Result(counts, time.monotonic() - started)
+    return counts
 
 
 def _replace(rewriting: Rewriting, product: Product, plan: Plan, ranges: Ranges | None) -> None:

@@ -58,7 +58,7 @@ def row(name, folder):
 
 def quantized(path, small):
     """Writes the graph in dynamic int8 as `tool quantize` does; how many products of matrices became integers."""
-    return quantize(path, small, PLAN).counts.get("MatMulInteger", 0)
+    return quantize(path, small, PLAN).get("MatMulInteger", 0)
 
 
 def int8_error(spec, path, small):

@@ -67,9 +67,9 @@ def test_dynamic_is_what_onnxruntime_writes(encoder: Path, tmp_path: Path, form:
     ours, theirs = logits(tmp_path / "ours.onnx", FEEDS), logits(tmp_path / "theirs.onnx", FEEDS)
     np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
     assert np.abs(ours - logits(encoder, FEEDS)).max() > 1e-5  # it is quantized
-    assert result.counts["MatMulInteger"] == 14
-    assert result.counts["weights_quantized"] == 14
-    assert result.counts["weights"] == 15
+    assert result["MatMulInteger"] == 14
+    assert result["weights_quantized"] == 14
+    assert result["weights"] == 15
 
 
 def test_dynamic_twice_is_the_same_file(encoder: Path, tmp_path: Path) -> None:
@@ -122,15 +122,15 @@ def test_static_is_what_onnxruntime_writes(encoder: Path, tmp_path: Path) -> Non
     assert 1e-5 < np.abs(ours - float_logits).max() < 0.25
     np.testing.assert_allclose(ours, theirs, atol=0.25)
     assert (
-        result.counts["QuantizeLinear"] == 9
+        result["QuantizeLinear"] == 9
     )  # queries, keys and values share one, but where queries have a row alone
-    assert result.counts["weights_quantized"] == 12
+    assert result["weights_quantized"] == 12
 
 
 def test_static_gemm_is_in_integers(encoder: Path, tmp_path: Path) -> None:
     plan = Plan("static", U8S8_7BIT, operators=("Gemm",), method="minmax", narrow=0)
     result = quantize(encoder, tmp_path / "model.onnx", plan, collect(encoder, [FEEDS]))
-    assert result.counts["MatMulInteger"] == 2
+    assert result["MatMulInteger"] == 2
     np.testing.assert_allclose(logits(tmp_path / "model.onnx", FEEDS), logits(encoder, FEEDS), atol=0.1)
 
 
@@ -213,7 +213,7 @@ def test_excluded_layers_stay_float(encoder: Path, tmp_path: Path) -> None:
         "bert.pooler",
         "classifier",  # narrower than 16 columns
     ]
-    assert result.counts["weights_quantized"] == 6
+    assert result["weights_quantized"] == 6
     with pytest.raises(ConfigError, match=r"--exclude bert\.layer\.1\.dwn: .*near it: bert\.layer\.1\.down"):
         quantize(encoder, tmp_path / "other.onnx", replace(plan, excluded=("bert.layer.1.dwn",)))
 
@@ -248,7 +248,7 @@ def test_fused_graphs_are_quantized_as_plain_ones(tmp_path: Path) -> None:
         for path in paths:
             out = tmp_path / "out.onnx"
             result = quantize(path, out, plan, collect(path, batches))
-            found.append((logits(out, FEEDS), result.counts))
+            found.append((logits(out, FEEDS), result))
         np.testing.assert_allclose(found[0][0], found[1][0], atol=0.05)
         assert found[0][1] == found[1][1]
         assert found[1][1]["weights_quantized"] == 14
