@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,7 +35,7 @@ def doctor(
     # A terminal or a path in a foreign encoding is a finding, not a reason to say nothing.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    result({"verdict": worst(findings), "checks": [finding.as_dict() for finding in findings]}, _text(findings))
+    result({"verdict": worst(findings), "checks": [asdict(finding) for finding in findings]}, _text(findings))
     stops = [finding.name for finding in findings if finding.verdict == "stop"]
     if stops:
         raise ToolError(f"{len(stops)} of {len(findings)} checks will stop a run: {', '.join(stops)}")
