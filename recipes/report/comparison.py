@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.report.content import BarChart, Line, LineChart, Section, Table
-from recipes.report.curves import points, smoothed, thinned
+from recipes.report.curves import LEAST_TO_SMOOTH, MAX_METRICS, is_wide, points, smoothed, thinned, window
 from recipes.report.figures import duration, figure, is_number, money, one_line, plain, signed, value_text
 from recipes.report.overview import BLANK, steps
 
 if TYPE_CHECKING:
     from recipes.report.compare import Comparison, Paired, Side
-
-# Metrics that get a chart of their own.
-MAX_METRICS = 6
 
 
 def text(found: Comparison) -> str:
@@ -246,10 +243,9 @@ def _curve(
         x, y, _ = points(getattr(side.record, kind), key)
         if not np.isfinite(y).any():
             continue
-        if smooth and len(y) >= 10:
-            y = smoothed(y, max(3, len(y) // 25 | 1))
-        values.append(y[np.isfinite(y)])
+        if smooth and len(y) >= LEAST_TO_SMOOTH:
+            y = smoothed(y, window(y))
+        values.append(y)
         lines.append(Line(side.label, *thinned(x, y), series=number))
-    known = np.concatenate(values) if values else np.ones(1)
-    wide = bool(known.min() > 0 and known.max() / known.min() > 50)
+    wide = bool(values) and is_wide(np.concatenate(values))
     return LineChart(title, lines, "step", "log scale" if wide else "", unit, log_y=wide, note=note)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MAX_POINTS = 600
 """Points of one line; of more, the lowest and the highest of each stretch are kept, so no spike is lost."""
 
+# Points of a line below which it is not smoothed.
+LEAST_TO_SMOOTH = 10
 MAX_METRICS = 6
 MAX_VALIDATIONS = 60
 
@@ -68,6 +70,19 @@ def validation_table(record: Record, headline: Headline | None) -> Table | None:
     return Table("Validations", columns, rows, note)
 
 
+def window(y: np.ndarray) -> int:
+    """The odd number of points (n,) that a smoothed line takes its means over."""
+    return max(3, len(y) // 25 | 1)
+
+
+def is_wide(y: np.ndarray) -> bool:
+    """Whether the values (n,) lie so far apart that a logarithmic scale shows them better; NaN are left out."""
+    import numpy as np
+
+    known = y[np.isfinite(y)]
+    return bool(len(known)) and bool(known.min() > 0 and known.max() / known.min() > 50)
+
+
 def smoothed(y: np.ndarray, width: int) -> np.ndarray:
     """Centred mean over `width` points of y (n,), shorter at the ends; NaN are left out of each mean and stay NaN."""
     import numpy as np
@@ -99,24 +114,25 @@ def _ends(part: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.unique([part[np.nanargmin(y[part])], part[np.nanargmax(y[part])]])
 
 
+def _with_mean(x: np.ndarray, y: np.ndarray) -> list[Line]:
+    mean = smoothed(y, window(y))
+    return [Line("logged", *thinned(x, y), look="faint"), Line("smoothed", *thinned(x, mean))]
+
+
 def _loss(record: Record) -> LineChart:
     import numpy as np
 
     x, y, marks = points(record.training, "loss")
-    lines, note = [], ""
-    if len(x) >= 10:
-        width = max(3, len(x) // 25 | 1)
-        lines = [Line("logged", *thinned(x, y), look="faint"), Line("smoothed", *thinned(x, smoothed(y, width)))]
-        note = f"Smoothed: centred mean over {width} logged values."
-    elif len(x):
-        lines = [Line("training", *thinned(x, y))]
+    lines, note = [Line("training", *thinned(x, y))] if len(x) else [], ""
+    if len(x) >= LEAST_TO_SMOOTH:
+        lines = _with_mean(x, y)
+        note = f"Smoothed: centred mean over {window(y)} logged values."
     validated, values, _ = points(record.validation, "loss")
     if len(validated):
         lines.append(Line("validation", *thinned(validated, values), look="plain"))
     if marks:
         note = f"{note} {len(marks):,} logged values were not finite; crosses mark their steps.".strip()
-    known = np.concatenate([y[np.isfinite(y)], values[np.isfinite(values)]])
-    wide = bool(len(known)) and known.min() > 0 and known.max() / known.min() > 50
+    wide = is_wide(np.concatenate([y, values]))
     y_label = "log scale" if wide else ""
     return LineChart("Loss", lines, "step", y_label, log_y=wide, marks=_few(marks), note=note)
 
@@ -140,9 +156,8 @@ def _plain(
 ) -> LineChart:
     x, y, marks = points(entries, key)
     lines = [Line(title, *thinned(x, y))]
-    if smooth and len(x) >= 10:
-        width = max(3, len(x) // 25 | 1)
-        lines = [Line("logged", *thinned(x, y), look="faint"), Line("smoothed", *thinned(x, smoothed(y, width)))]
+    if smooth and len(x) >= LEAST_TO_SMOOTH:
+        lines = _with_mean(x, y)
     return LineChart(title, lines, "step", from_zero=from_zero, marks=_few(marks))
 
 
