@@ -189,8 +189,8 @@ def train(recipe: Recipe[Any, Any]) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    with on_exit.running(recipe.name, recipe.config) as told:
-        config = recipe.config = told.config = accelerate_config.apply(recipe.config)
+    with on_exit.running(recipe.name, lambda: recipe.config):
+        config = recipe.config = accelerate_config.apply(recipe.config)
         if must_launch(config):
             return launch(config)
         if not is_worker():  # whose launcher has set them

@@ -132,16 +132,6 @@ def read(path: Path) -> Content:
     return Content(load_file(str(path / MODEL)), load_file(str(path / OPTIMIZER)), scalars, state)
 
 
-def restore(saved: Content, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts a checkpoint's content into model and optimizer.
-
-    Raises:
-        ConfigError: it is of another model.
-    """
-    set_weights(model, saved.weights)
-    unflatten(optimizer, saved.optimizer, saved.scalars)
-
-
 @torch.no_grad()
 def set_weights(model: nn.Module, saved: dict[str, torch.Tensor]) -> None:
     """Copies weights into the model, name by name.
@@ -210,11 +200,6 @@ def prune(folder: Path, keep: int, also: set[int], newest: int | None = None) ->
             remove_tree(doomed)
     for leftover in sorted(folder.glob(".step-*")):
         remove_tree(leftover)
-
-
-def go_back(folder: Path, step: int) -> None:
-    """Drops the checkpoints of steps after `step`: the run goes another way from there."""
-    prune(folder, len(all_in(folder)), set(), step)
 
 
 def count_bytes(tensors: dict[str, torch.Tensor]) -> int:

@@ -117,7 +117,7 @@ def go_on(run: Run, step: int, start_from: Path | None) -> None:
     after it are dropped."""
     note_going_on(run)
     if start_from is not None:
-        checkpoint.go_back(run.checkpoints, step)
+        checkpoint.prune(run.checkpoints, len(checkpoint.all_in(run.checkpoints)), set(), newest=step)
         run.update(went_back_to=start_from.name)
     run.cut_metrics(step)
 
