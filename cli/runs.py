@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.console import result
 from cli.lazy import LazyCommand, command, group
 from recipes.config import nearest
-from recipes.report import compare as comparing
-from recipes.report import comparison, overview, single
+from recipes.report import overview
 from recipes.runs import find
 from recipes.runs import folder as run_folder
 from recipes.runs import prune as pruning
@@ -22,6 +21,9 @@ from recipes.runs.folder import Run
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, ToolError
 from tasks.files import folder_bytes
+
+if TYPE_CHECKING:
+    from recipes.report.compare import Comparison
 
 Folder = Annotated[str, typer.Option("--output-dir", help="Where run folders are.")]
 Name = Annotated[str, typer.Argument(help="A run folder, or its name under the output folder.", metavar="RUN")]
@@ -77,6 +79,9 @@ def compare(
     output_dir: Folder = "runs",
 ) -> None:
     """Tables on stdout; the first run is what the others are held against."""
+    from recipes.report import compare as comparing
+    from recipes.report import comparison
+
     found = comparing.compare(_find_several(runs, output_dir, "compare", at_least=2))
     value = comparing.as_dict(found)
     if output:
@@ -92,9 +97,12 @@ def report(
     output_dir: Folder = "runs",
 ) -> None:
     """One run's report, or one page on several."""
+    from recipes.report import single
+    from recipes.report.compare import compare
+
     found = _find_several(runs, output_dir, "report", at_least=1)
     if len(found) > 1:
-        path, written = _write_page(comparing.compare(found), output or str(Path(output_dir) / "compare.html")), True
+        path, written = _write_page(compare(found), output or str(Path(output_dir) / "compare.html")), True
     else:
         path, written = single.write(found[0], Path(output) if output else None)
         if not written:
@@ -155,8 +163,10 @@ def prune(
         print_line("nothing was removed; add --yes to remove it")
 
 
-def _write_page(comparison_of_runs: comparing.Comparison, output: str) -> Path:
-    path = comparison.write_page(comparison_of_runs, Path(output))
+def _write_page(compared: Comparison, output: str) -> Path:
+    from recipes.report import comparison
+
+    path = comparison.write_page(compared, Path(output))
     print_line(f"report  {path}")
     return path
 

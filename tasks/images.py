@@ -7,9 +7,11 @@ a time.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -69,11 +71,8 @@ class ImageStore:
         Raises:
             DataError: the file is missing, broken or cut short; the message names it.
         """
-        try:
-            with self.open(i) as image:
-                return to_rgb(image, self.ground)
-        except BROKEN as error:
-            raise DataError(f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad") from error
+        with self._opened(i) as image:
+            return to_rgb(image, self.ground)
 
     def size(self, i: int) -> tuple[int, int]:
         """(width, height) of image `i` as `load` will give it, from its header alone.
@@ -91,13 +90,17 @@ class ImageStore:
             DataError: as `load`.
         """
         if i not in self._headers:
-            try:
-                with self.open(i) as image:
-                    self._headers[i] = _header(image)
-            except BROKEN as error:
-                message = f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad"
-                raise DataError(message) from error
+            with self._opened(i) as image:
+                self._headers[i] = _header(image)
         return self._headers[i]
+
+    @contextmanager
+    def _opened(self, i: int) -> Iterator[Image.Image]:
+        try:
+            with self.open(i) as image:
+                yield image
+        except BROKEN as error:
+            raise DataError(f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad") from error
 
     def problem(self, i: int, decode: bool = False) -> str | None:
         """What is wrong with image `i`, seen in its header or, with `decode`, in all of it; None for a sound one."""
@@ -198,8 +201,6 @@ class EncodedImages(ImageStore):
         return super().problems([i for i in indices if i not in self._headers], decode, threads)
 
     def content(self, i: int) -> bytes:
-        import os
-
         cell = self.dataset[int(self.rows[i])][self.column]
         if isinstance(cell, bytes):
             return cell

@@ -76,7 +76,7 @@ def bootstrap_mean(
     """
     rows = _finite(values)
     means = _resampled_means(rows, groups, confidence, resamples, seed)
-    return Estimate(float(rows.mean()), *_percentiles(means, confidence))
+    return Estimate(float(rows.mean()), *percentile_intervals(means[:, None], confidence)[:, 0].tolist())
 
 
 def paired_bootstrap(
@@ -104,7 +104,8 @@ def paired_bootstrap(
         raise DataError(f"paired scores must be of the same rows, found {len(first)} and {len(second)}")
     rows = first - second
     means = _resampled_means(rows, groups, confidence, resamples, seed)
-    return Difference(float(rows.mean()), *_percentiles(means, confidence), two_sided_p(means))
+    low, high = percentile_intervals(means[:, None], confidence)[:, 0].tolist()
+    return Difference(float(rows.mean()), low, high, two_sided_p(means))
 
 
 def two_sided_p(differences: np.ndarray) -> float:
@@ -177,11 +178,6 @@ def _group_totals(rows: np.ndarray, groups: Sequence[Any] | np.ndarray | None) -
         raise DataError(f"every value needs a group, found {len(rows)} values and {len(groups)} groups")
     inverse = np.unique(np.asarray(groups), return_inverse=True)[1]
     return np.bincount(inverse, weights=rows), np.bincount(inverse).astype(np.float64)
-
-
-def _percentiles(means: np.ndarray, confidence: float) -> Interval:
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
 
 
 def resampled_ratios(

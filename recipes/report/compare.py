@@ -14,6 +14,7 @@ from recipes.runs import scores
 from recipes.runs.folder import Run
 from recipes.runs.scores import Scores
 from tasks.errors import DataError
+from tasks.stats import paired_bootstrap
 
 # Fewer examples in common than this say too little for an interval.
 LEAST_IN_COMMON = 30
@@ -107,8 +108,6 @@ def compare(runs: list[Run]) -> Comparison:
 
 def against(side: Side, first: Side) -> Paired:
     """The difference of a run from the first, by a paired bootstrap over the examples they share."""
-    from tasks.stats import paired_bootstrap
-
     found = Paired(side.run.path.name, first.run.path.name)
     mine, base = side.scores, first.scores
     if mine is None or base is None:

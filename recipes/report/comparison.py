@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from recipes.report.compare import Comparison, Paired, Side
 from recipes.report.content import BarChart, Line, LineChart, Section, Table
 from recipes.report.curves import LEAST_TO_SMOOTH, MAX_METRICS, is_wide, points, smoothed, thinned, window
 from recipes.report.figures import duration, figure, is_number, money, one_line, plain, signed, value_text
+from recipes.report.html import write_sections
 from recipes.report.overview import BLANK, steps
-
-if TYPE_CHECKING:
-    from recipes.report.compare import Comparison, Paired, Side
+from recipes.terminal.tables import table
 
 
 def text(found: Comparison) -> str:
     """The comparison as text, for stdout."""
-    from recipes.terminal.tables import table
-
     shown = [runs_table(found), paired_table(found), options_table(found), environment_table(found)]
     parts = []
     for each in shown:
@@ -37,8 +37,6 @@ def write_page(found: Comparison, target: Path) -> Path:
     Raises:
         OutOfDisk: no room for the file; an older one stays.
     """
-    from recipes.report.html import write_sections
-
     runs = [(side.label, side.run.path.name, side.state, _about(side)) for side in found.sides]
     return write_sections(target, f"{len(runs)} runs compared", runs, sections(found))
 
@@ -236,8 +234,6 @@ def curves(found: Comparison) -> list[LineChart]:
 def _curve(
     found: Comparison, kind: str, key: str, title: str, note: str, unit: str = "", smooth: bool = False
 ) -> LineChart:
-    import numpy as np
-
     lines, values = [], []
     for number, side in enumerate(found.sides):
         x, y, _ = points(getattr(side.record, kind), key)

@@ -24,6 +24,8 @@ from recipes.report.figures import (
 )
 from recipes.report.folder import Record, read_run
 from recipes.report.images import Thumbnail, thumbnail
+from recipes.report.plots import MAX_BARS, SERIES, bar_svg, headline_svg, line_svg
+from tasks.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -63,8 +65,6 @@ def write_report(
     Raises:
         OutOfDisk: no room for the file; an older report stays.
     """
-    from tasks.files import write_text
-
     page = _Page(read_run(run))
     if state is not None:
         page.record.status["state"] = state
@@ -81,9 +81,6 @@ def write_sections(
     Raises:
         OutOfDisk: no room for the file; an older one stays.
     """
-    from recipes.report.plots import SERIES
-    from tasks.files import write_text
-
     page = _Page(Record())
     parts = [page.part(section) for section in sections]
     named = [(*(one_line(text, 200) for text in run), f"series-{number % SERIES}") for number, run in enumerate(runs)]
@@ -148,8 +145,6 @@ class _Page:
         )
 
     def _headline(self, headline: Headline) -> Fields:
-        from recipes.report.plots import headline_svg
-
         value = finite(headline.value)
         against = [
             f"{difference(value, reference, headline.unit)} {name} ({figure(reference, headline.unit)})"
@@ -181,8 +176,6 @@ class _Page:
         return fields | self._cards(section)
 
     def _figure(self, chart: BarChart | LineChart) -> Fields:
-        from recipes.report.plots import MAX_BARS, bar_svg, line_svg
-
         title, note = one_line(chart.title, 120), one_line(chart.note, MAX_TEXT)
         if isinstance(chart, LineChart):
             return {"title": title, "svg": self._svg(line_svg, chart), "note": note}

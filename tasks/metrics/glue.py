@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from tasks.errors import ConfigError, DataError
 from tasks.glue import score
 from tasks.metrics.base import Metric, pairs
+from tasks.words import did_you_mean
 
 _ACCURACY = {"accuracy": "accuracy"}
 # The library's name of a task -> its name for each figure -> ours
@@ -102,9 +102,8 @@ class Glue(_Scored):
             return TASKS[self.config_name]
         if self.config_name in (None, "default"):
             raise ConfigError(f"glue needs the name of a task (--config-name): {', '.join(TASKS)}")
-        match = difflib.get_close_matches(self.config_name, TASKS, n=1)
-        hint = f"did you mean {match[0]!r}?" if match else f"there are {', '.join(TASKS)}"
-        raise ConfigError(f"glue has no task {self.config_name!r}; {hint}")
+        hint = did_you_mean(self.config_name, TASKS) or f"; there are {', '.join(TASKS)}"
+        raise ConfigError(f"glue has no task {self.config_name!r}{hint}")
 
 
 def _class_numbers(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
