@@ -20,10 +20,9 @@ VERBS = {
 
 def build(name: str, help: str) -> Any:
     """The verbs on data, each with one command a recipe that has it."""
-    commands = {verb: LazyCommand(verb, text, functools.partial(_verb, verb, text)) for verb, text in VERBS.items()}
+    commands = {}
+    for verb, text in VERBS.items():
+        around = interruptible if verb == "build" else nullcontext  # a build takes its time, and goes on after a signal
+        command = functools.partial(recipe_group, verb, text, f"data {verb}", present, around=around)
+        commands[verb] = LazyCommand(verb, text, command)
     return group(name, help, commands)
-
-
-def _verb(verb: str, text: str) -> Any:
-    around = interruptible if verb == "build" else nullcontext  # a build takes its time, and goes on after a signal
-    return recipe_group(verb, text, f"data {verb}", present, around=around)

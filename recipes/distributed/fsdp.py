@@ -162,19 +162,14 @@ def choose(model: nn.Module, layers: list[nn.Module], sharding: FsdpConfig) -> l
 
 def listed_layers(model: nn.Module) -> list[nn.Module]:
     """The modules that stand in lists: a network's repeated layers, each with a call of its own."""
-    return [
-        layer for stack in model.modules() if isinstance(stack, nn.ModuleList) for layer in stack if _has_weights(layer)
-    ]
+    layers = [layer for stack in model.modules() if isinstance(stack, nn.ModuleList) for layer in stack]
+    containers = (nn.ModuleList, nn.ModuleDict)
+    return [layer for layer in layers if not isinstance(layer, containers) and any(True for _ in layer.parameters())]
 
 
 def names_of(layer: nn.Module) -> set[str]:
     """The names of a layer's class and of those it descends from."""
     return {kind.__name__ for kind in type(layer).__mro__ if kind is not nn.Module}
-
-
-def _has_weights(layer: nn.Module) -> bool:
-    containers = (nn.ModuleList, nn.ModuleDict)
-    return not isinstance(layer, containers) and any(True for _ in layer.parameters())
 
 
 def _count(layers: list[nn.Module]) -> int:

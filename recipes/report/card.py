@@ -114,9 +114,7 @@ def hub_id(name: str | None) -> str | None:
 def _results(card: Card) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    figures = {} if card.headline is None else {card.headline.name: card.headline.value}
-    figures |= {name: value for name, value in card.further.items() if name not in figures}
-    headline = card.headline.name if card.headline is not None else None
+    headline = {} if card.headline is None else {card.headline.name: card.headline.value}
     dataset = hub_id(card.dataset_id)
     return [
         EvalResult(
@@ -127,11 +125,11 @@ def _results(card: Card) -> list[Any]:
             dataset_config=card.dataset_config if dataset else None,
             dataset_split=card.dataset_split,
             dataset_revision=card.dataset_revision if dataset else None,
-            metric_type=(card.metric if name == headline and card.metric else _slug(name)),
+            metric_type=(card.metric if name in headline and card.metric else _slug(name)),
             metric_name=name,
             metric_value=round(float(value), 6),
         )
-        for name, value in figures.items()
+        for name, value in (headline | card.further | headline).items()
         if not math.isnan(finite(value))
     ]
 

@@ -46,18 +46,15 @@ def sections(found: Comparison) -> list[Section]:
     charts = [chart for name in found.metrics[:MAX_METRICS] if (chart := _bars(found, name))]
     lines = curves(found)
     note = "" if lines else "No metrics were logged."
-    parts = [
+    pairs, machines = paired_table(found), environment_table(found)
+    differing = [options_table(found), *([machines] if machines.rows else [])]
+    return [
         Section("Figures", tables=[_on_page(runs_table(found))], charts=charts),
-        Section(paired_table(found).title, tables=[_on_page(paired_table(found))], charts=_differences(found)),
+        Section(pairs.title, tables=[_on_page(pairs)], charts=_differences(found)),
         Section("Curves", note, charts=lines),
-        Section("Options that differ", tables=[_on_page(options_table(found))]),
+        *(Section(table.title, tables=[_on_page(table)]) for table in differing),
+        *([Section("Notes", "\n\n".join(found.notes))] if found.notes else []),
     ]
-    machines = environment_table(found)
-    if machines.rows:
-        parts.append(Section(machines.title, tables=[_on_page(machines)]))
-    if found.notes:
-        parts.append(Section("Notes", "\n\n".join(found.notes)))
-    return parts
 
 
 # -- tables --------------------------------------------------------------------------------------------------------------

@@ -60,7 +60,9 @@ def validation_table(record: Record, headline: Headline | None) -> Table | None:
     names = metric_names(record.validation, headline)[:MAX_METRICS]
     keys = [key for name in names for key in (name, f"{name}_low", f"{name}_high")] + ["loss", "n", "seconds"]
     keys = ["step", "epoch"] + [key for key in keys if any(is_number(entry.get(key)) for entry in record.validation)]
-    scales = {key: 100.0 for key in keys if _unit(_stem(key), headline) == "percent"}
+    scales = {
+        key: 100.0 for key in keys if _unit(key.removesuffix("_low").removesuffix("_high"), headline) == "percent"
+    }
     rows = [[_scaled(entry.get(key), scales.get(key)) for key in keys] for entry in record.validation]
     note = ""
     if len(rows) > MAX_VALIDATIONS:
@@ -181,10 +183,6 @@ def _few(marks: list[float]) -> list[float]:
 
 def _unit(name: str, headline: Headline | None) -> str:
     return headline.unit if headline is not None and headline.name == name else ""
-
-
-def _stem(key: str) -> str:
-    return key.removesuffix("_low").removesuffix("_high")
 
 
 def _scaled(value: Any, scale: float | None) -> Cell:
