@@ -31,6 +31,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_MEANINGS: dict[type[Exception], str] = {
+    FileNotFoundError: "no such image file",
+    PermissionError: "the image file may not be read (permission denied)",
+    IsADirectoryError: "is a folder, not an image file",
+    Image.UnidentifiedImageError: "is not an image file, whatever its name says",
+}
 _SIDEWAYS = (5, 6, 7, 8)
 
 
@@ -216,14 +222,9 @@ class EncodedImages(ImageStore):
 
 def _reason(error: BaseException) -> str:
     """What an exception of PIL or of the system means for the file, in words."""
-    if isinstance(error, FileNotFoundError):
-        return "no such image file"
-    if isinstance(error, PermissionError):
-        return "the image file may not be read (permission denied)"
-    if isinstance(error, IsADirectoryError):
-        return "is a folder, not an image file"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "is not an image file, whatever its name says"
+    for kind, meaning in _MEANINGS.items():
+        if isinstance(error, kind):
+            return meaning
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large for an image: {error}"
     detail = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from tasks.errors import ConfigError
 PRECISIONS = ("no", "fp16", "bf16")
 
 C = TypeVar("C", bound=TrainOptions)
+R = TypeVar("R")
 
 
 def apply(config: C) -> C:
@@ -41,7 +43,7 @@ def apply(config: C) -> C:
         changes["machine_rank"] = args.machine_rank or 0
     if config.main_address is None and args.main_process_ip:
         changes["main_address"] = f"{args.main_process_ip}:{args.main_process_port or 29500}"
-    deepspeed = _zero_of(config)
+    deepspeed = _read_as("DEEPSPEED", config, deepspeed_config.read)
     precision = (deepspeed and deepspeed.precision) or args.mixed_precision
     if config.mixed_precision == "auto" and precision in PRECISIONS:
         changes["mixed_precision"] = precision
@@ -62,31 +64,26 @@ def fsdp_config_of(config: TrainOptions) -> FsdpConfig | None:
     Raises:
         ConfigError: as `fsdp_config.read` and `deepspeed_config.read`.
     """
-    if not config.accelerate_config:
-        return None
-    deepspeed = _zero_of(config)
-    if deepspeed is not None:
-        return deepspeed.sharding
-    content = _content(config.accelerate_config)
-    return fsdp_config.read(config.accelerate_config, content) if _kind(content) == "FSDP" else None
+    deepspeed = _read_as("DEEPSPEED", config, deepspeed_config.read)
+    return deepspeed.sharding if deepspeed is not None else _read_as("FSDP", config, fsdp_config.read)
 
 
-def _zero_of(config: TrainOptions) -> Zero | None:
-    """What a file of DeepSpeed asks for."""
+def _read_as(kind: str, config: TrainOptions, read: Callable[[str, dict[str, Any]], R]) -> R | None:
+    """What a file of that kind asks for; None without one."""
     if not config.accelerate_config:
         return None
     content = _content(config.accelerate_config)
-    return deepspeed_config.read(config.accelerate_config, content) if _kind(content) == "DEEPSPEED" else None
+    return read(config.accelerate_config, content) if _kind(content) == kind else None
 
 
-def _as_deepspeed(config: C, asked: Zero) -> C:
+def _as_deepspeed(config: C, deepspeed: Zero) -> C:
     """The config with the pieces of DeepSpeed's file.
 
     Raises:
         ConfigError: the file says otherwise than an option on which the result depends.
     """
     problems = []
-    for option, (name, value) in asked.same.items():
+    for option, (name, value) in deepspeed.same.items():
         ours = getattr(config, option)
         if ours != value and ours != AUTO:
             flag = f"--{option.replace('_', '-')}"
@@ -95,9 +92,9 @@ def _as_deepspeed(config: C, asked: Zero) -> C:
                 f"{name} is {shown} there, and {flag} is {ours}: give {flag} {shown}, or leave it out there"
             )
     refuse(config.accelerate_config, problems)
-    pieces = asked.accumulation
-    if pieces is None and asked.micro_batch and isinstance(config.batch_size, int):
-        pieces = math.ceil(config.batch_size / (asked.micro_batch * config.num_processes * config.num_machines))
+    pieces = deepspeed.accumulation
+    if pieces is None and deepspeed.micro_batch and isinstance(config.batch_size, int):
+        pieces = math.ceil(config.batch_size / (deepspeed.micro_batch * config.num_processes * config.num_machines))
     if pieces and config.gradient_accumulation_steps == 1:
         config = dataclasses.replace(config, gradient_accumulation_steps=pieces)
     return config

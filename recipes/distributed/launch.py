@@ -41,7 +41,14 @@ from tasks.errors import ConfigError, ToolError
 
 GRACE_SECONDS, SAVING_SECONDS = 5.0, 120.0
 # How gloo and NCCL say that the other end is gone.
-LOST = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error", "ncclRemoteError", "Broken pipe")
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "NCCL error",
+    "ncclRemoteError",
+    "Broken pipe",
+)
 
 
 class WorkersFailed(ToolError):

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -77,7 +76,7 @@ class Probe:
         try:
             self._step_of_nothing()
         except (RuntimeError, MemoryError) as error:
-            self.__exit__(None, None, None)
+            self.__exit__()
             if is_out_of_memory(error):
                 raise OutOfMemory(OPTIMIZER_OUT_OF_MEMORY) from None
             raise
@@ -87,9 +86,7 @@ class Probe:
             self.state_bytes += checkpoint.count_bytes(dtensor.weights(self.model))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.fresh:
             _reset(self.optimizer)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):

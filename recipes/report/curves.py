@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from recipes.report.content import Cell, Headline, Line, LineChart, Table
 from recipes.report.figures import finite, is_number
 from recipes.report.folder import Record
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MAX_POINTS = 600
 """Points of one line; of more, the lowest and the highest of each stretch are kept, so no spike is lost."""
@@ -79,16 +78,12 @@ def window(y: np.ndarray) -> int:
 
 def is_wide(y: np.ndarray) -> bool:
     """Whether the values (n,) lie so far apart that a logarithmic scale shows them better; NaN are left out."""
-    import numpy as np
-
     known = y[np.isfinite(y)]
     return bool(len(known)) and bool(known.min() > 0 and known.max() / known.min() > 50)
 
 
 def smoothed(y: np.ndarray, width: int) -> np.ndarray:
     """Centred mean over `width` points of y (n,), shorter at the ends; NaN are left out of each mean and stay NaN."""
-    import numpy as np
-
     kernel = np.ones(width)
     known = np.isfinite(y)
     half = slice(width // 2, width // 2 + len(y))
@@ -99,8 +94,6 @@ def smoothed(y: np.ndarray, width: int) -> np.ndarray:
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
     """At most `MAX_POINTS` of the points (x, y), both (n,): of each stretch its lowest and its highest."""
-    import numpy as np
-
     keep = np.arange(len(x))
     if len(x) > MAX_POINTS:
         keep = np.concatenate([_ends(part, y) for part in np.array_split(keep, MAX_POINTS // 2)])
@@ -109,8 +102,6 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
 
 def _ends(part: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Of the places `part` (k,) those of the lowest and highest y, in order; one place where no y is known."""
-    import numpy as np
-
     if not np.isfinite(y[part]).any():
         return part[:1]
     return np.unique([part[np.nanargmin(y[part])], part[np.nanargmax(y[part])]])
@@ -122,8 +113,6 @@ def _with_mean(x: np.ndarray, y: np.ndarray) -> list[Line]:
 
 
 def _loss(record: Record) -> LineChart:
-    import numpy as np
-
     x, y, marks = points(record.training, "loss")
     lines, note = [Line("training", *thinned(x, y))] if len(x) else [], ""
     if len(x) >= LEAST_TO_SMOOTH:
@@ -168,8 +157,6 @@ def points(entries: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndar
 
     A null is a value that was not measured, so no point at all.
     """
-    import numpy as np
-
     having = [entry for entry in entries if entry.get(key) is not None]
     x = np.array([float(entry["step"]) for entry in having])
     y = np.array([finite(entry[key]) for entry in having])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipes.report.content import BarChart, Example, Headline, LineChart, Section, Table
-from recipes.report.curves import curves, validation_table
 from recipes.report.facts import facts
 from recipes.report.figures import (
     columns_of,
@@ -124,6 +123,8 @@ class _Page:
 
     def render(self, name: str, title: str, headline: Headline | None, sections: list[Section]) -> str:
         """The whole page."""
+        from recipes.report.curves import curves, validation_table
+
         drawn, cut = curves(self.record, headline)
         validations = validation_table(self.record, headline)
         self.left_out += cut

@@ -39,17 +39,9 @@ class Run:
     # Recipe and config of a run that is to go on, until it does: what is refused before leaves the run as it was.
     taken_up: tuple[str, Any] | None = field(default=None, repr=False)
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+    def __post_init__(self) -> None:
+        self.checkpoints, self.model = self.path / "checkpoints", self.path / "model"
+        self.metrics = self.path / "metrics.jsonl"
 
     def status(self) -> dict[str, Any]:
         """status.json, or {} where there is none that can be read."""
