@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import DebugFlag, JsonFlag, State, result
+from cli.console import State, result
 from cli.lazy import command
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ def build(name: str, help: str) -> Any:
 def doctor(
     output_dir: Annotated[str, typer.Option("--output-dir", help="Where run folders are to be made.")] = "runs",
     offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the network.")] = False,
-    json_output: Annotated[bool, JsonFlag] = False,
-    debug: Annotated[bool, DebugFlag] = False,
 ) -> None:
     """A table of verdicts, then the mends; exit code 1 where something will stop a run."""
     from recipes.doctor import examine, worst

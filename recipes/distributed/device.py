@@ -22,6 +22,7 @@ from tasks.errors import ConfigError
 def make_accelerator(config: TrainOptions) -> Accelerator:
     """Accelerate on the best device, in the precision asked for."""
     use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    cuda = torch.cuda.is_available() and not use_cpu
     set_threads(config.threads)
     sharding = accelerate_config.fsdp_config_of(config)
     if use_cpu and sharding is None:
@@ -30,14 +31,10 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
         give_memory_back()
     precision = config.mixed_precision
     if precision == "auto":
-        precision = (
-            "bf16"
-            if not use_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "no"
-        )
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if precision == "fp16" and use_cpu:
         raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
-    if torch.cuda.is_available() and not use_cpu:
+    if cuda:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     handlers = []
     if "RANK" in os.environ:
