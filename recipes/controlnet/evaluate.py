@@ -25,7 +25,6 @@ from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.drawing.png import write_png
-from tasks.controlnet.geometry import pixels
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.pairs import Pairs, Splits
@@ -142,7 +141,7 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     if not count:
         return None
     numbers = np.unique(np.linspace(0, len(batches) - 1, count).round().astype(int))
-    conditions, truths, prompts = _chosen(batches, numbers)
+    conditions, truths, prompts = map(list, zip(*(batches.shown(int(number)) for number in numbers), strict=True))
     folder = Path(data) if data and Path(data).is_dir() else None
     stored = [batches.pairs.conditions.load(int(batches.pairs.rows[number])) for number in numbers]
     # Lines that were resized are no longer the thin ones by which their kind is known.
@@ -165,19 +164,6 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     best = agreement.evaluate(kind, conditions, truths, config.seed, options=options)
     kept = {key: value for key, value in found.items() if not key.startswith("per_")}
     return {**kept, "true_pictures": best["score"]}
-
-
-def _chosen(batches: PairBatches, numbers: np.ndarray) -> tuple[list[Image.Image], list[Image.Image], list[str]]:
-    """Conditions, true pictures and prompts of pairs, in the size that is drawn."""
-    pairs = batches.pairs
-    stores = (pairs.conditions, pairs.images)
-    found: tuple[list[Image.Image], list[Image.Image]] = ([], [])
-    for number in map(int, numbers):
-        seen = batches.view(number)
-        for store, images in zip(stores, found, strict=True):
-            images.append(Image.fromarray(pixels(store.load(int(pairs.rows[number])), seen)))
-    prompts = [pairs.captions[int(number)][0] if pairs.captions[int(number)] else "" for number in numbers]
-    return *found, prompts
 
 
 def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: list[str]) -> list[Image.Image]:

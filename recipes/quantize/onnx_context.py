@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recipes.process.interrupts import Interrupts
 from recipes.quantizable import Feeds, Quantizable
 from recipes.quantize import measure
@@ -77,12 +75,7 @@ class OnnxContext:
 
     def open(self, path: Path) -> measure.Run:
         """A graph that answers to feeds."""
-        session = Session(path, threads=self.config.threads)
-
-        def run(feeds: Feeds) -> np.ndarray:
-            return session.run(feeds)
-
-        return run
+        return Session(path, threads=self.config.threads).run
 
     def score(self, label: str, run: measure.Run, size: int) -> Measured:
         """Every text of the evaluation splits."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tasks.controlnet import draws
 from tasks.controlnet.geometry import Frame, View, nearest_frame, pixels, view
@@ -103,6 +104,18 @@ class PairBatches:
     def views(self, number: int) -> list[View]:
         """All of a pair's views."""
         return [self.view(number, variant) for variant in range(self.shapes.variants)]
+
+    def shown(self, number: int) -> tuple[Image.Image, Image.Image, str]:
+        """A pair's condition and picture as RGB in the size that is drawn, and its first caption.
+
+        Raises:
+            DataError: one of its files is broken.
+        """
+        seen, row, captions = self.view(number), int(self.pairs.rows[number]), self.pairs.captions[number]
+        condition, picture = (
+            Image.fromarray(pixels(store.load(row), seen)) for store in (self.pairs.conditions, self.pairs.images)
+        )
+        return condition, picture, captions[0] if captions else EMPTY
 
     def prompts(self) -> list[str]:
         """Every prompt that may come up, the empty one first, each once."""

@@ -94,8 +94,8 @@ def check_steps(base: Any, steps: int, flag: str = "--steps") -> None:
         raise ConfigError(f"{flag} {steps:,}: the base has {most:,} timesteps; take no more steps than that")
 
 
-def frame_for(size: tuple[int, int], resolution: int | None = None, multiple: int = MULTIPLE) -> Frame:
-    """A frame of a condition's own shape, its sides multiples of `multiple`.
+def frame_for(size: tuple[int, int], resolution: int | None = None) -> Frame:
+    """A frame of a condition's own shape, its sides multiples of 8.
 
     Args:
         size: (width, height).
@@ -103,7 +103,7 @@ def frame_for(size: tuple[int, int], resolution: int | None = None, multiple: in
     """
     shorter = min(size)
     scale = 1.0 if resolution is None else resolution / shorter
-    width, height = (max(multiple, int(side * scale + 1e-6) // multiple * multiple) for side in size)
+    width, height = (max(MULTIPLE, int(side * scale + 1e-6) // MULTIPLE * MULTIPLE) for side in size)
     return Frame(width, height)
 
 

@@ -202,7 +202,6 @@ class Gather:
             ),
         )
         kept = np.setdiff1d(np.arange(len(lengths)), bad)
-        gaps = int(lengths.sum() - np.delete(rows, bad).sum())
         skipped = self.problems.summary()
         if len(bad):
             if not len(kept):
@@ -221,7 +220,7 @@ class Gather:
                 first_row += int(runs[:, 2].sum())
             return ""
 
-        return Read(panel, format, self.source, where=row, skipped=skipped, gaps=gaps)
+        return Read(panel, format, self.source, where=row, skipped=skipped)
 
     def _settle(self, values: np.ndarray, offsets: np.ndarray, bad: np.ndarray) -> np.ndarray:
         """The rows in the panel's order, NaN where there was none."""

@@ -229,7 +229,7 @@ class _Table:
             found = np.flatnonzero(position == starts[series] + step)
             return f"row {self.first_row + int(found[0])}" if len(found) else ""
 
-        return Read(panel, format, str(self.path), where=row, gaps=(steps - len(matrix)) * len(first))
+        return Read(panel, format, str(self.path), where=row)
 
     def _calendar(self, grid: Grid | None, steps: int) -> Calendar:
         if grid is not None:

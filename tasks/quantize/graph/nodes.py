@@ -64,14 +64,6 @@ class Layer:
     shape: tuple[int, ...]
     columns: int
 
-    @property
-    def elements(self) -> int:
-        """How many numbers the weight holds."""
-        total = 1
-        for size in self.shape:
-            total *= size
-        return total
-
 
 def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tuple(WEIGHT_INPUT)) -> list[Layer]:
     """Every node with a constant float weight [inner, outer], in the graph's order; names are unique.
@@ -144,11 +136,6 @@ def counts(path: str | Path | onnx.ModelProto) -> dict[str, int]:
     found["weights_quantized"] = quantized
     found["weights"] = quantized + len(layers(model))
     return found
-
-
-def is_quantized(path: str | Path) -> bool:
-    """Whether a graph holds any quantized operator."""
-    return any(node.op_type in INTEGER for node in skeleton(path).graph.node)
 
 
 def require_float(path: str | Path) -> None:
