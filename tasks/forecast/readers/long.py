@@ -153,10 +153,7 @@ def _grid(probed: list[Block], options: Options, source: str) -> Grid | None:
         stamps = np.concatenate(parts)
     where = f"{source}, series {name}"
     freq = resolve(options.freq, stamps, where)
-    try:
-        return Grid(freq, int(stamps[0]))
-    except DataError as error:
-        raise DataError(f"{where}: {error}; check --freq") from None
+    return Grid(freq, int(stamps[0]), where)
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], columns: Columns, source: str, first_row: int) -> Iterator[Block]:

@@ -11,10 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.errors import ConfigError, DataError
-from tasks.forecast.calendar import Calendar, normal
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer, allocate
-from tasks.forecast.readers.grid import OFF, Grid, made_up, resolve
+from tasks.forecast.readers.grid import OFF, Grid, calendar_of, resolve
 from tasks.forecast.readers.long import TIME, complaint, first_null, numbers_of, stamp_type, stamps_of
 from tasks.forecast.readers.source import Options, Read
 from tasks.forecast.readers.tables import (
@@ -167,17 +166,11 @@ class _Table:
             )
             raise DataError(f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} {how}")
         freq = resolve(self.options.freq, stamps, str(path))
-        try:
-            grid = Grid(freq, int(stamps[0]))
-        except DataError as error:
-            raise DataError(f"{path}, row {first_row}: {error}; check --freq") from None
+        grid = Grid(freq, int(stamps[0]), f"{path}, row {first_row}")
         position = grid.positions(stamps)
         if (position == OFF).any():
             at = int(np.argmax(position == OFF))
-            raise DataError(
-                f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} is off the grid of frequency {freq} that starts at "
-                f"{pd.Timestamp(stamps[0])} (wrong or mixed frequency)"
-            )
+            raise DataError(f"{path}, row {first_row + at}: {grid.off(pd.Timestamp(stamps[at]))}")
         coarse = int(np.gcd.reduce(np.diff(position))) if len(position) > 2 else 1
         if coarse > 1:
             raise DataError(f"{path}: the rows go by {coarse} steps of {freq} at a time; check --freq")
@@ -216,7 +209,7 @@ class _Table:
             values,
             offsets,
             starts,
-            self._calendar(grid, steps),
+            calendar_of(grid, 0, steps, options, f"{self.path}: no time stamps"),
             [self.path.name.split(".")[0]] if options.multivariate else list(columns.series),
             target_names=list(columns.series) if options.multivariate else ["target"],
             covariates=known,
@@ -230,13 +223,6 @@ class _Table:
             return f"row {self.first_row + int(found[0])}" if len(found) else ""
 
         return Read(panel, format, str(self.path), where=row)
-
-    def _calendar(self, grid: Grid | None, steps: int) -> Calendar:
-        if grid is not None:
-            return grid.calendar(0, steps)
-        if self.options.freq is None:
-            raise DataError(f"{self.path}: no time stamps; state --freq (and --start)")
-        return made_up(normal(self.options.freq), self.options.start, steps)
 
 
 def _covariates(
