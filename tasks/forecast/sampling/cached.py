@@ -168,6 +168,7 @@ class LagInput:
         self.known = (
             torch.einsum("bklc,dlc->bkd", known, self.weight) + inputs.features @ weight[:, lagged:].T + positions
         )[..., None]
+        # The scaled values of the steps so far, which a caller fills in for the lags of later ones.
         self.drawn = inputs.past.new_empty(batch, steps, dims, num_samples)
 
     def __call__(self, step: int) -> torch.Tensor:
@@ -203,7 +204,3 @@ class CachedDecoder:
         for layer in self.layers:
             x = layer(x, step)
         return self.head(x)
-
-    def put(self, step: int, values: torch.Tensor) -> None:
-        """Keeps the scaled values [b, dims, S] of a step for the lags of later ones."""
-        self.input.drawn[:, step] = values

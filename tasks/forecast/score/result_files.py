@@ -153,7 +153,7 @@ def _wide(path: Path, frame: Any, time: str | None) -> Long | Rows:
     names = [name for name in frame.columns if name != time]
     if not names:
         raise DataError(f"{path} has no column beside {time}")
-    if any(_is_number(name) for name in names) and names != [str(number) for number in range(len(names))]:
+    if any(as_numbers([name]) is not None for name in names) and names != [str(number) for number in range(len(names))]:
         raise DataError(f"{path}, line 1: the first line must name the columns, found {', '.join(names[:5])}")
     values = np.stack([_numbers(path, frame[name], name) for name in names])
     if time is None:
@@ -225,14 +225,6 @@ def _array(path: Path, values: np.ndarray) -> Rows:
 def _first(mask: Any) -> int:
     """The row, from 1 on, of the first True."""
     return int(np.flatnonzero(np.asarray(mask))[0]) + 1
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _first_line(error: Exception) -> str:
