@@ -47,14 +47,9 @@ def profile(panel: Panel, thorough: bool = True) -> Profile:
         thorough: whether zeros, negative and whole are wanted; else they are 0 and False.
     """
     count = len(panel)
-    result = Profile(
-        np.zeros(count, np.int64),
-        np.full(count, np.nan),
-        np.full(count, np.nan),
-        np.zeros(count, np.int64),
-        np.zeros(count, np.int64),
-        np.zeros(count, bool),
-    )
+    observed, zeros, negative = np.zeros((3, count), np.int64)
+    low, high = np.full((2, count), np.nan)
+    result = Profile(observed, low, high, zeros, negative, np.zeros(count, bool))
     for some, values, first in _blocks(panel):
         flat = values.reshape(-1)
         begins = first * panel.dims

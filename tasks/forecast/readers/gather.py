@@ -151,19 +151,16 @@ class Gather:
             self.columns.categories, self.categories, block.categories, strict=True
         ):
             changed = column.add(series, names, codes, len(self.numbers))
-            if len(changed):
-                self._report(series, changed, f"{name} changes", _always(f"{name} changes within the series"))
+            self._report(series, changed, f"{name} changes", _always(f"{name} changes within the series"))
         if not self.columns.reals:
             return
         fresh, first = np.unique(series, return_index=True)
         new = fresh >= known
         self.reals[fresh[new]] = block.reals[first[new]]
         differs = ~np.isclose(self.reals[series], block.reals, rtol=0, atol=0, equal_nan=True).all(axis=1)
-        if differs.any():
-            self._report(series, np.flatnonzero(differs), "a static real changes", _always("a static real changes"))
-        empty = np.isnan(block.reals).any(axis=1)
-        if empty.any():
-            self._report(series, np.flatnonzero(empty), "a static real is missing", _always("a static real is missing"))
+        missing = np.isnan(block.reals).any(axis=1)
+        for bad, kind in ((differs, "a static real changes"), (missing, "a static real is missing")):
+            self._report(series, np.flatnonzero(bad), kind, _always(kind))
 
     def finish(self, format: str) -> Read:
         """The panel of all series that nothing is wrong with."""

@@ -172,10 +172,8 @@ def read(records: Iterable[tuple[str, dict[str, Any]]], options: Options, source
         target_names=["target"] if dims == 1 else [str(dim) for dim in range(dims)],
         static_reals=np.stack(collected.reals).astype(np.float32),
         real_names=[f"feat_static_real {number}" for number in range(len(collected.reals[0]))],
-        covariates=collected.covariates.finish() if covered else np.zeros((0, 0), np.float32),
-        covariate_offsets=np.concatenate([[0], np.cumsum(collected.known)]).astype(np.int64)
-        if covered
-        else np.zeros(1, np.int64),
+        covariates=collected.covariates.finish(),
+        covariate_offsets=np.concatenate([[0], np.cumsum(collected.known)]).astype(np.int64),
         covariate_names=[f"feat_dynamic_real {number}" for number in range(covered)],
         has_timestamps=grid is not None or options.start is not None,
         **encode(columns, names, options.categories, source, collected.ids),

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tasks.errors import DataError
-from tasks.forecast.panel import Entries
-from tasks.forecast.readers.source import Read, Split
+from tasks.forecast.readers.source import Read
 
 
 def as_one(read: Read) -> Read:
@@ -43,11 +42,7 @@ def as_one(read: Read) -> Read:
         covariates=panel.covariates[: panel.covariate_offsets[1]] if covered else panel.covariates,
         covariate_offsets=panel.covariate_offsets[:2] if covered else panel.covariate_offsets,
     )
-    split = None
-    if read.split is not None:
-        first = np.flatnonzero(read.split.test.series == 0)
-        test = read.split.test.part(first)
-        split = Split(
-            read.split.train_ends[:1], Entries(test.series, test.origin, test.window), read.split.prediction_length
-        )
+    split = read.split
+    if split is not None:
+        split = replace(split, train_ends=split.train_ends[:1], test=split.test.part(split.test.series == 0))
     return replace(read, panel=one, split=split, where=None)

@@ -14,7 +14,7 @@ from tasks.errors import ConfigError, DataError
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer, allocate
 from tasks.forecast.readers.grid import OFF, Grid, calendar_of, resolve
-from tasks.forecast.readers.long import TIME, complaint, first_null, numbers_of, stamp_type, stamps_of
+from tasks.forecast.readers.long import TIME, numbers_of, stamp_type, stamps_of
 from tasks.forecast.readers.source import Options, Read
 from tasks.forecast.readers.tables import (
     Head,
@@ -122,36 +122,22 @@ class _Table:
     first_row: int
 
     def read(self, batches: Iterator[pa.RecordBatch], format: str) -> Read:
-        columns, limit = self.columns, self.options.memory_limit
+        columns, limit, source = self.columns, self.options.memory_limit, str(self.path)
         values = Buffer(len(columns.series), np.float64, 1024, limit)
         covariates = Buffer(len(columns.covariates), np.float32, 1024, limit)
         stamps, timed = [], columns.time is not None
         for batch in batches:
             row = self.first_row + values.rows
-            values.append(self._matrix(batch, columns.series, row))
-            if columns.covariates:
-                covariates.append(self._matrix(batch, columns.covariates, row))
+            values.append(numbers_of(batch, columns.series, source, row))
+            covariates.append(numbers_of(batch, columns.covariates, source, row))
             if columns.time is not None:
-                of_time, found = self._stamps(batch, columns.time, row)
+                of_time, batch_stamps = stamps_of(batch, columns.time, source, row)
                 timed = timed and of_time
-                stamps.append(found)
+                stamps.append(batch_stamps)
         if not values.rows:
             raise DataError(f"{self.path}: no rows")
         position, grid = self._positions(np.concatenate(stamps)) if timed else (np.arange(values.rows), None)
-        return self._build(values.finish(), covariates.finish() if columns.covariates else None, position, grid, format)
-
-    def _matrix(self, batch: pa.RecordBatch, names: list[str], row: int) -> np.ndarray:
-        block = np.empty((batch.num_rows, len(names)))
-        for i, name in enumerate(names):
-            block[:, i] = numbers_of(batch.column(name), complaint(str(self.path), row, name))
-        return block
-
-    def _stamps(self, batch: pa.RecordBatch, name: str, row: int) -> tuple[bool, np.ndarray]:
-        column = batch.column(name)
-        complain = complaint(str(self.path), row, name)
-        if column.null_count:
-            raise complain(first_null(column), "no time stamp")
-        return stamps_of(column, complain)
+        return self._build(values.finish(), covariates.finish(), position, grid, format)
 
     def _positions(self, stamps: np.ndarray) -> tuple[np.ndarray, Grid]:
         """Each row's position from the first on, and the grid."""
@@ -177,7 +163,7 @@ class _Table:
         return position, grid
 
     def _build(
-        self, matrix: np.ndarray, covariates: np.ndarray | None, position: np.ndarray, grid: Grid | None, format: str
+        self, matrix: np.ndarray, covariates: np.ndarray, position: np.ndarray, grid: Grid | None, format: str
     ) -> Read:
         columns, options = self.columns, self.options
         steps = int(position[-1]) + 1
@@ -226,11 +212,9 @@ class _Table:
 
 
 def _covariates(
-    covariates: np.ndarray | None, position: np.ndarray, steps: int, starts: np.ndarray
+    covariates: np.ndarray, position: np.ndarray, steps: int, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every series' own copy of the covariate columns, from its start to the table's end."""
-    if covariates is None:
-        return np.zeros((0, 0), np.float32), np.zeros(1, np.int64)
     whole = np.full((steps, covariates.shape[1]), np.nan, np.float32)
     whole[position] = covariates
     pieces = [whole[start:] for start in starts]
