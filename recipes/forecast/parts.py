@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from recipes.forecast.config import ARCHITECTURES, Train
 from recipes.forecast.data import (
@@ -17,13 +21,13 @@ from recipes.forecast.data import (
     with_item_category,
 )
 from recipes.forecast.facts import Facts
-from recipes.forecast.module import Trained
 from recipes.forecast.networks import open_network
 from tasks.forecast.calendar import lags_for, seasonality_of, time_features
 from tasks.forecast.data import Loaded
-from tasks.forecast.models import Spec, build, spec_of
+from tasks.forecast.models import Spec, build, losses, spec_of
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries
+from tasks.forecast.windows import Batch
 
 # Options that a model's Spec has under the same names; one that is left out is the Spec's default.
 SHAPE = (
@@ -40,6 +44,30 @@ SHAPE = (
     ),
     *("layerdrop", "attention", "kernel_size", "individual", "patch_length", "blocks", "block_layers"),
 )
+
+
+class Trained(nn.Module):
+    """A forecasting model whose call gives losses, so that gradients are exchanged however the loss is computed."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Losses float32 [b] of windows as `tasks.forecast.windows` cuts them."""
+        found = losses(self.network, batch)
+        if self.training and torch.distributed.is_initialized():
+            # Each process leaves out other layers at random; all must exchange all gradients, if only zeros.
+            found = found + 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
+        return found
+
+    def gradient_checkpointing_enable(self, **settings: Any) -> None:
+        """As the network's own."""
+        self.network.gradient_checkpointing_enable(**settings)
+
+    def save(self, folder: Path) -> None:
+        """As `from_pretrained` loads the network."""
+        self.network.save_pretrained(folder)
 
 
 @dataclass
