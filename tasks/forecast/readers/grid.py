@@ -217,5 +217,4 @@ def _with_gaps(stamps: np.ndarray, index: pd.DatetimeIndex) -> str | None:
 
 
 def _weekly(stamp: pd.Timestamp, weeks: int = 1) -> str:
-    day = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")[stamp.dayofweek]
-    return f"{weeks if weeks > 1 else ''}W-{day}"
+    return f"{weeks if weeks > 1 else ''}W-{stamp.day_name()[:3].upper()}"
