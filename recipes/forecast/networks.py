@@ -64,15 +64,11 @@ def open_models(names: list[str], output_dir: str, revision: str | None, token: 
         seen[model.name] = seen.get(model.name, 0) + 1
         if seen[model.name] > 1:
             model.name = f"{model.name} ({seen[model.name]})"
-    known = [model for model in opened if model.facts is not None]
-    for model in known[1:]:
-        assert model.facts is not None
-        assert known[0].facts is not None
-        if model.facts.freq != known[0].facts.freq:
-            raise ConfigError(
-                f"--model: {known[0].name} forecasts by {known[0].facts.freq} and {model.name} by {model.facts.freq}; "
-                f"back-test them apart"
-            )
+    frequencies = [(model.name, model.facts.freq) for model in opened if model.facts is not None]
+    for name, freq in frequencies[1:]:
+        first, its = frequencies[0]
+        if freq != its:
+            raise ConfigError(f"--model: {first} forecasts by {its} and {name} by {freq}; back-test them apart")
     return opened
 
 

@@ -117,7 +117,7 @@ def _last_step(model: Any) -> Tensor:
     decoder = autoregressive.decoder_for(model, inputs, 1, SEED)
     for step in range(drawn.shape[1]):
         unbounded = decoder.step(step)
-        decoder.put(step, drawn[:, step, :, None])
+        decoder.input.drawn[:, step] = drawn[:, step, :, None]
     sampler = Sampler(model.distribution_output, inputs.scale, 1, 1, torch.Generator())
     return _joined(*sampler.parameters(unbounded))
 
@@ -141,9 +141,8 @@ def _decoded(model: Any) -> tuple[Inputs, Tensor]:
     config = model.config
     steps = min(config.prediction_length, STEPS)
     if config.model_type == "informer" and config.attention_type == "prob":
-        steps = min(
-            informer.dense_steps(config.sampling_factor, config.prediction_length) + 1, config.prediction_length
-        )
+        horizon = config.prediction_length
+        steps = min(informer.dense_steps(config.sampling_factor, horizon) + 1, horizon)
     batch = small_batch(model, 1)
     batch["future_time_features"] = batch["future_time_features"][:, :steps]
     return prepare(model, batch), torch.randn(1, steps, config.input_size).to(model.device)

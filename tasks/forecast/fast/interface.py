@@ -12,21 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from tasks.forecast.fast.pytorch import forward as pytorch
-from tasks.forecast.fast.pytorch.layers import averaging
+from tasks.forecast.fast.pytorch.layers import averaging as averaging
 from tasks.forecast.fast.simd import forward as simd
 from tasks.forecast.fast.simd import native
-from tasks.forecast.fast.simd.informer import newest, newest_applies
-
-__all__ = [
-    "KINDS",
-    "averaging",
-    "candidates",
-    "layers_of",
-    "library_parameters",
-    "newest",
-    "newest_applies",
-    "parameters",
-]
+from tasks.forecast.fast.simd.informer import newest as newest
+from tasks.forecast.fast.simd.informer import newest_applies as newest_applies
 
 Batch = dict[str, Tensor]
 Forward = Callable[[Any, Batch], tuple[tuple[Tensor, ...], Tensor, Tensor]]

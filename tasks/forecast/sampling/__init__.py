@@ -12,7 +12,7 @@ import torch
 
 from tasks.errors import ConfigError, ToolError
 from tasks.forecast.models.noise import SamplingError
-from tasks.forecast.sampling import autoformer, autoregressive, direct, library
+from tasks.forecast.sampling import autoformer, autoregressive, direct
 from tasks.forecast.sampling.drawn import Drawn, combine
 from tasks.forecast.sampling.inputs import Inputs, prepare
 from tasks.forecast.windows import Batch
@@ -59,7 +59,7 @@ def draw(model: Any, batch: Batch, num_samples: int, generator: torch.Generator,
             drawn = _DIRECT[kind](model, batch, num_samples, generator)
         elif getattr(model, "library_samples", False):  # set by `tasks.forecast.self_checks`
             size = chunk or chunk_size(model, prepare(model, batch), num_samples)
-            drawn = Drawn(samples=library.sample(model, batch, num_samples, generator, size))
+            drawn = direct.draw_by_library(model, batch, num_samples, generator, size)
         else:
             drawn = Drawn(samples=_in_chunks(model, prepare(model, batch), num_samples, generator, chunk))
     except SamplingError as error:

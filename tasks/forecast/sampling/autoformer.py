@@ -30,7 +30,7 @@ def sample_chunk(model: Any, inputs: Inputs, num_samples: int, generator: torch.
     sampler = Sampler(model.distribution_output, scale, num_samples, steps, generator)
     shape = (len(inputs), steps, scale.shape[1], 1)
     given = tuple(parameter.reshape(shape) for parameter in parameters(model, inputs))
-    return unscale(inputs, sampler.draw_all(given), sampler.counts)
+    return unscale(inputs, sampler.draw(given), sampler.counts)
 
 
 def parameters(model: Any, inputs: Inputs) -> tuple[torch.Tensor, ...]:

@@ -11,16 +11,6 @@ import importlib.machinery
 from pathlib import Path
 
 LEVELS = ("v4", "v3", "any")
-SOURCES = (
-    "attention.c",
-    "autocorrelation.c",
-    "decomposition.c",
-    "layers.c",
-    "sampling.c",
-    "shrink.c",
-    "head.h",
-    "simd.h",
-)
 
 
 def builds() -> dict[str, Path]:
@@ -32,7 +22,6 @@ def builds() -> dict[str, Path]:
 
 def digest() -> str | None:
     """Of the C sources beside this file, as setup.py builds it in; None where only the builds were installed."""
-    paths = [Path(__file__).with_name(name) for name in SOURCES]
-    if not all(path.is_file() for path in paths):
-        return None
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    folder = Path(__file__).parent
+    paths = [*sorted(folder.glob("*.c")), *sorted(folder.glob("*.h"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else None

@@ -11,7 +11,7 @@ from tasks.forecast.fast.pytorch.inputs import Batch, Inputs, network_inputs
 from tasks.forecast.fast.simd import native
 from tasks.forecast.fast.simd.autoformer import autocorrelation, decompose, moving_average
 from tasks.forecast.fast.simd.informer import shrink
-from tasks.forecast.fast.simd.kernels import FromLanes, ToLanes, run
+from tasks.forecast.fast.simd.kernels import from_lanes, run, to_lanes
 from tasks.forecast.fast.simd.layers import Draws, attend, feed_forward, linear, weights_of
 from tasks.forecast.fast.transformer import Layers, kept, last_hidden_state
 
@@ -34,7 +34,7 @@ def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Te
     else:
         hidden = last_hidden_state(model.model, lanes, draws, _LAYERS)
         unbounded = linear(torch.cat([p.weight for p in head.proj]), torch.cat([p.bias for p in head.proj]), hidden)
-    parts = FromLanes.apply(unbounded, lanes.windows).chunk(len(head.proj), dim=2)
+    parts = from_lanes(unbounded, lanes.windows).chunk(len(head.proj), dim=2)
     return head.domain_map(*parts), inputs.loc, inputs.scale
 
 
@@ -46,9 +46,9 @@ class LaneInputs:
     """
 
     def __init__(self, inputs: Inputs) -> None:
-        self.values = ToLanes.apply(inputs.values.transpose(0, 1))
-        self.times = ToLanes.apply(inputs.times.permute(1, 2, 0))
-        self.static = ToLanes.apply(inputs.static.t())
+        self.values = to_lanes(inputs.values.transpose(0, 1))
+        self.times = to_lanes(inputs.times.permute(1, 2, 0))
+        self.static = to_lanes(inputs.static.t())
         self.lags = torch.tensor(inputs.lags)
         self.windows = len(inputs.loc)
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from tasks.forecast.fast.simd import native
-from tasks.forecast.fast.simd.kernels import FromLanes, ToLanes, run
+from tasks.forecast.fast.simd.kernels import from_lanes, run, to_lanes
 
 
 def shrink(module: Any, x: Tensor, windows: int) -> Tensor:
     """What `InformerConvLayer` makes of x [groups, steps, d, lanes], half the steps; batch norm's record moves on as in the module."""
     norm, (groups, steps, d, lanes) = module.norm, x.shape
     if norm.momentum is None or not norm.track_running_stats or not norm.affine or windows * steps < 2:
-        return ToLanes.apply(module(FromLanes.apply(x, windows)))
+        return to_lanes(module(from_lanes(x, windows)))
     mean, deviation, sums = norm.running_mean.clone(), norm.running_var.clone(), torch.empty(groups, 2 * d)
     a = native.Shrink(groups=groups, windows=windows, d=d, steps=steps, training=norm.training, eps=norm.eps)
     a.hold(mean=mean, deviation=deviation, sums=sums)

@@ -76,41 +76,32 @@ class _Kernel(torch.autograd.Function):
         return None, None, None, None, *of_inputs, *of_weights
 
 
-class ToLanes(torch.autograd.Function):
+class _Lanes(torch.autograd.Function):
+    """Into lanes, or out of them where `into` is False; the gradient goes the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, windows: int, into: bool) -> Tensor:
+        ctx.windows, ctx.into = windows, into
+        return _moved(x, windows, into)
+
+    @staticmethod
+    @_once
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _moved(grad, ctx.windows, not ctx.into), None, None
+
+
+def to_lanes(x: Tensor) -> Tensor:
     """[b, ...] to [groups, ..., lanes]; lanes beyond the windows hold 0."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.windows = len(x)
-        return _into_lanes(x.contiguous())
-
-    @staticmethod
-    @_once
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _out_of_lanes(grad.contiguous(), ctx.windows)
+    return _Lanes.apply(x, len(x), True)
 
 
-class FromLanes(torch.autograd.Function):
+def from_lanes(x: Tensor, windows: int) -> Tensor:
     """The way back, of the first `windows`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, windows: int) -> Tensor:
-        return _out_of_lanes(x.contiguous(), windows)
-
-    @staticmethod
-    @_once
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _into_lanes(grad.contiguous()), None
+    return _Lanes.apply(x, windows, False)
 
 
-def _into_lanes(x: Tensor) -> Tensor:
-    lanes = native.lanes()
-    result = torch.empty(-(-len(x) // lanes), *x.shape[1:], lanes)
-    native.call_plain("to_lanes", result, x, len(x), math.prod(x.shape[1:]))
-    return result
-
-
-def _out_of_lanes(x: Tensor, windows: int) -> Tensor:
-    result = torch.empty(windows, *x.shape[1:-1])
-    native.call_plain("from_lanes", result, x, windows, math.prod(x.shape[1:-1]))
+def _moved(x: Tensor, windows: int, into: bool) -> Tensor:
+    lanes, inner = native.lanes(), x.shape[1:] if into else x.shape[1:-1]
+    result = torch.empty(-(-windows // lanes), *inner, lanes) if into else torch.empty(windows, *inner)
+    native.call_plain("to_lanes" if into else "from_lanes", result, x.contiguous(), windows, math.prod(inner))
     return result
