@@ -28,21 +28,6 @@ from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
 from tasks.files import defined, umask, write_json, write_text
 
-FIGURES = (
-    "loss",
-    "loss_low",
-    "loss_high",
-    "shuffled",
-    "none",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "gain_none",
-    "gain_none_low",
-    "gain_none_high",
-    "n",
-    "by_band",
-)
 TRAINING = (
     "model",
     "revision",
@@ -78,7 +63,8 @@ picture.save("picture.png")
 
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
-    figures = {key: defined(outcome.metrics[key]) for key in FIGURES} | {"best_step": outcome.best_step}
+    figures = {key: defined(value) for key, value in outcome.metrics.items() if key not in ("per_pair", "pictures")}
+    figures["best_step"] = outcome.best_step
     write_json(run.path / "evaluation.json", figures)
     scores.write(run.path, per_pair(config, parts.eval_pairs, outcome.metrics["per_pair"]))
     kept = grid_of(run, outcome)
@@ -216,7 +202,7 @@ def add_pictures(folder: Path, kept: Kept | None, given: Scenes | None) -> None:
         write_png(folder / CARD_CONDITION, given.conditions[0], {})
     columns = max(len(row) for row in kept.rows)
     titles = ["condition", *(f"drawn {number + 1}" for number in range(columns - 1 - kept.truths))]
-    sheet = grid(kept.rows, titles + (["true picture"] if kept.truths else []), kept.prompts, cell=CARD_CELL)
+    sheet, _ = grid(kept.rows, titles + (["true picture"] if kept.truths else []), kept.prompts, cell=CARD_CELL)
     write_png(folder / CARD_PICTURE, sheet, {"step": kept.step})
     card = folder / "README.md"
     words = f"Drawn at step {kept.step:,} of the training: the condition, the pictures"

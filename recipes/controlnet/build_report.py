@@ -32,7 +32,8 @@ def draw_contact_sheet(outcome: Outcome) -> None:
     words = [texts[start : start + PAIRS_A_ROW] for start in range(0, count, PAIRS_A_ROW)]
     words[-1] += [""] * (min(PAIRS_A_ROW, count) - len(words[-1]))
     titles = ["picture", "condition"] * min(PAIRS_A_ROW, count)
-    building.write_png(outcome.folder / "sheet.png", grid(rows, titles, words, cell=CELL, lines=2))
+    sheet, _ = grid(rows, titles, words, cell=CELL, lines=2)
+    building.write_png(outcome.folder / "sheet.png", sheet)
 
 
 def write_report(config: Build, outcome: Outcome) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from recipes.controlnet.encoding import Check, Plan, share, threads
+from recipes.controlnet.encoding import Plan, share, threads
 from recipes.distributed.collectives import any_of
 from recipes.process import memory
 from recipes.terminal.progress import print_line, size
+from tasks.buckets import alike
 from tasks.controlnet.cache import keys
 from tasks.controlnet.cache.encoded import Contents, Encodings, Picture
 from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
@@ -40,22 +41,20 @@ def fill(
     *,
     batch_size: int,
     dtype: torch.dtype = torch.float32,
-    check: Check = lambda: None,
 ) -> Encodings:
     """Encodes what the caches lack; to be called by all processes alike.
 
-    What is encoded together depends on the order of `pictures` alone, so that a run that was killed here goes on to the same values.
+    What is encoded together depends on the order of `pictures` alone, so that a run that was killed here goes on to the same values;
+    what was encoded when an exception ends it is kept.
 
     Args:
         folder: of the caches; None: in RAM, in each process.
         captions: every prompt that may come up.
         batch_size: pictures at once; where memory runs out, fewer.
         dtype: of the encoders.
-        check: asked between batches; may raise Preempted, on one process or on all.
 
     Raises:
         OutOfDisk, OutOfMemory: counted before anything is encoded, with the sum.
-        Preempted: what was encoded until then is kept.
     """
     main = accelerator.is_main_process
     found = open_encodings(folder, base, dtype)
@@ -70,7 +69,7 @@ def fill(
     _require_room(folder, plans, accelerator)
     for plan in plans:
         while any_of(accelerator, bool(plan.todo()))[0]:
-            plan.run(accelerator, check)
+            plan.run(accelerator)
             accelerator.wait_for_everyone()
             plan.cache.refresh()
     return found
@@ -109,7 +108,7 @@ def _pictures_plan(
         found.pictures,
         base,
         dtype,
-        _batches(inputs, lambda picture: picture.view.frame, batch_size),
+        alike(inputs, lambda key: inputs[key].view.frame, batch_size),
         inputs,
         lambda: pretrained.load_vae(base, dtype).to(memory_format=torch.channels_last),
         load,
@@ -132,23 +131,13 @@ def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: 
         found.prompts,
         base,
         dtype,
-        _batches(inputs, lambda caption: None, PROMPTS_AT_ONCE),
+        alike(inputs, lambda key: None, PROMPTS_AT_ONCE),
         inputs,
         lambda: pretrained.load_text_encoder(base, dtype),
         lambda batch: tokenize(tokenizer, batch),
         encode,
         lambda key: base.text_length * base.hidden_size * dtype.itemsize,
     )
-
-
-def _batches(inputs: dict[str, Any], alike: Callable[[Any], Any], batch_size: int) -> list[list[str]]:
-    """Keys in their order, in batches of inputs that are alike."""
-    groups: dict[Any, list[str]] = {}
-    for key, item in inputs.items():
-        groups.setdefault(alike(item), []).append(key)
-    return [
-        group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
-    ]
 
 
 def _learn_contents(contents: Contents, pictures: Sequence[Picture], accelerator: Accelerator) -> None:

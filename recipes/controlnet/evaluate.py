@@ -24,6 +24,7 @@ from recipes.work import Evaluator
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.data import Options, load_splits
+from tasks.controlnet.drawing.generation import picture_seed
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.geometry import pixels
 from tasks.controlnet.models import pretrained
@@ -161,10 +162,9 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     assert kind is not None
     built = agreement.built_with(folder) if folder is not None else None
     options = built[1] if built is not None and built[0] == kind else None
-    found = agreement.evaluate(kind, conditions, drawn, config.seed, options=options)
+    figures = agreement.evaluate(kind, conditions, drawn, config.seed, options=options)
     best = agreement.evaluate(kind, conditions, truths, config.seed, options=options)
-    kept = {key: value for key, value in found.items() if not key.startswith("per_")}
-    return {**kept, "true_pictures": best["score"]}
+    return {**figures, "true_pictures": best["score"]}
 
 
 def _chosen(batches: PairBatches, numbers: np.ndarray) -> tuple[list[Image.Image], list[Image.Image], list[str]]:
@@ -194,8 +194,7 @@ def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: l
                 states[:-1][part],
                 states[-1:],
                 config,
-                seed=config.seed,
-                numbers=list(range(len(conditions)))[part],
+                seeds=[picture_seed(config.seed, number, 0) for number in range(len(conditions))[part]],
                 done=progress.advance,
             )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata as metadata
+import itertools
 import json
 import shlex
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from PIL import Image
 from recipes.controlnet import opening
 from recipes.controlnet.config import Predict, require_inputs
 from recipes.terminal.progress import Progress, print_line
+from tasks.buckets import alike
 from tasks.controlnet.drawing.generation import fit, frame_for
 from tasks.controlnet.drawing.png import read_facts, write_png
 from tasks.controlnet.pairs import condition_files
@@ -126,10 +128,10 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
     prompts = list(dict.fromkeys(order.text for order in orders))
     states = nets.hidden([*prompts, config.negative_prompt or ""])
     painter = nets.painter(config)
-    found: dict[int, dict[str, Any]] = {}
-    names = _Names(output, config)
+    predictions: dict[int, dict[str, Any]] = {}
+    taken: set[Path] = set()
     with Progress("drawing", len(orders) * config.steps, unit="steps") as progress:
-        for batch in _batches(orders, config.batch_size):
+        for batch in alike(range(len(orders)), lambda at: orders[at].condition.size, config.batch_size):
             chosen = [orders[at] for at in batch]
             drawn = opening.paint(
                 painter,
@@ -137,14 +139,14 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
                 states[[order.prompt for order in chosen]],
                 states[-1:],
                 config,
-                seeds=[[order.seed] for order in chosen],
+                seeds=[order.seed for order in chosen],
                 done=progress.advance,
             )
             for at, order, picture in zip(batch, chosen, drawn, strict=True):
                 facts = facts_of(config, nets, order)
-                path = names.take(order, facts)
+                path = _free_path(output, f"{Path(order.image).stem}-{config.seed}-{order.number}", facts, taken)
                 write_png(path, picture, facts)
-                found[at] = {
+                predictions[at] = {
                     "picture": str(path),
                     "conditioning_image": order.image,
                     "prompt": order.text,
@@ -152,15 +154,7 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
                     "width": picture.width,
                     "height": picture.height,
                 }
-    return [found[at] for at in range(len(orders))]
-
-
-def _batches(orders: list[Order], size: int) -> list[list[int]]:
-    """Numbers of orders of one size of picture, in order of the sizes' first appearance."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for at, order in enumerate(orders):
-        groups.setdefault(order.condition.size, []).append(at)
-    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
+    return [predictions[at] for at in range(len(orders))]
 
 
 def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, Any]:
@@ -201,24 +195,15 @@ def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, A
     }
 
 
-class _Names:
-    """Files by condition, seed and number. One that is there is replaced by the same picture only."""
-
-    def __init__(self, output: Path, config: Predict) -> None:
-        self.output, self.seed = output, config.seed
-        self._taken: set[Path] = set()
-
-    def take(self, order: Order, facts: dict[str, Any]) -> Path:
-        """NAME-SEED-K.png, or NAME-SEED-K-2.png where that is another picture."""
-        stem = f"{Path(order.image).stem}-{self.seed}-{order.number}"
-        again = 1
-        while True:
-            path = self.output / (f"{stem}.png" if again == 1 else f"{stem}-{again}.png")
-            same = not path.exists() or read_facts(path).get("command") == facts["command"]
-            if same and path not in self._taken:
-                self._taken.add(path)
-                return path
-            again += 1
+def _free_path(output: Path, stem: str, facts: dict[str, Any], taken: set[Path]) -> Path:
+    """STEM.png, or STEM-2.png and so on where that is taken or another picture; one that is there is replaced by the same
+    picture only."""
+    for number in itertools.count(1):
+        path = output / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+        if path not in taken and (not path.exists() or read_facts(path).get("command") == facts["command"]):
+            break
+    taken.add(path)
+    return path
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from recipes.controlnet.parts import Parts, prepare
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator, scenes
+from recipes.distributed.device import DTYPES
 from recipes.loop.loop import Outcome
 from recipes.process.memory import release
 from recipes.terminal.progress import print_line, print_line_once
@@ -34,7 +35,6 @@ from tasks.errors import ConfigError
 from tasks.words import counted
 
 RECIPE = "controlnet"
-PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
         """Fills the caches and loads the nets."""
         config, parts, accelerator = self.config, self.parts, self.session.accelerator
         require_base_of(self.session, config, parts.base)
-        device, dtype = accelerator.device, PRECISIONS.get(accelerator.mixed_precision, torch.float32)
+        device, dtype = accelerator.device, DTYPES.get(accelerator.mixed_precision, torch.float32)
         frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
         validator = make_validator(config, parts, self.session)
         encode(config, parts, accelerator, dtype, validator.prompts)

@@ -118,7 +118,7 @@ class Validator:
         self.device, self.autocast, self.world = device, autocast, world
         self.hidden = self.empty = torch.empty(0)
         self.unet: Any = None
-        self.decoder: Decoder | None = None
+        self.decoder: Any = None
         self._most: int | None = None
 
     @property
@@ -232,10 +232,10 @@ class Validator:
             self.empty,
             steps=steps or config.validation_inference_steps,
             guidance=config.validation_guidance,
-            seeds=[[picture_seed(config.seed, scene, picture)] for scene, picture in batch],
+            seeds=[picture_seed(config.seed, scene, picture) for scene, picture in batch],
             **given,
         )
-        return [(scene, picture, row[0]) for (scene, picture), row in zip(batch, drawn, strict=True)]
+        return [(*item, picture) for item, picture in zip(batch, drawn, strict=True)]
 
     def _kept(self, step: int, found: list[Drawn]) -> dict[str, Path]:
         path = self.run / PICTURES / picture_name(step)

@@ -52,11 +52,6 @@ def load(model: str = DEFAULT, token: str | None = None, device: str = "cpu") ->
     return run
 
 
-def make(image: Image.Image, network: Network) -> Image.Image:
-    """The condition of one picture."""
-    return network([image])[0]
-
-
 @cache
 def palette(classes: int) -> np.ndarray:
     """uint8 [classes, 3]: ADE20K's colours for its 150 classes, else a colour by the bits of the number.

@@ -65,14 +65,12 @@ def find_base(
     *,
     cache_dir: str | Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-    check: Callable[[], None] = lambda: None,
 ) -> Base:
     """The base that `--model` names, with its files fetched and its configs looked at; `tiny` is made, once a seed.
 
     Args:
         cache_dir: where `tiny` is kept.
         say: told what goes on while `tiny` is made.
-        check: asked in between; may raise.
 
     Raises:
         ConfigError: it isn't Stable Diffusion 1 or 2: says what it is; or a part is missing.
@@ -81,7 +79,7 @@ def find_base(
     if model == "tiny":
         from tasks.controlnet.tiny import training
 
-        return open_base(str(training.made(seed, cache_dir=cache_dir, say=say, check=check)), name="tiny")
+        return open_base(str(training.made(seed, cache_dir=cache_dir, say=say)), name="tiny")
     return open_base(model, revision, token, variant)
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from recipes.controlnet import grids, validation
 from recipes.controlnet.config import SCHEDULERS
-from recipes.controlnet.validation import Validator, check_files, scenes
+from recipes.controlnet.train import make_validator
+from recipes.controlnet.validation import check_files, scenes
 from tasks.controlnet.drawing import generation
 from tasks.controlnet.drawing.png import read_facts
 from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted
@@ -167,10 +168,11 @@ def test_nothing_that_fails_in_drawing_ends_the_training(nets, batches, tmp_path
 
 def test_too_many_steps_are_told_before_the_training(nets, batches, tmp_path):
     accelerator = SimpleNamespace(num_processes=1, device=CPU, autocast=None)
-    given = (tmp_path, nets.base, batches, accelerator)
-    assert Validator.of(config_of(), *given).device == CPU
+    session = SimpleNamespace(accelerator=accelerator, run=SimpleNamespace(path=tmp_path))
+    parts = SimpleNamespace(base=nets.base, evaluation=batches)
+    assert make_validator(config_of(), parts, session).device == CPU
     with pytest.raises(ConfigError, match="--validation-inference-steps 1,001: the base has 1,000 timesteps"):
-        Validator.of(config_of(validation_inference_steps=1001), *given)
+        make_validator(config_of(validation_inference_steps=1001), parts, session)
 
 
 def test_a_full_disk_loses_the_picture_alone(nets, batches, tmp_path, monkeypatch, capfd):
