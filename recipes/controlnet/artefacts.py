@@ -91,11 +91,8 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
 
 def grid_of(run: Run, outcome: Outcome) -> Kept | None:
     """The grid of the step whose weights are kept, else of the last one; None where none was drawn."""
-    for step in (outcome.best_step, outcome.steps):
-        kept = read_kept(run.path / PICTURES / picture_name(step))
-        if kept is not None:
-            return kept
-    return None
+    grids = (read_kept(run.path / PICTURES / picture_name(step)) for step in (outcome.best_step, outcome.steps))
+    return next((grid for grid in grids if grid is not None), None)
 
 
 def per_pair(config: Train, pairs: Pairs, losses: dict[str, list[float]]) -> scores.Scores:

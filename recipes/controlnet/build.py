@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from recipes.controlnet.build_config import OF_KIND, Build, condition_options
-from recipes.controlnet.build_passes import TrialStep
+from recipes.controlnet.build_passes import BuildPasses
 from recipes.controlnet.build_report import Outcome, closing_text, draw_contact_sheet, write_report
 from recipes.process.cgroups import usable_cpus
 from recipes.process.interrupts import Interrupts, settle
-from recipes.terminal.progress import duration, print_line, size
+from recipes.terminal.progress import print_line, size
 from tasks.controlnet import conditions
 from tasks.controlnet.building import folder as building
 from tasks.controlnet.building.scan import DUPLICATE, Left, Picture
@@ -41,8 +41,11 @@ def build(config: Build) -> dict[str, Any]:
     with Interrupts() as interrupts:
         options = conditions.resolved(config.condition, condition_options(config))
         used, left = look(config, output)
-        items = plan(config, used, output)
-        passes = TrialStep(config, options, output, interrupts, config.workers or usable_cpus())
+        splits = building.splits_of(used, config.eval_fraction, config.seed)
+        items = building.items_of(
+            used, splits, output, resolution=config.resolution, crop=config.crop, image_format=config.image_format
+        )
+        passes = BuildPasses(config, options, output, interrupts, config.workers or usable_cpus())
         note = check_folder(config, options, items, output)
         passes.open_models(items)
         begin(config, note, items, output)
@@ -98,14 +101,6 @@ def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
     if not used:
         raise DataError(f"--images {config.images}: no picture is left to make a pair of; {reasons(left)}")
     return used, left
-
-
-def plan(config: Build, used: Sequence[Picture], output: Path) -> list[building.Item]:
-    """The pairs to make, in order."""
-    splits = building.splits_of(used, config.eval_fraction, config.seed)
-    return building.items_of(
-        used, splits, output, resolution=config.resolution, crop=config.crop, image_format=config.image_format
-    )
 
 
 def reasons(left: Sequence[Left]) -> str:
@@ -187,31 +182,28 @@ def differing(known: dict[str, Any], note: dict[str, Any]) -> list[str]:
     """What is other now, a clause each."""
     import json
 
-    found = []
+    differences = []
     for part in ("options", "condition_options"):
         old, new = known.get(part, {}), json.loads(json.dumps(note[part]))
         for name in dict.fromkeys([*old, *new]):
             if old.get(name) != new.get(name):
-                found.append(f"{name.replace('_', '-')} {old.get(name)} then, {new.get(name)} now")
+                differences.append(f"{name.replace('_', '-')} {old.get(name)} then, {new.get(name)} now")
     before, now = known.get("pictures", {}), note["pictures"]
-    if not found and before != now:
+    if not differences and before != now:
         then = counted(int(before.get("count", 0)), "picture")
-        found.append(f"of {then} then, {now['count']:,} now, which aren't the same")
-    return found
+        differences.append(f"of {then} then, {now['count']:,} now, which aren't the same")
+    return differences
 
 
 def result(config: Build, outcome: Outcome) -> dict[str, Any]:
     """What the command prints."""
-    splits = Counter(item.split for item in outcome.items)
     return {
         "folder": str(outcome.folder),
-        "pairs": len(outcome.items),
-        "train": splits["train"],
-        "validation": splits["validation"],
+        **outcome.counts,
         "made": outcome.made,
         "left_out": dict(Counter(one.reason for one in outcome.left)),
         "seconds": round(outcome.seconds, 2),
         "sheet": str(outcome.folder / "sheet.png"),
         "report": str(outcome.folder / "report.json"),
-        "text": closing_text(config, outcome, duration(outcome.seconds)),
+        "text": closing_text(config, outcome),
     }

@@ -29,7 +29,7 @@ from tasks.words import counted
 CAPTIONS = ".captions.jsonl"
 
 
-class TrialStep:
+class BuildPasses:
     """Makes pairs, a pass after the other.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from recipes.process import memory
 from recipes.terminal.progress import print_line, size
 from tasks.buckets import alike
 from tasks.controlnet.cache import keys
-from tasks.controlnet.cache.encoded import Contents, Encodings, Picture
+from tasks.controlnet.cache.encoded import Encodings, Picture, digest
 from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
 from tasks.controlnet.cache.store import Cache, Entry
 from tasks.controlnet.geometry import pixels
@@ -58,7 +59,7 @@ def fill(
     """
     main = accelerator.is_main_process
     found = open_encodings(folder, base, dtype)
-    _learn_contents(found.contents, pictures, accelerator)
+    _learn_contents(found, pictures, accelerator)
     plans = [_pictures_plan(found, base, pictures, batch_size, dtype), _prompts_plan(found, base, captions, dtype)]
     told = [line for plan in plans for line in _verified(plan, accelerator)]
     told += [line for plan in plans for line in plan.changed()] if main else []
@@ -79,9 +80,8 @@ def open_encodings(folder: Path | None, base: Base, dtype: torch.dtype) -> Encod
     """The caches of a base as they are."""
     digests = None if folder is None else folder / "digests"
     vae, text = keys.vae_key(base, dtype, digests), keys.text_key(base, dtype, digests)
-    places = [None if folder is None else folder / kind / key for kind, key in (("moments", vae), ("prompts", text))]
-    caches = [Cache(place) for place in places]
-    return Encodings(caches[0], caches[1], vae, text)
+    pictures, prompts = (None, None) if folder is None else (folder / "moments" / vae, folder / "prompts" / text)
+    return Encodings(Cache(pictures), Cache(prompts), vae, text)
 
 
 def _moments_bytes(base: Base, picture: Picture) -> int:
@@ -140,14 +140,14 @@ def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: 
     )
 
 
-def _learn_contents(contents: Contents, pictures: Sequence[Picture], accelerator: Accelerator) -> None:
+def _learn_contents(encodings: Encodings, pictures: Sequence[Picture], accelerator: Accelerator) -> None:
     """Digests of all pictures' files, each made by one process."""
-    wanted = [(store, row) for store, row in Contents.wanted(pictures) if row not in contents.of(store)]
+    files = list(dict.fromkeys((picture.pairs.images, picture.row) for picture in pictures))
     rank, world = accelerator.process_index, accelerator.num_processes
-    digests = Contents.digests(wanted[rank::world], threads(accelerator))
+    with ThreadPoolExecutor(threads(accelerator)) as pool:
+        digests = list(pool.map(digest, files[rank::world]))
     shared = gather_object([digests]) if world > 1 else [digests]
-    for number, (store, row) in enumerate(wanted):
-        contents.of(store)[row] = shared[number % world][number // world]
+    encodings.contents = {file: shared[number % world][number // world] for number, file in enumerate(files)}
 
 
 def _verified(plan: Plan, accelerator: Accelerator) -> list[str]:
@@ -180,8 +180,7 @@ def _require_room(folder: Path | None, plans: list[Plan], accelerator: Accelerat
     if folder is None:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
         free = memory.room(torch.device("cpu"), local)
-        short = any_of(accelerator, needed > free)[0]
-        if short:
+        if any_of(accelerator, needed > free)[0]:
             raise OutOfMemory(
                 f"--cache ram takes {size(needed)} in each process, {size(free)} are free; take --cache disk or none"
             )

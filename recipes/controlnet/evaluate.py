@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from recipes.controlnet import opening
@@ -26,7 +27,6 @@ from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.drawing.generation import picture_seed
 from tasks.controlnet.drawing.png import write_png
-from tasks.controlnet.geometry import pixels
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.pairs import Pairs, Splits
@@ -56,6 +56,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(f"note      {line}")
     batches = as_batches(config, nets, splits.evaluation)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
+    del figures["per_pair"]
     drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))
     if drawn is not None:
         figures["agreement"] = drawn
@@ -113,7 +114,9 @@ def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
     size = config.batch_size
     while True:
         try:
-            return _measured(nets, frozen, batches, size)
+            with Progress("evaluating", len(batches), unit="pairs") as progress, torch.inference_mode():
+                evaluator = Evaluator.alone(nets.device, size, progress.advance, autocast=nets.autocast)
+                return frozen.figures(nets.controlnet, batches, evaluator)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -122,15 +125,6 @@ def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
         size //= 2
         release(nets.device)
         print_line(f"memory    didn't fit: {counted(size, 'pair')} at once from here on")
-
-
-def _measured(nets: Opened, frozen: Frozen, batches: PairBatches, size: int) -> dict[str, Any]:
-    import torch
-
-    with Progress("evaluating", len(batches), unit="pairs") as progress, torch.inference_mode():
-        evaluator = Evaluator.alone(nets.device, size, progress.advance, autocast=nets.autocast)
-        found = frozen.figures(nets.controlnet, batches, evaluator)
-    return {key: value for key, value in found.items() if key != "per_pair"}
 
 
 def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str) -> dict[str, Any] | None:
@@ -143,7 +137,8 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     if not count:
         return None
     numbers = np.unique(np.linspace(0, len(batches) - 1, count).round().astype(int))
-    conditions, truths, prompts = _chosen(batches, numbers)
+    shown = [batches.shown(number) for number in numbers.tolist()]
+    conditions, truths, prompts = map(list, zip(*shown, strict=True))
     folder = Path(data) if data and Path(data).is_dir() else None
     stored = [batches.pairs.conditions.load(int(batches.pairs.rows[number])) for number in numbers]
     # Lines that were resized are no longer the thin ones by which their kind is known.
@@ -165,19 +160,6 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     figures = agreement.evaluate(kind, conditions, drawn, config.seed, options=options)
     best = agreement.evaluate(kind, conditions, truths, config.seed, options=options)
     return {**figures, "true_pictures": best["score"]}
-
-
-def _chosen(batches: PairBatches, numbers: np.ndarray) -> tuple[list[Image.Image], list[Image.Image], list[str]]:
-    """Conditions, true pictures and prompts of pairs, in the size that is drawn."""
-    pairs = batches.pairs
-    stores = (pairs.conditions, pairs.images)
-    found: tuple[list[Image.Image], list[Image.Image]] = ([], [])
-    for number in map(int, numbers):
-        seen = batches.view(number)
-        for store, images in zip(stores, found, strict=True):
-            images.append(Image.fromarray(pixels(store.load(int(pairs.rows[number])), seen)))
-    prompts = [pairs.captions[int(number)][0] if pairs.captions[int(number)] else "" for number in numbers]
-    return *found, prompts
 
 
 def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: list[str]) -> list[Image.Image]:

@@ -23,7 +23,6 @@ from recipes.work import Evaluator
 from tasks.controlnet.batches import EMPTY, PairBatches
 from tasks.controlnet.cache.encoding import encode_prompts
 from tasks.controlnet.drawing.generation import Decoder, Painter, fit, frame_for, nothing, picture_seed
-from tasks.controlnet.geometry import pixels
 from tasks.controlnet.models.pretrained import Base, load_vae
 from tasks.controlnet.pairs import condition_files
 from tasks.errors import Preempted, ToolError, data_errors, is_out_of_memory
@@ -61,13 +60,8 @@ def scenes(config: Train, evaluation: PairBatches) -> Scenes:
     if config.validation_image:
         return _from_files(config)
     numbers = np.linspace(0, len(evaluation) - 1, min(PAIRS, len(evaluation))).round().astype(int)
-    pairs, found = evaluation.pairs, Scenes()
-    for number in map(int, numbers):
-        seen, row = evaluation.view(number), int(pairs.rows[number])
-        found.conditions.append(Image.fromarray(pixels(pairs.conditions.load(row), seen)))
-        found.truths.append(Image.fromarray(pixels(pairs.images.load(row), seen)))
-        found.prompts.append(pairs.captions[number][0] if pairs.captions[number] else "")
-    return found
+    conditions, truths, prompts = zip(*map(evaluation.shown, numbers.tolist()), strict=True)
+    return Scenes(list(conditions), list(prompts), list(truths))
 
 
 def check_files(config: Train) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tasks.controlnet import draws
 from tasks.controlnet.geometry import Frame, View, nearest_frame, pixels, view
 from tasks.controlnet.pairs import Pairs
 from tasks.controlnet.score import gain
+from tasks.images import ImageStore
 
 Batch = dict[str, Any]
 EMPTY = ""
@@ -76,7 +78,8 @@ class PairBatches:
     ) -> None:
         self.pairs, self.shapes, self.seed, self.timesteps = pairs, shapes, seed, timesteps
         self.empty_prompts, self.encoded, self.tokenize = empty_prompts, encoded, tokenize
-        self.frames = [self._frame(number) for number in range(len(pairs))] if shapes.buckets else None
+        sizes = (pairs.images.size(int(row)) for row in pairs.rows)
+        self.frames = [nearest_frame(size, shapes.resolution) for size in sizes] if shapes.buckets else None
         self.partner = gain.derangement(len(pairs), seed)
         self.bands = gain.bands(timesteps)
 
@@ -103,6 +106,12 @@ class PairBatches:
     def views(self, number: int) -> list[View]:
         """All of a pair's views."""
         return [self.view(number, variant) for variant in range(self.shapes.variants)]
+
+    def shown(self, number: int) -> tuple[Image.Image, Image.Image, str]:
+        """Condition and picture of a pair in its first view, and its first caption."""
+        seen, row = self.view(number), int(self.pairs.rows[number])
+        condition, image = (pixels(store.load(row), seen) for store in (self.pairs.conditions, self.pairs.images))
+        return Image.fromarray(condition), Image.fromarray(image), self._caption(number, 0)
 
     def prompts(self) -> list[str]:
         """Every prompt that may come up, the empty one first, each once."""
@@ -158,7 +167,7 @@ class PairBatches:
         ]
         return {
             **self._inputs(numbers, views, captions),
-            "shuffled": self._conditions(others, foreign),
+            "shuffled": self._pixels(self.pairs.conditions, others, foreign),
             "noise": torch.stack([both[0] for both in normal]),
             "posterior": torch.stack([both[1] for both in normal]),
             "timesteps": torch.tensor(
@@ -167,30 +176,24 @@ class PairBatches:
         }
 
     def _inputs(self, numbers: np.ndarray, views: list[View], captions: list[str]) -> Batch:
-        found: Batch = {"condition": self._conditions([int(number) for number in numbers], views)}
+        inputs: Batch = {"condition": self._pixels(self.pairs.conditions, numbers, views)}
         if self.encoded is None:
-            images = [pixels(self._image(int(number)), seen) for number, seen in zip(numbers, views, strict=True)]
-            return {**found, "pixels": _stack(images), "ids": self.tokenize(captions)}
+            images = self._pixels(self.pairs.images, numbers, views)
+            return {**inputs, "pixels": images, "ids": self.tokenize(captions)}
         encoded = self.encoded
         moments = [encoded.moments(self.pairs, int(number), seen) for number, seen in zip(numbers, views, strict=True)]
         return {
-            **found,
+            **inputs,
             "mean": torch.stack([mean for mean, _ in moments]),
             "std": torch.stack([std for _, std in moments]),
             "hidden": torch.stack([encoded.hidden(caption) for caption in captions]),
         }
 
-    def _conditions(self, numbers: list[int], views: list[View]) -> torch.Tensor:
+    def _pixels(self, store: ImageStore, numbers: Iterable[int], views: list[View]) -> torch.Tensor:
+        """Pictures or conditions of pairs: uint8 [b, 3, H, W], channels last in memory."""
         rows = self.pairs.rows
-        return _stack(
-            [
-                pixels(self.pairs.conditions.load(int(rows[number])), seen)
-                for number, seen in zip(numbers, views, strict=True)
-            ]
-        )
-
-    def _image(self, number: int) -> Any:
-        return self.pairs.images.load(int(self.pairs.rows[number]))
+        images = [pixels(store.load(int(rows[number])), seen) for number, seen in zip(numbers, views, strict=True)]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     def _caption(self, number: int, which: int) -> str:
         given = self.pairs.captions[number]
@@ -212,9 +215,6 @@ class PairBatches:
         frame, factor = self.frame(number), self.shapes.factor
         return self.shapes.channels, frame.height // factor, frame.width // factor
 
-    def _frame(self, number: int) -> Frame:
-        return nearest_frame(self.pairs.images.size(int(self.pairs.rows[number])), self.shapes.resolution)
-
     def _groups(self) -> list[np.ndarray]:
         """Numbers of the pairs of each frame."""
         if self.frames is None:
@@ -228,8 +228,3 @@ class PairBatches:
     def _area(self, members: np.ndarray) -> int:
         frame = self.frame(int(members[0]))
         return frame.width * frame.height
-
-
-def _stack(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """uint8 [b, 3, H, W], channels last in memory."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

@@ -121,7 +121,7 @@ def items_of(
     crop: str,
     image_format: str,
 ) -> list[Item]:
-    """The pairs to make; without a validation split all lie in `output` itself."""
+    """The pairs to make, in order; without a validation split all lie in `output` itself."""
     several = "validation" in splits
     found = []
     for number, (picture, split) in enumerate(zip(pictures, splits, strict=True)):

@@ -21,6 +21,7 @@ from tasks.readers.paths import listing
 # Reasons for leaving a picture out. Of these the last is no fault, and stops nothing.
 BROKEN_FILE, SMALL, NO_CAPTION, NO_LANDMARKS = "broken", "below the resolution", "no caption", "no landmarks"
 DUPLICATE = "same file twice"
+THREADS = 8
 COPIED = {"JPEG": ".jpg", "PNG": ".png"}
 
 
@@ -97,7 +98,6 @@ def scan(
     captions: Reader | None,
     faces: Callable[[str], Sequence[object]] | None,
     resolution: int | None,
-    threads: int = 8,
 ) -> tuple[list[Picture], list[Left]]:
     """Looks at every file's header.
 
@@ -111,9 +111,9 @@ def scan(
         What can be used, and what is left out, both in order.
     """
     store = FileImages([path for _, path in files])
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         headers = list(pool.map(lambda i: _header(store, i), range(len(files))))
-    repeated = duplicates([path for _, path in files], [header[0] if header else -1 for header in headers], threads)
+    repeated = duplicates([path for _, path in files], [header[0] if header else -1 for header in headers])
     used, left = [], []
     for i, (relative, path) in enumerate(files):
         header, first = headers[i], repeated.get(i)
@@ -136,14 +136,14 @@ def scan(
     return used, left
 
 
-def duplicates(paths: Sequence[str], sizes: Sequence[int], threads: int = 8) -> dict[int, int]:
+def duplicates(paths: Sequence[str], sizes: Sequence[int]) -> dict[int, int]:
     """Files whose bytes are those of an earlier one: number -> number of the first. `sizes` below 0 are passed over."""
     alike = defaultdict(list)
     for i, size in enumerate(sizes):
         if size >= 0:
             alike[size].append(i)
     doubtful = [i for numbers in alike.values() if len(numbers) > 1 for i in numbers]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         digests = dict(zip(doubtful, pool.map(lambda i: sha256(paths[i]), doubtful), strict=True))
     firsts: dict[str, int] = {}
     found = {}

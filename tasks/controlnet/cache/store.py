@@ -154,13 +154,9 @@ class Cache:
         used = sorted({self._index[key][0] for key in keys if key in self._index})
         todo = [name for name in used[share[0] :: share[1]] if name not in self._verified]
         with ThreadPoolExecutor(min(8, (os.cpu_count() or 1))) as pool:
-            sound = list(pool.map(self._is_sound, todo))
-        self._verified.update(name for name, good in zip(todo, sound, strict=True) if good)
-        lines = [
-            self._put_away(name, "its content is not what was written")
-            for name, good in zip(todo, sound, strict=True)
-            if not good
-        ]
+            sound = {name for name, good in zip(todo, pool.map(self._is_sound, todo), strict=True) if good}
+        self._verified |= sound
+        lines = [self._put_away(name, "its content is not what was written") for name in todo if name not in sound]
         if share[0] == 0:
             lines += [self._put_away(name, why) for name, why in sorted(self._damaged.items())]
         if lines:

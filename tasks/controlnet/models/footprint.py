@@ -57,7 +57,6 @@ def footprint(
     precision: torch.dtype = torch.float32,
     eight_bit: bool = False,
     plain: bool = False,
-    factor: int = 8,
     card: bool = True,
 ) -> Footprint:
     """That of a step of `tool train controlnet`.
@@ -70,7 +69,6 @@ def footprint(
         precision: of the base and of autocast; float32: no autocast.
         eight_bit: the optimizer is adamw-8bit.
         plain: with diffusers' own modules; `gradient_checkpointing` then is their ControlNet's.
-        factor: pixels a latent.
         card: as a GPU goes through it; False: as a CPU does.
     """
     from diffusers import ControlNetModel, UNet2DConditionModel
@@ -92,7 +90,7 @@ def footprint(
         count = sum(parameter.numel() for parameter in trained)
         weights = sum(one.numel() * one.element_size() for net in (unet, controlnet) for one in net.parameters())
         with Tracker() as tracker:
-            _step(unet, controlnet, (batch_size, height, width, factor), precision, trained if accumulated else [])
+            _step(unet, controlnet, (batch_size, height, width), precision, trained if accumulated else [])
     return Footprint(weights, count * (ADAM_8BIT_BYTES if eight_bit else ADAM_BYTES), tracker.peak)
 
 
@@ -106,14 +104,12 @@ def _made_in(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _step(
-    unet: Any, controlnet: Any, shape: tuple[int, int, int, int], precision: torch.dtype, held: list[Any]
-) -> None:
+def _step(unet: Any, controlnet: Any, shape: tuple[int, int, int], precision: torch.dtype, held: list[Any]) -> None:
     """Forward and backward of zeros; `held` parameters have gradients already."""
-    batch, height, width, factor = shape
+    batch, height, width = shape
     for parameter in held:
         parameter.grad = torch.zeros_like(parameter)
-    noisy = torch.zeros(batch, unet.config.in_channels, height // factor, width // factor)
+    noisy = torch.zeros(batch, unet.config.in_channels, height // 8, width // 8)
     hidden = torch.zeros(batch, WORDS, unet.config.cross_attention_dim)
     condition = torch.zeros(batch, 3, height, width)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != torch.float32):

@@ -50,7 +50,10 @@ class Base:
 
     def files(self, component: str) -> list[Path]:
         """Config and weight files of a component, or all of it where it has no weights; sorted."""
-        snapshot = Snapshot(self.name, "--model", None, None, self.folder, _below(self.folder, component))
+        inside = sorted(
+            path.relative_to(self.folder).as_posix() for path in self.folder.glob(f"{component}/*") if path.is_file()
+        )
+        snapshot = Snapshot(self.name, "--model", None, None, self.folder, inside)
         weights = snapshot.weights(component, self.variants[component]) if component in STEMS else snapshot.files
         names = {*weights, *(name for name in snapshot.files if name.endswith("config.json"))}
         return [self.folder / name for name in sorted(names)]
@@ -105,20 +108,23 @@ def open_base(
     unet = snapshot.json("unet/config.json")
     _refuse(model, families.another_kind(index, unet))
     weights = {component: snapshot.weights(component, variant) for component in STEMS}
-    _require_variant(model, weights, variant)
+    variants = {component: variant if _has(files, variant) else None for component, files in weights.items()}
+    if variant not in variants.values():
+        raise ConfigError(f"--model {model}: has no weights of --variant {variant}; leave it out")
     configs = {name: snapshot.json(f"{name}/config.json") for name in ("vae", "text_encoder")}
     scheduler = snapshot.json("scheduler/scheduler_config.json")
-    tokenizer = _tokenizer_files(snapshot)
+    if not any(all(name in snapshot.files for name in names) for names in _TOKENIZERS):
+        snapshot.require("tokenizer/merges.txt" if "tokenizer/vocab.json" in snapshot.files else "tokenizer/vocab.json")
     folder = snapshot.fetch(
         [
             "model_index.json",
             "*/config.json",
             "scheduler/*.json",
-            *tokenizer,
-            *(n for found in weights.values() for n in found),
+            "tokenizer/*.json",
+            "tokenizer/*.txt",
+            *(name for files in weights.values() for name in files),
         ]
     )
-    variants = {component: variant if _has(found, variant) else None for component, found in weights.items()}
     return _described(name or model, folder, unet, configs, scheduler, variants)
 
 
@@ -295,20 +301,3 @@ def _refuse(model: str, told: str | None) -> None:
 
 def _has(files: list[str], variant: str | None) -> bool:
     return variant is not None and any(f".{variant}" in name for name in files)
-
-
-def _require_variant(model: str, weights: dict[str, list[str]], variant: str | None) -> None:
-    if variant is not None and not any(_has(found, variant) for found in weights.values()):
-        raise ConfigError(f"--model {model}: has no weights of --variant {variant}; leave it out")
-
-
-def _tokenizer_files(snapshot: Snapshot) -> list[str]:
-    if not any(all(name in snapshot.files for name in names) for names in _TOKENIZERS):
-        snapshot.require(
-            "tokenizer/vocab.json" if "tokenizer/vocab.json" not in snapshot.files else "tokenizer/merges.txt"
-        )
-    return ["tokenizer/*.json", "tokenizer/*.txt"]
-
-
-def _below(folder: Path, component: str) -> list[str]:
-    return sorted(f"{component}/{path.name}" for path in (folder / component).iterdir() if path.is_file())
