@@ -66,7 +66,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     figures = {key: defined(value) for key, value in outcome.metrics.items() if key not in ("per_pair", "pictures")}
     figures["best_step"] = outcome.best_step
     write_json(run.path / "evaluation.json", figures)
-    scores.write(run.path, per_pair(config, parts.eval_pairs, outcome.metrics["per_pair"]))
+    scores.write(run.path, per_pair(config, parts.evaluation.pairs, outcome.metrics["per_pair"]))
     kept = grid_of(run, outcome)
     card = make_card(config, parts, run, outcome, kept)
 
@@ -83,7 +83,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         None,  # it is written already: the pictures go into it
         title=f"ControlNet · {config.model} on {config.data}",
         headline=headline_of(outcome.metrics),
-        sections=sections(parts.eval_pairs, run, outcome.metrics, outcome.best_step),
+        sections=sections(parts.evaluation.pairs, run, outcome.metrics, outcome.best_step),
         metrics={key: value for key, value in figures.items() if key != "by_band"},
     )
     return {**summary, "pictures": str(kept.path) if kept else None}
@@ -156,8 +156,8 @@ def make_card(config: Train, parts: Parts, run: Run, outcome: Outcome, kept: Kep
         tables=[Table("By timestep", ["timesteps", "gain %", "95 % from", "to"], bands)],
         data={
             "data": config.data,
-            "training pairs": len(parts.train_pairs),
-            "evaluation pairs": len(parts.eval_pairs),
+            "training pairs": len(parts.train.pairs),
+            "evaluation pairs": len(parts.evaluation.pairs),
             "held out of the training pairs": parts.splits.held_out,
         },
         training={key: given[key] for key in TRAINING if given.get(key) is not None},
@@ -177,18 +177,9 @@ def usage(config: Train, parts: Parts, kept: Kept | None) -> str:
     if kept is not None and parts.validator is not None and len(parts.validator.scenes):
         size = parts.validator.scenes.conditions[0].size
     base = str(parts.base.folder) if config.model == "tiny" else config.model
-    return USAGE.format(
-        base=_quoted(base),
-        condition=_quoted(CARD_CONDITION),
-        prompt=_quoted(kept.prompts[0] if kept else "a prompt"),
-        width=size[0],
-        height=size[1],
-    )
-
-
-def _quoted(text: str) -> str:
-    """As a literal of Python."""
-    return json.dumps(text, ensure_ascii=False)
+    values = {"base": base, "condition": CARD_CONDITION, "prompt": kept.prompts[0] if kept else "a prompt"}
+    literals = {name: json.dumps(text, ensure_ascii=False) for name, text in values.items()}
+    return USAGE.format(**literals, width=size[0], height=size[1])
 
 
 def add_pictures(folder: Path, kept: Kept | None, given: Scenes | None) -> None:

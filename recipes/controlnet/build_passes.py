@@ -7,10 +7,10 @@ build that was interrupted gives the same bytes as one that wasn't.
 from __future__ import annotations
 
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tasks.words import counted
 CAPTIONS = ".captions.jsonl"
 
 
+@dataclass
 class BuildPasses:
     """Makes pairs, a pass after the other.
 
@@ -37,13 +38,13 @@ class BuildPasses:
         workers: pictures worked on at once.
     """
 
-    def __init__(
-        self, config: Build, options: dict[str, Any], output: Path, interrupts: Interrupts, workers: int
-    ) -> None:
-        self.config, self.options, self.output = config, options, output
-        self.interrupts, self.workers = interrupts, workers
-        self._drawing: Any = None
-        self._captioning: Any = None
+    config: Build
+    options: dict[str, Any]
+    output: Path
+    interrupts: Interrupts
+    workers: int
+    _drawing: Any = None
+    _captioning: Any = None
 
     def open_models(self, items: Sequence[Item]) -> None:
         """Loads the models that will be needed: before anything is written, so that a wrong one is told first."""
@@ -87,7 +88,7 @@ class BuildPasses:
             for item, problem in self._in_threads(self._make, todo):
                 if problem is not None:
                     broken.append(Left(item.picture.relative, BROKEN_FILE, problem))
-                progress.advance(1, speed=self._speed(progress))
+                progress.advance()
         return broken
 
     def modelled(self, items: Sequence[Item]) -> None:
@@ -102,7 +103,7 @@ class BuildPasses:
                 for item, picture in zip(batch, made, strict=True):
                     if not item.condition.is_file():
                         folder.write_png(item.condition, picture)
-                progress.advance(len(batch), speed=self._speed(progress))
+                progress.advance(len(batch))
 
     def captions(self, items: Sequence[Item]) -> dict[int, list[str]]:
         """The captions of every item, by its number; those of a model are noted as they come."""
@@ -118,7 +119,7 @@ class BuildPasses:
                     fresh = {item.number: text for item, text in zip(batch, texts, strict=True)}
                     self._note({number: text for number, text in fresh.items() if number not in known})
                     known = {**fresh, **known}
-                    progress.advance(len(batch), speed=self._speed(progress))
+                    progress.advance(len(batch))
         return {item.number: [filled(known[item.number], self.config.caption_template)] for item in items}
 
     def _make(self, item: Item) -> str | None:
@@ -213,9 +214,4 @@ class BuildPasses:
             file.write("".join(f"\n{line}" for line in lines))
 
     def _progress(self, label: str, items: Sequence[Item], todo: Sequence[Item]) -> Progress:
-        self._started, self._before = time.monotonic(), len(items) - len(todo)
-        return Progress(label, len(items), done=len(items) - len(todo), unit="pictures")
-
-    def _speed(self, progress: Progress) -> str:
-        elapsed = max(1e-9, time.monotonic() - self._started)
-        return f"{(progress.done + 1 - self._before) / elapsed:.1f} pictures/s"
+        return Progress(label, len(items), done=len(items) - len(todo), unit="pictures", speed=True)

@@ -66,7 +66,7 @@ def fill(
     if main:
         for line in told:
             print_line(f"cache     {line}")
-        print_line(f"cache     {_reused(plans)} · {'RAM' if folder is None else folder}")
+        print_line(f"cache     {' · '.join(map(_reused, plans))} · {'RAM' if folder is None else folder}")
     _require_room(folder, plans, accelerator)
     for plan in plans:
         while any_of(accelerator, bool(plan.todo()))[0]:
@@ -84,11 +84,6 @@ def open_encodings(folder: Path | None, base: Base, dtype: torch.dtype) -> Encod
     return Encodings(Cache(pictures), Cache(prompts), vae, text)
 
 
-def _moments_bytes(base: Base, picture: Picture) -> int:
-    frame, factor = picture.view.frame, base.vae_scale_factor
-    return 2 * 4 * base.latent_channels * (frame.height // factor) * (frame.width // factor)
-
-
 def _pictures_plan(
     found: Encodings, base: Base, pictures: Sequence[Picture], batch_size: int, dtype: torch.dtype
 ) -> Plan:
@@ -102,6 +97,10 @@ def _pictures_plan(
         mean, std = (moment.cpu() for moment in encode_pixels(vae, batch))
         return [{"mean": mean[row], "std": std[row]} for row in range(len(mean))]
 
+    def size_of(key: str) -> int:
+        frame, factor = inputs[key].view.frame, base.vae_scale_factor
+        return 2 * 4 * base.latent_channels * (frame.height // factor) * (frame.width // factor)
+
     return Plan(
         VAE,
         "picture",
@@ -113,7 +112,7 @@ def _pictures_plan(
         lambda: pretrained.load_vae(base, dtype).to(memory_format=torch.channels_last),
         load,
         encode,
-        lambda key: _moments_bytes(base, inputs[key]),
+        size_of,
     )
 
 
@@ -163,16 +162,10 @@ def _verified(plan: Plan, accelerator: Accelerator) -> list[str]:
     return list(dict.fromkeys(shared))
 
 
-def _reused(plans: list[Plan]) -> str:
-    parts = []
-    for plan in plans:
-        missing, total = len(plan.missing()), len(plan.inputs)
-        parts.append(
-            f"{total - missing:,} of {counted(total, plan.noun)} reused"
-            if missing < total
-            else f"{counted(total, plan.noun)} to encode"
-        )
-    return " · ".join(parts)
+def _reused(plan: Plan) -> str:
+    missing, total = len(plan.missing()), len(plan.inputs)
+    nouns = counted(total, plan.noun)
+    return f"{total - missing:,} of {nouns} reused" if missing < total else f"{nouns} to encode"
 
 
 def _require_room(folder: Path | None, plans: list[Plan], accelerator: Accelerator) -> None:

@@ -71,8 +71,7 @@ class Plan:
         unit = f"{self.noun}s"
         label = f"cache     {unit} through the {self.what} of {self.base.name}"
         writer = Writer(self.cache, accelerator)
-        progress = Progress(label, sum(map(len, todo)), unit=unit, show=accelerator.is_main_process)
-        started = time.monotonic()
+        progress = Progress(label, sum(map(len, todo)), unit=unit, show=accelerator.is_main_process, speed=True)
         try:
             with progress, ThreadPoolExecutor(threads(accelerator)) as pool:
                 loaded = _ahead(pool, mine, lambda batch: self.load([self.inputs[key] for key in batch]))
@@ -80,9 +79,7 @@ class Plan:
                     batch = mine[number] if number < len(mine) else []
                     entries = self._encoded(model, accelerator.device, batch, next(loaded)) if batch else {}
                     writer.add(entries)
-                    done = sum(map(len, todo[number * world : (number + 1) * world]))
-                    speed = (progress.done + done) / max(time.monotonic() - started, 1e-9)
-                    progress.advance(done, speed=f"{speed:.1f} {unit}/s")
+                    progress.advance(sum(map(len, todo[number * world : (number + 1) * world])))
         finally:
             # Also where it was stopped: what is encoded is paid for.
             writer.flush()

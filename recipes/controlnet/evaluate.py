@@ -81,20 +81,16 @@ def resolution_of(config: Eval, was: dict[str, Any]) -> int:
 
 def as_batches(config: Eval, nets: Opened, pairs: Pairs) -> PairBatches:
     """The pairs framed as in training, encoded when they are measured; noise and timesteps are those of the run's evaluations."""
-    scheduler = pretrained.load_scheduler(nets.base)
+    base, was = nets.base, nets.config
+    timesteps = len(pretrained.load_scheduler(base).alphas_cumprod)
     shapes = Shapes(
-        resolution_of(config, nets.config),
-        bool(nets.config.get("aspect_buckets")),
-        factor=nets.base.vae_scale_factor,
-        channels=nets.base.latent_channels,
+        resolution_of(config, was),
+        bool(was.get("aspect_buckets")),
+        factor=base.vae_scale_factor,
+        channels=base.latent_channels,
     )
-    return PairBatches(
-        pairs,
-        shapes,
-        seed=int(nets.config.get("seed") or 0),
-        timesteps=len(scheduler.alphas_cumprod),
-        tokenize=functools.partial(tokenize, pretrained.load_tokenizer(nets.base)),
-    )
+    to_ids = functools.partial(tokenize, pretrained.load_tokenizer(base))
+    return PairBatches(pairs, shapes, int(was.get("seed") or 0), timesteps, tokenize=to_ids)
 
 
 def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:

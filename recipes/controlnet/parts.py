@@ -19,7 +19,7 @@ from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.models.pretrained import Base
-from tasks.controlnet.pairs import Pairs, Splits
+from tasks.controlnet.pairs import Splits
 
 
 @dataclass
@@ -35,16 +35,6 @@ class Parts:
     controlnet: Any = None
     frozen: Frozen | None = None
     validator: Validator | None = None
-
-    @property
-    def train_pairs(self) -> Pairs:
-        assert self.splits.train is not None
-        return self.splits.train
-
-    @property
-    def eval_pairs(self) -> Pairs:
-        assert self.splits.evaluation is not None
-        return self.splits.evaluation
 
 
 def prepare(config: Train) -> Parts:

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from recipes.controlnet import opening
-from recipes.controlnet.config import Predict, require_inputs
+from recipes.controlnet.config import Predict
 from recipes.terminal.progress import Progress, print_line
 from tasks.buckets import alike
 from tasks.controlnet.drawing.generation import fit, frame_for
@@ -49,8 +49,7 @@ class Order:
 def predict(config: Predict) -> dict[str, Any]:
     """Draws; returns a list of what was drawn, each with its condition, prompt, seed and file."""
     opening.quiet()
-    require_inputs(config)
-    opening.check_resolution(config.resolution)
+    check_inputs(config)
     pairs = read_inputs(config)
     orders = as_orders(config, pairs)
     output = Path(config.output).expanduser()
@@ -66,6 +65,25 @@ def predict(config: Predict) -> dict[str, Any]:
     return {"predictions": predictions, "text": "\n".join(_line(entry) for entry in predictions)}
 
 
+def check_inputs(config: Predict) -> None:
+    """A condition and a prompt must be given.
+
+    Raises:
+        ConfigError: says what is missing or doesn't fit.
+    """
+    if not config.inputs and not (config.image and config.prompt):
+        raise ConfigError(
+            'give a condition and a prompt: tool predict controlnet --image edges.png --prompt "a red teapot"'
+        )
+    if len(config.prompt) not in (0, 1, len(config.image)):
+        raise ConfigError(
+            f"--prompt: {len(config.prompt)} for {counted(len(config.image), 'image')}; give one for all, or one for each"
+        )
+    opening.check_resolution(config.resolution)
+    if config.image and not config.prompt:
+        raise ConfigError('--image: give its prompt too: --prompt "a red teapot"')
+
+
 def read_inputs(config: Predict) -> list[tuple[str, str]]:
     """(condition's path, prompt) pairs, of the flags and of JSON lines files.
 
@@ -73,8 +91,6 @@ def read_inputs(config: Predict) -> list[tuple[str, str]]:
         ConfigError: an input that isn't a JSON lines file.
         DataError: a line without condition or prompt, with file and row; or conditions that are no pictures, all of them.
     """
-    if config.image and not config.prompt:
-        raise ConfigError('--image: give its prompt too: --prompt "a red teapot"')
     prompts = config.prompt * (len(config.image) if len(config.prompt) == 1 else 1)
     pairs = list(zip(config.image, prompts, strict=True))
     for text in config.inputs:

@@ -111,7 +111,7 @@ class PairWork(Work):
             examples=len(parts.train),
             eval_examples=len(parts.evaluation),
             metric=None if config.metric_for_best == "last" else config.metric_for_best,
-            data=digest(parts.train_pairs, parts.eval_pairs),
+            data=digest(parts.train.pairs, parts.evaluation.pairs),
         )
         self.config, self.parts, self.frozen, self.validator = config, parts, frozen, validator
         self.greater_is_better = config.metric_for_best == "gain"

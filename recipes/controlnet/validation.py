@@ -88,6 +88,7 @@ def _from_files(config: Train) -> Scenes:
     )
 
 
+@dataclass
 class Validator:
     """Draws the scenes and keeps the grids; nothing that fails in it ends the training, but a stop that was asked for.
 
@@ -98,18 +99,15 @@ class Validator:
         world: the processes that share the drawing.
     """
 
-    def __init__(
-        self,
-        config: Train,
-        run: Path,
-        base: Base,
-        given: Scenes,
-        device: torch.device,
-        autocast: Callable[[], Any] = contextlib.nullcontext,
-        world: int = 1,
-    ) -> None:
-        self.config, self.run, self.base, self.scenes = config, run, base, given
-        self.device, self.autocast, self.world = device, autocast, world
+    config: Train
+    run: Path
+    base: Base
+    scenes: Scenes
+    device: torch.device
+    autocast: Callable[[], Any] = contextlib.nullcontext
+    world: int = 1
+
+    def __post_init__(self) -> None:
         self.hidden = self.empty = torch.empty(0)
         self.unet: Any = None
         self.decoder: Any = None

@@ -56,6 +56,7 @@ class Shapes:
         return self.places * (2 if self.flip else 1)
 
 
+@dataclass(eq=False)
 class PairBatches:
     """The batches of one split.
 
@@ -65,23 +66,20 @@ class PairBatches:
         timesteps: of the schedule.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        shapes: Shapes,
-        *,
-        seed: int,
-        timesteps: int = 1000,
-        empty_prompts: float = 0.0,
-        encoded: Encoded | None = None,
-        tokenize: Any = None,
-    ) -> None:
-        self.pairs, self.shapes, self.seed, self.timesteps = pairs, shapes, seed, timesteps
-        self.empty_prompts, self.encoded, self.tokenize = empty_prompts, encoded, tokenize
-        sizes = (pairs.images.size(int(row)) for row in pairs.rows)
-        self.frames = [nearest_frame(size, shapes.resolution) for size in sizes] if shapes.buckets else None
-        self.partner = gain.derangement(len(pairs), seed)
-        self.bands = gain.bands(timesteps)
+    pairs: Pairs
+    shapes: Shapes
+    seed: int
+    timesteps: int = 1000
+    empty_prompts: float = 0.0
+    encoded: Encoded | None = None
+    tokenize: Any = None
+
+    def __post_init__(self) -> None:
+        sizes = (self.pairs.images.size(int(row)) for row in self.pairs.rows)
+        buckets, resolution = self.shapes.buckets, self.shapes.resolution
+        self.frames = [nearest_frame(size, resolution) for size in sizes] if buckets else None
+        self.partner = gain.derangement(len(self), self.seed)
+        self.bands = gain.bands(self.timesteps)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -142,7 +140,19 @@ class PairBatches:
     def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
         """A training batch: condition uint8 [b, 3, H, W]; noise, posterior [b, c, h, w]; timesteps [b]; and what was drawn of
         pictures and captions: mean, std [b, c, h, w] and hidden [b, tokens, d], or pixels uint8 [b, 3, H, W] and ids [b, tokens]."""
-        drawn = [self._draw(int(number), epoch) for number in numbers]
+        drawn = [
+            draws.draw(
+                self.seed,
+                epoch,
+                number,
+                self._latent(number),
+                timesteps=self.timesteps,
+                captions=len(self.pairs.captions[number]),
+                variants=self.shapes.variants,
+                empty_prompts=self.empty_prompts,
+            )
+            for number in numbers.tolist()
+        ]
         views = [self.view(int(number), one.variant) for number, one in zip(numbers, drawn, strict=True)]
         captions = [self._caption(int(number), one.caption) for number, one in zip(numbers, drawn, strict=True)]
         return {
@@ -198,18 +208,6 @@ class PairBatches:
     def _caption(self, number: int, which: int) -> str:
         given = self.pairs.captions[number]
         return given[which] if given and which >= 0 else EMPTY
-
-    def _draw(self, number: int, epoch: int) -> draws.Draw:
-        return draws.draw(
-            self.seed,
-            epoch,
-            number,
-            self._latent(number),
-            timesteps=self.timesteps,
-            captions=len(self.pairs.captions[number]),
-            variants=self.shapes.variants,
-            empty_prompts=self.empty_prompts,
-        )
 
     def _latent(self, number: int) -> tuple[int, int, int]:
         frame, factor = self.frame(number), self.shapes.factor

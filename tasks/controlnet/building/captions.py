@@ -55,7 +55,12 @@ def reader(way: str, images: Path, column: str | None = None, template: str | No
             )
         found = _by_table(table, images, column)
     else:
-        found = _by_table(_given_file(way), images, column)
+        path = Path(way).expanduser()
+        if not path.is_file():
+            if path.suffix.lower() in (".jsonl", ".ndjson", ".csv", ".tsv"):
+                raise DataError(str(missing_path(way)).replace("--data", "--caption"))
+            raise ConfigError(f"--caption {way}: neither a file nor one of {', '.join(WAYS)}")
+        found = _by_table(path, images, column)
     return lambda relative: [filled(one, template) for one in map(_clean, found(relative)) if one]
 
 
@@ -126,15 +131,6 @@ def read_table(path: Path) -> list[dict[str, Any]]:
             raise DataError(f"{path}, row {number}: must be an object with file_name and text")
         rows.append(row)
     return rows
-
-
-def _given_file(way: str) -> Path:
-    path = Path(way).expanduser()
-    if path.is_file():
-        return path
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".csv", ".tsv"):
-        raise DataError(str(missing_path(way)).replace("--data", "--caption"))
-    raise ConfigError(f"--caption {way}: neither a file nor one of {', '.join(WAYS)}")
 
 
 def _by_table(path: Path, images: Path, column: str | None) -> Reader:

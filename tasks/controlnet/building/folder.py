@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tasks.controlnet import conditions
 from tasks.controlnet.building.scan import Picture
@@ -88,14 +88,7 @@ def frame_of(size: tuple[int, int], resolution: int | None, crop: str) -> tuple[
 
 def framed(image: Image.Image, frame: tuple[int, int]) -> Image.Image:
     """The picture made just large enough to cover the frame (Lanczos), and its middle cut out."""
-    if image.size == frame:
-        return image
-    width, height = frame
-    scale = max(width / image.width, height / image.height)
-    cut = (width / scale, height / scale)
-    left, top = (image.width - cut[0]) / 2, (image.height - cut[1]) / 2
-    box = (left, top, left + cut[0], top + cut[1])
-    return image.resize(frame, Image.Resampling.LANCZOS, box=box)
+    return image if image.size == frame else ImageOps.fit(image, frame, Image.Resampling.LANCZOS)
 
 
 def moved(face: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:

@@ -61,7 +61,10 @@ def find_files(folder: Path, without: Path) -> list[tuple[str, str]]:
     Raises:
         DataError: no picture, or a folder that can't be read.
     """
-    suffixes = readable_suffixes()
+    Image.init()
+    films = ("PDF", "EPS", "MPEG", "FLI")  # and documents
+    formats = Image.registered_extensions().items()
+    suffixes = {suffix for suffix, name in formats if name in Image.OPEN and name not in films}
     found: list[tuple[str, str]] = []
     excluded = os.path.realpath(without)
 
@@ -82,15 +85,6 @@ def find_files(folder: Path, without: Path) -> list[tuple[str, str]]:
             f"--images {folder}: no pictures in it or below (known are JPEG, PNG, WebP and what else PIL reads)"
         )
     return sorted(found)
-
-
-def readable_suffixes() -> set[str]:
-    """Of the formats that PIL can open, but for documents and films."""
-    Image.init()
-    known = Image.registered_extensions()
-    return {
-        suffix for suffix, name in known.items() if name in Image.OPEN and name not in ("PDF", "EPS", "MPEG", "FLI")
-    }
 
 
 def scan(

@@ -117,6 +117,7 @@ def picture_seed(seed: int, pair: int, picture: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{pair}/{picture}".encode(), digest_size=7).digest())
 
 
+@dataclass
 class Painter:
     """Draws with the modules handed over and leaves them as they were.
 
@@ -128,21 +129,14 @@ class Painter:
         batch_size: pictures at once; it changes a picture by rounding alone.
     """
 
-    def __init__(
-        self,
-        base: Base,
-        unet: Any,
-        controlnet: Any,
-        decoder: Decoder,
-        device: torch.device,
-        scheduler: str = "unipc",
-        *,
-        autocast: Callable[[], Any] = contextlib.nullcontext,
-        batch_size: int = 4,
-    ) -> None:
-        self.base, self.unet, self.controlnet, self.decoder = base, unet, controlnet, decoder
-        self.device, self.scheduler = device, scheduler
-        self.autocast, self.batch_size = autocast, batch_size
+    base: Base
+    unet: Any
+    controlnet: Any
+    decoder: Decoder
+    device: torch.device
+    scheduler: str = "unipc"
+    autocast: Callable[[], Any] = contextlib.nullcontext
+    batch_size: int = 4
 
     def draw(
         self,

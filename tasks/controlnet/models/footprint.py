@@ -56,10 +56,8 @@ def footprint(
     gradient_checkpointing: bool = False,
     precision: torch.dtype = torch.float32,
     eight_bit: bool = False,
-    plain: bool = False,
-    card: bool = True,
 ) -> Footprint:
-    """That of a step of `tool train controlnet`.
+    """That of a step of `tool train controlnet` on a GPU.
 
     Args:
         unet_config: the base's; None: Stable Diffusion 1.5's.
@@ -68,8 +66,6 @@ def footprint(
         accumulated: gradients of earlier micro-batches are there already.
         precision: of the base and of autocast; float32: no autocast.
         eight_bit: the optimizer is adamw-8bit.
-        plain: with diffusers' own modules; `gradient_checkpointing` then is their ControlNet's.
-        card: as a GPU goes through it; False: as a CPU does.
     """
     from diffusers import ControlNetModel, UNet2DConditionModel
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -78,14 +74,10 @@ def footprint(
         with _made_in(precision):  # fake weights can't be cast in place
             unet = UNet2DConditionModel.from_config(unet_config or SD15)
         controlnet = ControlNetModel.from_unet(unet, load_weights_from_unet=False).train()
-        if plain:
-            unet.requires_grad_(False)
-            if gradient_checkpointing:
-                controlnet.enable_gradient_checkpointing()
-        else:
-            prepare.prepare(
-                unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False, pieces=not card
-            )
+        # Not in pieces: so a GPU goes through it.
+        prepare.prepare(
+            unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False, pieces=False
+        )
         trained = [parameter for parameter in controlnet.parameters() if parameter.requires_grad]
         count = sum(parameter.numel() for parameter in trained)
         weights = sum(one.numel() * one.element_size() for net in (unet, controlnet) for one in net.parameters())

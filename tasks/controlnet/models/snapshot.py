@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,16 +112,9 @@ class Snapshot:
 
 def _is_weights(name: str, stem: str, variant: str | None) -> bool:
     """Whether a file is of the weights in one variant: whole, in numbered parts, or their index."""
-    if not name.startswith(stem):
-        return False
-    rest = name.removeprefix(stem)
-    tag = f".{variant}" if variant else ""
-    if rest in (f"{tag}.safetensors", f".safetensors.index{tag}.json"):
-        return True
-    part, end = rest.removesuffix(".safetensors"), rest.endswith(".safetensors")
-    if not end or "-of-" not in part:
-        return False
-    return part.startswith(f"{tag}-") or part.endswith(tag) if tag else part.startswith("-") and "." not in part
+    tag, part = re.escape(f".{variant}" if variant else ""), r"-[^.]*of-[^.]*"
+    ends = (rf"{tag}(?:{part})?\.safetensors", rf"{part}{tag}\.safetensors", rf"\.safetensors\.index{tag}\.json")
+    return re.fullmatch(f"{re.escape(stem)}(?:{'|'.join(ends)})", name) is not None
 
 
 def _names(folder: Path) -> list[str]:

@@ -7,7 +7,6 @@ conditions. No picture has to be drawn and judged for it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -46,29 +45,6 @@ def measure_batch(diffusion: Diffusion, unet: Any, controlnet: Any, batch: dict[
             found.append(losses(predict(unet, net, noisy, timesteps, batch["hidden"], condition), target))
     stacked = torch.stack(found, dim=1).double().cpu().numpy()
     return stacked.reshape(len(stacked), -1, len(KINDS))
-
-
-def measure(
-    batches: Any,
-    each: Callable[[np.ndarray], np.ndarray],
-    planned: Iterable[np.ndarray],
-    gather: Callable[[list[Any]], list[Any]],
-) -> dict[str, Any]:
-    """The figures over a split.
-
-    Args:
-        batches: the split's `PairBatches`.
-        each: pair numbers -> their losses [b, bands, 3].
-        planned: this process's batches of pair numbers.
-        gather: joins the processes' lists.
-    """
-    rows = [
-        (int(number), row.tolist()) for numbers in planned for number, row in zip(numbers, each(numbers), strict=True)
-    ]
-    found = np.zeros((len(batches), BANDS, len(KINDS)))
-    for number, row in gather(rows):
-        found[number] = row
-    return summarise(found, batches.bands)
 
 
 def summarise(found: np.ndarray, edges: list[tuple[int, int]]) -> dict[str, Any]:

@@ -52,38 +52,35 @@ def train(seed: int, say: Say) -> pipeline.Parts:
             pipeline.build_scheduler(),
         )
         chance = torch.Generator().manual_seed(seed)
-        _train_decoder(parts.vae, seed, chance, _Steps(VAE_STEPS, "learning to decode pictures", say))
-        _train_unet(parts, seed, chance, _Steps(STEPS, "learning to draw circles", say))
+        _train_decoder(parts.vae, seed, chance, lambda step: say(f"learning to decode pictures · {step}"))
+        _train_unet(parts, seed, chance, lambda step: say(f"learning to draw circles · {step}"))
     for part in (parts.vae, parts.unet):
         part.to(memory_format=torch.contiguous_format)  # as it is written
     return parts
 
 
-class _Steps:
-    """Step numbers, with words in between."""
-
-    def __init__(self, count: int, what: str, say: Say) -> None:
-        self.count, self.what, self.say = count, what, say
-
-    def rate(self, step: int, highest: float) -> float:
-        """Up in a few steps, then down along a cosine."""
-        return highest * min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * step / self.count))
-
-    def run(
-        self, model: Any, optimizer: torch.optim.Optimizer, highest: float, loss: Callable[[], torch.Tensor]
-    ) -> None:
-        shown = time.monotonic()
-        model.train().requires_grad_(True)
-        for step in range(self.count):
-            if time.monotonic() - shown > SAY_SECONDS:
-                shown = time.monotonic()
-                self.say(f"{self.what} · step {step} of {self.count}")
-            optimizer.param_groups[0]["lr"] = self.rate(step, highest)
-            optimizer.zero_grad()
-            loss().backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        model.eval().requires_grad_(False)
+def _fit(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    highest: float,
+    loss: Callable[[], torch.Tensor],
+    steps: int,
+    note: Say,
+) -> None:
+    """Trains: the learning rate goes up in a few steps, then down along a cosine; `note` hears of it in between."""
+    shown = time.monotonic()
+    model.train().requires_grad_(True)
+    for step in range(steps):
+        if time.monotonic() - shown > SAY_SECONDS:
+            shown = time.monotonic()
+            note(f"step {step} of {steps}")
+        rate = highest * min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval().requires_grad_(False)
 
 
 def pictures(seed: int, first: int, count: int) -> torch.Tensor:
@@ -92,7 +89,7 @@ def pictures(seed: int, first: int, count: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
 
 
-def _train_decoder(vae: Any, seed: int, chance: torch.Generator, steps: _Steps) -> None:
+def _train_decoder(vae: Any, seed: int, chance: torch.Generator, note: Say) -> None:
     start_linear(vae)
     vae.to(memory_format=torch.channels_last)
     shown = pictures(seed, 0, VAE_SCENES)
@@ -108,10 +105,10 @@ def _train_decoder(vae: Any, seed: int, chance: torch.Generator, steps: _Steps) 
         wanted = seen / 127.5 - 1
         return F.l1_loss(decoded, wanted) + F.mse_loss(decoded, wanted)
 
-    steps.run(vae.decoder, optimizer, VAE_RATE, loss)
+    _fit(vae.decoder, optimizer, VAE_RATE, loss, VAE_STEPS, note)
 
 
-def _train_unet(parts: pipeline.Parts, seed: int, chance: torch.Generator, steps: _Steps) -> None:
+def _train_unet(parts: pipeline.Parts, seed: int, chance: torch.Generator, note: Say) -> None:
     unet = parts.unet.to(memory_format=torch.channels_last)
     mean, std = _moments(parts.vae, seed)
     parts.vae.register_to_config(scaling_factor=1.0 / float(mean.std()))
@@ -134,7 +131,7 @@ def _train_unet(parts: pipeline.Parts, seed: int, chance: torch.Generator, steps
         weights = diffusion.alphas_cumprod[times] ** -0.5
         return (weights * losses(predicted, diffusion.target(latents, noise, times))).mean()
 
-    steps.run(unet, optimizer, RATE, loss)
+    _fit(unet, optimizer, RATE, loss, STEPS, note)
 
 
 def _moments(vae: Any, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
