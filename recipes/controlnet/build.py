@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recipes.config import result_options
 from recipes.controlnet.build_config import OF_KIND, Build, condition_options
 from recipes.controlnet.build_passes import BuildPasses
 from recipes.controlnet.build_report import Outcome, closing_text, draw_contact_sheet, write_report
@@ -16,9 +18,11 @@ from recipes.process.interrupts import Interrupts, settle
 from recipes.terminal.progress import print_line, size
 from tasks.controlnet import conditions
 from tasks.controlnet.building import folder as building
-from tasks.controlnet.building.scan import DUPLICATE, Left, Picture
+from tasks.controlnet.building.captions import reader
+from tasks.controlnet.building.scan import DUPLICATE, Left, Picture, digest, find_files, scan
 from tasks.controlnet.score.agreement import BUILT
 from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted, data_errors
+from tasks.files import free_bytes, remove_leftovers, write_json
 from tasks.words import are, counted
 
 HINT = "Mend them, or leave them out with --skip-bad"
@@ -80,9 +84,6 @@ def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
     Raises:
         DataError: faults, where they aren't to be left out; or nothing is left.
     """
-    from tasks.controlnet.building.captions import reader
-    from tasks.controlnet.building.scan import find_files, scan
-
     images = Path(str(config.images)).expanduser()
     files = find_files(images, output)
     texts = None
@@ -114,9 +115,6 @@ def check_folder(config: Build, options: dict[str, Any], items: list[building.It
     Raises:
         ConfigError: something else is in the folder, or a build with other options or of other pictures.
     """
-    from recipes.config import result_options
-    from tasks.controlnet.building.scan import digest
-
     # The kind's own options stand resolved beside the others.
     shared = {name: value for name, value in result_options(config).items() if name not in OF_KIND}
     if config.condition in conditions.BY_MODEL:
@@ -148,8 +146,6 @@ def begin(config: Build, note: dict[str, Any], items: list[building.Item], outpu
     Raises:
         OutOfDisk: too little room.
     """
-    from tasks.files import free_bytes, remove_leftovers, write_json
-
     missing = [item for item in items if not item.condition.is_file()]
     need = building.estimate_bytes(missing, config.condition, config.image_format)
     free = free_bytes(output)
@@ -169,8 +165,6 @@ def begin(config: Build, note: dict[str, Any], items: list[building.Item], outpu
 
 def read_note(output: Path) -> dict[str, Any] | None:
     """What `begin` wrote there, or None."""
-    import json
-
     try:
         told = json.loads((output / BUILT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -180,8 +174,6 @@ def read_note(output: Path) -> dict[str, Any] | None:
 
 def differing(known: dict[str, Any], note: dict[str, Any]) -> list[str]:
     """What is other now, a clause each."""
-    import json
-
     differences = []
     for part in ("options", "condition_options"):
         old, new = known.get(part, {}), json.loads(json.dumps(note[part]))

@@ -19,6 +19,7 @@ from recipes.process.interrupts import Interrupts
 from recipes.terminal.progress import Progress, print_line
 from tasks.controlnet import conditions
 from tasks.controlnet.building import folder
+from tasks.controlnet.building.captions import filled, load_blip
 from tasks.controlnet.building.folder import Item
 from tasks.controlnet.building.scan import BROKEN_FILE, Left
 from tasks.errors import DataError, OutOfMemory, is_out_of_memory
@@ -56,8 +57,6 @@ class BuildPasses:
             model = getattr(self.config, f"{kind}_model") or module.DEFAULT
             self._drawing = module.load(model, self.config.token, self._device(kind, model))
         if self.config.caption == "blip":
-            from tasks.controlnet.building.captions import load_blip
-
             model = self.config.caption_model
             self._captioning = load_blip(model, self.config.token, self._device("captions", model))
 
@@ -109,8 +108,6 @@ class BuildPasses:
         """The captions of every item, by its number; those of a model are noted as they come."""
         if self.config.caption != "blip":
             return {item.number: list(item.picture.captions or [""]) for item in items}
-        from tasks.controlnet.building.captions import filled
-
         known = self._known_captions()
         todo = self._uncaptioned(items, known)
         if todo:

@@ -58,7 +58,10 @@ def fill(
         OutOfDisk, OutOfMemory: counted before anything is encoded, with the sum.
     """
     main = accelerator.is_main_process
-    found = open_encodings(folder, base, dtype)
+    digests = None if folder is None else folder / "digests"
+    vae, text = keys.vae_key(base, dtype, digests), keys.text_key(base, dtype, digests)
+    places = (None, None) if folder is None else (folder / "moments" / vae, folder / "prompts" / text)
+    found = Encodings(Cache(places[0]), Cache(places[1]), vae, text)
     _learn_contents(found, pictures, accelerator)
     plans = [_pictures_plan(found, base, pictures, batch_size, dtype), _prompts_plan(found, base, captions, dtype)]
     told = [line for plan in plans for line in _verified(plan, accelerator)]
@@ -74,14 +77,6 @@ def fill(
             accelerator.wait_for_everyone()
             plan.cache.refresh()
     return found
-
-
-def open_encodings(folder: Path | None, base: Base, dtype: torch.dtype) -> Encodings:
-    """The caches of a base as they are."""
-    digests = None if folder is None else folder / "digests"
-    vae, text = keys.vae_key(base, dtype, digests), keys.text_key(base, dtype, digests)
-    pictures, prompts = (None, None) if folder is None else (folder / "moments" / vae, folder / "prompts" / text)
-    return Encodings(Cache(pictures), Cache(prompts), vae, text)
 
 
 def _pictures_plan(

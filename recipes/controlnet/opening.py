@@ -114,7 +114,7 @@ def open_nets(config: UseOptions, model: str, was: dict[str, Any]) -> Opened:
     device = pick_device(config.cpu, config.threads)
     dtype = DTYPES[resolve_precision(config.mixed_precision, gpu=device.type != "cpu")]
     base = find_base(config, model, was)
-    controlnet = pretrained.load_controlnet(model, None, config.token, base, flag="--model")
+    controlnet = pretrained.load_controlnet(model, config.token, base, flag="--model")
     unet = pretrained.load_unet(base, dtype)
     return Opened(model, was, base, unet.to(device), controlnet.eval().requires_grad_(False).to(device), device, dtype)
 
@@ -131,7 +131,7 @@ def find_base(config: UseOptions, model: str, was: dict[str, Any]) -> Base:
     if not name:
         name = base_in_card(model, config.token)
         if name is None:
-            pretrained.load_controlnet(model, None, config.token, flag="--model")  # what is none says so first
+            pretrained.load_controlnet(model, config.token, flag="--model")  # what is none says so first
             raise ConfigError(
                 f"--model {model}: nothing there says which Stable Diffusion it steers; give it: --base ID_OR_FOLDER"
             )

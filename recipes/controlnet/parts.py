@@ -39,7 +39,8 @@ class Parts:
 
 def prepare(config: Train) -> Parts:
     """Reads and checks the data, finds the base; nothing heavy is loaded yet."""
-    validation.check_files(config)
+    if config.num_validation_images and config.validation_image:
+        validation.from_files(config)  # what can't be drawn is said before anything else is done
     splits = load_splits(data_options(Options, config))
     assert splits.train is not None
     assert splits.evaluation is not None

@@ -175,25 +175,7 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
 
 def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, Any]:
     """What a picture was drawn with; `command` draws it again."""
-    given = {
-        "--model": nets.name,
-        "--base": config.base,
-        "--revision": config.revision,
-        "--variant": config.variant,
-        "--image": order.image,
-        "--prompt": order.text,
-        "--negative-prompt": config.negative_prompt,
-        "--seed": order.seed,
-        "--steps": config.steps,
-        "--scheduler": config.scheduler,
-        "--guidance": f"{config.guidance:g}",
-        "--conditioning-scale": f"{config.conditioning_scale:g}",
-        "--resolution": config.resolution,
-        "--mixed-precision": config.mixed_precision,
-    }
-    said = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
-    width, height = order.condition.size
-    return {
+    drawn = {
         "prompt": order.text,
         "negative_prompt": config.negative_prompt,
         "seed": order.seed,
@@ -201,13 +183,28 @@ def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, A
         "scheduler": config.scheduler,
         "guidance": f"{config.guidance:g}",
         "conditioning_scale": f"{config.conditioning_scale:g}",
+    }
+    options = {
+        "model": nets.name,
+        "base": config.base,
+        "revision": config.revision,
+        "variant": config.variant,
+        "image": order.image,
+        **drawn,
+        "resolution": config.resolution,
+        "mixed_precision": config.mixed_precision,
+    }
+    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    width, height = order.condition.size
+    return {
+        **drawn,
         "conditioning_image": order.image,
         "resolution": f"{width}x{height}",
         "model": nets.name,
         "base": nets.base.name,
         "precision": str(nets.dtype).removeprefix("torch."),
         "versions": " ".join(f"{name} {metadata.version(name)}" for name in VERSIONS),
-        "command": shlex.join(["tool", "predict", "controlnet", *said]),
+        "command": shlex.join(["tool", "predict", "controlnet", *itertools.chain(*flags)]),
     }
 
 

@@ -22,7 +22,6 @@ from recipes.loop.loop import Outcome
 from recipes.process.memory import release
 from recipes.terminal.progress import print_line, print_line_once
 from recipes.work import Batch, Evaluator, Work
-from tasks.controlnet.batches import Encoded
 from tasks.controlnet.cache.encoded import pictures_of
 from tasks.controlnet.cache.store import cache_root
 from tasks.controlnet.drawing.generation import check_steps
@@ -206,10 +205,10 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
             parts.frozen.vae, parts.frozen.text_encoder = vae, text
         else:
             views = len(parts.train) * parts.train.shapes.variants + len(parts.evaluation)
-            found: Encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions))
-            parts.train.encoded = parts.evaluation.encoded = found
+            encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions))
+            parts.train.encoded = parts.evaluation.encoded = encoded
         return
-    found = caching.fill(
+    parts.train.encoded = parts.evaluation.encoded = caching.fill(
         None if config.cache == "ram" else cache_root(config.cache_dir) / RECIPE,
         base,
         [*pictures_of(parts.train), *pictures_of(parts.evaluation)],
@@ -218,14 +217,13 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
         batch_size=int(config.eval_batch_size or 1),
         dtype=dtype,
     )
-    parts.train.encoded = parts.evaluation.encoded = found
 
 
 def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
     """The frozen UNet and the ControlNet to be trained, as the options have them."""
     unet = pretrained.load_unet(base, dtype)
     if config.controlnet:
-        controlnet = pretrained.load_controlnet(config.controlnet, None, config.token, base)
+        controlnet = pretrained.load_controlnet(config.controlnet, config.token, base)
     else:
         controlnet = pretrained.new_controlnet(base, unet, config.seed)
     memory_efficient.prepare(

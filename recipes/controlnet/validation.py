@@ -58,23 +58,18 @@ def scenes(config: Train, evaluation: PairBatches) -> Scenes:
     if not config.num_validation_images:
         return Scenes()
     if config.validation_image:
-        return _from_files(config)
+        return from_files(config)
     numbers = np.linspace(0, len(evaluation) - 1, min(PAIRS, len(evaluation))).round().astype(int)
     conditions, truths, prompts = zip(*map(evaluation.shown, numbers.tolist()), strict=True)
     return Scenes(list(conditions), list(prompts), list(truths))
 
 
-def check_files(config: Train) -> None:
-    """Raises where --validation-image names what can't be drawn, before anything else is done.
+def from_files(config: Train) -> Scenes:
+    """The conditions and prompts of --validation-image and --validation-prompt.
 
     Raises:
         DataError: files that are missing or broken.
     """
-    if config.num_validation_images and config.validation_image:
-        _from_files(config)
-
-
-def _from_files(config: Train) -> Scenes:
     images = condition_files([str(Path(path).expanduser()) for path in config.validation_image])
     bad = images.problems(range(len(images)), decode=True)
     if bad:

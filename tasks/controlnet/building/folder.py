@@ -178,12 +178,8 @@ def write_png(path: Path, image: Image.Image) -> None:
         image.save(file, "PNG", compress_level=2)
 
 
-def write_metadata(items: Sequence[Item], captions: dict[int, list[str]]) -> list[Path]:
-    """metadata.jsonl of each split, in order; captions are lists where any picture has several.
-
-    Returns:
-        The files written.
-    """
+def write_metadata(items: Sequence[Item], captions: dict[int, list[str]]) -> None:
+    """metadata.jsonl of each split, in order; captions are lists where any picture has several."""
     several = any(len(captions[item.number]) > 1 for item in items)
     lines: dict[Path, list[str]] = {}
     for item in items:
@@ -197,4 +193,3 @@ def write_metadata(items: Sequence[Item], captions: dict[int, list[str]]) -> lis
         lines.setdefault(item.folder / METADATA, []).append(json.dumps(row, ensure_ascii=False))
     for path, rows in lines.items():
         write_text(path, "\n".join(rows) + "\n")
-    return list(lines)

@@ -7,6 +7,8 @@ from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.images import to_rgb
+
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 GROUND, INK, FRAME = (255, 255, 255), (30, 30, 30), (200, 200, 200)
@@ -56,8 +58,6 @@ def grid(
 
 def fitted(picture: Image.Image, cell: int) -> Image.Image:
     """The picture as RGB with its longer side `cell` pixels; small ones are enlarged with their pixels visible."""
-    from tasks.images import to_rgb
-
     picture = to_rgb(picture)
     scale = cell / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def find_base(
     if model == "tiny":
         from tasks.controlnet.tiny import training
 
-        return open_base(str(training.made(seed, cache_dir=cache_dir, say=say)), name="tiny")
+        return replace(open_base(str(training.made(seed, cache_dir=cache_dir, say=say))), name="tiny")
     return open_base(model, revision, token, variant)
 
 
@@ -91,9 +91,8 @@ def open_base(
     revision: str | None = None,
     token: str | None = None,
     variant: str | None = None,
-    name: str | None = None,
 ) -> Base:
-    """As `find_base`, for a folder or a Hub id; `name` is how to call it."""
+    """As `find_base`, for a folder or a Hub id."""
     path = Path(model).expanduser()
     if path.suffix in (".safetensors", ".ckpt", ".pt", ".bin") and path.is_file():
         raise ConfigError(f"--model {model}: one file in the original form; {families.conversion(model)}")
@@ -125,7 +124,7 @@ def open_base(
             *(name for files in weights.values() for name in files),
         ]
     )
-    return _described(name or model, folder, unet, configs, scheduler, variants)
+    return _described(model, folder, unet, configs, scheduler, variants)
 
 
 def load_unet(base: Base, dtype: torch.dtype = torch.float32) -> Any:
@@ -191,12 +190,7 @@ def embedding_channels(factor: int) -> tuple[int, ...]:
 
 
 def load_controlnet(
-    model: str,
-    revision: str | None = None,
-    token: str | None = None,
-    base: Base | None = None,
-    *,
-    flag: str = "--controlnet",
+    model: str, token: str | None = None, base: Base | None = None, *, flag: str = "--controlnet"
 ) -> Any:
     """A trained `ControlNetModel` in float32 from the Hub, a folder or a run, checked against the base where one is given.
 
@@ -206,7 +200,7 @@ def load_controlnet(
     """
     from diffusers import ControlNetModel
 
-    snapshot = Snapshot.of(model_folder(model), revision, token, flag)
+    snapshot = Snapshot.of(model_folder(model), None, token, flag)
     if "model_index.json" in snapshot.files:
         raise ConfigError(
             f"{flag} {model} is a whole pipeline, not a ControlNet; give the folder of a ControlNet, or a run"
