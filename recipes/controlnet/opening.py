@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 from PIL import Image
 
 from recipes.controlnet.config import UseOptions, uneven
@@ -82,9 +84,6 @@ class Opened:
 
 def quiet() -> None:
     """No words or bars of the libraries beside ours."""
-    import diffusers
-    import transformers
-
     silence()
     transformers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.set_verbosity_error()

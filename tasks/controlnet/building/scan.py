@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tasks.controlnet.building.captions import Reader
@@ -162,8 +163,6 @@ def _header(store: FileImages, i: int) -> tuple[int, tuple[int, int], str | None
 
 def digest(pictures: Sequence[Picture], splits: Sequence[str]) -> str:
     """What the result is made of: names, sizes, landmarks and splits, in order."""
-    import numpy as np
-
     found = hashlib.sha256()
     for picture, split in zip(pictures, splits, strict=True):
         found.update(f"{picture.relative}\0{picture.bytes}\0{picture.size}\0{split}\0".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ def make(kind: str, image: Image.Image, **options: Any) -> Image.Image:
 
 def resolved(kind: str, given: dict[str, Any]) -> dict[str, Any]:
     """What a kind is made with: what was given, and for the rest its own defaults."""
-    import inspect
-
     if kind in BY_MODEL:
         return given
     parameters = inspect.signature(module(kind).make).parameters.values()

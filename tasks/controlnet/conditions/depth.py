@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
+import transformers
 from PIL import Image
 
 from tasks.controlnet.conditions.networks import open_network
@@ -23,9 +25,6 @@ def load(model: str = DEFAULT, token: str | None = None, device: str = "cpu") ->
         ConfigError: the model estimates no depth.
         ToolError: it can't be loaded.
     """
-    import torch
-    import transformers
-
     processor, network = open_network(
         transformers.AutoModelForDepthEstimation, model, "--depth-model", "depth estimation", token, device
     )

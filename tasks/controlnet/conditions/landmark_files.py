@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -88,8 +89,6 @@ def _ends(relative: str) -> list[str]:
 
 def _dlib(path: Path) -> list[tuple[str, list[np.ndarray]]]:
     """The faces of dlib's training files: <image file><box><part name x y/></box></image>."""
-    from xml.etree import ElementTree
-
     text = read_text(path)
     if "<!ENTITY" in text:
         raise DataError(f"{path}: defines entities, which annotations have no need of; remove them")

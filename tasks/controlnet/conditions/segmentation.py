@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
+import transformers
 from PIL import Image
 
 from tasks.controlnet.conditions.networks import open_network
@@ -28,9 +30,6 @@ def load(model: str = DEFAULT, token: str | None = None, device: str = "cpu") ->
         ConfigError: the model does no semantic segmentation.
         ToolError: it can't be loaded.
     """
-    import torch
-    import transformers
-
     processor, network = open_network(
         transformers.AutoModelForSemanticSegmentation,
         model,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from PIL import Image
@@ -75,8 +76,6 @@ def make_scheduler(name: str, config: dict[str, Any], prediction_type: str) -> A
     Args:
         config: the base's own scheduler's, of whatever class.
     """
-    import diffusers
-
     # Latents are no pixels: cutting them to -1..1, the default of some of these classes, spoils the picture.
     given = {**config, "prediction_type": prediction_type, "clip_sample": False}
     if name == "pndm":
@@ -224,10 +223,8 @@ class Painter:
             self.decoder.to(home)
 
     def _pipeline(self) -> Any:
-        from diffusers import StableDiffusionControlNetPipeline
-
         scheduler = make_scheduler(self.scheduler, self.base.scheduler_config, self.base.prediction_type)
-        pipeline = StableDiffusionControlNetPipeline(
+        pipeline = diffusers.StableDiffusionControlNetPipeline(
             vae=_Vae(self.decoder.config),
             text_encoder=None,
             tokenizer=None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -99,8 +100,6 @@ def _let_go_of_file(network: nn.Module) -> None:
 def _kernel(attention: str) -> Callable[..., Tensor]:
     if attention == "sdpa":
         return attention_functions.sdpa
-    from importlib.util import find_spec
-
     if find_spec("xformers") is None:
         raise ConfigError("--attention xformers: it is not installed; pip install xformers, or leave the flag out")
     return attention_functions.xformers

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 
 from tasks.controlnet.models import families
 from tasks.controlnet.models.snapshot import STEMS, Snapshot
@@ -133,39 +135,29 @@ def load_unet(base: Base, dtype: torch.dtype = torch.float32) -> Any:
     Raises:
         DataError: NaN in the weights, or weights that don't fit the config.
     """
-    from diffusers import UNet2DConditionModel
-
-    return _load(base, "unet", UNet2DConditionModel, torch_dtype=dtype)
+    return _load(base, "unet", diffusers.UNet2DConditionModel, torch_dtype=dtype)
 
 
 def load_vae(base: Base, dtype: torch.dtype = torch.float32) -> Any:
     """Its `AutoencoderKL`; errors as `load_unet`."""
-    from diffusers import AutoencoderKL
-
-    return _load(base, "vae", AutoencoderKL, torch_dtype=dtype)
+    return _load(base, "vae", diffusers.AutoencoderKL, torch_dtype=dtype)
 
 
 def load_text_encoder(base: Base, dtype: torch.dtype = torch.float32) -> Any:
     """Its `CLIPTextModel`; errors as `load_unet`."""
-    from transformers import CLIPTextModel
-
-    return _load(base, "text_encoder", CLIPTextModel, dtype=dtype)
+    return _load(base, "text_encoder", transformers.CLIPTextModel, dtype=dtype)
 
 
 def load_tokenizer(base: Base) -> Any:
     """Its `CLIPTokenizer`."""
-    from transformers import CLIPTokenizer
-
     with loading(str(base.folder), "--model"):
-        return CLIPTokenizer.from_pretrained(base.folder, subfolder="tokenizer")
+        return transformers.CLIPTokenizer.from_pretrained(base.folder, subfolder="tokenizer")
 
 
 def load_scheduler(base: Base) -> Any:
     """The training noise schedule: a `DDPMScheduler` with the base's betas and prediction type."""
     with deferred(*SCIPY):  # diffusers looks at all its schedulers to read one's config
-        from diffusers import DDPMScheduler
-
-        return DDPMScheduler.from_config(base.scheduler_config)
+        return diffusers.DDPMScheduler.from_config(base.scheduler_config)
 
 
 def new_controlnet(base: Base, unet: Any, seed: int = 0) -> Any:
@@ -173,11 +165,9 @@ def new_controlnet(base: Base, unet: Any, seed: int = 0) -> Any:
 
     Its embedding of the condition is drawn from the seed, and has a halving for each of the base's VAE.
     """
-    from diffusers import ControlNetModel
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ControlNetModel.from_unet(
+        return diffusers.ControlNetModel.from_unet(
             unet, conditioning_embedding_out_channels=embedding_channels(base.vae_scale_factor)
         ).float()
 
@@ -198,8 +188,6 @@ def load_controlnet(
         ConfigError: it isn't a ControlNet, or not one for this base: says what doesn't fit.
         DataError: NaN in its weights.
     """
-    from diffusers import ControlNetModel
-
     snapshot = Snapshot.of(model_folder(model), None, token, flag)
     if "model_index.json" in snapshot.files:
         raise ConfigError(
@@ -217,7 +205,9 @@ def load_controlnet(
     folder = snapshot.fetch(["config.json", *snapshot.weights("", None)])
     with loading(model, flag):
         return check_weights(
-            ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True), model, flag
+            diffusers.ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True),
+            model,
+            flag,
         )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi, constants, snapshot_download
+
 from tasks.errors import ConfigError, DataError
 from tasks.hub import is_hub_id, loading
 
@@ -44,8 +46,6 @@ class Snapshot:
             if not is_hub_id(model):
                 folder = Path(model).expanduser()
                 return Snapshot(model, flag, None, None, folder, _names(folder))
-            from huggingface_hub import HfApi, constants, snapshot_download
-
             if constants.HF_HUB_OFFLINE:
                 # By name, for the library wants all that is asked for; what else is there is seen below.
                 wanted = ["model_index.json", "config.json"]
@@ -58,8 +58,6 @@ class Snapshot:
         """The folder in which these files lie now."""
         if self.folder is not None:
             return self.folder
-        from huggingface_hub import snapshot_download
-
         with loading(self.model, self.flag):
             return Path(snapshot_download(self.model, revision=self.revision, token=self.token, allow_patterns=names))
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -162,8 +163,6 @@ def made(
     Args:
         say: told how far it is; where it raises, nothing is left.
     """
-    import diffusers
-
     versions = f"torch{torch.__version__.partition('+')[0]}-diffusers{diffusers.__version__}"
     folder = cache_root(cache_dir) / "tiny" / f"controlnet-{VERSION}-seed{seed}-{versions}"
     if not folder.is_dir():
