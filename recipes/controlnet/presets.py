@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from recipes.controlnet.config import FULL, Train
+from recipes.distributed.device import DTYPES
 from recipes.options import AUTO
 from recipes.terminal.progress import size
 from tasks.errors import ConfigError
 
 # A CUDA context, cuDNN's workspaces and the allocator's gaps: an allowance, not counted.
 BESIDES = 1_000_000_000
-PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ def estimate_bytes(config: Train, unet_config: dict[str, Any] | None = None) -> 
         batch_size=-(-batch // accumulation),
         accumulated=accumulation > 1,
         gradient_checkpointing=config.gradient_checkpointing,
-        precision=PRECISIONS.get(config.mixed_precision, torch.bfloat16),
+        precision=DTYPES.get(config.mixed_precision, torch.bfloat16),
         eight_bit=config.optimizer == "adamw-8bit",
     )
     return found.total + BESIDES

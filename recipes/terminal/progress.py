@@ -43,14 +43,16 @@ def print_line_once(text: str) -> None:
 
 
 class Progress:
-    """Counts from `done` to `total`; only the main process shows anything."""
+    """Counts from `done` to `total`; only the main process shows anything. With `speed` it says how many `unit` a second."""
 
-    def __init__(self, label: str, total: int, *, done: int = 0, unit: str = "", show: bool = True) -> None:
+    def __init__(
+        self, label: str, total: int, *, done: int = 0, unit: str = "", show: bool = True, speed: bool = False
+    ) -> None:
         self.label, self.total, self.done, self.unit, self.show = label, total, done, unit, show
         self._bar: Any = None
         self._task: Any = None
         self._started = self._shown = time.monotonic()
-        self._first = done
+        self._first, self._speed = done, speed
 
     def __enter__(self) -> Progress:
         if self.show and sys.stderr.isatty():
@@ -103,8 +105,13 @@ class Progress:
 
     def _facts(self, facts: dict[str, str]) -> str:
         left = self.left()
-        shown = [f"loss {value}" if name == "loss" and value[:1].isdigit() else value for name, value in facts.items()]
-        return " · ".join([*shown, *([f"{duration(left)} left"] if left is not None else [])])
+        parts = [
+            f"{name} {value}" if value[:1].isdigit() and name == "loss" else value for name, value in facts.items()
+        ]
+        if self._speed:
+            moved, elapsed = self.done - self._first, max(time.monotonic() - self._started, 1e-9)
+            parts.append(f"{moved / elapsed:.1f} {self.unit}/s")
+        return " · ".join([*parts, *([f"{duration(left)} left"] if left is not None else [])])
 
     def _open_bar(self) -> None:
         from rich.console import Console

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tasks.quantize.formats import Format, formats
 
+APPROACHES = ("dynamic", "static", "int4")
 METHODS = ("minmax", "entropy", "percentile")
 # Operators whose constant weights can be quantized. A Gather is an embedding's table.
 OPERATORS = ("MatMul", "Gemm", "Gather")
