@@ -24,7 +24,6 @@ DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 def make_accelerator(config: TrainOptions) -> Accelerator:
     """Accelerate on the best device, in the precision asked for."""
     use_cpu = config.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    cuda = torch.cuda.is_available() and not use_cpu
     set_threads(config.threads)
     sharding = accelerate_config.fsdp_config_of(config)
     if use_cpu and sharding is None:
