@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,8 +154,7 @@ class FileImages(ImageStore):
             return file.read(START)
 
     def content(self, i: int) -> bytes:
-        with open(self.paths[i], "rb") as file:
-            return file.read()
+        return Path(self.paths[i]).read_bytes()
 
 
 class EncodedImages(ImageStore):
@@ -216,8 +216,7 @@ class EncodedImages(ImageStore):
             return bytes(cell["bytes"])
         path = cell["path"]
         path = os.path.join(self.folder, path) if isinstance(self.folder, str) else self.folder(path)
-        with open(path, "rb") as file:
-            return file.read()
+        return Path(path).read_bytes()
 
 
 def _reason(error: BaseException) -> str:

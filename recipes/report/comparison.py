@@ -12,7 +12,7 @@ import numpy as np
 from recipes.report.compare import Comparison, Paired, Side
 from recipes.report.content import BarChart, Line, LineChart, Section, Table
 from recipes.report.curves import LEAST_TO_SMOOTH, MAX_METRICS, is_wide, points, smoothed, thinned, window
-from recipes.report.figures import duration, figure, is_number, money, one_line, plain, signed, value_text
+from recipes.report.figures import between, duration, figure, is_number, money, one_line, plain, signed, value_text
 from recipes.report.html import write_sections
 from recipes.report.overview import BLANK, steps
 from recipes.terminal.tables import table
@@ -141,11 +141,11 @@ def _values(title: str, found: Comparison, rows: list[tuple[str, list[Any]]], no
 
 def _shows(name: str, unit: str) -> Callable[[Side], str]:
     def show(side: Side) -> str:
-        found = side.figures.get(name)
-        if found is None:
+        each = side.figures.get(name)
+        if each is None:
             return ""
-        low, high = (figure(end, unit, bare=True) for end in (found.low, found.high))
-        return figure(found.value, unit) + (f" ({low} to {high})" if low and high else "")
+        ends = between(each.low, each.high, unit)
+        return figure(each.value, unit) + (f" ({ends})" if ends else "")
 
     return show
 

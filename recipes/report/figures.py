@@ -51,8 +51,13 @@ def plain(value: float | int) -> str:
 
 def interval(headline: Headline) -> str:
     """The 95 % interval as `93.0 to 96.1`, empty where it wasn't measured."""
-    low, high = (figure(end, headline.unit, bare=True) for end in (headline.low, headline.high))
-    return f"{low} to {high}" if low and high else ""
+    return between(headline.low, headline.high, headline.unit)
+
+
+def between(low: Any, high: Any, unit: Unit = "") -> str:
+    """`93.0 to 96.1`, empty where an end is unknown."""
+    ends = [figure(end, unit, bare=True) for end in (low, high)]
+    return " to ".join(ends) if all(ends) else ""
 
 
 def difference(value: float, reference: float, unit: Unit) -> str:
