@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 setup: .venv/.installed
 
-.venv/.installed: pyproject.toml setup.py constraints.txt $(wildcard tasks/forecast/lanes/*.[ch])
+.venv/.installed: pyproject.toml setup.py constraints.txt $(wildcard tasks/forecast/fast/simd/*.[ch])
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,onnx,wandb,tensorboard,bnb]"
 	@touch $@
@@ -25,14 +25,14 @@ bench: setup
 	$(BIN)/python scripts/bench.py $(WHAT)
 
 lint: setup
-	$(BIN)/ruff check cli recipes tasks tests scripts modeltool_launcher.py
-	$(BIN)/ruff format --check cli recipes tasks tests scripts modeltool_launcher.py
+	$(BIN)/ruff check cli recipes tasks tests scripts docs modeltool_launcher.py
+	$(BIN)/ruff format --check cli recipes tasks tests scripts docs modeltool_launcher.py
 	$(BIN)/mypy
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-cache --no-logo
 
 format: setup
-	$(BIN)/ruff check --fix cli recipes tasks tests scripts modeltool_launcher.py
-	$(BIN)/ruff format cli recipes tasks tests scripts modeltool_launcher.py
+	$(BIN)/ruff check --fix cli recipes tasks tests scripts docs modeltool_launcher.py
+	$(BIN)/ruff format cli recipes tasks tests scripts docs modeltool_launcher.py
 
 clean:
 	rm -rf .venv .bench-venv build dist *.egg-info

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-FOLDER = "tasks/forecast/lanes"
+FOLDER = "tasks/forecast/fast/simd"
 SOURCES = [
     f"{FOLDER}/{name}.c" for name in ("attention", "autocorrelation", "decomposition", "layers", "sampling", "shrink")
 ]
-HEADERS = [f"{FOLDER}/{name}.h" for name in ("head", "lanes")]
-# What `tasks.forecast.lanes.digest` computes: a build of other sources than are there is not used.
+HEADERS = [f"{FOLDER}/{name}.h" for name in ("head", "simd")]
+# What `tasks.forecast.fast.simd.digest` computes: a build of other sources than are there is not used.
 DIGEST = hashlib.sha256(b"".join(Path(name).read_bytes() for name in (*SOURCES, *HEADERS))).hexdigest()
 # torch brings OpenMP's library into the process: linking another would start a second set of threads.
 COMPILE = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"] + ["-fopenmp"] * (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
 from recipes.config import as_dict
 from recipes.forecast import outputs, report, testing
-from recipes.forecast.config import Train
+from recipes.forecast.config import OWN, Train
 from recipes.forecast.parts import Parts
 from recipes.forecast.testing import NAIVE, SEASONAL, BacktestResult
 from recipes.loop.loop import Outcome
@@ -18,17 +19,12 @@ from recipes.report.outputs import write_outputs
 from recipes.runs import summary as run_summary
 from recipes.runs.folder import Run
 from tasks.files import write_folder
+from tasks.forecast.models.build import CLASSES, CONFIGS
 
 TRAINING = (
     "model", "epochs", "batches_per_epoch", *ON_CARD[1:], "dropout", "distribution", "scaling", "item_embedding",
     "validation_windows", "seed",
 )  # fmt: skip
-CLASSES = {
-    "transformer": "TimeSeriesTransformerForPrediction",
-    "informer": "InformerForPrediction",
-    "autoformer": "AutoformerForPrediction",
-    "patchtst": "PatchTSTForPrediction",
-}
 
 
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: BacktestResult) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def data_facts(config: Train, parts: Parts) -> dict[str, Any]:
 
 def make_card(config: Train, parts: Parts, run: Run, tested: BacktestResult) -> Card:
     """The model card's content."""
-    given, spec = as_dict(config), parts.spec
+    options, spec = as_dict(config), parts.spec
     return Card(
         name=f"{spec.kind.capitalize()} for forecasting {Path(config.data).name}",
         summary=(
@@ -83,19 +79,16 @@ def make_card(config: Train, parts: Parts, run: Run, tested: BacktestResult) -> 
         dataset_id=config.data,
         dataset_name=Path(config.data).name,
         further={
-            key: tested.value(tested.best, key)
+            key: value
             for key in ("wql", "crps", "nd", "smape", "coverage_80")
-            if tested.value(tested.best, key) == tested.value(tested.best, key)
+            if not math.isnan(value := tested.value(tested.best, key))
         },
         data={**data_facts(config, parts), "m of MASE": tested.m, "columns": parts.facts.target_names},
-        training={key: given[key] for key in TRAINING if given[key] is not None},
+        training={key: options[key] for key in TRAINING if options[key] is not None},
         limits=[
             "Measured on the test windows named above, and on nothing else.",
-            *(
-                ["It has an embedding for each series that it was trained on, and can't forecast others."]
-                if parts.facts.item_embedding
-                else []
-            ),
+            *["It has an embedding for each series that it was trained on, and can't forecast others."]
+            * parts.facts.item_embedding,
         ],
         environment=known_environment(run.environment()),
     )
@@ -105,9 +98,10 @@ def usage(parts: Parts, folder: str) -> str:
     """Python that loads the model and forecasts with transformers alone; DLinear and N-BEATS by the code in their folder."""
     spec = parts.spec
     past, length = spec.past_length, spec.prediction_length
-    name, trust, source = CLASSES.get(spec.kind, "AutoModel"), "", "this folder, or the Hub id"
-    if spec.kind not in CLASSES:
-        trust, source = ", trust_remote_code=True", f"{source}; runs its modeling_{spec.kind}.py"
+    name, trust, source = CLASSES[CONFIGS[spec.kind].model_type].__name__, "", "this folder, or the Hub id"
+    if spec.kind in OWN:
+        name, trust = "AutoModel", ", trust_remote_code=True"
+        source += f"; runs its modeling_{spec.kind}.py"
     # PatchTST has an axis of dimensions even for one.
     dims = spec.input_size > 1 or spec.kind == "patchtst"
     window = f"[[value] * {spec.input_size} for value in values]" if dims else "values"

@@ -13,8 +13,9 @@ from recipes.forecast import outputs, refit, report, testing
 from recipes.forecast.config import Backtest
 from recipes.forecast.data import digest, notes
 from recipes.forecast.forecasting import Piece, forecast, pieces
-from recipes.forecast.setup import Setup, forecast_request, set_up
-from recipes.forecast.testing import BacktestResult, phase
+from recipes.forecast.networks import place
+from recipes.forecast.setup import Setup, forecast_request, score, set_up
+from recipes.forecast.testing import phase
 from recipes.options import cost
 from recipes.process.interrupts import Interrupts, settle
 from recipes.report.html import write_report
@@ -43,8 +44,8 @@ def backtest(config: Backtest) -> dict[str, Any]:
         with run_folder.recording_the_end(run):
             check_data(setup, run)
             say_header(setup, run)
-            found = all_forecasts(config, setup, run, interrupts)
-            return finish(config, setup, run, found)
+            forecasts = all_forecasts(config, setup, run, interrupts)
+            return finish(config, setup, run, forecasts)
 
 
 def pick_run(config: Backtest) -> run_folder.Run:
@@ -89,15 +90,13 @@ def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupt
     if all(model.network is None for model in setup.models):
         return {}
     device = pick_device(config.cpu, config.threads)
-    for model in setup.models:
-        if model.network is not None:
-            model.network.to(device).eval()
+    place(setup.models, device)
     folder = run.path / PIECES
     folder.mkdir(exist_ok=True)
     test, found = setup.loaded.test, []
     with phase(setup.seconds, "forecast"), Progress("back-test", len(test), unit="windows") as progress:
         for models, first, entries in refit.groups(config, setup, run, device, interrupts):
-            asked = forecast_request(config, setup, entries, device)
+            asked = forecast_request(config, setup.loaded.panel, entries, setup.horizon, device)
             for part in pieces(asked):
                 interrupts.check()
                 path = folder / f"{first + part.start:09d}.npz"
@@ -112,18 +111,9 @@ def all_forecasts(config: Backtest, setup: Setup, run: run_folder.Run, interrupt
 def save_piece(path: Path, piece: Piece) -> None:
     """One file of plain arrays, whole or not at all."""
     arrays: dict[str, np.ndarray] = {"names": np.asarray(list(piece.forecasts))}
-    for number, found in enumerate(piece.forecasts.values()):
-        arrays |= {
-            f"{number}.median": found.median,
-            f"{number}.mean": found.mean,
-            f"{number}.quantiles": found.quantiles,
-        }
-        arrays[f"{number}.points"] = np.asarray(found.points)
-        if found.crps is not None:
-            arrays[f"{number}.crps"] = found.crps
-    for number, name in enumerate(piece.forecasts):
-        if name in piece.samples:
-            arrays[f"{number}.samples"] = piece.samples[name]
+    for number, (name, forecasts) in enumerate(piece.forecasts.items()):
+        values = {**vars(forecasts), "samples": piece.samples.get(name)}
+        arrays |= {f"{number}.{field}": np.asarray(value) for field, value in values.items() if value is not None}
     with writing(path, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -131,16 +121,12 @@ def save_piece(path: Path, piece: Piece) -> None:
 def read_piece(path: Path) -> dict[str, Forecasts]:
     """The forecasts of a piece by model."""
     with np.load(path, allow_pickle=False) as arrays:
-        return {
-            str(name): Forecasts(
-                arrays[f"{number}.median"],
-                arrays[f"{number}.mean"],
-                arrays[f"{number}.quantiles"],
-                arrays.get(f"{number}.crps"),
-                bool(arrays[f"{number}.points"]),
-            )
-            for number, name in enumerate(arrays["names"])
-        }
+        forecasts = {}
+        for number, name in enumerate(arrays["names"]):
+            keys = {field: f"{number}.{field}" for field in Forecasts.__dataclass_fields__}
+            # An array of no dimensions becomes the value that it holds.
+            forecasts[str(name)] = Forecasts(**{field: arrays[key][()] for field, key in keys.items() if key in arrays})
+        return forecasts
 
 
 def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
@@ -156,9 +142,9 @@ def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np
         yield setup.loaded.test.part(slice(first, first + count)), samples
 
 
-def finish(config: Backtest, setup: Setup, run: run_folder.Run, found: dict[str, Forecasts]) -> dict[str, Any]:
+def finish(config: Backtest, setup: Setup, run: run_folder.Run, forecasts: dict[str, Forecasts]) -> dict[str, Any]:
     """Scores, files, report; the run is finished when all are written."""
-    tested = score(setup, found)
+    tested = score(setup, forecasts)
     data = outputs.data_facts(setup.loaded, setup.loaded.test, setup.horizon, config.data_revision)
     outputs.write_all(run.path, tested, data)
     if config.save_samples:
@@ -184,12 +170,6 @@ def finish(config: Backtest, setup: Setup, run: run_folder.Run, found: dict[str,
         f"forecasts {run.path / outputs.FORECASTS}       report  {run.path / 'report.html'}"
     )
     return {"run": str(run.path), **testing.figures(tested), "phases": tested.seconds, "text": text}
-
-
-def score(setup: Setup, found: dict[str, Forecasts]) -> BacktestResult:
-    """The models that were asked for and the baselines, scored on the test entries."""
-    loaded = setup.loaded
-    return testing.score_all(loaded.panel, loaded.test, setup.horizon, setup.m, found, setup.seconds)
 
 
 def duration_fine(seconds: float) -> str:

@@ -151,12 +151,7 @@ class Train(TrainOptions, DataOptions):
         bad = [lag for lag in self.lags if not lag.isdigit() or int(lag) < 1]
         if bad:
             found.append(f"--lags: {', '.join(bad)}: must be whole numbers from 1 on")
-        if self.distribution in ("quantiles", "point") and self.model in (
-            "transformer",
-            "informer",
-            "autoformer",
-            "tiny",
-        ):
+        if self.distribution in ("quantiles", "point") and self.model in (*ARCHITECTURES[:3], "tiny"):
             found.append(
                 f"--distribution: {self.distribution} is for --model dlinear or nbeats; {self.model} predicts a distribution"
             )
@@ -203,14 +198,20 @@ class UseOptions:
 
 
 @dataclasses.dataclass
-class Score(UseOptions, DataOptions):
-    """What the verbs share that forecast a past of which the truth is known."""
+class SeriesOptions(UseOptions, DataOptions):
+    """What the verbs share that use a trained model on series."""
 
     data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")  # type: ignore[assignment]
     data_seed: int | None = DATA.option(None, DATA_SEED, minimum=0, shown_default="the run's, else 0")
     horizon: int | None = FORECAST.option(
         None, "Steps to forecast, at most the model's.", minimum=1, shown_default="the model's"
     )
+
+
+@dataclasses.dataclass
+class Score(SeriesOptions):
+    """What the verbs share that forecast a past of which the truth is known."""
+
     periodicity: int | None = FORECAST.option(
         None, "m of MASE and of the seasonal naive.", minimum=1, shown_default="by frequency"
     )
@@ -242,15 +243,10 @@ class Eval(Score):
 
 
 @dataclasses.dataclass
-class Predict(UseOptions, DataOptions):
+class Predict(SeriesOptions):
     """`tool predict forecast`."""
 
-    data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")  # type: ignore[assignment]
-    data_seed: int | None = DATA.option(None, DATA_SEED, minimum=0, shown_default="the run's, else 0")
     inputs: list[str] = INPUT.option([], "The data to forecast, as --data.")
-    horizon: int | None = FORECAST.option(
-        None, "Steps to forecast, at most the model's.", minimum=1, shown_default="the model's"
-    )
     output: str | None = OUTPUT.option(
         None, "Write the forecasts here: .parquet, .csv or .jsonl.", shown_default="a table on stdout"
     )

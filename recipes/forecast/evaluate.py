@@ -8,7 +8,8 @@ from typing import Any
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast import testing
 from recipes.forecast.config import Eval
-from recipes.forecast.setup import forecast_request, set_up
+from recipes.forecast.networks import place
+from recipes.forecast.setup import forecast_request, score, set_up
 from recipes.terminal.progress import print_line
 from tasks.files import write_json
 
@@ -21,12 +22,11 @@ def evaluate(config: Eval) -> dict[str, Any]:
     networks = [model for model in setup.models if model.network is not None]
     if networks:
         device = pick_device(config.cpu, config.threads)
-        for model in networks:
-            model.network.to(device).eval()
-        tested = testing.measure(setup.models, forecast_request(config, setup, setup.loaded.test, device), setup.m)
+        place(networks, device)
+        request = forecast_request(config, setup.loaded.panel, setup.loaded.test, setup.horizon, device)
+        tested = testing.measure(setup.models, request, setup.m)
     else:
-        loaded = setup.loaded
-        tested = testing.score_all(loaded.panel, loaded.test, setup.horizon, setup.m, {}, setup.seconds)
+        tested = score(setup, {})
     figures = testing.figures(tested)
     if config.output:
         write_json(Path(config.output), figures)

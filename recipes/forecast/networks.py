@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from recipes.forecast.config import BASELINES
 from recipes.forecast.facts import FILE, Facts
@@ -13,6 +16,7 @@ from recipes.runs import folder as run_folder
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError
 from tasks.forecast.models import load, spec_of
+from tasks.forecast.self_checks import check_sampling
 from tasks.weights import model_folder
 
 
@@ -60,16 +64,26 @@ def open_models(names: list[str], output_dir: str, revision: str | None, token: 
         seen[model.name] = seen.get(model.name, 0) + 1
         if seen[model.name] > 1:
             model.name = f"{model.name} ({seen[model.name]})"
-    known = [model for model in opened if model.facts is not None]
-    for model in known[1:]:
-        assert model.facts is not None
-        assert known[0].facts is not None
-        if model.facts.freq != known[0].facts.freq:
-            raise ConfigError(
-                f"--model: {known[0].name} forecasts by {known[0].facts.freq} and {model.name} by {model.facts.freq}; "
-                f"back-test them apart"
-            )
+    frequencies = [(model.name, model.facts.freq) for model in opened if model.facts is not None]
+    for name, freq in frequencies[1:]:
+        first, its = frequencies[0]
+        if freq != its:
+            raise ConfigError(f"--model: {first} forecasts by {its} and {name} by {freq}; back-test them apart")
     return opened
+
+
+def place(models: list[Opened], device: torch.device) -> None:
+    """Moves the networks to the device that they forecast on, in evaluation mode, and checks their sampling there."""
+    for model in models:
+        if model.network is not None:
+            model.network.to(device).eval()
+            say_difference(check_sampling(model.network))
+
+
+def say_difference(line: str | None) -> None:
+    """Prints that a fast path is not used, in one process of the run."""
+    if line and os.environ.get("RANK", "0") == "0":
+        print_line(f"layers    {line}")
 
 
 def _short(model: str) -> str:

@@ -15,7 +15,7 @@ from recipes.runs import scores
 from tasks.files import write_json, writing
 from tasks.forecast.data import Loaded
 from tasks.forecast.panel import Entries, Panel
-from tasks.forecast.score.scale import actual_rows
+from tasks.forecast.score.scale import actual_rows, row_keys
 from tasks.forecast.score.scores import Forecasts
 
 FORECASTS, METRICS = "forecasts.parquet", "metrics.json"
@@ -132,10 +132,10 @@ def per_series(tested: BacktestResult, data: dict[str, Any]) -> scores.Scores | 
     known = np.flatnonzero(~np.isnan(mase))
     if not len(known):
         return None
-    panel, dims = tested.panel, tested.panel.dims
-    names = [_series_name(panel, int(number)) for number in found.series]
+    panel = tested.panel
+    names = [series_name(panel, int(number)) for number in found.series]
     actual = actual_rows(panel, tested.entries, tested.horizon)
-    keys = (tested.entries.series[:, None] * dims + np.arange(dims)).reshape(-1)
+    keys, _ = row_keys(panel, tested.entries)
     order = np.argsort(keys, kind="stable")
     parts = np.split(actual[order], np.searchsorted(keys[order], found.series)[1:])
     return scores.Scores(
@@ -150,6 +150,7 @@ def per_series(tested: BacktestResult, data: dict[str, Any]) -> scores.Scores | 
     )
 
 
-def _series_name(panel: Panel, number: int) -> str:
+def series_name(panel: Panel, number: int) -> str:
+    """The name of a row's series, numbered series * dims + dimension."""
     item = str(panel.item_ids[number // panel.dims])
     return item if panel.dims == 1 else f"{item} {panel.target_names[number % panel.dims]}"

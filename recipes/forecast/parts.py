@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from recipes.forecast.config import ARCHITECTURES, Train
 from recipes.forecast.data import (
@@ -17,13 +21,53 @@ from recipes.forecast.data import (
     with_item_category,
 )
 from recipes.forecast.facts import Facts
-from recipes.forecast.module import Trained
 from recipes.forecast.networks import open_network
 from tasks.forecast.calendar import lags_for, seasonality_of, time_features
 from tasks.forecast.data import Loaded
-from tasks.forecast.models import Spec, build, spec_of
+from tasks.forecast.models import Spec, build, losses, spec_of
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries
+from tasks.forecast.windows import Batch
+
+# Options that a model's Spec has under the same names; one that is left out is the Spec's default.
+SHAPE = (
+    *(
+        "distribution",
+        "scaling",
+        "anchor",
+        "encoder_layers",
+        "decoder_layers",
+        "d_model",
+        "heads",
+        "ffn_dim",
+        "dropout",
+    ),
+    *("layerdrop", "attention", "kernel_size", "individual", "patch_length", "blocks", "block_layers"),
+)
+
+
+class Trained(nn.Module):
+    """A forecasting model whose call gives losses, so that gradients are exchanged however the loss is computed."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Losses float32 [b] of windows as `tasks.forecast.windows` cuts them."""
+        found = losses(self.network, batch)
+        if self.training and torch.distributed.is_initialized():
+            # Each process leaves out other layers at random; all must exchange all gradients, if only zeros.
+            found = found + 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
+        return found
+
+    def gradient_checkpointing_enable(self, **settings: Any) -> None:
+        """As the network's own."""
+        self.network.gradient_checkpointing_enable(**settings)
+
+    def save(self, folder: Path) -> None:
+        """As `from_pretrained` loads the network."""
+        self.network.save_pretrained(folder)
 
 
 @dataclass
@@ -44,8 +88,8 @@ def prepare(config: Train) -> Parts:
     opened = (
         None if config.model in (*ARCHITECTURES, "tiny") else open_network(config.model, config.revision, config.token)
     )
-    facts = opened.facts if opened else None
-    horizon = spec_of(opened.network).prediction_length if opened else config.prediction_length
+    facts, given = (opened.facts, spec_of(opened.network)) if opened else (None, None)
+    horizon = given.prediction_length if given else config.prediction_length
     loaded = open_data(config, prediction_length=horizon, facts=facts)
     if facts is not None:
         loaded = for_model(loaded, facts)
@@ -53,9 +97,9 @@ def prepare(config: Train) -> Parts:
         loaded = dataclasses.replace(loaded, panel=with_item_category(loaded.panel))
     facts = facts or make_facts(config, loaded)
     test = cut(loaded.test, config.first_window)
-    length = spec_of(opened.network).prediction_length if opened else loaded.prediction_length
+    length = given.prediction_length if given else loaded.prediction_length
     ends, held_out = train_ends(loaded, test, config.first_window), config.validation_windows * length
-    spec = spec_of(opened.network) if opened else make_spec(config, loaded, int(ends.max()) - held_out)
+    spec = given or make_spec(config, loaded, int(ends.max()) - held_out)
     check_inputs(spec, loaded, config.model)
     network = opened.network if opened else build(spec, config.seed)
     usable = check_for_training(
@@ -106,10 +150,6 @@ def make_facts(config: Train, loaded: Loaded) -> Facts:
 def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
     """The model's shape, by the filled-in options and the data; of the frequency's own lags those that the longest series can give."""
     panel, length = loaded.panel, loaded.prediction_length
-    assert config.distribution is not None
-    assert config.scaling is not None
-    assert config.anchor is not None
-    assert config.dropout is not None
     season = config.periodicity or seasonality_of(panel.calendar.freq)
     context = config.context_length or 2 * max(length, season if config.scaling == "seasonal" else 1)
     lags = [lag for lag in lags_for(panel.calendar.freq) if lag <= longest - context - length] or [1]
@@ -124,22 +164,8 @@ def make_spec(config: Train, loaded: Loaded, longest: int) -> Spec:
         embedding_dimension=tuple(config.embedding_dimension for _ in cardinality),
         num_static_real_features=len(panel.real_names),
         input_size=panel.dims,
-        distribution=config.distribution,
-        scaling=config.scaling,
         season=season,
-        encoder_layers=config.encoder_layers or 2,
-        decoder_layers=config.decoder_layers or 2,
-        d_model=config.d_model or 16,
-        heads=config.heads,
-        ffn_dim=config.ffn_dim or 32,
-        dropout=config.dropout,
-        layerdrop=config.layerdrop,
-        attention=config.attention,
-        kernel_size=config.kernel_size,
         label_length=min(config.label_length, context),
-        individual=config.individual,
-        anchor=config.anchor,
-        patch_length=config.patch_length or 0,
         calendar=config.calendar_features,
-        **{name: value for name in ("blocks", "block_layers") if (value := getattr(config, name)) is not None},
+        **{name: value for name in SHAPE if (value := getattr(config, name)) is not None},
     )

@@ -13,10 +13,10 @@ import pandas as pd
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast.config import Predict
 from recipes.forecast.data import open_for
-from recipes.forecast.forecasting import ENSEMBLE, ForecastRequest, over
-from recipes.forecast.networks import open_models
+from recipes.forecast.forecasting import ENSEMBLE, over
+from recipes.forecast.networks import open_models, place
 from recipes.forecast.outputs import forecast_frame
-from recipes.forecast.setup import choose_horizon, named
+from recipes.forecast.setup import choose_horizon, forecast_request, named
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from tasks.errors import ConfigError
@@ -44,8 +44,8 @@ def predict(config: Predict) -> dict[str, Any]:
     models = open_models(config.model, config.output_dir, config.revision, config.token)
     if any(model.network is None for model in models):
         raise ConfigError("--model: give trained models; the baselines are for tool backtest")
-    config = named(config, models, models[0])  # type: ignore[arg-type]
-    horizon = choose_horizon(config, models)  # type: ignore[arg-type]
+    config = named(config, models, models[0])
+    horizon = choose_horizon(config, models)
     loaded = open_for(config, models, horizon=horizon, windows=0)
     panel = loaded.panel
     assert horizon is not None
@@ -54,23 +54,14 @@ def predict(config: Predict) -> dict[str, Any]:
     count = len(panel)
     entries = Entries(np.arange(count), panel.lengths.astype(np.int64), np.zeros(count, dtype=np.int64))
     device = pick_device(config.cpu, config.threads)
-    for model in models:
-        model.network.to(device).eval()
-    asked = ForecastRequest(
-        panel,
-        entries,
-        horizon,
-        config.num_parallel_samples,
-        config.batch_size,
-        config.seed,
-        device,
-        "mean" if config.ensemble == "none" else config.ensemble,
-        scored=False,
-    )
+    place(models, device)
+    request = forecast_request(config, panel, entries, horizon, device)
+    ensemble = "mean" if config.ensemble == "none" else config.ensemble
+    request = dataclasses.replace(request, ensemble=ensemble, scored=False)
     name = ENSEMBLE if len(models) > 1 else models[0].name
     with Progress("forecasting", count, unit="series") as progress:
         parts = []
-        for piece in over(models, asked):
+        for piece in over(models, request):
             parts.append(piece.forecasts[name])
             progress.advance(piece.part.stop - piece.part.start)
     frame = forecast_frame(panel, entries, summary.concatenate(parts), actual=False).drop(columns="window")

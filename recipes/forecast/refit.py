@@ -10,7 +10,7 @@ import torch
 
 from recipes.config import options_of
 from recipes.forecast.config import Backtest, DataOptions, Train
-from recipes.forecast.networks import Opened, open_network
+from recipes.forecast.networks import Opened, open_network, place
 from recipes.process.interrupts import Interrupts
 from recipes.runs import find
 from recipes.runs import folder as run_folder
@@ -40,9 +40,7 @@ def groups(
     for first in range(0, int(test.window.max()) + 1, every):
         chosen = (test.window >= first) & (test.window < first + every)
         models = [train_again(config, model, first, run, interrupts) for model in setup.models]
-        for model in models:
-            if model.network is not None:
-                model.network.to(device).eval()
+        place(models, device)
         yield models, int(chosen.argmax()), test.part(chosen)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from recipes.forecast.outputs import series_name
 from recipes.forecast.testing import NAIVE, SEASONAL, SHOWN, BacktestResult
 from recipes.report.content import Headline, Line, LineChart, Section, Table
 from tasks.forecast.score.scale import actual_rows
@@ -32,10 +33,7 @@ def sections(tested: BacktestResult) -> list[Section]:
     """The parts of the report."""
     return [
         Section("Models", tables=[_models(tested), _uncertainty(tested)]),
-        Section(
-            "By step ahead and by window",
-            charts=[_by_step(tested), *([_by_window(tested)] if len(np.unique(tested.entries.window)) > 1 else [])],
-        ),
+        Section("By step ahead and by window", charts=_errors(tested)),
         Section(
             "Calibration",
             text=(
@@ -83,31 +81,17 @@ def _uncertainty(tested: BacktestResult) -> Table:
     return Table("Against the naive forecasts, and the intervals", columns, rows, note)
 
 
-def _by_step(tested: BacktestResult) -> LineChart:
-    steps = np.arange(1, tested.horizon + 1)
-    return LineChart(
-        "MASE by step ahead",
-        [
-            _line(tested, name, steps, found.per_step["mase"])
-            for name, found in list(tested.scores.items())[:MODELS_SHOWN]
-        ],
-        x_label="steps ahead",
-        y_label="MASE",
-        from_zero=True,
-    )
-
-
-def _by_window(tested: BacktestResult) -> LineChart:
-    return LineChart(
-        "MASE by window",
-        [
-            _line(tested, name, found.windows + 1, found.per_window["mase"])
-            for name, found in list(tested.scores.items())[:MODELS_SHOWN]
-        ],
-        x_label="window",
-        y_label="MASE",
-        from_zero=True,
-    )
+def _errors(tested: BacktestResult) -> list[LineChart]:
+    """MASE by step ahead, and by window where there are several."""
+    shown = list(tested.scores.items())[:MODELS_SHOWN]
+    by_step = [_line(tested, name, np.arange(1, tested.horizon + 1), one.per_step["mase"]) for name, one in shown]
+    by_window = [_line(tested, name, one.windows + 1, one.per_window["mase"]) for name, one in shown]
+    axes = [("step ahead", "steps ahead", by_step), ("window", "window", by_window)]
+    count = 2 if len(np.unique(tested.entries.window)) > 1 else 1
+    return [
+        LineChart(f"MASE by {title}", lines, x_label=label, y_label="MASE", from_zero=True)
+        for title, label, lines in axes[:count]
+    ]
 
 
 def _line(tested: BacktestResult, name: str, x: np.ndarray, y: np.ndarray) -> Line:
@@ -164,26 +148,20 @@ def _example(tested: BacktestResult, key: int, mase: float) -> LineChart:
         ),
     ]
     if tested.best != SEASONAL:
-        lines.append(
-            Line(
-                SEASONAL, ahead.tolist(), tested.forecasts[SEASONAL].median[entry * dims + dim].tolist(), look="dashed"
-            )
-        )
-    name = str(panel.item_ids[series]) + (f" {panel.target_names[dim]}" if dims > 1 else "")
+        seasonal = tested.forecasts[SEASONAL].median[entry * dims + dim]
+        lines.append(Line(SEASONAL, ahead.tolist(), seasonal.tolist(), look="dashed"))
     when = panel.calendar.timestamps(int(panel.starts[series]) + origin, 1)[0]
     note = f"MASE {mase:.3f} over all windows. Step 1 is {when}." if panel.has_timestamps else f"MASE {mase:.3f}."
-    return LineChart(f"Series {name}", lines, x_label="steps from the forecast's start", note=note)
+    return LineChart(f"Series {series_name(panel, key)}", lines, x_label="steps from the forecast's start", note=note)
 
 
 def _series(tested: BacktestResult) -> Table:
     found = tested.scores[tested.best]
     mase = found.per_series["mase"]
     order = np.argsort(np.where(np.isnan(mase), -np.inf, -mase), kind="stable")
-    dims = tested.panel.dims
     rows = []
     for number in order[:100]:
-        item, dim = divmod(int(found.series[number]), dims)
-        name = str(tested.panel.item_ids[item]) + (f" {tested.panel.target_names[dim]}" if dims > 1 else "")
+        name = series_name(tested.panel, int(found.series[number]))
         others = [tested.scores[other].per_series["mase"][number] for other in (NAIVE, SEASONAL)]
         rows.append([name, _cell(mase[number]), *(_cell(value) for value in others)])
     return Table(

@@ -9,14 +9,16 @@ from typing import Any
 import torch
 
 from recipes.config import options_of
-from recipes.forecast.config import DataOptions, Score
+from recipes.forecast.config import DataOptions, SeriesOptions, UseOptions
 from recipes.forecast.data import open_for
 from recipes.forecast.forecasting import ForecastRequest
 from recipes.forecast.networks import Opened, open_models
-from recipes.forecast.testing import phase
+from recipes.forecast.testing import BacktestResult, phase, score_all
 from tasks.errors import ConfigError
 from tasks.forecast.calendar import seasonality_of
 from tasks.forecast.data import Loaded
+from tasks.forecast.panel import Entries, Panel
+from tasks.forecast.score.summary import Forecasts
 
 
 @dataclass
@@ -47,7 +49,7 @@ def set_up(config: Any) -> tuple[Any, Setup]:
     )
 
 
-def named(config: Score, models: list[Opened], first: Opened | None) -> Any:
+def named(config: SeriesOptions, models: list[Opened], first: Opened | None) -> Any:
     """The options with the models' own names, and the data of the first one's run where none were given.
 
     Raises:
@@ -68,7 +70,7 @@ def named(config: Score, models: list[Opened], first: Opened | None) -> Any:
     return dataclasses.replace(config, **values)
 
 
-def choose_horizon(config: Score, models: list[Opened]) -> int | None:
+def choose_horizon(config: SeriesOptions, models: list[Opened]) -> int | None:
     """The horizon asked for, else the shortest of the models'.
 
     Raises:
@@ -77,8 +79,8 @@ def choose_horizon(config: Score, models: list[Opened]) -> int | None:
     lengths = {model.name: model.prediction_length for model in models if model.prediction_length is not None}
     if not lengths:
         return config.horizon
-    shortest = min(lengths, key=lambda name: lengths[name] or 0)
-    if config.horizon is not None and config.horizon > (lengths[shortest] or 0):
+    shortest = min(lengths, key=lengths.__getitem__)
+    if config.horizon is not None and config.horizon > lengths[shortest]:
         raise ConfigError(
             f"--horizon: {shortest} forecasts {lengths[shortest]} steps; take at most these, or train with --prediction-length "
             f"{config.horizon}"
@@ -86,16 +88,17 @@ def choose_horizon(config: Score, models: list[Opened]) -> int | None:
     return config.horizon or lengths[shortest]
 
 
-def forecast_request(config: Any, setup: Setup, entries: Any, device: torch.device) -> ForecastRequest:
-    """The forecasts of some of the entries."""
+def forecast_request(
+    config: UseOptions, panel: Panel, entries: Entries, horizon: int, device: torch.device
+) -> ForecastRequest:
+    """The forecasts of entries by the options of the verb."""
+    samples, keep = config.num_parallel_samples, getattr(config, "save_samples", False)
     return ForecastRequest(
-        setup.loaded.panel,
-        entries,
-        setup.horizon,
-        config.num_parallel_samples,
-        config.batch_size,
-        config.seed,
-        device,
-        config.ensemble,
-        getattr(config, "save_samples", False),
+        panel, entries, horizon, samples, config.batch_size, config.seed, device, config.ensemble, keep_samples=keep
     )
+
+
+def score(setup: Setup, forecasts: dict[str, Forecasts]) -> BacktestResult:
+    """The models that were asked for and the baselines, scored on the test entries."""
+    loaded = setup.loaded
+    return score_all(loaded.panel, loaded.test, setup.horizon, setup.m, forecasts, setup.seconds)

@@ -44,7 +44,8 @@ class BacktestResult:
     @property
     def best(self) -> str:
         """The model of the lowest MASE, or of the lowest ND where no scale is defined."""
-        return min(self.models, key=lambda name: tuple(_last_if_nan(self.value(name, key)) for key in ("mase", "nd")))
+        figures = {name: [self.value(name, "mase"), self.value(name, "nd")] for name in self.models}
+        return min(figures, key=lambda name: np.where(np.isnan(figures[name]), np.inf, figures[name]).tolist())
 
     def value(self, model: str, metric: str) -> float:
         return self.scores[model].overall[metric]["value"]
@@ -173,10 +174,6 @@ def overall(tested: BacktestResult, name: str) -> dict[str, Any]:
         for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
             flat[metric + suffix] = None if np.isnan(found[key]) else found[key]
     return {**flat, "m": tested.m, "n": tested.scores[name].counts["series"]}
-
-
-def _last_if_nan(value: float) -> float:
-    return float("inf") if np.isnan(value) else value
 
 
 def _number(value: float) -> float | None:

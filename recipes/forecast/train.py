@@ -14,7 +14,7 @@ from recipes.forecast import artefacts
 from recipes.forecast.config import ARCHITECTURES, Train, with_defaults
 from recipes.forecast.data import digest, notes
 from recipes.forecast.forecasting import ForecastRequest, forecast, windows_for
-from recipes.forecast.networks import Opened
+from recipes.forecast.networks import Opened, place, say_difference
 from recipes.forecast.parts import Parts, prepare
 from recipes.forecast.testing import BacktestResult, measure
 from recipes.loop.loop import Outcome
@@ -24,6 +24,7 @@ from recipes.runs.folder import Run
 from recipes.work import Batch, Evaluator, Work
 from tasks.forecast.models import layers_of
 from tasks.forecast.panel import Entries
+from tasks.forecast.self_checks import check_training
 
 RECIPE = "forecast"
 # Windows at once in the closing back-test; `tool backtest` has the same, and so gives the same figures.
@@ -62,7 +63,7 @@ class Forecasting(training.Recipe[Train, Parts]):
         count = sum(parameter.numel() for parameter in parts.model.parameters())
         size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
         lags = f", lags to {max(spec.lags)}" if spec.has_lags else ""
-        layers = self.layers_in_use()
+        difference, layers = self.check_layers(), self.layers_in_use()
         if layers == "PyTorch":
             layers += "; those compiled by a C compiler at installation take half the time: see tool doctor"
         return [
@@ -70,12 +71,19 @@ class Forecasting(training.Recipe[Train, Parts]):
             f"windows   {len(parts.origins):,} to train on, {len(parts.validation):,} choose the best weights, "
             f"{len(parts.test):,} test · context {spec.context_length}, horizon {spec.prediction_length}{lags} · "
             f"m {parts.facts.periodicity}",
-            *([f"layers    {layers}"] if layers else []),
+            *(f"layers    {line}" for line in (difference, layers) if line),
             *notes(parts.loaded),
         ]
 
     def make_work(self) -> Work:
+        say_difference(self.check_layers())
         return WindowWork(self.config, self.parts, self.session.accelerator.device, self.layers_in_use())
+
+    def check_layers(self) -> str | None:
+        """Compares the CPU's fast layers with the library's; what to say where they differ, the first time."""
+        accelerator = self.session.accelerator
+        fast = accelerator.device.type == "cpu" and accelerator.mixed_precision == "no"
+        return check_training(self.parts.model.network) if fast else None
 
     def layers_in_use(self) -> str:
         """Whose layers train on the CPU, for the log and for resumes; "" where there is no choice."""
@@ -88,8 +96,10 @@ class Forecasting(training.Recipe[Train, Parts]):
         """The back-test of the trained model, shared by all processes."""
         config, parts, accelerator = self.config, self.parts, self.session.accelerator
         name = config.model if config.model in (*ARCHITECTURES, "tiny") else "model"
+        model = Opened(name, parts.model.network, parts.facts)
+        place([model], accelerator.device)
         self.tested = measure(
-            [Opened(name, parts.model.network.eval(), parts.facts)],
+            [model],
             forecast_request(config, parts, parts.test, accelerator.device),
             parts.facts.periodicity,
             share=(accelerator.process_index, accelerator.num_processes),
@@ -180,7 +190,8 @@ class WindowWork(Work):
         """What the closing back-test will take, by a few of its windows."""
         parts = self.parts
         tried = forecast_request(self.config, parts, parts.test.part(slice(0, TRIED)), self.device)
-        opened = Opened("model", model.network.eval(), parts.facts)
+        opened = Opened("model", model.network, parts.facts)
+        place([opened], self.device)
         seconds = 0.0
         for _ in range(2):  # the first time is a warm-up
             began = time.monotonic()

@@ -107,6 +107,11 @@ def column(cells: Sequence[Cell]) -> tuple[list[str], bool]:
     return [_cell(cell, whole, largest) for cell in cells], True
 
 
+def columns_of(rows: Sequence[Sequence[Cell]], count: int) -> list[tuple[list[str], bool]]:
+    """`column` of each of the first `count` columns; short rows end in blanks."""
+    return [column([row[at] if at < len(row) else None for row in rows]) for at in range(count)]
+
+
 def one_line(text: Any, limit: int) -> str:
     """Text without control characters or line breaks, cut to `limit` characters with an ellipsis."""
     flat = " ".join(_CONTROL.sub(" ", str(text)).split())

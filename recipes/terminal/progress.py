@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 LINE_SECONDS = 10.0
@@ -60,9 +59,7 @@ class Progress:
             self._open_bar()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             with suppress(OSError):  # the terminal may be gone
                 self._bar.stop()
@@ -74,8 +71,7 @@ class Progress:
         if not self.show:
             return
         if self._bar is not None:
-            with suppress(OSError):
-                self._bar.update(self._task, completed=self.done, facts=self._facts(facts))
+            self._update(completed=self.done, facts=self._facts(facts))
         elif time.monotonic() - self._shown >= LINE_SECONDS and self.done < self.total:
             self._shown = time.monotonic()
             self.line(f"{self.label} {self.done}/{self.total} · {self._facts(facts)}")
@@ -93,9 +89,12 @@ class Progress:
     def relabel(self, label: str) -> None:
         """Changes what stands before the bar."""
         self.label = label
+        self._update(description=label)
+
+    def _update(self, **fields: Any) -> None:
         if self._bar is not None:
-            with suppress(OSError):
-                self._bar.update(self._task, description=label)
+            with suppress(OSError):  # the terminal may be gone
+                self._bar.update(self._task, **fields)
 
     def left(self) -> float | None:
         """Seconds left at the speed so far, or None before there is one."""

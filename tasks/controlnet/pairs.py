@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tasks.images import FileImages, ImageStore
+from tasks.readers import source as base
 
 # What lies under the transparent parts of a condition: lines and maps stand on black.
 CONDITION_GROUND = (0, 0, 0)
@@ -38,21 +39,13 @@ class Pairs:
 
 
 @dataclass
-class Splits:
+class Splits(base.Splits[Pairs]):
     """What a run trains on and what it is measured on.
 
     Attributes:
-        description: one line for the run header.
-        held_out: whether the evaluation pairs were held out of the training pairs.
-        skipped: one line for each sort of pair left out (with `skip_bad`).
         notes: one line for each thing that is done to pairs without asking.
     """
 
-    train: Pairs | None
-    evaluation: Pairs | None
-    description: str
-    held_out: bool = False
-    skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

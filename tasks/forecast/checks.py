@@ -47,14 +47,9 @@ def profile(panel: Panel, thorough: bool = True) -> Profile:
         thorough: whether zeros, negative and whole are wanted; else they are 0 and False.
     """
     count = len(panel)
-    result = Profile(
-        np.zeros(count, np.int64),
-        np.full(count, np.nan),
-        np.full(count, np.nan),
-        np.zeros(count, np.int64),
-        np.zeros(count, np.int64),
-        np.zeros(count, bool),
-    )
+    observed, zeros, negative = np.zeros((3, count), np.int64)
+    low, high = np.full((2, count), np.nan)
+    result = Profile(observed, low, high, zeros, negative, np.zeros(count, bool))
     for some, values, first in _blocks(panel):
         flat = values.reshape(-1)
         begins = first * panel.dims
@@ -97,8 +92,9 @@ def find_bad(read: Read, skip: bool = False) -> tuple[Problems, Profile]:
             problems.add(number, kind, partial(message, number))
 
     def huge(number: int) -> str:
-        step, value = _first(panel.series(number), lambda values: np.abs(values) > FLOAT32_MAX)
-        return f"{_where(read, number, step)}: {value:g} is beyond what float32 holds (3.4e38)"
+        values = panel.series(number)
+        step, dim = np.argwhere(np.abs(values) > FLOAT32_MAX)[0]
+        return f"{_where(read, number, int(step))}: {values[step, dim]:g} is beyond what float32 holds (3.4e38)"
 
     names, lengths = panel.item_ids, panel.lengths
     note(lengths == 0, "no values", lambda number: f"series {names[number]} has no values")
@@ -111,12 +107,6 @@ def find_bad(read: Read, skip: bool = False) -> tuple[Problems, Profile]:
     _check_covariates(read, problems)
     problems.raise_if_any()
     return problems, found
-
-
-def _first(values: np.ndarray, wrong: Callable[[np.ndarray], np.ndarray]) -> tuple[int, float]:
-    """The first wrong value: (step, value)."""
-    step, dim = np.argwhere(wrong(values))[0]
-    return int(step), float(values[step, dim])
 
 
 def _where(read: Read, series: int, step: int) -> str:
@@ -160,13 +150,8 @@ def too_short(panel: Panel, train_ends: np.ndarray, context_length: int, lags: l
     short = np.flatnonzero(~long_enough(train_ends, context_length, lags, horizon))
     if not len(short):
         return None
+    series = int(short[0])
     more = f" (and {len(short) - 1:,} more series)" if len(short) > 1 else ""
-    return _too_short(panel, int(short[0]), more, train_ends, context_length, lags, horizon)
-
-
-def _too_short(
-    panel: Panel, series: int, more: str, train_ends: np.ndarray, context_length: int, lags: list[int], horizon: int
-) -> str:
     return (
         f"series {panel.item_ids[series]} has {int(train_ends[series]):,} steps to train on{more}, but must have "
         f"{needed(context_length, lags, horizon):,}: context {context_length} + longest lag {max(lags, default=0)} + "
@@ -180,11 +165,10 @@ def check_counts(panel: Panel) -> None:
         wrong = (values < 0) | ((values != np.floor(values)) & ~np.isnan(values))
         if wrong.any():
             row, dim = np.argwhere(wrong)[0]
-            number = int(some[np.searchsorted(first, row, "right") - 1])
-            step = int(row - first[np.searchsorted(first, row, "right") - 1])
-            value = float(values[row, dim])
+            place = np.searchsorted(first, row, "right") - 1
+            where, value = _where(Read(panel, "", ""), int(some[place]), int(row - first[place])), values[row, dim]
             raise DataError(
-                f"{_where(Read(panel, '', ''), number, step)}: {value:g} is {'negative' if value < 0 else 'no whole number'}; the "
+                f"{where}: {value:g} is {'negative' if value < 0 else 'no whole number'}; the "
                 "negative binomial is for counts, choose --distribution student_t"
             )
 

@@ -11,7 +11,6 @@ from tasks.errors import ConfigError, DataError
 from tasks.forecast import checks, named, readers, sample
 from tasks.forecast.panel import Entries, Panel, rolling_entries, take_rows
 from tasks.forecast.readers.source import Options, Read, Split
-from tasks.forecast.readers.together import as_one
 
 __all__ = ["Loaded", "Options", "load", "read_data"]
 
@@ -116,7 +115,7 @@ def read_data(options: Options) -> Read:
         read = readers.read(options, ["sample", *named.NAMES])
     if read.split is None:
         read = _trim(read)
-    return as_one(read) if options.multivariate else read
+    return _as_one(read) if options.multivariate else read
 
 
 def _check_numbers(options: Options) -> None:
@@ -157,6 +156,44 @@ def _trim(read: Read) -> Read:
     where = read.where
     shifted = None if where is None else lambda series, step: where(series, step + int(cut[series]))
     return replace(read, panel=replace(panel, **changes), where=shifted)
+
+
+def _as_one(read: Read) -> Read:
+    """The series of a univariate panel as one of many dimensions; static features, being a series' own, are left out.
+
+    Raises:
+        DataError: they don't begin and end together.
+    """
+    panel = read.panel
+    if panel.dims > 1 or len(panel) == 1:
+        return read
+    starts, lengths = panel.starts, panel.lengths
+    odd = np.flatnonzero((starts != starts[0]) | (lengths != lengths[0]))
+    if len(odd):
+        raise DataError(
+            f"{read.source}: series {panel.item_ids[odd[0]]} does not begin and end with {panel.item_ids[0]}; only series of the same "
+            "span make one multivariate series"
+        )
+    steps = int(lengths[0])
+    covered = panel.covariates.shape[1] > 0
+    one = replace(
+        panel,
+        values=np.ascontiguousarray(panel.values.reshape(len(panel), steps).T),
+        offsets=np.array([0, steps], np.int64),
+        starts=starts[:1],
+        item_ids=[read.source.rsplit("/", 1)[-1].split(".")[0]],
+        target_names=list(panel.item_ids),
+        static_categories=np.zeros((0, 0), np.int64),
+        category_names=[],
+        static_reals=np.zeros((0, 0), np.float32),
+        real_names=[],
+        covariates=panel.covariates[: panel.covariate_offsets[1]] if covered else panel.covariates,
+        covariate_offsets=panel.covariate_offsets[:2] if covered else panel.covariate_offsets,
+    )
+    split = read.split
+    if split is not None:
+        split = replace(split, train_ends=split.train_ends[:1], test=split.test.part(split.test.series == 0))
+    return replace(read, panel=one, split=split, where=None)
 
 
 def _select(read: Read, chosen: np.ndarray) -> Read:

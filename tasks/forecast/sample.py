@@ -13,7 +13,6 @@ from tasks.forecast.panel import Panel
 from tasks.forecast.readers.source import Read
 
 SERIES = 18
-HORIZON = 24
 _SHORTEST, _LONGEST = 800, 1400
 _KINDS = ("office", "school", "shop")
 _START = "2025-01-06"  # a Monday

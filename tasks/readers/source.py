@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from tasks.readers.paths import WHOLE
 from tasks.readers.problems import Problems
 
-__all__ = ["WHOLE", "Source", "Split"]
+__all__ = ["WHOLE", "Source", "Split", "Splits"]
 
 Split = TypeVar("Split")
 
@@ -29,3 +29,20 @@ class Source(Generic[Split]):
     name: str
     splits: dict[str, Callable[[Problems], Split]]
     unlabelled: frozenset[str] = frozenset()
+
+
+@dataclass
+class Splits(Generic[Split]):
+    """What a run trains on and what it is measured on.
+
+    Attributes:
+        description: one line for the run header.
+        held_out: whether the evaluation split was held out of the training split.
+        skipped: one line for each sort of row left out (with `skip_bad`).
+    """
+
+    train: Split | None
+    evaluation: Split | None
+    description: str
+    held_out: bool = False
+    skipped: list[str] = field(default_factory=list)

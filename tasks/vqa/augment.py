@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-KINDS = ("hflip", "vflip", "shift", "randaugment")
 # A question or answer with one of these words would be wrong on the mirrored image.
 SIDEWAYS = re.compile(
     r"\b(left|right|leftmost|rightmost|clockwise|east|west|read|say|says|written|letter|number|word|time)\b", re.I
@@ -25,7 +24,7 @@ class Augmentation:
     """What may be done to a training image.
 
     Attributes:
-        kinds: of KINDS.
+        kinds: of hflip, vflip, shift, randaugment.
         shift: the most an image is moved, as a share of its shorter side.
         mirror, upend: bool [n], whether the question allows a flip.
         randaugment: number of operations and their strength out of 10 (Cubuk et al. 2020; ViLT uses 2 and 9).

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
+from tasks.readers import source as base
 from tasks.readers.choice import CUSTOM, choose
 from tasks.readers.holdout import parted, subsets
 from tasks.readers.problems import Problems
@@ -18,21 +17,7 @@ from tasks.vqa.readers import Options, Source, recognise
 __all__ = ["Options", "Questions", "Splits", "load_splits"]
 
 
-@dataclass
-class Splits:
-    """What a run trains on and what it is measured on.
-
-    Attributes:
-        description: one line for the run header.
-        held_out: whether the evaluation split was held out of the training split by image.
-        skipped: one line for each sort of question left out (with `skip_bad`).
-    """
-
-    train: Questions | None
-    evaluation: Questions | None
-    description: str
-    held_out: bool = False
-    skipped: list[str] = field(default_factory=list)
+Splits = base.Splits[Questions]
 
 
 def load_splits(

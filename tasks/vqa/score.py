@@ -109,17 +109,6 @@ def official_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str
     return np.array([question_accuracy(*pair) for pair in zip(predictions, answers, strict=True)], dtype=np.float64)
 
 
-def plain_accuracy(predictions: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """1.0 where the prediction is the one given answer but for case and outer blanks, else 0.0; float64 [n].
-
-    Raises:
-        DataError: lengths differ.
-    """
-    _check_lengths(predictions, answers)
-    pairs = zip(predictions, answers, strict=True)
-    return np.array([float(one.strip().lower() == other.strip().lower()) for one, other in pairs], dtype=np.float64)
-
-
 def weighted_accuracy(predictions: Sequence[str], weights: Sequence[Mapping[str, float]]) -> np.ndarray:
     """The given weight of each predicted answer, 0.0 where it has none; float64 [n].
 

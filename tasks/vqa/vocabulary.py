@@ -208,11 +208,6 @@ def _official(answers: Sequence[str], votes: dict[str, float], vocabulary: Vocab
     return max(((c * min(1.0, (c - 1) / 3) + (n - c) * min(1.0, c / 3)) / n for c in counts), default=0.0)
 
 
-def out_of_vocabulary(questions: Questions, vocabulary: Vocabulary) -> int:
-    """How many labelled questions have no answer in the vocabulary."""
-    return sum(bool(votes) and not any(answer in vocabulary.index for answer in votes) for votes in _votes(questions))
-
-
 def check_vocabulary(questions: Questions, vocabulary: Vocabulary) -> None:
     """
     Raises:

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from untrained import random_base
 
 from tasks.controlnet import draws
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.sample import sample
-from tasks.controlnet.tiny import pipeline
 
 RESOLUTION = 32
 
 
 def base(folder: Path, **changes: Any) -> Path:
     """An untrained Stable Diffusion with pictures of four times its latents' size."""
-    return pipeline.random_base(folder, **{"vae_factor": 4, **changes})
+    return random_base(folder, **{"vae_factor": 4, **changes})
 
 
 def pairs(folder: Path, train: int = 24, validation: int = 8) -> Path:

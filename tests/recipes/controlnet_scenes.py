@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from PIL import Image
+from untrained import random_base
 
 from recipes.controlnet.config import Train, with_defaults
 from recipes.controlnet.validation import Validator, scenes
@@ -14,7 +15,6 @@ from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.pairs import Pairs
-from tasks.controlnet.tiny import pipeline
 from tasks.images import FileImages
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ PROMPT = "burly wood circle with orange background"
 
 def make_nets(folder):
     """An untrained Stable Diffusion and its ControlNet."""
-    base = pretrained.open_base(str(pipeline.random_base(folder / "base")))
+    base = pretrained.open_base(str(random_base(folder / "base")))
     unet, vae = pretrained.load_unet(base), pretrained.load_vae(base)
     vae.decoder.conv_out.weight.data *= 20  # untrained it makes all but grey
     return SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Stable Diffusion in small, made from configs: `--model tiny`, and untrained ones for tests."""
+"""Stable Diffusion in small, made from configs, for `--model tiny`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 import transformers
 from tokenizers.pre_tokenizers import ByteLevel
 
-from tasks.files import umask, write_folder
+from tasks.files import umask
 
 TEXT_LENGTH = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -42,36 +42,6 @@ class Parts:
         (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         for path in folder.rglob("*"):
             path.chmod((0o777 if path.is_dir() else 0o666) & ~umask())  # the libraries keep weights to their owner
-
-
-def random_base(
-    folder: str | Path,
-    *,
-    vae_factor: int = 8,
-    prediction_type: str = "epsilon",
-    cross_attention_dim: int = 16,
-    channels: tuple[int, ...] = (8, 16),
-    seed: int = 0,
-) -> Path:
-    """Writes an untrained Stable Diffusion of a few ten thousand parameters; gives its folder.
-
-    Args:
-        vae_factor: a power of two: pixels a latent, each way.
-        channels: of the UNet's blocks, multiples of 4.
-    """
-    words = ["a", "burly", "wood", "circle", "with", "orange", "background"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        tokenizer = build_tokenizer(words, 16)
-        parts = Parts(
-            build_vae((4,) * (vae_factor.bit_length() - 1) + (8,), groups=2),
-            build_unet(channels, cross_attention_dim, groups=4),
-            build_text_encoder(tokenizer, cross_attention_dim, layers=1),
-            tokenizer,
-            build_scheduler(prediction_type),
-        )
-    write_folder(folder, parts.save)
-    return Path(folder)
 
 
 def build_tokenizer(words: Iterable[str], length: int = TEXT_LENGTH) -> Any:

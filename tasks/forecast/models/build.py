@@ -30,12 +30,41 @@ CONFIGS: dict[str, Any] = {
     "nbeats": NBeatsConfig,
     "patchtst": transformers.PatchTSTConfig,
 }
-# What Spec and the configs of our own models call the same.
-_BOTH = {name: name for name in ("calendar", "anchor", "season")}
-_OWN_NAMES: dict[str, dict[str, str]] = {
-    "dlinear": _BOTH | {"kernel_size": "kernel_size", "individual": "individual"},
-    "nbeats": _BOTH | {"blocks": "num_blocks", "block_layers": "block_layers", "dropout": "dropout"},
+
+
+def _same(names: str) -> dict[str, str]:
+    return {name: name for name in names.split()}
+
+
+_SERIES = _same("input_size num_static_real_features cardinality embedding_dimension") | {
+    "distribution": "distribution_output"
 }
+_ENCODER_DECODER = {
+    **_SERIES,
+    **_same("encoder_layers decoder_layers d_model"),
+    "heads": "encoder_attention_heads decoder_attention_heads",
+    "ffn_dim": "encoder_ffn_dim decoder_ffn_dim",
+    "layerdrop": "encoder_layerdrop decoder_layerdrop",
+    "dropout": "dropout attention_dropout activation_dropout",
+    "lags": "lags_sequence",
+}
+_OWN = {**_SERIES, **_same("calendar anchor season"), "d_model": "hidden_size", "quantiles": "quantile_levels"}
+# What a kind's config calls a field of Spec; where these are several settings, it is read back from the first.
+_NAMES: dict[str, dict[str, str]] = {
+    "transformer": _ENCODER_DECODER,
+    "informer": _ENCODER_DECODER | {"attention": "attention_type", "distil": "distil"},
+    "autoformer": _ENCODER_DECODER | {"label_length": "label_length", "kernel_size": "moving_average"},
+    "dlinear": _OWN | _same("kernel_size individual"),
+    "nbeats": _OWN | _same("block_layers dropout") | {"blocks": "num_blocks"},
+    "patchtst": {
+        **_same("d_model ffn_dim patch_length patch_stride"),
+        "input_size": "num_input_channels",
+        "encoder_layers": "num_hidden_layers",
+        "heads": "num_attention_heads",
+        "dropout": "ff_dropout attention_dropout head_dropout",
+    },
+}
+_NAMES = {kind: _same("prediction_length context_length") | names for kind, names in _NAMES.items()}
 KIND = {config.model_type: kind for kind, config in CONFIGS.items()}
 
 # transformers' auto classes open our own models here by these classes, and elsewhere by the code that is saved beside the weights.
@@ -60,59 +89,21 @@ def build(spec: Spec, seed: int) -> transformers.PreTrainedModel:
 
 def _settings(spec: Spec) -> dict[str, Any]:
     """The spec under the names of its kind's config."""
-    scaling = False if spec.scaling == "none" else spec.scaling
-    common: dict[str, Any] = {"prediction_length": spec.prediction_length, "context_length": spec.context_length}
+    settings = {name: getattr(spec, field) for field, names in _NAMES[spec.kind].items() for name in names.split()}
+    settings = {name: list(value) or None if isinstance(value, tuple) else value for name, value in settings.items()}
+    settings["scaling"] = False if spec.scaling == "none" and spec.kind not in OWN else spec.scaling
     if spec.kind == "patchtst":
-        return common | _patchtst(spec) | {"scaling": scaling}
-    common |= {
-        "input_size": spec.input_size,
-        "num_time_features": spec.num_time_features,
-        "num_static_real_features": spec.num_static_real_features,
-        "num_static_categorical_features": len(spec.cardinality),
-        "cardinality": list(spec.cardinality) or None,
-        "embedding_dimension": list(spec.embedding_dimension) or None,
-        "distribution_output": spec.distribution,
-    }
-    if spec.kind in OWN:
-        quantiles = list(spec.quantiles) if spec.distribution == "quantiles" else None
-        common |= {"quantile_levels": quantiles, "hidden_size": spec.d_model, "scaling": spec.scaling}
-        return common | {theirs: getattr(spec, ours) for ours, theirs in _OWN_NAMES[spec.kind].items()}
-    return common | _encoder_decoder(spec) | {"scaling": scaling}
-
-
-def _encoder_decoder(spec: Spec) -> dict[str, Any]:
-    both: dict[str, Any] = {"layers": spec.encoder_layers, "attention_heads": spec.heads, "ffn_dim": spec.ffn_dim}
-    both["layerdrop"] = spec.layerdrop
-    settings: dict[str, Any] = {f"encoder_{name}": value for name, value in both.items()}
-    both["layers"] = spec.decoder_layers
-    settings |= {f"decoder_{name}": value for name, value in both.items()}
-    settings |= {f"{part}dropout": spec.dropout for part in ("", "attention_", "activation_")}
-    settings |= {"d_model": spec.d_model, "lags_sequence": list(spec.lags)}
-    if spec.kind == "informer":
-        settings |= {"attention_type": spec.attention, "distil": spec.distil}
-    if spec.kind == "autoformer":
-        settings |= {"label_length": spec.label_length, "moving_average": spec.kernel_size}
-    return settings
-
-
-def _patchtst(spec: Spec) -> dict[str, Any]:
-    point = spec.distribution == "point"
-    return {
-        "num_input_channels": spec.input_size,
-        "loss": "mse" if point else "nll",
-        "distribution_output": "student_t" if point else spec.distribution,
-        "patch_length": spec.patch_length,
-        "patch_stride": spec.patch_stride,
-        "num_hidden_layers": spec.encoder_layers,
-        "d_model": spec.d_model,
-        "num_attention_heads": spec.heads,
-        "ffn_dim": spec.ffn_dim,
-        "attention_dropout": spec.dropout,
-        "ff_dropout": spec.dropout,
-        "head_dropout": spec.dropout,
+        point = spec.distribution == "point"
+        settings |= {
+            "loss": "mse" if point else "nll",
+            "distribution_output": "student_t" if point else spec.distribution,
+        }
         # Pooled over patches, the head could not tell the newest patch from the oldest.
-        "pooling_type": None,
-    }
+        return settings | {"pooling_type": None}
+    if spec.kind in OWN and spec.distribution != "quantiles":
+        settings["quantile_levels"] = None
+    categories = len(spec.cardinality)
+    return settings | {"num_time_features": spec.num_time_features, "num_static_categorical_features": categories}
 
 
 def load(model: str, revision: str | None = None, token: str | None = None) -> transformers.PreTrainedModel:
@@ -150,38 +141,15 @@ def spec_of(model: transformers.PreTrainedModel) -> Spec:
     """What the model was made from, read from its config."""
     config = model.config
     kind = KIND[config.model_type]
-    known: dict[str, Any] = {name: getattr(config, name) for name in ("prediction_length", "context_length")}
-    known |= {"kind": kind, "scaling": _scaling(config.scaling), "d_model": 16}
+    values = {field: getattr(config, names.split()[0]) for field, names in _NAMES[kind].items()}
+    values["scaling"] = _scaling(config.scaling)
     if kind == "patchtst":
-        return Spec(**known | _spec_of_patchtst(config))
-    categories = config.num_static_categorical_features
-    known |= {
-        "input_size": config.input_size,
-        "num_time_features": config.num_time_features + getattr(config, "num_dynamic_real_features", 0),
-        "num_static_real_features": config.num_static_real_features,
-        "cardinality": tuple(config.cardinality) if categories else (),
-        "embedding_dimension": tuple(config.embedding_dimension) if categories else (),
-        "distribution": config.distribution_output,
-    }
-    if kind in OWN:
-        levels = {"quantiles": tuple(config.quantile_levels)} if config.quantile_levels else {}
-        known |= {"d_model": config.hidden_size}
-        return Spec(**known | {ours: getattr(config, theirs) for ours, theirs in _OWN_NAMES[kind].items()} | levels)
-    known |= {name: getattr(config, name) for name in ("encoder_layers", "decoder_layers", "d_model", "dropout")}
-    known |= {"lags": tuple(config.lags_sequence), "heads": config.encoder_attention_heads}
-    known |= {"ffn_dim": config.encoder_ffn_dim, "layerdrop": config.encoder_layerdrop}
-    if kind == "informer":
-        known |= {"attention": config.attention_type, "distil": config.distil}
-    if kind == "autoformer":
-        known |= {"label_length": config.label_length, "kernel_size": config.moving_average}
-    return Spec(**known)
-
-
-def _spec_of_patchtst(config: Any) -> dict[str, Any]:
-    names = {"encoder_layers": "num_hidden_layers", "heads": "num_attention_heads", "input_size": "num_input_channels"}
-    names |= {name: name for name in ("d_model", "ffn_dim", "patch_length", "patch_stride")} | {"dropout": "ff_dropout"}
-    known = {name: getattr(config, theirs) for name, theirs in names.items()}
-    return known | {"distribution": "point" if config.loss == "mse" else config.distribution_output}
+        values["distribution"] = "point" if config.loss == "mse" else config.distribution_output
+    else:
+        values["num_time_features"] = config.num_time_features + getattr(config, "num_dynamic_real_features", 0)
+        if not config.num_static_categorical_features:
+            values |= {"cardinality": (), "embedding_dimension": ()}
+    return Spec(kind=kind, **{field: value for field, value in values.items() if value is not None})
 
 
 def _scaling(value: Any) -> str:

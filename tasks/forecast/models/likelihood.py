@@ -40,6 +40,14 @@ def negative_log_likelihood(name: str, params: Sequence[Tensor], values: Tensor,
     return constant + (width * scale).log() + half_more * torch.log1p(squared / df)
 
 
+def library_negative_log_likelihood(
+    name: str, params: Sequence[Tensor], values: Tensor, loc: Tensor, scale: Tensor
+) -> Tensor:
+    """The same by transformers' distributions."""
+    distribution = OUTPUTS[name](dim=1).distribution([param.clone() for param in params], loc=loc, scale=scale)
+    return -distribution.log_prob(values)
+
+
 def _negative_binomial(count: Tensor, logits: Tensor, values: Tensor) -> Tensor:
     """Failures before `count` successes; a success has the probability 1 - sigmoid(logits)."""
     chances = count * F.logsigmoid(-logits) + values * F.logsigmoid(logits)

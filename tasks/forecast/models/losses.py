@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tasks.forecast.lanes import library, network
-from tasks.forecast.models import fast
-from tasks.forecast.models.likelihood import negative_log_likelihood, window_means
+from tasks.forecast.fast import interface as fast
+from tasks.forecast.models.likelihood import library_negative_log_likelihood, negative_log_likelihood, window_means
 from tasks.forecast.models.spec import OWN
 
 Batch = dict[str, Tensor]
-_INPUTS = (
-    "past_values",
-    "past_time_features",
-    "past_observed_mask",
-    "static_categorical_features",
-    "static_real_features",
-    "future_values",
-    "future_time_features",
-)
 
 
 def losses(model: Any, batch: Batch) -> Tensor:
@@ -43,35 +32,11 @@ def losses(model: Any, batch: Batch) -> Tensor:
         return model(**batch).losses
     if kind == "patchtst":
         return _patchtst(model, batch)
-    params, loc, scale = _parameters_of(model)(model, batch)
-    name, future = model.config.distribution_output, batch["future_values"]
-    elements = negative_log_likelihood(name, params, future, loc, scale)
+    params, loc, scale = fast.parameters(model, batch)
+    by_library = getattr(model, "library_trains", False)
+    likelihood = library_negative_log_likelihood if by_library else negative_log_likelihood
+    elements = likelihood(model.config.distribution_output, params, batch["future_values"], loc, scale)
     return window_means(elements, _observed(batch))
-
-
-def _parameters_of(model: Any) -> Callable[[Any, Batch], tuple[tuple[Tensor, ...], Tensor, Tensor]]:
-    """The fastest way to the distribution's parameters: compiled layers, PyTorch's operators on the CPU, transformers' own forward."""
-    if not fast.applies(model):
-        return parameters
-    return network.parameters if network.applies(model) else fast.parameters
-
-
-def layers_of(model: Any) -> str:
-    """Whose layers train the model where it lies: "transformers", "PyTorch" or "compiled, 16 lanes"; "" for other kinds."""
-    if model.config.model_type in (*OWN, "patchtst"):
-        return ""
-    if not fast.applies(model):
-        return "transformers"
-    return library.in_use() if network.applies(model) else "PyTorch"
-
-
-def parameters(model: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """The distribution's parameters for each future step by transformers' own forward, and the windows' loc and scale."""
-    outputs = model.model(**{name: batch[name] for name in _INPUTS if name in batch}, use_cache=False)
-    hidden = outputs.last_hidden_state
-    if model.config.model_type == "autoformer":
-        hidden = hidden + outputs.trend
-    return model.output_params(hidden), outputs.loc, outputs.scale
 
 
 def _observed(batch: Batch) -> Tensor:

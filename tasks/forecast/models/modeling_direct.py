@@ -19,6 +19,10 @@ from transformers.utils import ModelOutput
 from .likelihood import OUTPUTS, negative_log_likelihood, pinball, window_means
 from .noise import sample_paths
 
+# Features of the context's steps and of the future ones; categories and numbers of the series.
+Features = tuple[Tensor, Tensor] | None
+Static = tuple[Tensor | None, Tensor | None]
+
 
 class DirectConfig(transformers.PreTrainedConfig):
     """
@@ -196,7 +200,7 @@ class DirectForecaster(transformers.PreTrainedModel):
             future_values, future_observed_mask: as the past ones, over H steps, for training.
         """
         x, mask, (loc, scale) = self._scaled(past_values, past_observed_mask)
-        features: tuple[Tensor, Tensor] | None = None
+        features: Features = None
         if self.config.knows_steps:
             if past_time_features is None or future_time_features is None:
                 raise ValueError("this model reads time features: give past_time_features and future_time_features")
@@ -204,13 +208,7 @@ class DirectForecaster(transformers.PreTrainedModel):
         raw = self._raw(x, mask, features, (static_categorical_features, static_real_features))
         return self._output(raw, loc, scale, future_values, future_observed_mask)
 
-    def _raw(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        features: tuple[Tensor, Tensor] | None,
-        static: tuple[Tensor | None, Tensor | None],
-    ) -> Tensor:
+    def _raw(self, x: Tensor, mask: Tensor, features: Features, static: Static) -> Tensor:
         """[b, H, dims, parameters] of the scaled values.
 
         Args:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .modeling_direct import DirectConfig, DirectForecaster, StepNetwork, WindowMap
+from .modeling_direct import DirectConfig, DirectForecaster, Features, Static, StepNetwork, WindowMap
 
 
 class DLinearConfig(DirectConfig):
@@ -43,13 +43,7 @@ class DLinearForPrediction(DirectForecaster):
         self.step = StepNetwork(config, config.hidden_size, outputs) if config.knows_steps else None
         self.post_init()
 
-    def _raw(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        features: tuple[Tensor, Tensor] | None,
-        static: tuple[Tensor | None, Tensor | None],
-    ) -> Tensor:
+    def _raw(self, x: Tensor, mask: Tensor, features: Features, static: Static) -> Tensor:
         if self.step is None or features is None:
             return self._maps(x)
         steps = x.shape[1]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .modeling_direct import DirectConfig, DirectForecaster, StepNetwork, WindowMap
+from .modeling_direct import DirectConfig, DirectForecaster, Features, Static, StepNetwork, WindowMap
 
 # Numbers that a forecast step's features become, and the width of the network that makes them.
 STEP_WIDTH, STEP_HIDDEN = 4, 16
@@ -82,13 +82,7 @@ class NBeatsForPrediction(DirectForecaster):
             # The forecast is at first next to the linear map's.
             init.normal_(module.forecast.weight, std=1e-3)
 
-    def _raw(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        features: tuple[Tensor, Tensor] | None,
-        static: tuple[Tensor | None, Tensor | None],
-    ) -> Tensor:
+    def _raw(self, x: Tensor, mask: Tensor, features: Features, static: Static) -> Tensor:
         x, mask = x.transpose(1, 2), mask.transpose(1, 2)
         steps: Tensor | None = None
         if self.step is not None and features is not None:

@@ -57,21 +57,14 @@ class Sampler:
         parts = unbounded.unflatten(-2, (self.arguments, self.dims)).unbind(-3)
         return self.domain_map(*(part.unsqueeze(-1) for part in parts))
 
-    def draw(self, parameters: tuple[torch.Tensor, ...], step: int) -> torch.Tensor:
-        """[b, dims, S] at a step: in units of the window's scale, but for counts, which are the counts themselves."""
+    def draw(self, parameters: tuple[torch.Tensor, ...], step: int | slice = slice(None)) -> torch.Tensor:
+        """[b, dims, S] at a step: in units of the window's scale, but for counts, which are the counts themselves.
+
+        Without a step [b, H, dims, S], from the parameters of all steps at once, [b, H, dims, 1].
+        """
         if self.counts:
             return self._count(*parameters)
-        return self._continuous(parameters, self.exponential[:, step], self.cosine[:, step])
-
-    def draw_all(self, parameters: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """[b, H, dims, S] from the parameters of all steps at once, [b, H, dims, 1]."""
-        if self.counts:
-            return self._count(*parameters)
-        return self._continuous(parameters, self.exponential, self.cosine)
-
-    def _continuous(
-        self, parameters: tuple[torch.Tensor, ...], exponential: torch.Tensor, cosine: torch.Tensor
-    ) -> torch.Tensor:
+        exponential, cosine = self.exponential[:, step], self.cosine[:, step]
         if self.kind == "NormalOutput":
             location, scale = parameters
             return torch.addcmul(location, scale, exponential.sqrt() * cosine)
@@ -105,7 +98,7 @@ def sample_paths(
     """[b, S, H, dims] from parameters [b, H, dims] of the scaled values, and their loc and scale [b, 1, dims]."""
     loc, scale = loc.transpose(1, 2), scale.transpose(1, 2)
     sampler = Sampler(output, scale, num_samples, parameters[0].shape[1], generator)
-    values = sampler.draw_all(tuple(parameter[..., None] for parameter in parameters))
+    values = sampler.draw(tuple(parameter[..., None] for parameter in parameters))
     if not sampler.counts:
         values = values * scale[:, None] + loc[:, None]
     return values.permute(0, 3, 1, 2).contiguous()

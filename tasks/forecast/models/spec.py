@@ -11,13 +11,12 @@ KINDS = ("transformer", "informer", "autoformer", "dlinear", "nbeats", "patchtst
 OWN = ("dlinear", "nbeats")
 PARAMETRIC = ("student_t", "normal", "negative_binomial")
 DISTRIBUTIONS = {
-    "transformer": PARAMETRIC,
-    "informer": PARAMETRIC,
-    "autoformer": PARAMETRIC,
-    "dlinear": (*PARAMETRIC, "quantiles", "point"),
-    "nbeats": (*PARAMETRIC, "quantiles", "point"),
+    **dict.fromkeys(("transformer", "informer", "autoformer"), PARAMETRIC),
+    **dict.fromkeys(OWN, (*PARAMETRIC, "quantiles", "point")),
     "patchtst": (*PARAMETRIC, "point"),
 }
+# At least 1 in every kind; some kinds have more such fields.
+_POSITIVE = ("prediction_length", "context_length", "input_size", "d_model", "heads")
 SCALINGS = ("std", "mean", "none")
 OWN_SCALINGS = (*SCALINGS, "seasonal")
 QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.975)
@@ -115,21 +114,10 @@ class Spec:
             for name, known in choices.items()
             if getattr(self, name) not in known
         ]
-        least = {
-            "prediction_length": 1,
-            "context_length": 1,
-            "input_size": 1,
-            "d_model": 1,
-            "heads": 1,
-            "kernel_size": 1,
-            "season": 1,
-            "blocks": 1,
-            "block_layers": 1,
-        }
         problems += [
-            f"--{name.replace('_', '-')} {getattr(self, name)}: has to be at least {minimum}"
-            for name, minimum in least.items()
-            if getattr(self, name) < minimum
+            f"--{name.replace('_', '-')} {getattr(self, name)}: has to be at least 1"
+            for name in (*_POSITIVE, "kernel_size", "season", "blocks", "block_layers")
+            if getattr(self, name) < 1
         ]
         if self.kind not in OWN and self.heads > 0 and self.d_model % self.heads:
             problems.append(f"--d-model {self.d_model} has to be a multiple of --heads {self.heads}")
@@ -153,17 +141,11 @@ class Spec:
             problems.append(
                 f"--label-length {self.label_length}: cannot be longer than the context, {self.context_length} steps"
             )
-        return problems + self._patch_problems()
-
-    def _patch_problems(self) -> list[str]:
-        if self.kind != "patchtst":
-            return []
-        problems = []
-        if self.patch_length >= self.context_length:
+        if self.kind == "patchtst" and self.patch_length >= self.context_length:
             problems.append(
                 f"--patch-length {self.patch_length}: has to be shorter than the context, {self.context_length} steps"
             )
-        if self.prediction_length == 1 and self.distribution != "point":
+        if self.kind == "patchtst" and self.prediction_length == 1 and self.distribution != "point":
             problems.append(
                 "--prediction-length 1: transformers' PatchTST forecasts one step only with --distribution point"
             )

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import DataError
-from tasks.forecast.calendar import Calendar, normal
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.blocks import Block, Columns
 from tasks.forecast.readers.buffer import Buffer, allocate
-from tasks.forecast.readers.grid import OFF, Grid, made_up
+from tasks.forecast.readers.grid import OFF, Grid, calendar_of
 from tasks.forecast.readers.source import Options, Problems, Read
 from tasks.forecast.readers.statics import Categories, encode
 
@@ -84,11 +83,9 @@ class Gather:
     def _grow(self, count: int) -> None:
         more = count - len(self.starts)
         if more:
-            self.starts = np.concatenate([self.starts, np.full(more, _NONE, np.int32)])
-            self.ends = np.concatenate([self.ends, np.full(more, _NONE, np.int32)])
-            self.rows = np.concatenate([self.rows, np.zeros(more, np.int64)])
-            self.coarse = np.concatenate([self.coarse, np.zeros(more, np.int32)])
-            self.reals = np.concatenate([self.reals, np.full((more, self.reals.shape[1]), np.nan)])
+            for name, fill in (("starts", _NONE), ("ends", _NONE), ("rows", 0), ("coarse", 0), ("reals", np.nan)):
+                array = getattr(self, name)
+                setattr(self, name, np.concatenate([array, np.full((more, *array.shape[1:]), fill, array.dtype)]))
 
     def _positions(self, block: Block, series: np.ndarray) -> np.ndarray:
         """int32 [rows]; rows off the grid spoil their series and get any position."""
@@ -100,10 +97,7 @@ class Gather:
                 series,
                 np.flatnonzero(off),
                 f"time stamps off the {grid.freq} grid",
-                lambda at: (
-                    f"{pd.Timestamp(block.stamps[at])} is off the grid of frequency {grid.freq} "
-                    f"that starts at {pd.Timestamp(grid.anchor)} (wrong or mixed frequency)"
-                ),
+                lambda at: grid.off(pd.Timestamp(block.stamps[at])),
             )
             position = np.where(off, 0, position)
         far = np.abs(position) >= 2**31 - 1
@@ -143,7 +137,8 @@ class Gather:
                     return f"{stamp} comes twice (duplicate time stamp)"
                 return f"{stamp} comes after a later or equal one; sort the rows of each series by time"
 
-            self._report(block_series(runs), rows, "time stamps that repeat or go back", message)
+            # The series of each row.
+            self._report(np.repeat(runs[:, 0], runs[:, 2]), rows, "time stamps that repeat or go back", message)
         new = before == _NONE
         self.starts[series[new]] = position[new]
         np.maximum.at(self.ends, series, end)
@@ -156,19 +151,16 @@ class Gather:
             self.columns.categories, self.categories, block.categories, strict=True
         ):
             changed = column.add(series, names, codes, len(self.numbers))
-            if len(changed):
-                self._report(series, changed, f"{name} changes", _always(f"{name} changes within the series"))
+            self._report(series, changed, f"{name} changes", _always(f"{name} changes within the series"))
         if not self.columns.reals:
             return
         fresh, first = np.unique(series, return_index=True)
         new = fresh >= known
         self.reals[fresh[new]] = block.reals[first[new]]
         differs = ~np.isclose(self.reals[series], block.reals, rtol=0, atol=0, equal_nan=True).all(axis=1)
-        if differs.any():
-            self._report(series, np.flatnonzero(differs), "a static real changes", _always("a static real changes"))
-        empty = np.isnan(block.reals).any(axis=1)
-        if empty.any():
-            self._report(series, np.flatnonzero(empty), "a static real is missing", _always("a static real is missing"))
+        missing = np.isnan(block.reals).any(axis=1)
+        for bad, kind in ((differs, "a static real changes"), (missing, "a static real is missing")):
+            self._report(series, np.flatnonzero(bad), kind, _always(kind))
 
     def finish(self, format: str) -> Read:
         """The panel of all series that nothing is wrong with."""
@@ -184,11 +176,12 @@ class Gather:
         if self.columns.covariates:
             covariates = self._settle(self.covariates.finish(), offsets, bad)
         first = int(self.starts.min())
+        missing = f"{self.source}: column {self.columns.time} holds step numbers"
         panel = Panel(
             values,
             offsets,
             (self.starts - first).astype(np.int64),
-            self._calendar(first, int(self.ends.max()) - first),
+            calendar_of(self.grid, first, int(self.ends.max()) - first, self.options, missing),
             list(self.numbers),
             target_names=list(self.columns.targets),
             static_reals=self.reals.astype(np.float32),
@@ -202,7 +195,6 @@ class Gather:
             ),
         )
         kept = np.setdiff1d(np.arange(len(lengths)), bad)
-        gaps = int(lengths.sum() - np.delete(rows, bad).sum())
         skipped = self.problems.summary()
         if len(bad):
             if not len(kept):
@@ -211,17 +203,21 @@ class Gather:
         starts = self.starts[kept]
 
         def row(series: int, step: int) -> str:
-            number, position, first_row = int(kept[series]), int(starts[series]) + step, self.first_row
-            for runs in self.runs:
-                begin = np.cumsum(runs[:, 2]) - runs[:, 2]
-                ahead = position - runs[:, 1]
-                found = np.flatnonzero((runs[:, 0] == number) & (ahead >= 0) & (ahead < runs[:, 2]))
-                if len(found):
-                    return f"row {first_row + int(begin[found[0]] + ahead[found[0]])}"
-                first_row += int(runs[:, 2].sum())
-            return ""
+            return self._row_of(int(kept[series]), int(starts[series]) + step)
 
-        return Read(panel, format, self.source, where=row, skipped=skipped, gaps=gaps)
+        return Read(panel, format, self.source, where=row, skipped=skipped)
+
+    def _row_of(self, series: int, position: int) -> str:
+        """The row that holds a series' value at a position; "" where none does."""
+        first_row = self.first_row
+        for runs in self.runs:
+            begin = np.cumsum(runs[:, 2]) - runs[:, 2]
+            ahead = position - runs[:, 1]
+            holding = np.flatnonzero((runs[:, 0] == series) & (ahead >= 0) & (ahead < runs[:, 2]))
+            if len(holding):
+                return f"row {first_row + int(begin[holding[0]] + ahead[holding[0]])}"
+            first_row += int(runs[:, 2].sum())
+        return ""
 
     def _settle(self, values: np.ndarray, offsets: np.ndarray, bad: np.ndarray) -> np.ndarray:
         """The rows in the panel's order, NaN where there was none."""
@@ -246,21 +242,12 @@ class Gather:
 
         def message(series: int) -> str:
             return (
-                f"series {self._name(series)}, {self._first_row(series)}: it goes by {self.coarse[series]} steps of {freq} at a time "
-                "(wrong or mixed frequency)"
+                f"series {self._name(series)}, {self._row_of(series, int(self.starts[series]))}: it goes by "
+                f"{self.coarse[series]} steps of {freq} at a time (wrong or mixed frequency)"
             )
 
         for series in np.flatnonzero((self.rows >= 3) & (self.coarse > 1)).tolist():
             self.problems.add(series, "another frequency", partial(message, series))
-
-    def _first_row(self, series: int) -> str:
-        row = self.first_row
-        for runs in self.runs:
-            found = np.flatnonzero(runs[:, 0] == series)
-            if len(found):
-                return f"row {row + int(runs[: found[0], 2].sum())}"
-            row += int(runs[:, 2].sum())
-        return ""
 
     def _check_spread(self, lengths: np.ndarray, rows: np.ndarray, bad: np.ndarray) -> None:
         lengths, rows = lengths.copy(), rows.copy()
@@ -273,13 +260,6 @@ class Gather:
                 "state a coarser --freq"
             )
 
-    def _calendar(self, first: int, length: int) -> Calendar:
-        if self.grid is not None:
-            return self.grid.calendar(first, length)
-        if self.options.freq is None:
-            raise DataError(f"{self.source}: column {self.columns.time} holds step numbers; state --freq (and --start)")
-        return made_up(normal(self.options.freq), self.options.start, length)
-
 
 def _always(text: str) -> Callable[[int], str]:
     return lambda _: text
@@ -291,11 +271,6 @@ def _runs(series: np.ndarray, position: np.ndarray) -> np.ndarray:
     first = np.concatenate([[0], breaks])
     count = np.diff(np.append(first, len(series)))
     return np.stack([series[first], position[first], count], axis=1).astype(np.int32)
-
-
-def block_series(runs: np.ndarray) -> np.ndarray:
-    """The series of each row."""
-    return np.repeat(runs[:, 0], runs[:, 2])
 
 
 def _counted(count: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from pandas.tseries.frequencies import to_offset
 
 from tasks.errors import DataError
 from tasks.forecast.calendar import Calendar, normal
+from tasks.forecast.readers.source import Options
 
 # A position that no time stamp has: the stamp lies between two steps of the grid.
 OFF = np.iinfo(np.int64).min
@@ -25,12 +26,13 @@ class Grid:
     Args:
         freq: a pandas alias.
         anchor: a time stamp that lies on the grid, int64 nanoseconds.
+        where: file and series or row, for messages.
 
     Raises:
         DataError: the anchor is no step of the frequency, such as a Saturday for business days.
     """
 
-    def __init__(self, freq: str, anchor: int) -> None:
+    def __init__(self, freq: str, anchor: int, where: str = "") -> None:
         self.freq, self.anchor = freq, int(anchor)
         offset = to_offset(freq)
         self.times: np.ndarray | None = None
@@ -44,7 +46,7 @@ class Grid:
             self.times = _days(base) + clock
             self.first = int(np.searchsorted(self.times, day * DAY + clock))
         if not _fits(offset, pd.Timestamp(self.anchor)):
-            raise DataError(f"{pd.Timestamp(self.anchor)} is no step of the frequency {freq}")
+            raise DataError(f"{where}: {pd.Timestamp(self.anchor)} is no step of the frequency {freq}; check --freq")
 
     def positions(self, stamps: np.ndarray) -> np.ndarray:
         """Steps from the anchor for int64 nanoseconds, int64 of the same shape; OFF where a stamp is between two steps."""
@@ -60,9 +62,10 @@ class Grid:
             return pd.Timestamp(self.anchor + int(position) * self.step)
         return pd.Timestamp(int(self.times[self.first + int(position) * self.step]))
 
-    def calendar(self, first: int, length: int) -> Calendar:
-        """The calendar that begins at position `first`."""
-        return Calendar(self.freq, self.stamp(first), length)
+    def off(self, stamp: object) -> str:
+        """The message for a time stamp between two steps."""
+        anchor = pd.Timestamp(self.anchor)
+        return f"{stamp} is off the grid of frequency {self.freq} that starts at {anchor} (wrong or mixed frequency)"
 
 
 def _days(offset: pd.DateOffset) -> np.ndarray:
@@ -75,6 +78,19 @@ def _days(offset: pd.DateOffset) -> np.ndarray:
 
 def _fits(offset: pd.DateOffset, stamp: pd.Timestamp) -> bool:
     return isinstance(offset, pd.offsets.Tick) or bool(offset.is_on_offset(stamp))
+
+
+def calendar_of(grid: Grid | None, first: int, length: int, options: Options, missing: str) -> Calendar:
+    """The grid's calendar from position `first` on; of data without time stamps that of the stated frequency and start.
+
+    Raises:
+        DataError: no frequency is stated; `missing` names the data and what they lack.
+    """
+    if grid is not None:
+        return Calendar(grid.freq, grid.stamp(first), length)
+    if options.freq is None:
+        raise DataError(f"{missing}; state --freq (and --start)")
+    return made_up(normal(options.freq), options.start, length)
 
 
 def made_up(freq: str, start: str | None, length: int) -> Calendar:
@@ -201,5 +217,4 @@ def _with_gaps(stamps: np.ndarray, index: pd.DatetimeIndex) -> str | None:
 
 
 def _weekly(stamp: pd.Timestamp, weeks: int = 1) -> str:
-    day = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")[stamp.dayofweek]
-    return f"{weeks if weeks > 1 else ''}W-{day}"
+    return f"{weeks if weeks > 1 else ''}W-{stamp.day_name()[:3].upper()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from tasks.errors import ConfigError, DataError
 from tasks.forecast.readers import long, records
 from tasks.forecast.readers.source import Options, Read
 from tasks.hub import loading
+from tasks.readers.remote import online
 
 _BATCH = 100_000
 
@@ -25,9 +25,10 @@ def read_id(options: Options) -> Read:
         ToolError: it can't be reached or loaded.
     """
     from datasets import get_dataset_split_names, load_dataset
+    from huggingface_hub import constants
 
     data = options.data
-    with loading(data, "--data", "dataset"), _as_offline():
+    with loading(data, "--data", "dataset"), online(not constants.HF_HUB_OFFLINE):
         names = get_dataset_split_names(data, revision=options.revision, token=options.token)
         if options.split is not None and options.split not in names:
             raise ConfigError(f"--split {options.split}: {data} has only {', '.join(names)}")
@@ -57,17 +58,3 @@ def _batches(dataset: Any, names: list[str], size: int) -> Iterator[pa.RecordBat
     arrow = dataset.select_columns(list(dict.fromkeys(names))).with_format("arrow")
     for table in arrow.iter(batch_size=size):
         yield from table.combine_chunks().to_batches()
-
-
-@contextmanager
-def _as_offline() -> Iterator[None]:
-    """Lets `datasets` look into its cache only where huggingface_hub has been told so."""
-    import datasets
-    from huggingface_hub import constants
-
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before

@@ -153,10 +153,7 @@ def _grid(probed: list[Block], options: Options, source: str) -> Grid | None:
         stamps = np.concatenate(parts)
     where = f"{source}, series {name}"
     freq = resolve(options.freq, stamps, where)
-    try:
-        return Grid(freq, int(stamps[0]))
-    except DataError as error:
-        raise DataError(f"{where}: {error}; check --freq") from None
+    return Grid(freq, int(stamps[0]), where)
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], columns: Columns, source: str, first_row: int) -> Iterator[Block]:
@@ -171,45 +168,30 @@ def complaint(source: str, row: int, column: str) -> Complain:
     return lambda at, what: DataError(f"{source}, row {row + at}, column {column}: {what}")
 
 
-def first_null(column: pa.Array) -> int:
+def _first_null(column: pa.Array) -> int:
     return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
 
 
 def _block(batch: pa.RecordBatch, columns: Columns, source: str, row: int) -> Block:
-    def complain(name: str) -> Complain:
-        return complaint(source, row, name)
-
-    def numbers(names: list[str]) -> np.ndarray:
-        result = np.empty((batch.num_rows, len(names)))
-        for i, name in enumerate(names):
-            result[:, i] = numbers_of(batch.column(name), complain(name))
-        return result
-
-    def texts(name: str) -> tuple[list[str], np.ndarray]:
-        column = batch.column(name)
-        if column.null_count:
-            raise complain(name)(first_null(column), "the cell is empty")
-        return _texts(column)
-
-    ids, series = texts(columns.item)
-    stamps = batch.column(columns.time)
-    if stamps.null_count:
-        raise complain(columns.time)(first_null(stamps), "no time stamp")
-    timed, stamps = stamps_of(stamps, complain(columns.time))
+    ids, series = _texts(batch, columns.item, source, row)
+    timed, stamps = stamps_of(batch, columns.time, source, row)
     return Block(
         ids,
         series,
         stamps,
         timed,
-        numbers(columns.targets),
-        [texts(name) for name in columns.categories],
-        numbers(columns.reals),
-        numbers(columns.covariates),
+        numbers_of(batch, columns.targets, source, row),
+        [_texts(batch, name, source, row) for name in columns.categories],
+        numbers_of(batch, columns.reals, source, row),
+        numbers_of(batch, columns.covariates, source, row),
     )
 
 
-def _texts(column: pa.Array) -> tuple[list[str], np.ndarray]:
+def _texts(batch: pa.RecordBatch, name: str, source: str, row: int) -> tuple[list[str], np.ndarray]:
     """The distinct values in order of appearance, as text, and each row's number among them."""
+    column = batch.column(name)
+    if column.null_count:
+        raise complaint(source, row, name)(_first_null(column), "the cell is empty")
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     codes = column.indices.to_numpy(zero_copy_only=False)
@@ -221,8 +203,19 @@ def _texts(column: pa.Array) -> tuple[list[str], np.ndarray]:
     return names, rank[series]
 
 
-def numbers_of(column: pa.Array, complain: Complain) -> np.ndarray:
-    """As float64, NaN where there is none."""
+def numbers_of(batch: pa.RecordBatch, names: list[str], source: str, row: int) -> np.ndarray:
+    """Columns as float64 [rows, columns], NaN where there is none.
+
+    Args:
+        row: how the batch's first row is counted for the user.
+    """
+    numbers = np.empty((batch.num_rows, len(names)))
+    for i, name in enumerate(names):
+        numbers[:, i] = _numbers(batch.column(name), complaint(source, row, name))
+    return numbers
+
+
+def _numbers(column: pa.Array, complain: Complain) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     try:
@@ -234,8 +227,11 @@ def numbers_of(column: pa.Array, complain: Complain) -> np.ndarray:
         raise complain(0, f"cells of type {column.type} are no numbers") from None
 
 
-def stamps_of(column: pa.Array, complain: Complain) -> tuple[bool, np.ndarray]:
+def stamps_of(batch: pa.RecordBatch, name: str, source: str, row: int) -> tuple[bool, np.ndarray]:
     """(whether they are time stamps rather than step numbers, int64 nanoseconds or numbers)."""
+    column, complain = batch.column(name), complaint(source, row, name)
+    if column.null_count:
+        raise complain(_first_null(column), "no time stamp")
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_integer(column.type):

@@ -27,31 +27,17 @@ def looks_like(names: list[str]) -> bool:
 def pair_of(path: Path) -> tuple[Path, Path] | None:
     """(train, test) that a file belongs to, or the only pair in a folder; None where one is missing."""
     if path.is_dir():
-        pairs = [pair for file in sorted(path.iterdir()) if _role(file) == "train" and (pair := pair_of(file))]
-        return pairs[0] if len(pairs) == 1 else None
-    role = _role(path)
-    if role is None:
+        pairs = {pair for file in path.iterdir() if (pair := pair_of(file)) is not None}
+        return pairs.pop() if len(pairs) == 1 else None
+    match = re.fullmatch(r"(.*[-_])(train|test)(\.csv(?:\.gz)?)", path.name, re.IGNORECASE | re.DOTALL)
+    if match is None:
         return None
-    other = {"train": "test", "test": "train"}
-    swapped = re.sub(
-        r"(train|test)(?!.*(train|test))",
-        lambda found: _like(other[found[0].lower()], found[0]),
-        path.name,
-        flags=re.IGNORECASE,
-    )
-    mate = path.with_name(swapped)
+    is_train = match[2].lower() == "train"
+    other = "test" if is_train else "train"
+    mate = path.with_name(match[1] + (other.capitalize() if match[2][0].isupper() else other) + match[3])
     if not mate.is_file():
         return None
-    return (path, mate) if role == "train" else (mate, path)
-
-
-def _like(word: str, model: str) -> str:
-    return word.capitalize() if model[0].isupper() else word
-
-
-def _role(path: Path) -> str | None:
-    found = re.search(r"[-_](train|test)\.csv(\.gz)?$", path.name, re.IGNORECASE)
-    return found[1].lower() if found else None
+    return (path, mate) if is_train else (mate, path)
 
 
 def read_pair(train: Path, test: Path, options: Options) -> Read:

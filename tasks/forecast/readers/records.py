@@ -12,10 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.errors import DataError
-from tasks.forecast.calendar import normal
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer
-from tasks.forecast.readers.grid import OFF, Grid, made_up, resolve
+from tasks.forecast.readers.grid import OFF, Grid, calendar_of, resolve
 from tasks.forecast.readers.source import Options, Read
 from tasks.forecast.readers.statics import encode
 from tasks.forecast.readers.tables import open_text
@@ -164,22 +163,17 @@ def read(records: Iterable[tuple[str, dict[str, Any]]], options: Options, source
     columns = [list(column) for column in zip(*collected.categories, strict=True)]
     covered = collected.covariates.array.shape[1]
     dims = collected.values.array.shape[1]
-    freq = None if options.freq is None else normal(options.freq)
-    if grid is None and freq is None:
-        raise DataError(f"{source}: no start and no frequency; state --freq (and --start)")
     panel = Panel(
         collected.values.finish(),
         offsets,
         position,
-        grid.calendar(0, length) if grid is not None else made_up(str(freq), options.start, length),
+        calendar_of(grid, 0, length, options, f"{source}: no start and no frequency"),
         collected.ids,
         target_names=["target"] if dims == 1 else [str(dim) for dim in range(dims)],
         static_reals=np.stack(collected.reals).astype(np.float32),
         real_names=[f"feat_static_real {number}" for number in range(len(collected.reals[0]))],
-        covariates=collected.covariates.finish() if covered else np.zeros((0, 0), np.float32),
-        covariate_offsets=np.concatenate([[0], np.cumsum(collected.known)]).astype(np.int64)
-        if covered
-        else np.zeros(1, np.int64),
+        covariates=collected.covariates.finish(),
+        covariate_offsets=np.concatenate([[0], np.cumsum(collected.known)]).astype(np.int64),
         covariate_names=[f"feat_dynamic_real {number}" for number in range(covered)],
         has_timestamps=grid is not None or options.start is not None,
         **encode(columns, names, options.categories, source, collected.ids),
@@ -191,8 +185,8 @@ def _positions(collected: _Collected, options: Options, source: str) -> tuple[np
     """Each series' first position, from the earliest on, and the grid; zeros and None where no record tells a start."""
     if all(start is None for start in collected.starts):
         return np.zeros(len(collected.ids), np.int64), None
-    listed = next((start for start in collected.starts if isinstance(start, (list, np.ndarray)) and len(start)), None)
-    firsts = [start[0] if isinstance(start, (list, np.ndarray)) and len(start) else start for start in collected.starts]
+    listed = [isinstance(start, (list, np.ndarray)) and len(start) > 0 for start in collected.starts]
+    firsts = [start[0] if is_list else start for start, is_list in zip(collected.starts, listed, strict=True)]
     stamps = pd.to_datetime(pd.Series([str(first) for first in firsts]), errors="coerce", format="ISO8601", utc=True)
     if stamps.isna().any():
         at = int(np.argmax(stamps.isna().to_numpy()))
@@ -200,28 +194,22 @@ def _positions(collected: _Collected, options: Options, source: str) -> tuple[np
             f"{source}, series {collected.ids[at]}: start {firsts[at]!r} is no time stamp like 2026-01-31 17:00"
         )
     nanoseconds = stamps.to_numpy(dtype="datetime64[ns]").view(np.int64)
-    if listed is None and options.freq is None:
+    if not any(listed) and options.freq is None:
         raise DataError(f"{source}: a start alone tells no frequency; state --freq")
-    look = (
-        nanoseconds[:1]
-        if listed is None
-        else pd.to_datetime(pd.Series(listed)).to_numpy("datetime64[ns]").view(np.int64)
-    )
-    freq = resolve(options.freq, look, source)
+    shown = _nanoseconds(collected.starts[listed.index(True)]) if any(listed) else nanoseconds[:1]
+    freq = resolve(options.freq, shown, source)
     earliest = int(np.argmin(nanoseconds))
-    try:
-        grid = Grid(freq, int(nanoseconds[earliest]))
-    except DataError as error:
-        raise DataError(f"{source}, series {collected.ids[earliest]}: {error}; check --freq") from None
+    grid = Grid(freq, int(nanoseconds[earliest]), f"{source}, series {collected.ids[earliest]}")
     position = grid.positions(nanoseconds)
     if (position == OFF).any():
         at = int(np.argmax(position == OFF))
-        raise DataError(
-            f"{source}, series {collected.ids[at]}: its start {firsts[at]} is off the grid of frequency {freq} that starts at "
-            f"{pd.Timestamp(grid.anchor)} (wrong or mixed frequency)"
-        )
+        raise DataError(f"{source}, series {collected.ids[at]}: its start {grid.off(firsts[at])}")
     _check_lists(collected, grid, source)
     return position, grid
+
+
+def _nanoseconds(stamps: list[Any] | np.ndarray) -> np.ndarray:
+    return pd.to_datetime(pd.Series(stamps)).to_numpy("datetime64[ns]").view(np.int64)
 
 
 def _check_lists(collected: _Collected, grid: Grid, source: str) -> None:
@@ -229,7 +217,7 @@ def _check_lists(collected: _Collected, grid: Grid, source: str) -> None:
     for name, stamps, length in zip(collected.ids, collected.starts, collected.lengths, strict=True):
         if not isinstance(stamps, (list, np.ndarray)):
             continue
-        nanoseconds = pd.to_datetime(pd.Series(stamps)).to_numpy("datetime64[ns]").view(np.int64)
+        nanoseconds = _nanoseconds(stamps)
         if len(nanoseconds) != length:
             raise DataError(f"{source}, series {name}: {len(nanoseconds)} time stamps for {length} values")
         wrong = np.flatnonzero(np.diff(grid.positions(nanoseconds)) != 1)

@@ -80,7 +80,6 @@ class Read:
         split: where the data bring a test of their own.
         where: "row 17" of a step, given (series, step); None where rows say nothing to the user.
         skipped: what was left out, one line a sort.
-        gaps: steps that no row spoke of, now NaN.
     """
 
     panel: Panel
@@ -89,7 +88,6 @@ class Read:
     split: Split | None = None
     where: Callable[[int, int], str] | None = None
     skipped: list[str] = field(default_factory=list)
-    gaps: int = 0
 
 
 @dataclass

@@ -11,11 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.errors import ConfigError, DataError
-from tasks.forecast.calendar import Calendar, normal
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer, allocate
-from tasks.forecast.readers.grid import OFF, Grid, made_up, resolve
-from tasks.forecast.readers.long import TIME, complaint, first_null, numbers_of, stamp_type, stamps_of
+from tasks.forecast.readers.grid import OFF, Grid, calendar_of, resolve
+from tasks.forecast.readers.long import TIME, numbers_of, stamp_type, stamps_of
 from tasks.forecast.readers.source import Options, Read
 from tasks.forecast.readers.tables import (
     Head,
@@ -123,36 +122,22 @@ class _Table:
     first_row: int
 
     def read(self, batches: Iterator[pa.RecordBatch], format: str) -> Read:
-        columns, limit = self.columns, self.options.memory_limit
+        columns, limit, source = self.columns, self.options.memory_limit, str(self.path)
         values = Buffer(len(columns.series), np.float64, 1024, limit)
         covariates = Buffer(len(columns.covariates), np.float32, 1024, limit)
         stamps, timed = [], columns.time is not None
         for batch in batches:
             row = self.first_row + values.rows
-            values.append(self._matrix(batch, columns.series, row))
-            if columns.covariates:
-                covariates.append(self._matrix(batch, columns.covariates, row))
+            values.append(numbers_of(batch, columns.series, source, row))
+            covariates.append(numbers_of(batch, columns.covariates, source, row))
             if columns.time is not None:
-                of_time, found = self._stamps(batch, columns.time, row)
+                of_time, batch_stamps = stamps_of(batch, columns.time, source, row)
                 timed = timed and of_time
-                stamps.append(found)
+                stamps.append(batch_stamps)
         if not values.rows:
             raise DataError(f"{self.path}: no rows")
         position, grid = self._positions(np.concatenate(stamps)) if timed else (np.arange(values.rows), None)
-        return self._build(values.finish(), covariates.finish() if columns.covariates else None, position, grid, format)
-
-    def _matrix(self, batch: pa.RecordBatch, names: list[str], row: int) -> np.ndarray:
-        block = np.empty((batch.num_rows, len(names)))
-        for i, name in enumerate(names):
-            block[:, i] = numbers_of(batch.column(name), complaint(str(self.path), row, name))
-        return block
-
-    def _stamps(self, batch: pa.RecordBatch, name: str, row: int) -> tuple[bool, np.ndarray]:
-        column = batch.column(name)
-        complain = complaint(str(self.path), row, name)
-        if column.null_count:
-            raise complain(first_null(column), "no time stamp")
-        return stamps_of(column, complain)
+        return self._build(values.finish(), covariates.finish(), position, grid, format)
 
     def _positions(self, stamps: np.ndarray) -> tuple[np.ndarray, Grid]:
         """Each row's position from the first on, and the grid."""
@@ -167,24 +152,18 @@ class _Table:
             )
             raise DataError(f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} {how}")
         freq = resolve(self.options.freq, stamps, str(path))
-        try:
-            grid = Grid(freq, int(stamps[0]))
-        except DataError as error:
-            raise DataError(f"{path}, row {first_row}: {error}; check --freq") from None
+        grid = Grid(freq, int(stamps[0]), f"{path}, row {first_row}")
         position = grid.positions(stamps)
         if (position == OFF).any():
             at = int(np.argmax(position == OFF))
-            raise DataError(
-                f"{path}, row {first_row + at}: {pd.Timestamp(stamps[at])} is off the grid of frequency {freq} that starts at "
-                f"{pd.Timestamp(stamps[0])} (wrong or mixed frequency)"
-            )
+            raise DataError(f"{path}, row {first_row + at}: {grid.off(pd.Timestamp(stamps[at]))}")
         coarse = int(np.gcd.reduce(np.diff(position))) if len(position) > 2 else 1
         if coarse > 1:
             raise DataError(f"{path}: the rows go by {coarse} steps of {freq} at a time; check --freq")
         return position, grid
 
     def _build(
-        self, matrix: np.ndarray, covariates: np.ndarray | None, position: np.ndarray, grid: Grid | None, format: str
+        self, matrix: np.ndarray, covariates: np.ndarray, position: np.ndarray, grid: Grid | None, format: str
     ) -> Read:
         columns, options = self.columns, self.options
         steps = int(position[-1]) + 1
@@ -216,7 +195,7 @@ class _Table:
             values,
             offsets,
             starts,
-            self._calendar(grid, steps),
+            calendar_of(grid, 0, steps, options, f"{self.path}: no time stamps"),
             [self.path.name.split(".")[0]] if options.multivariate else list(columns.series),
             target_names=list(columns.series) if options.multivariate else ["target"],
             covariates=known,
@@ -229,22 +208,13 @@ class _Table:
             found = np.flatnonzero(position == starts[series] + step)
             return f"row {self.first_row + int(found[0])}" if len(found) else ""
 
-        return Read(panel, format, str(self.path), where=row, gaps=(steps - len(matrix)) * len(first))
-
-    def _calendar(self, grid: Grid | None, steps: int) -> Calendar:
-        if grid is not None:
-            return grid.calendar(0, steps)
-        if self.options.freq is None:
-            raise DataError(f"{self.path}: no time stamps; state --freq (and --start)")
-        return made_up(normal(self.options.freq), self.options.start, steps)
+        return Read(panel, format, str(self.path), where=row)
 
 
 def _covariates(
-    covariates: np.ndarray | None, position: np.ndarray, steps: int, starts: np.ndarray
+    covariates: np.ndarray, position: np.ndarray, steps: int, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every series' own copy of the covariate columns, from its start to the table's end."""
-    if covariates is None:
-        return np.zeros((0, 0), np.float32), np.zeros(1, np.int64)
     whole = np.full((steps, covariates.shape[1]), np.nan, np.float32)
     whole[position] = covariates
     pieces = [whole[start:] for start in starts]

@@ -57,6 +57,9 @@ def draw(model: Any, batch: Batch, num_samples: int, generator: torch.Generator,
     try:
         if kind in _DIRECT:
             drawn = _DIRECT[kind](model, batch, num_samples, generator)
+        elif getattr(model, "library_samples", False):  # set by `tasks.forecast.self_checks`
+            size = chunk or chunk_size(model, prepare(model, batch), num_samples)
+            drawn = direct.draw_by_library(model, batch, num_samples, generator, size)
         else:
             drawn = Drawn(samples=_in_chunks(model, prepare(model, batch), num_samples, generator, chunk))
     except SamplingError as error:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.forecast.models.fast_layers import averaging
+from tasks.forecast.fast.interface import averaging
 from tasks.forecast.models.noise import Sampler
 from tasks.forecast.sampling.inputs import Inputs, unscale
 
@@ -30,7 +30,7 @@ def sample_chunk(model: Any, inputs: Inputs, num_samples: int, generator: torch.
     sampler = Sampler(model.distribution_output, scale, num_samples, steps, generator)
     shape = (len(inputs), steps, scale.shape[1], 1)
     given = tuple(parameter.reshape(shape) for parameter in parameters(model, inputs))
-    return unscale(inputs, sampler.draw_all(given), sampler.counts)
+    return unscale(inputs, sampler.draw(given), sampler.counts)
 
 
 def parameters(model: Any, inputs: Inputs) -> tuple[torch.Tensor, ...]:

@@ -42,12 +42,9 @@ class Affine:
 
 def affine(*layers: Any, scale: float = 1.0) -> Affine:
     """Several linear layers of one input as one; the first one's output times `scale`."""
-    weights = [layer.weight for layer in layers]
-    biases = [layer.bias for layer in layers]
-    return Affine(
-        torch.cat([weights[0] * scale, *weights[1:]]),
-        torch.cat([biases[0] * scale, *biases[1:]]),
-    )
+    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+    weights[0], biases[0] = weights[0] * scale, biases[0] * scale
+    return Affine(torch.cat(weights), torch.cat(biases))
 
 
 class Norm:
@@ -136,7 +133,11 @@ class Layer:
         ]
 
     def __call__(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        x = self.join(x, self.attention(x, step), self.attention.out, 0)
+        return self.after_attention(x, self.attention(x, step))
+
+    def after_attention(self, x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """The layer but for its self-attention; x and branch are [b, d, n x S]: to it positions are just more samples."""
+        x = self.join(x, branch, self.attention.out, 0)
         x = self.join(x, self.cross(x), self.cross.out, 1)
         return self.join(x, self.activation(self.first(x)), self.second, 2)
 
@@ -167,6 +168,7 @@ class LagInput:
         self.known = (
             torch.einsum("bklc,dlc->bkd", known, self.weight) + inputs.features @ weight[:, lagged:].T + positions
         )[..., None]
+        # The scaled values of the steps so far, which a caller fills in for the lags of later ones.
         self.drawn = inputs.past.new_empty(batch, steps, dims, num_samples)
 
     def __call__(self, step: int) -> torch.Tensor:
@@ -202,7 +204,3 @@ class CachedDecoder:
         for layer in self.layers:
             x = layer(x, step)
         return self.head(x)
-
-    def put(self, step: int, values: torch.Tensor) -> None:
-        """Keeps the scaled values [b, dims, S] of a step for the lags of later ones."""
-        self.input.drawn[:, step] = values

@@ -1,4 +1,4 @@
-"""Models that give all steps in one pass: DLinear, N-BEATS and PatchTST."""
+"""Forecasts by a model's own calls: DLinear, N-BEATS and PatchTST, which give all steps in one pass, and transformers' `generate`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from tasks.forecast.sampling.drawn import Drawn
 from tasks.forecast.windows import Batch
 
 
+def _without_truth(batch: Batch) -> Batch:
+    return {name: value for name, value in batch.items() if not name.startswith(("future_values", "future_observed"))}
+
+
 def draw_own(model: Any, batch: Batch, num_samples: int, generator: torch.Generator) -> Drawn:
-    given = {name: value for name, value in batch.items() if not name.startswith(("future_values", "future_observed"))}
+    given = _without_truth(batch)
     if model.config.distribution_output in PARAMETRIC:
         return Drawn(samples=model.generate(num_parallel_samples=num_samples, generator=generator, **given).sequences)
     output = model(**given)
@@ -33,3 +37,22 @@ def draw_patchtst(model: Any, batch: Batch, num_samples: int, generator: torch.G
         model.distribution_output, output.prediction_outputs, output.loc, output.scale, num_samples, generator
     )
     return Drawn(samples=samples[..., 0] if univariate else samples)
+
+
+def draw_by_library(model: Any, batch: Batch, num_samples: int, generator: torch.Generator, windows: int) -> Drawn:
+    """Samples by the model's `generate`, a number of windows at a time, where ours are other numbers (`tasks.forecast.self_checks`)."""
+    given = _without_truth(batch)
+    config, steps = model.config, batch["future_time_features"].shape[1]
+    before = config.num_parallel_samples, config.prediction_length
+    device = generator.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator, device=device)))
+        config.num_parallel_samples, config.prediction_length = num_samples, steps
+        try:
+            parts = [
+                model.generate(**{name: value[first : first + windows] for name, value in given.items()}).sequences
+                for first in range(0, len(batch["past_values"]), windows)
+            ]
+        finally:
+            config.num_parallel_samples, config.prediction_length = before
+    return Drawn(samples=torch.cat(parts))

@@ -55,7 +55,8 @@ def combine(drawn: Sequence[Drawn], how: str = "quantiles") -> Drawn:
         return drawn[0]
     samples = [part.samples for part in drawn if part.samples is not None]
     if len(samples) == len(drawn):
-        return Drawn(samples=_pool(samples) if how == "pool" else _average_ranks(samples), mean=_mean(drawn))
+        _same_windows(samples)
+        return Drawn(samples=torch.cat(samples, dim=1) if how == "pool" else _average_ranks(samples), mean=_mean(drawn))
     if how == "pool":
         raise ConfigError("--ensemble pool: quantiles can't be joined as samples are; take --ensemble mean")
     levels = next(part.levels for part in drawn if part.samples is None)
@@ -78,7 +79,6 @@ def _quantiles(drawn: Drawn, levels: Sequence[float]) -> torch.Tensor:
 
 
 def _average_ranks(samples: list[torch.Tensor]) -> torch.Tensor:
-    _same_windows(samples)
     if len({part.shape[1] for part in samples}) > 1:
         # A model with one path (a point forecast) has the same quantile at every rank; other numbers have no common ranks.
         most = max(part.shape[1] for part in samples)
@@ -89,11 +89,6 @@ def _average_ranks(samples: list[torch.Tensor]) -> torch.Tensor:
     for part in samples:
         total += part.sort(dim=1).values
     return total.div_(len(samples))
-
-
-def _pool(samples: list[torch.Tensor]) -> torch.Tensor:
-    _same_windows(samples)
-    return torch.cat(samples, dim=1)
 
 
 def _same_windows(parts: list[torch.Tensor]) -> None:

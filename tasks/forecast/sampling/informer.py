@@ -19,11 +19,12 @@ values once a window, and for all samples at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from tasks.forecast.lanes import sampling as compiled
+from tasks.forecast.fast import interface as fast
 from tasks.forecast.sampling.cached import CachedDecoder, Layer, softmax2_
 from tasks.forecast.sampling.inputs import Inputs
 
@@ -33,6 +34,11 @@ MOST_HEADS = 4
 def active_queries(factor: int, length: int) -> int:
     """How many of `length` queries attend."""
     return min(factor * math.ceil(math.log1p(length)), length)
+
+
+def dense_steps(factor: int, steps: int) -> int:
+    """The steps, of `steps`, before the first one at which some queries don't attend."""
+    return next((step for step in range(steps) if active_queries(factor, step + 1) <= step), steps)
 
 
 def drawn_keys(factor: int, length: int, generator: torch.Generator) -> torch.Tensor:
@@ -55,7 +61,7 @@ class SparseDecoder(CachedDecoder):
         self.factor = model.config.sampling_factor
         self.generator = generator
         steps = inputs.features.shape[1]
-        self.dense_steps = next((n for n in range(steps) if active_queries(self.factor, n + 1) <= n), steps)
+        self.dense_steps = dense_steps(self.factor, steps)
         self.first = None
         if self.dense_steps < steps:
             following = self.layers[1] if len(self.layers) > 1 else None
@@ -78,8 +84,8 @@ class SparseDecoder(CachedDecoder):
         assert self.first is not None
         active = active_queries(self.factor, length)
         keys = [drawn_keys(self.factor, length, self.generator) for _ in self.layers]
-        if len(self.layers) == 2 and compiled.applies(self.first.table, self.layers[1].attention.size):
-            return self._compiled(length, active, keys)
+        if len(self.layers) == 2 and fast.newest_applies(self.first.table, self.layers[1].attention.size):
+            return self._from_table(length, active, keys)
         prefix = self.first.prefix(length, active, keys[0])
         if len(self.layers) == 1:
             return prefix
@@ -87,22 +93,15 @@ class SparseDecoder(CachedDecoder):
             prefix = _whole(layer, prefix, active, keys[number], self.layers[number + 1], len(self.input.drawn))
         return _newest(self.layers[-1], prefix, active, keys[-1], len(self.input.drawn))
 
-    def _compiled(self, length: int, active: int, keys: list[torch.Tensor]) -> torch.Tensor:
-        """The same for two layers, the second of which reads the first one's table in compiled C."""
+    def _from_table(self, length: int, active: int, keys: list[torch.Tensor]) -> torch.Tensor:
+        """The same for two layers, the second of which reads the first one's table where it lies."""
         first, layer, batch = self.first, self.layers[1], len(self.input.drawn)
         assert first is not None
         assert first.table is not None
         way = first.way(length, active, keys[0])
-        branch, x = compiled.newest(first.table, way, layer.attention.heads, active, shares(keys[1], length))
+        branch, x = fast.newest(first.table, way, layer.attention.heads, active, shares(keys[1], length))
         x, branch = (part.unflatten(0, (batch, -1)).transpose(1, 2).contiguous() for part in (x, branch))
-        return _after_attention(layer, x, branch)
-
-
-def _after_attention(layer: Layer, x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
-    """The layer but for its self-attention; x and branch are [b, d, n x S]: to it positions are just more samples."""
-    x = layer.join(x, branch, layer.attention.out, 0)
-    x = layer.join(x, layer.cross(x), layer.cross.out, 1)
-    return layer.join(x, layer.activation(layer.first(x)), layer.second, 2)
+        return layer.after_attention(x, branch)
 
 
 def _rows(layer: Layer, x: torch.Tensor, length: int) -> torch.Tensor:
@@ -135,8 +134,8 @@ class FirstLayer:
     def append(self, x: torch.Tensor, step: int) -> torch.Tensor | None:
         """Takes in the input [b, d, S] of a position; gives the layer's output where all heads attend, if it comes for free."""
         query, key, value = self.layer.attention.project(x).unflatten(1, (3, self.width)).unbind(1)
-        for buffer, part in ((self.inputs, x), (self.queries, query), (self.keys, key), (self.values, value)):
-            buffer[:, :, step] = part
+        self.inputs[:, :, step], self.queries[:, :, step] = x, query
+        self.keys[:, :, step], self.values[:, :, step] = key, value
         self.sums[:, :, step] = value if step == 0 else self.sums[:, :, step - 1] + value
         end = step + 1
         row = self._by_head(self.keys[:, :, :end] * query[:, :, None]).sum(2)
@@ -156,7 +155,7 @@ class FirstLayer:
         attends = torch.arange(ways, device=x.device) >> torch.arange(self.heads, device=x.device)[:, None] & 1
         attended, sums = (self._by_head(buffer[:, :, step])[:, :, :, None] for buffer in (self.attended, self.sums))
         branch = torch.where(attends.bool()[:, None, :, None], attended, sums).flatten(1, 2).flatten(2)
-        return _after_attention(self.layer, x.repeat(1, 1, ways), branch)
+        return self.layer.after_attention(x.repeat(1, 1, ways), branch)
 
     def prefix(self, length: int, active: int, keys: torch.Tensor) -> torch.Tensor:
         """The rows of the second layer for all positions; without one, the output [b, d, S] at the newest."""
@@ -171,7 +170,7 @@ class FirstLayer:
         start = 0 if self.following is not None else length - 1
         attended, sums = (self._by_head(buffer[:, :, start:length]) for buffer in (self.attended, self.sums))
         branch = torch.where(chosen[:, :, None, start:], attended, sums).flatten(1, 2).flatten(2)
-        x = _after_attention(self.layer, self.inputs[:, :, start:length].flatten(2), branch)
+        x = self.layer.after_attention(self.inputs[:, :, start:length].flatten(2), branch)
         return x if self.following is None else _rows(self.following, x, length)
 
     def way(self, length: int, active: int, keys: torch.Tensor) -> torch.Tensor:
@@ -206,56 +205,52 @@ def shares(keys: torch.Tensor, length: int) -> tuple[list[int], list[float]]:
     return distinct.tolist(), (times / length).tolist()
 
 
-def _measures(query: torch.Tensor, drawn: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """[n, L] for one head's queries [n, L, size], from the distinct drawn keys [n, m, size] and their shares [m]."""
-    products = torch.bmm(drawn, query.transpose(1, 2))
-    return products.amax(1) - torch.bmm(share.expand(len(drawn), 1, -1), products)[:, 0]
-
-
-def _drawn(rows: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows [n, m, 4 d] of the distinct drawn keys, and the keys' shares [m]."""
-    distinct, share = shares(keys, rows.shape[1])
-    return rows.index_select(1, torch.tensor(distinct, device=rows.device)), rows.new_tensor(share)
+def _heads(
+    layer: Layer, rows: torch.Tensor, active: int, keys: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """Of each head the queries, keys and values [n, L, size], and the queries' measure [n, L]; None where all attend."""
+    heads, length = layer.attention.heads, rows.shape[1]
+    queries, all_keys, values = (part.chunk(heads, dim=2) for part in rows.chunk(4, dim=2)[:3])
+    distinct, shares_of = shares(keys, length)
+    some, share = rows.index_select(1, torch.tensor(distinct, device=rows.device)), rows.new_tensor(shares_of)
+    drawn = some.chunk(4, dim=2)[1].chunk(heads, dim=2)
+    for query, key, value, few in zip(queries, all_keys, values, drawn, strict=True):
+        measure = None
+        if active < length:
+            products = torch.bmm(few, query.transpose(1, 2))
+            measure = products.amax(1) - torch.bmm(share.expand(len(few), 1, -1), products)[:, 0]
+        yield query, key, value, measure
 
 
 def _newest(layer: Layer, rows: torch.Tensor, active: int, keys: torch.Tensor, batch: int) -> torch.Tensor:
     """The layer's output at the newest position, [b, d, S], from its rows [b x S, L, 4 d]."""
-    attention, length = layer.attention, rows.shape[1]
-    queries, all_keys, values = (part.chunk(attention.heads, dim=2) for part in rows.chunk(4, dim=2)[:3])
-    some, share = _drawn(rows, keys)
-    drawn = some.chunk(4, dim=2)[1].chunk(attention.heads, dim=2)
     heads = []
-    for query, key, value, few in zip(queries, all_keys, values, drawn, strict=True):
+    for query, key, value, measure in _heads(layer, rows, active, keys):
         weights = softmax2_(torch.bmm(key, query[:, -1, :, None]), 1)
         branch = (weights * value).sum(1)
-        if active < length:
-            measure = _measures(query, few, share)
+        if measure is not None:
             attends = (measure > measure[:, -1:]).sum(1) < active
             branch = torch.where(attends[:, None], branch, value.sum(1))
         heads.append(branch)
-    x = rows[:, -1, -attention.heads * attention.size :]
+    x = rows[:, -1].chunk(4, dim=1)[3]
     x, branch = (part.unflatten(0, (batch, -1)).transpose(1, 2).contiguous() for part in (x, torch.cat(heads, dim=1)))
-    return _after_attention(layer, x, branch)
+    return layer.after_attention(x, branch)
 
 
 def _whole(
     layer: Layer, rows: torch.Tensor, active: int, keys: torch.Tensor, following: Layer, batch: int
 ) -> torch.Tensor:
     """The following layer's rows for all positions, from the layer's own."""
-    attention, length = layer.attention, rows.shape[1]
-    queries, all_keys, values = (part.chunk(attention.heads, dim=2) for part in rows.chunk(4, dim=2)[:3])
-    some, share = _drawn(rows, keys)
-    drawn = some.chunk(4, dim=2)[1].chunk(attention.heads, dim=2)
+    length = rows.shape[1]
     later = torch.ones(length, length, dtype=torch.bool, device=rows.device).triu(1)
     heads = []
-    for query, key, value, few in zip(queries, all_keys, values, drawn, strict=True):
+    for query, key, value, measure in _heads(layer, rows, active, keys):
         weights = softmax2_(torch.bmm(query, key.transpose(1, 2)).masked_fill_(later, -torch.inf), 2)
         branch = torch.bmm(weights, value)
-        if active < length:
-            measure = _measures(query, few, share)
+        if measure is not None:
             least = measure.topk(active, dim=1).values[:, -1:]
             branch = torch.where((measure >= least)[..., None], branch, value.cumsum(1))
         heads.append(branch)
-    x = rows[..., -attention.heads * attention.size :]
+    x = rows.chunk(4, dim=2)[3]
     x, branch = (part.unflatten(0, (batch, -1)).permute(0, 3, 2, 1).flatten(2) for part in (x, torch.cat(heads, dim=2)))
-    return _rows(following, _after_attention(layer, x, branch), length)
+    return _rows(following, layer.after_attention(x, branch), length)

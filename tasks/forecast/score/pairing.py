@@ -83,11 +83,7 @@ def _by_row(predictions: Rows, references: Rows, history: Long | Rows | None, m:
     forecasts = from_samples(predictions.values, actual) if sampled else from_points(predictions.values)
     scale = np.full(len(actual), np.nan)
     if m is not None:
-        past = as_rows(_there(history, references.path))
-        values = _matched(past, predictions, all_of_it=False)
-        if len(values) != len(actual):
-            raise DataError(f"{past.path} has {len(values)} series and {predictions.path} has {len(actual)}")
-        scale = _scale(past.path, list(values), m)
+        scale = _scale(as_rows(_there(history, references.path)), predictions, m)
     keys = np.arange(len(actual))
     return Pairs(forecasts, actual, scale, keys, np.zeros_like(keys), (0.0, 1.0) if sampled else ())
 
@@ -106,13 +102,16 @@ def _matched(table: Rows, predictions: Rows, *, all_of_it: bool = True) -> np.nd
     return table.values[[place[name] for name in predictions.names]]
 
 
-def _scale(path: Path, rows: list[np.ndarray], m: int) -> np.ndarray:
-    """The scale of each row; what is NaN at its ends is padding."""
+def _scale(history: Rows, predictions: Rows, m: int) -> np.ndarray:
+    """The scale of each predicted series' history; what is NaN at its ends is padding."""
+    rows = _matched(history, predictions, all_of_it=False)
+    if len(rows) != len(predictions.values):
+        raise DataError(f"{history.path} has {len(rows)} series and {predictions.path} has {len(predictions.values)}")
     cut = []
     for number, row in enumerate(rows, start=1):
         seen = np.flatnonzero(~np.isnan(row))
         if not len(seen):
-            raise DataError(f"{path}, series {number}: no history")
+            raise DataError(f"{history.path}, series {number}: no history")
         cut.append(row[seen[0] : seen[-1] + 1])
     lengths = np.array([len(row) for row in cut])
     panel = bare_panel(np.concatenate(cut)[:, None], lengths)
@@ -124,16 +123,22 @@ def _by_time(
 ) -> Pairs:
     names, codes = _numbered(predictions.items)
     tables = [references] if not isinstance(history, Long) else [references, history]
-    timeline = _Timeline(
-        names, tables, [predictions.times], freq, regular=m is not None and not isinstance(history, Rows)
-    )
-    step = timeline.positions(predictions)
+    timeline = _Timeline(names, tables, predictions, freq, regular=m is not None and not isinstance(history, Rows))
+    step = timeline.grid.positions(predictions)
     entry, first, horizon = _entries(predictions, codes, step)
     at = timeline.offsets[codes] + step - timeline.starts[codes]
     inside = (step >= timeline.starts[codes]) & (at < timeline.offsets[codes + 1])
     known = inside & timeline.referred[np.where(inside, at, 0)]
-    _all_known(predictions, references, known)
-    _all_predicted(predictions, references, timeline, codes, step, names)
+    _check_all(known, predictions, f"{references.path} has no")
+    # References after a series' first prediction must have one; earlier ones are history.
+    code, place = timeline.codes[0], timeline.steps[0]
+    begin = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(begin, codes, step)
+    width = int(max(place.max(), step.max())) + 1
+    predicted = np.isin(code * width + place, codes * width + step)
+    _check_all(
+        (code >= 0) & (predicted | (place < begin[code])), references, f"{predictions.path} has no prediction of"
+    )
     count, ahead = len(first), step - first[entry]
     actual = np.full((count, horizon), np.nan)
     actual[entry, ahead] = timeline.values[at]
@@ -142,12 +147,9 @@ def _by_time(
     forecasts, levels = _forecasts(predictions, entry, ahead, (count, horizon))
     scale = np.full(count, np.nan)
     if m is not None and isinstance(history, Rows):
-        by_name = _matched(history, Rows(predictions.path, names, np.zeros((len(names), 1))), all_of_it=False)
-        if len(by_name) != len(names):
-            raise DataError(f"{history.path} has {len(by_name)} series and {predictions.path} has {len(names)}")
         if len(np.unique(window)) > 1:
             raise DataError(f"{history.path}: with several windows the history needs a series and a time column")
-        scale = _scale(history.path, list(by_name), m)[series]
+        scale = _scale(history, Rows(predictions.path, names, np.zeros((len(names), 1))), m)[series]
     elif m is not None:
         origin = first - timeline.starts[series]
         if (origin < 1).any():
@@ -164,27 +166,28 @@ class _Timeline:
 
     Attributes:
         values: float64 [points]; referred: whether a point is in the references; offsets, starts: as a panel's.
+        codes, steps: of each table's rows the series, -1 for one that is not predicted, and the position.
     """
 
     def __init__(
-        self, names: list[str], tables: list[Long], more: list[np.ndarray], freq: str | None, *, regular: bool
+        self, names: list[str], tables: list[Long], predictions: Long, freq: str | None, *, regular: bool
     ) -> None:
-        self.grid = _Grid([table.times for table in tables] + more, tables[0].path, freq, regular)
+        self.grid = _Grid([table.times for table in (*tables, predictions)], tables[0].path, freq, regular)
         number = {name: code for code, name in enumerate(names)}
-        found = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
-        steps = [self.positions(table) for table in tables]
-        code, step = np.concatenate(found), np.concatenate(steps)
-        kept = code >= 0
+        self.codes = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
+        self.steps = [self.grid.positions(table) for table in tables]
+        code, step = np.concatenate(self.codes), np.concatenate(self.steps)
+        code, step = code[code >= 0], step[code >= 0]
         self.starts, ends = np.full(len(names), np.iinfo(np.int64).max), np.full(len(names), -1)
-        np.minimum.at(self.starts, code[kept], step[kept])
-        np.maximum.at(ends, code[kept], step[kept])
+        np.minimum.at(self.starts, code, step)
+        np.maximum.at(ends, code, step)
         lengths = np.maximum(ends - self.starts + 1, 0)
         self.starts[lengths == 0] = 0
         self.offsets = np.append(0, np.cumsum(lengths))
         self.values = np.full(max(1, int(lengths.sum())), np.nan)
         self.referred = np.zeros(len(self.values), dtype=bool)
         # The references come last, so that they stand where a history holds the same time stamp.
-        for table, codes, at in list(zip(tables, found, steps, strict=True))[::-1]:
+        for table, codes, at in list(zip(tables, self.codes, self.steps, strict=True))[::-1]:
             mine = codes >= 0
             place = self.offsets[codes[mine]] + at[mine] - self.starts[codes[mine]]
             if len(np.unique(place)) < len(place):
@@ -194,9 +197,6 @@ class _Timeline:
             self.values[place] = table.point()[mine]
             if table is tables[0]:
                 self.referred[place] = True
-
-    def positions(self, table: Long) -> np.ndarray:
-        return self.grid.positions(table)
 
 
 class _Grid:
@@ -208,19 +208,16 @@ class _Grid:
         if len({array.dtype.kind for array in times}) > 1:
             raise DataError(f"{path}: some files have time stamps and some whole numbers; they must be of one kind")
         stamps = np.unique(np.concatenate(times))
-        self.whole = stamps.dtype.kind == "i"
-        self.first = int(stamps[0]) if self.whole else 0
-        self.freq = freq
+        self.whole, self.first, self.freq = stamps.dtype.kind == "i", stamps[0], freq
         if self.whole:
             return
-        index = pd.DatetimeIndex(stamps)
-        if freq is None and len(index) > 2:
-            self.freq = pd.infer_freq(index)
+        self.index = pd.DatetimeIndex(stamps)
+        if freq is None and len(stamps) > 2:
+            self.freq = pd.infer_freq(self.index)
         if self.freq is None and regular:
             raise DataError(f"{path}: the time stamps are not evenly spaced; give their frequency with --freq")
-        self.index = index
         if self.freq is not None:
-            self.index = pd.date_range(index[0], index[-1], freq=normal(self.freq))
+            self.index = pd.date_range(self.index[0], self.index[-1], freq=normal(self.freq))
 
     def positions(self, table: Long) -> np.ndarray:
         """int64 [n].
@@ -292,34 +289,13 @@ def _levels(table: Long) -> dict[float, str]:
     return found
 
 
-def _all_known(predictions: Long, references: Long, known: np.ndarray) -> None:
-    missing = np.flatnonzero(~known)
-    if len(missing):
-        row = int(missing[0])
-        raise DataError(
-            f"{predictions.path}, row {row + 1}: {references.path} has no {predictions.items[row]} at "
-            f"{str(predictions.times[row])[:19]} ({len(missing)} in all)"
-        )
-
-
-def _all_predicted(
-    predictions: Long, references: Long, timeline: _Timeline, codes: np.ndarray, step: np.ndarray, names: list[str]
-) -> None:
-    """References after a series' first prediction must have one; earlier ones are history."""
-    number = {name: code for code, name in enumerate(names)}
-    code = np.array([number.get(item, -1) for item in references.items], dtype=np.int64)
-    place = timeline.positions(references)
-    first = np.full(len(names), np.iinfo(np.int64).max)
-    np.minimum.at(first, codes, step)
-    width = int(max(place.max(), step.max())) + 1
-    predicted = np.isin(code * width + place, codes * width + step)
-    alone = np.flatnonzero((code < 0) | (~predicted & (place >= first[code])))
+def _check_all(paired: np.ndarray, table: Long, lacking: str) -> None:
+    """Raises DataError at the first row of a table that has no partner in the other file."""
+    alone = np.flatnonzero(~paired)
     if len(alone):
         row = int(alone[0])
-        raise DataError(
-            f"{references.path}, row {row + 1}: {predictions.path} has no prediction of {references.items[row]} at "
-            f"{str(references.times[row])[:19]} ({len(alone)} in all)"
-        )
+        time = str(table.times[row])[:19]
+        raise DataError(f"{table.path}, row {row + 1}: {lacking} {table.items[row]} at {time} ({len(alone)} in all)")
 
 
 def _numbered(items: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -123,9 +123,13 @@ def _long(path: Path, frame: Any, item: str, time: str) -> Long:
         raise DataError(f"{path}, row {_first(frame[item].isna())}: no {item}")
     window = np.zeros(len(frame), dtype=np.int64)
     if "window" in frame.columns:
-        window = _whole(path, frame["window"])
-    kept = [name for name in frame.columns if name not in (item, time, "window")]
-    columns = {name: _numbers(path, frame[name], name) for name in kept}
+        values = _numbers(path, frame["window"], "window")
+        wrong = np.flatnonzero(values != np.round(values))
+        if len(wrong):
+            raise DataError(f"{path}, row {wrong[0] + 1}: the window is {values[wrong[0]]}, not a whole number")
+        window = values.astype(np.int64)
+    names = [name for name in frame.columns if name not in (item, time, "window")]
+    columns = {name: _numbers(path, frame[name], name) for name in names}
     if not columns:
         raise DataError(f"{path} has no column of values beside {item} and {time}")
     return Long(path, frame[item].astype(str).to_numpy(dtype=object), _times(path, frame[time]), window, columns)
@@ -149,7 +153,7 @@ def _wide(path: Path, frame: Any, time: str | None) -> Long | Rows:
     names = [name for name in frame.columns if name != time]
     if not names:
         raise DataError(f"{path} has no column beside {time}")
-    if any(_is_number(name) for name in names) and names != [str(number) for number in range(len(names))]:
+    if any(as_numbers([name]) is not None for name in names) and names != [str(number) for number in range(len(names))]:
         raise DataError(f"{path}, line 1: the first line must name the columns, found {', '.join(names[:5])}")
     values = np.stack([_numbers(path, frame[name], name) for name in names])
     if time is None:
@@ -169,14 +173,6 @@ def _numbers(path: Path, column: Any, name: str) -> np.ndarray:
         cell = str(column[wrong].iloc[0])[:40]
         raise DataError(f"{path}, row {_first(wrong)}, column {name}: {cell!r} is not a number")
     return np.asarray(found, dtype=np.float64)
-
-
-def _whole(path: Path, column: Any) -> np.ndarray:
-    values = _numbers(path, column, "window")
-    wrong = np.flatnonzero(values != np.round(values))
-    if len(wrong):
-        raise DataError(f"{path}, row {wrong[0] + 1}: the window is {values[wrong[0]]}, not a whole number")
-    return values.astype(np.int64)
 
 
 def _times(path: Path, column: Any) -> np.ndarray:
@@ -229,14 +225,6 @@ def _array(path: Path, values: np.ndarray) -> Rows:
 def _first(mask: Any) -> int:
     """The row, from 1 on, of the first True."""
     return int(np.flatnonzero(np.asarray(mask))[0]) + 1
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -63,14 +63,6 @@ class Score:
         return {name: defined(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Numerators and denominators of all NAMES, float64 [..., len(NAMES)], for each row and for each step."""
-
-    rows: tuple[np.ndarray, np.ndarray]
-    steps: tuple[np.ndarray, np.ndarray]
-
-
 def score(
     forecasts: Forecasts,
     actual: np.ndarray,
@@ -114,11 +106,11 @@ def score(
     windows, place = np.unique(window, return_inverse=True)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         sums = {name: _sums(one, actual, scale) for name, one in everything.items()}
-        own = sums[""]
-        by_series = {name: _grouped(one, group, len(keys)) for name, one in sums.items()}
+        rows, steps = sums[""]
+        by_series = {name: _grouped(of_rows, group, len(keys)) for name, (of_rows, _) in sums.items()}
         draws = _draws(by_series, resamples, seed) if len(keys) > 1 else None
-        values = {name: _ratios(*(part.sum(axis=0) for part in one)) for name, one in by_series.items()}
-        per_series = {name: _ratios(*one) for name, one in by_series.items()}
+        values = {name: _ratios(one.sum(axis=1)) for name, one in by_series.items()}
+        per_series = {name: _ratios(one) for name, one in by_series.items()}
         skill = {name: _skill(values, draws, name, confidence) for name in everything if name}
         mase = NAMES.index("mase")
         return Score(
@@ -128,8 +120,8 @@ def score(
             series=keys,
             windows=windows,
             per_series=_named(per_series[""]),
-            per_window=_named(_ratios(*_grouped(own, place, len(windows)))),
-            per_step=_named(_ratios(*own.steps)),
+            per_window=_named(_ratios(_grouped(rows, place, len(windows)))),
+            per_step=_named(_ratios(steps)),
             skill=skill,
             win_rate={name: _win_rate(per_series[""][:, mase], per_series[name][:, mase]) for name in skill},
         )
@@ -165,7 +157,8 @@ def _terms(
     yield (actual - forecasts.mean) ** 2, None
     yield error, size
     yield _mean_quantile_loss(forecasts, actual, error), size
-    yield _crps(forecasts, error), None
+    crps = error if forecasts.points else np.full(error.shape, np.nan)
+    yield crps if forecasts.crps is None else forecasts.crps, None
     low, high = (forecasts.at(level) for level in INTERVALS[95])
     yield interval_score(low, high, actual, 0.05) / usable, None
     for bounds in INTERVALS.values():
@@ -173,12 +166,6 @@ def _terms(
         width = np.where(np.isnan(actual), np.nan, high - low)
         yield np.where(np.isnan(width), np.nan, (low <= actual) & (actual <= high)), None
         yield width, None
-
-
-def _crps(forecasts: Forecasts, error: np.ndarray) -> np.ndarray:
-    if forecasts.crps is not None:
-        return forecasts.crps
-    return error if forecasts.points else np.full(error.shape, np.nan)
 
 
 def _mean_quantile_loss(forecasts: Forecasts, actual: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -201,8 +188,11 @@ def interval_score(low: np.ndarray, high: np.ndarray, actual: np.ndarray, alpha:
     return high - low + 2 / alpha * (np.maximum(low - actual, 0) + np.maximum(actual - high, 0))
 
 
-def _sums(forecasts: Forecasts, actual: np.ndarray, scale: np.ndarray) -> _Sums:
-    """What isn't defined at a point (no actual value, no scale, no such quantile) counts neither above nor below."""
+def _sums(forecasts: Forecasts, actual: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numerators and denominators of each row, float64 [2, rows, len(NAMES)], and of each step, [2, steps, len(NAMES)].
+
+    What isn't defined at a point (no actual value, no scale, no such quantile) counts neither above nor below.
+    """
     count, horizon = actual.shape
     rows = np.empty((2, count, len(NAMES)))
     steps = np.empty((2, horizon, len(NAMES)))
@@ -212,27 +202,27 @@ def _sums(forecasts: Forecasts, actual: np.ndarray, scale: np.ndarray) -> _Sums:
         for part, values in enumerate((np.where(there, above, 0.0), counted)):
             rows[part, :, column] = values.sum(axis=1)
             steps[part, :, column] = values.sum(axis=0)
-    return _Sums((rows[0], rows[1]), (steps[0], steps[1]))
+    return rows, steps
 
 
-def _grouped(sums: _Sums, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows' numerators and denominators added up by group, both [groups, len(NAMES)]."""
+def _grouped(rows: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """The rows' numerators and denominators added up by group, [2, groups, len(NAMES)]."""
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(groups))
-    above, below = (np.add.reduceat(part[order], starts, axis=0) for part in sums.rows)
-    return above, below
+    return np.stack([np.add.reduceat(part[order], starts, axis=0) for part in rows])
 
 
-def _ratios(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Scores from sums, [..., len(NAMES)]; NaN where nothing lies below."""
-    found = np.where(below > 0, above / below, np.nan)
-    found[..., NAMES.index("rmse")] = np.sqrt(found[..., NAMES.index("rmse")])
-    return found
+def _ratios(sums: np.ndarray) -> np.ndarray:
+    """Scores from sums [2, ..., len(NAMES)]; NaN where nothing lies below."""
+    above, below = sums
+    ratios = np.where(below > 0, above / below, np.nan)
+    ratios[..., NAMES.index("rmse")] = np.sqrt(ratios[..., NAMES.index("rmse")])
+    return ratios
 
 
-def _draws(by_series: Mapping[str, tuple[np.ndarray, np.ndarray]], resamples: int, seed: int) -> dict[str, np.ndarray]:
+def _draws(by_series: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, np.ndarray]:
     """name -> [resamples, len(NAMES)]; the model and the baselines on the same draws of series."""
-    above, below = (np.concatenate([one[part] for one in by_series.values()], axis=1) for part in (0, 1))
+    above, below = np.concatenate(list(by_series.values()), axis=2)
     drawn = np.split(resampled_ratios(above, below, resamples, seed), len(by_series), axis=1)
     for one in drawn:
         one[:, NAMES.index("rmse")] = np.sqrt(one[:, NAMES.index("rmse")])

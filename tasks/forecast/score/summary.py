@@ -78,9 +78,9 @@ def from_samples(samples: np.ndarray, actual: np.ndarray | None = None) -> Forec
     step = max(1, _PIECE // max(1, count * horizon * dims))
     pieces = [
         _summary(samples[start : start + step], None if actual is None else actual[start : start + step])
-        for start in range(0, entries, step)
+        for start in range(0, max(1, entries), step)
     ]
-    return concatenate(pieces) if pieces else _empty(horizon, actual is not None)
+    return concatenate(pieces)
 
 
 def from_quantiles(quantiles: np.ndarray, levels: Sequence[float], mean: np.ndarray | None = None) -> Forecasts:
@@ -179,8 +179,3 @@ def _complete(values: np.ndarray) -> np.ndarray:
 def _same_shape(values: np.ndarray, shape: tuple[int, ...]) -> None:
     if values.shape != shape:
         raise DataError(f"forecasts and what they are scored against differ in shape: {shape} and {values.shape}")
-
-
-def _empty(horizon: int, scored: bool) -> Forecasts:
-    none = np.zeros((0, horizon))
-    return Forecasts(none, none, np.zeros((0, horizon, len(LEVELS))), none if scored else None)

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from tasks.errors import DataError, ToolError
+from tasks.errors import DataError, ToolError, one_line
 from tasks.files import disk_errors
 from tasks.onnx.session import usable_threads
 
@@ -65,29 +65,37 @@ def _read(path: Path, weights: bool) -> onnx.ModelProto:
     return model
 
 
-def save(model: onnx.ModelProto, path: str | Path) -> int:
-    """Writes a graph, with its weights in `<name>.data` beside it where one file can't hold them; returns the bytes."""
+def save(model: onnx.ModelProto, path: str | Path) -> None:
+    """Writes a graph, with its weights in `<name>.data` beside it where one file can't hold them."""
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MESSAGE_BYTES
         beside = path.with_name(path.name + ".data")
         beside.unlink(missing_ok=True)
-        if large:
-            onnx.save(model, str(path), save_as_external_data=True, location=beside.name)
-        else:
-            onnx.save(model, str(path))
-    return path.stat().st_size + (beside.stat().st_size if large else 0)
+        large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MESSAGE_BYTES
+        onnx.save(model, str(path), save_as_external_data=large, location=beside.name)
+
+
+def has_subgraphs(graph: onnx.GraphProto) -> bool:
+    """Whether a node (If, Loop) holds a graph of its own."""
+    return any(a.type in _SUBGRAPHS for node in graph.node for a in node.attribute)
 
 
 def drop_unread(model: onnx.ModelProto) -> None:
     """Takes constants out that no node reads."""
     graph = model.graph
     read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    if not any(a.type in _SUBGRAPHS for node in graph.node for a in node.attribute):
+    if not has_subgraphs(graph):
         unread = [number for number, tensor in enumerate(graph.initializer) if tensor.name not in read]
         for number in reversed(unread):
             del graph.initializer[number]
+
+
+def set_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Replaces the nodes of a graph, of which some may be its own."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
@@ -100,14 +108,14 @@ def array(tensor: onnx.TensorProto) -> np.ndarray:
     return numpy_helper.to_array(tensor)
 
 
-def session(model: onnx.ModelProto, threads: int | None = None) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Runs a graph that is in memory, its weights read from a file that goes away at once, so that they are held once.
 
     Raises:
         DataError: it isn't a graph that onnxruntime can run.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or usable_threads()
+    options.intra_op_num_threads = usable_threads()
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.disable_prepacking", "1")
@@ -122,7 +130,7 @@ def session(model: onnx.ModelProto, threads: int | None = None) -> onnxruntime.I
         except ToolError:
             raise
         except Exception as error:  # its errors share no base class
-            line = " ".join(str(error).split())[:200]
+            line = one_line(str(error), limit=200)
             raise DataError(f"the graph can't be run by onnxruntime ({line}); export it again") from error
 
 

@@ -53,7 +53,6 @@ class Layer:
         operator: type of its node.
         node: name of its node.
         weight: name of its constant.
-        shape: of the weight, as the graph holds it.
         columns: outputs, which per-channel quantization gives a scale each.
     """
 
@@ -61,16 +60,7 @@ class Layer:
     operator: str
     node: str
     weight: str
-    shape: tuple[int, ...]
     columns: int
-
-    @property
-    def elements(self) -> int:
-        """How many numbers the weight holds."""
-        total = 1
-        for size in self.shape:
-            total *= size
-        return total
 
 
 def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tuple(WEIGHT_INPUT)) -> list[Layer]:
@@ -91,8 +81,8 @@ def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tup
         name = module_name(node, weight.name)
         taken[name] += 1
         name = name if taken[name] == 1 else f"{name}#{taken[name]}"
-        shape = tuple(weight.dims)
-        found.append(Layer(name, node.op_type, node.name, weight.name, shape, _columns(node, shape)))
+        columns = weight.dims[0 if is_transposed(node) else 1]
+        found.append(Layer(name, node.op_type, node.name, weight.name, columns))
     first = {layer.name.partition(".")[0] for layer in found}
     if len(first) == 1 and all("." in layer.name for layer in found):
         found = [replace(layer, name=layer.name.partition(".")[2]) for layer in found]
@@ -144,11 +134,6 @@ def counts(path: str | Path | onnx.ModelProto) -> dict[str, int]:
     found["weights_quantized"] = quantized
     found["weights"] = quantized + len(layers(model))
     return found
-
-
-def is_quantized(path: str | Path) -> bool:
-    """Whether a graph holds any quantized operator."""
-    return any(node.op_type in INTEGER for node in skeleton(path).graph.node)
 
 
 def require_float(path: str | Path) -> None:
@@ -210,11 +195,9 @@ def _weight(node: onnx.NodeProto) -> str:
     return "" if node.op_type == "Gather" and numbers.get("axis", 0) != 0 else str(node.input[place])
 
 
-def _columns(node: onnx.NodeProto, shape: tuple[int, ...]) -> int:
-    if node.op_type == "Gemm":
-        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        return shape[0] if transposed else shape[1]
-    return shape[-1]
+def is_transposed(node: onnx.NodeProto) -> bool:
+    """Whether a node holds its weight as [columns, inner]."""
+    return node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
 
 
 def _quantized_weights(model: onnx.ModelProto) -> int:

@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from accelerate import Accelerator
+from untrained import random_base
 
 from recipes.controlnet import caching, encoding
 from recipes.process import memory
@@ -13,7 +14,6 @@ from tasks.controlnet.cache.encoded import pictures_of
 from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.sample import sample
-from tasks.controlnet.tiny import pipeline
 from tasks.errors import OutOfDisk, OutOfMemory, Preempted
 
 COUNT = 12
@@ -26,7 +26,7 @@ def accelerator():
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return pretrained.open_base(str(pipeline.random_base(tmp_path_factory.mktemp("base") / "base")))
+    return pretrained.open_base(str(random_base(tmp_path_factory.mktemp("base") / "base")))
 
 
 @pytest.fixture(scope="module")

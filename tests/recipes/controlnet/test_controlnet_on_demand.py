@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import random_base
 
 from recipes.controlnet.on_demand import OnDemand
 from tasks.controlnet.cache.encoded import Picture
@@ -11,13 +12,12 @@ from tasks.controlnet.cache.encoding import encode_pixels
 from tasks.controlnet.geometry import Frame, view
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.pairs import Pairs
-from tasks.controlnet.tiny import pipeline
 from tasks.images import FileImages
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return pretrained.open_base(str(pipeline.random_base(tmp_path_factory.mktemp("base") / "base")))
+    return pretrained.open_base(str(random_base(tmp_path_factory.mktemp("base") / "base")))
 
 
 def pairs_of(folder, grey):

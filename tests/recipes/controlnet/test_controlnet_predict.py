@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import random_base
 
 from recipes.config import to_yaml
 from recipes.controlnet import opening
@@ -16,7 +17,6 @@ from recipes.controlnet.predict import predict, read_inputs
 from tasks.controlnet.drawing.png import read_facts
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.score import gain
-from tasks.controlnet.tiny import pipeline
 from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError
 
 
@@ -24,7 +24,7 @@ from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError
 def place(tmp_path_factory):
     """A folder with a finished run over a random base, and conditions."""
     folder = tmp_path_factory.mktemp("place")
-    base = pretrained.open_base(str(pipeline.random_base(folder / "base")))
+    base = pretrained.open_base(str(random_base(folder / "base")))
     unet, vae = pretrained.load_unet(base), pretrained.load_vae(base)
     vae.decoder.conv_out.weight.data *= 20  # untrained it makes all but grey
     vae.save_pretrained(base.folder / "vae")

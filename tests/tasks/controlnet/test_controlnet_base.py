@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_vqa_hub import Hub as DatasetHub
+from untrained import random_base
 
 from tasks.controlnet.cache import encoding
 from tasks.controlnet.models import pretrained
@@ -25,7 +26,7 @@ from tasks.errors import ConfigError, DataError
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return tiny.random_base(tmp_path_factory.mktemp("bases") / "base")
+    return random_base(tmp_path_factory.mktemp("bases") / "base")
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_pipeline_of_diffusers_loads_it_and_encodes_the_same(whole):
     ("factor", "channels"), [(4, (16, 32, 96)), (8, (16, 32, 96, 256)), (16, (16, 32, 96, 256, 256))]
 )
 def test_a_new_controlnet_fits_its_base_and_adds_nothing(tmp_path, factor, channels):
-    base = pretrained.open_base(str(tiny.random_base(tmp_path / "base", vae_factor=factor)))
+    base = pretrained.open_base(str(random_base(tmp_path / "base", vae_factor=factor)))
     unet = pretrained.load_unet(base)
     net = pretrained.new_controlnet(base, unet, seed=3)
     assert net.config.conditioning_embedding_out_channels == channels
@@ -119,7 +120,7 @@ def test_a_controlnet_that_is_no_plain_safetensors_says_how_to_mend_it(whole, tm
 def test_a_controlnet_of_another_base_says_what_does_not_fit(whole, tmp_path):
     base = pretrained.open_base(str(whole))
     other = pretrained.open_base(
-        str(tiny.random_base(tmp_path / "other", cross_attention_dim=32, channels=(8, 8), vae_factor=4))
+        str(random_base(tmp_path / "other", cross_attention_dim=32, channels=(8, 8), vae_factor=4))
     )
     pretrained.new_controlnet(other, pretrained.load_unet(other)).save_pretrained(tmp_path / "net")
     with pytest.raises(ConfigError) as found:

@@ -8,13 +8,13 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+from untrained import random_base
 
 from tasks.controlnet.cache import keys
 from tasks.controlnet.cache import store as module
 from tasks.controlnet.cache.store import Cache
 from tasks.controlnet.geometry import Frame, View
 from tasks.controlnet.models import pretrained
-from tasks.controlnet.tiny import pipeline
 
 
 def entries(first, count):
@@ -176,9 +176,9 @@ def test_two_write_the_same_at_once_and_the_first_counts(tmp_path):
 
 
 def test_keys_change_with_what_they_stand_for(tmp_path):
-    base = pretrained.open_base(str(pipeline.random_base(tmp_path / "base")))
-    other = pretrained.open_base(str(pipeline.random_base(tmp_path / "other", seed=1)))
-    copy = pretrained.open_base(str(pipeline.random_base(tmp_path / "copy")))
+    base = pretrained.open_base(str(random_base(tmp_path / "base")))
+    other = pretrained.open_base(str(random_base(tmp_path / "other", seed=1)))
+    copy = pretrained.open_base(str(random_base(tmp_path / "copy")))
     memory = tmp_path / "digests"
     vae = keys.vae_key(base, torch.float32, memory)
     assert vae == keys.vae_key(copy, torch.float32, memory)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import random_base
 
 from tasks.controlnet.cache import encoding
 from tasks.controlnet.drawing.generation import (
@@ -19,7 +20,6 @@ from tasks.controlnet.drawing.generation import (
     picture_seed,
 )
 from tasks.controlnet.models import pretrained
-from tasks.controlnet.tiny import pipeline
 from tasks.errors import ConfigError, Preempted
 
 PROMPTS = ["burly wood circle with orange background", "a circle"]
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """A base, its modules, a ControlNet that says something, conditions and hidden states."""
-    base = pretrained.open_base(str(pipeline.random_base(tmp_path_factory.mktemp("base") / "base")))
+    base = pretrained.open_base(str(random_base(tmp_path_factory.mktemp("base") / "base")))
     unet, vae = pretrained.load_unet(base), pretrained.load_vae(base)
     vae.decoder.conv_out.weight.data *= 20  # untrained it makes all but grey, in which eight bits show no difference
     vae.save_pretrained(base.folder / "vae")
@@ -249,9 +249,7 @@ def test_the_decoder_alone_decodes_as_the_vae(parts):
 
 
 def test_a_vae_of_another_factor(tmp_path, parts):
-    base = pretrained.open_base(
-        str(pipeline.random_base(tmp_path / "base", vae_factor=4, prediction_type="v_prediction"))
-    )
+    base = pretrained.open_base(str(random_base(tmp_path / "base", vae_factor=4, prediction_type="v_prediction")))
     unet = pretrained.load_unet(base)
     pen = Painter(base, unet, pretrained.new_controlnet(base, unet), Decoder(pretrained.load_vae(base)), CPU)
     drawn = pen.draw(parts[4], parts[5], parts[6], seeds=[1, 2], steps=2, guidance=3.0)

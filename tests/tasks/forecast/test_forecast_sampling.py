@@ -88,7 +88,7 @@ class Recorded:
             scaled = sampler.draw(parameters, step)
             if sampler.counts:
                 scaled = (scaled - inputs.loc) / inputs.scale
-            decoder.put(step, scaled)
+            decoder.input.drawn[:, step] = scaled
             self.paths[:, :, step] = scaled.transpose(1, 2)
             self.parameters.append([part.transpose(1, 2) for part in parameters])
 

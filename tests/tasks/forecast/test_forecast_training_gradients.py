@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.forecast.models import fast_attention, fast_inputs, fast_layers
+from tasks.forecast.fast.pytorch import attention, inputs, layers
 
 
 def doubles(*shape, seed=0):
@@ -20,19 +20,19 @@ def test_gradients_of_norm_gelu_and_embedding():
     mask = mask_of(4, 2, 3)
 
     def norm(x, branch, weight, bias):
-        return fast_layers._Norm.apply(x, branch, mask, 0.7, weight, bias, 1e-5)
+        return layers._Norm.apply(x, branch, mask, 0.7, weight, bias, 1e-5)
 
     assert torch.autograd.gradcheck(norm, (x, branch, weight, bias))
     expected = torch.nn.functional.layer_norm((x + branch * mask / 0.7).permute(1, 2, 0), (4,), weight, bias, 1e-5)
     torch.testing.assert_close(norm(x, branch, weight, bias), expected.permute(2, 0, 1))
-    assert torch.autograd.gradcheck(lambda x: fast_layers._Gelu.apply(x, mask.clone(), 0.7), (x,))
+    assert torch.autograd.gradcheck(lambda x: layers._Gelu.apply(x, mask.clone(), 0.7), (x,))
     expected = torch.nn.functional.gelu(x) * mask / 0.7
-    torch.testing.assert_close(fast_layers._Gelu.apply(x, mask.clone(), 0.7), expected)
+    torch.testing.assert_close(layers._Gelu.apply(x, mask.clone(), 0.7), expected)
 
     features, positions = doubles(6, 2, 3).detach(), doubles(3, 4).detach()
 
     def embedding(static, weight):
-        return fast_inputs._Embedding.apply(features.clone(), static, weight, positions, 3)
+        return inputs._Embedding.apply(features.clone(), static, weight, positions, 3)
 
     assert torch.autograd.gradcheck(embedding, (doubles(2, 2), doubles(4, 6)))
 
@@ -57,7 +57,7 @@ def test_gradients_of_attention(itself, size):
     inputs = [torch.cat((q, kv)).requires_grad_()] if itself else [q.requires_grad_(), kv.requires_grad_()]
     parts = inputs[0].chunk(3) if itself else (inputs[0], *inputs[1].chunk(2))
     expected = plain_attention(*parts, heads, scaling, bias, mask, keep)
-    found = fast_attention._Full.apply(*inputs, *[None] * itself, heads, scaling, bias, mask.clone(), keep)
+    found = attention._Full.apply(*inputs, *[None] * itself, heads, scaling, bias, mask.clone(), keep)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     for one, other in zip(
         torch.autograd.grad(found, inputs, grad), torch.autograd.grad(expected, inputs, grad), strict=True
@@ -79,7 +79,7 @@ def test_gradients_of_sparse_attention(causal):
     lazy = v.cumsum(2) if causal else v.mean(2, keepdim=True).expand_as(v)
     attended = plain_attention(q, k, v, heads, scaling, bias, whole, keep)
     expected = torch.where(asked.repeat_interleave(len(q) // heads, 0), attended, lazy)
-    found = fast_attention._Sparse.apply(qkv, chosen, heads, scaling, causal, mask.clone(), keep)
+    found = attention._Sparse.apply(qkv, chosen, heads, scaling, causal, mask.clone(), keep)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     grad = doubles(6, 3, steps, seed=4).float().detach()
     (one,), (other,) = torch.autograd.grad(found, qkv, grad), torch.autograd.grad(expected, qkv, grad)

@@ -1,7 +1,6 @@
 """The fast training step: transformers' losses and gradients, dropout of the right law, and the same step for the same seed."""
 
 import gzip
-import importlib
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,16 @@ import torch
 
 from tasks.forecast import models
 from tasks.forecast.calendar import Calendar
-from tasks.forecast.lanes import library, network
-from tasks.forecast.models import Spec, fast, fast_layers, workspace
-from tasks.forecast.models.dropout import Masks
+from tasks.forecast.fast.pytorch import forward as pytorch
+from tasks.forecast.fast.pytorch import layers as pytorch_layers
+from tasks.forecast.fast.pytorch import workspace
+from tasks.forecast.fast.pytorch.dropout import Masks
+from tasks.forecast.fast.simd import forward as simd
+from tasks.forecast.fast.simd import native
+from tasks.forecast.models import Spec
 from tasks.forecast.panel import Panel
 from tasks.forecast.windows import Windows
 
-losses_module = importlib.import_module("tasks.forecast.models.losses")
 KINDS = ("transformer", "informer", "autoformer")
 SPEC = Spec(
     "transformer",
@@ -39,8 +41,8 @@ SPEC = Spec(
 def layers(request, monkeypatch):
     """Both ways through the layers."""
     if request.param == "PyTorch":
-        monkeypatch.setattr(network, "applies", lambda model: False)
-    elif library.library() is None:
+        monkeypatch.setattr(simd, "applies", lambda model: False)
+    elif native.library() is None:
         pytest.skip("no compiled layers: installed without a C compiler")
     return request.param
 
@@ -95,7 +97,7 @@ CASES += [
 def test_losses_and_gradients_are_the_library_s(kind, variant, training, layers):
     of = replace(SPEC, kind=kind, **VARIANTS[variant])
     model, batch = models.build(of, 1).train(training), batch_for(of)
-    assert fast.applies(model)
+    assert pytorch.applies(model)
     torch.manual_seed(3)
     library = model(**{name: tensor.clone() for name, tensor in batch.items()}).loss
     expected = gradients(model, library)
@@ -163,15 +165,15 @@ def test_masks_keep_as_many_as_asked(probability):
     below = (mask[1:] * mask[:-1]).mean() - keep**2
     assert max(abs(float(beside)), abs(float(below))) < 5 * error
     x = torch.ones(300, 300)
-    assert float(fast_layers.drop(x, masks, probability).max()) == pytest.approx(1 / keep)
+    assert float(pytorch_layers.drop(x, masks, probability).max()) == pytest.approx(1 / keep)
     other = torch.zeros(300, 300)
-    assert float(fast_layers.add(other, x, masks, probability).max()) == pytest.approx(1 / keep)
+    assert float(pytorch_layers.add(other, x, masks, probability).max()) == pytest.approx(1 / keep)
 
 
 def test_no_masks_where_nothing_is_dropped():
     x = torch.randn(4, 4)
-    assert fast_layers.drop(x, Masks(training=False), 0.5) is x
-    assert fast_layers.drop(x, Masks(training=True), 0.0) is x
+    assert pytorch_layers.drop(x, Masks(training=False), 0.5) is x
+    assert pytorch_layers.drop(x, Masks(training=True), 0.0) is x
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -203,7 +205,7 @@ def test_two_forwards_before_their_backwards(layers):
 
 def test_a_second_backward_is_refused(monkeypatch):
     """The compiled layers keep what they need; PyTorch's attention writes over it."""
-    monkeypatch.setattr(network, "applies", lambda model: False)
+    monkeypatch.setattr(simd, "applies", lambda model: False)
     model = models.build(SPEC, 1)
     loss = models.losses(model, batch_for(SPEC)).mean()
     loss.backward(retain_graph=True)
@@ -214,12 +216,12 @@ def test_a_second_backward_is_refused(monkeypatch):
 def test_what_the_fast_step_leaves_to_the_library():
     of = replace(SPEC, kind="autoformer", prediction_length=20)  # decodes more steps than it has context
     model, batch = models.build(of, 1).eval(), batch_for(of)
-    assert not fast.applies(model)
+    assert not pytorch.applies(model)
     torch.testing.assert_close(models.losses(model, batch).mean(), model(**batch).loss)
-    assert not fast.applies(models.build(SPEC, 1).double())
-    assert not fast.applies(models.build(replace(SPEC, kind="patchtst"), 1))
+    assert not pytorch.applies(models.build(SPEC, 1).double())
+    assert not pytorch.applies(models.build(replace(SPEC, kind="patchtst"), 1))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not fast.applies(models.build(SPEC, 1))
+        assert not pytorch.applies(models.build(SPEC, 1))
 
 
 EXCHANGE_RATE = Path(__file__).parents[4] / "shared/data/forecast/exchange_rate.txt.gz"

@@ -4,11 +4,14 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tasks.errors import DataError
 from tasks.images import FileImages, to_rgb, upright_size
-from tasks.vqa.sizes import pixels, target_size
+from tasks.vqa.batches import resized
+from tasks.vqa.models.vilt import normalise
+from tasks.vqa.sizes import target_size
 
 WHITE = (255, 255, 255)
 
@@ -178,6 +181,12 @@ def test_problems_of_many_come_in_order(tmp_path):
     picture().save(tmp_path / "good.png")
     paths = [str(tmp_path / ("good.png" if i % 3 else f"{i}.png")) for i in range(1000)]
     assert list(FileImages(paths).problems(range(1000))) == list(range(0, 1000, 3))
+
+
+def pixels(image, size, mean, std):
+    """A picture as the batches and the model make it float32 [3, height, width]."""
+    array = torch.from_numpy(resized(image, size, Image.Resampling.BICUBIC))
+    return normalise(array[None], list(mean), list(std))[0].numpy()
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (333, 500), (64, 64), (1000, 300), (384, 384), (20, 30)])

@@ -319,13 +319,6 @@ def test_a_question_without_ground_truth_is_an_error() -> None:
         score.official_accuracy(["a"], [["a"], ["b"]])
 
 
-def test_plain_accuracy_ignores_case_and_outer_blanks_only() -> None:
-    found = score.plain_accuracy([" Yes", "no", "two", "red ball"], ["yes", "yes", "2", "red  ball"])
-    assert found.tolist() == [1.0, 0.0, 0.0, 0.0]
-    with pytest.raises(DataError):
-        score.plain_accuracy(["a"], [])
-
-
 def test_weighted_accuracy_takes_the_given_weight() -> None:
     found = score.weighted_accuracy(["red", "blue", "x"], [{"red": 0.6, "pink": 1.0}, {"red": 1}, {}])
     assert found.tolist() == [0.6, 0.0, 0.0]

@@ -1,0 +1,1 @@
+"""The training forward in PyTorch's operators: what trains where no kernel was compiled."""
