@@ -42,11 +42,13 @@ def cut(keys: Sequence[np.ndarray], numbers: np.ndarray, batch_size: int) -> lis
     return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
 
 
-def alike(items: Iterable[T], key: Callable[[T], Hashable], batch_size: int) -> list[list[T]]:
-    """Batches of items of one key, the keys in order of their first appearance."""
+def alike(items: Iterable[T], key: Callable[[T], Hashable], batch_size: int | None = None) -> list[list[T]]:
+    """Items of one key together, in batches where a size is given; the keys in order of their first appearance."""
     groups: dict[Hashable, list[T]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
+    if batch_size is None:
+        return list(groups.values())
     return [
         group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
     ]

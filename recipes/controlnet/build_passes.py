@@ -6,6 +6,7 @@ build that was interrupted gives the same bytes as one that wasn't.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -171,13 +172,9 @@ class BuildPasses:
 
     def _batches(self, items: Sequence[Item]) -> list[list[Item]]:
         """Items that follow each other and are of one size, as many as a model sees at once."""
-        found: list[list[Item]] = []
-        for item in items:
-            if found and len(found[-1]) < self.config.batch_size and found[-1][0].frame == item.frame:
-                found[-1].append(item)
-            else:
-                found.append([item])
-        return found
+        groups = [list(group) for _, group in itertools.groupby(items, lambda item: item.frame)]
+        size = self.config.batch_size
+        return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
     def _device(self, what: str, model: str) -> Any:
         from recipes.distributed.device import pick_device, silence

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from recipes.controlnet.build_config import Build
 from recipes.terminal.progress import duration, size
+from tasks.buckets import alike
 from tasks.controlnet.building import folder as building
 from tasks.controlnet.building.scan import Left
 from tasks.controlnet.drawing.contact_sheet import grid
@@ -67,13 +67,10 @@ def closing_text(config: Build, outcome: Outcome) -> str:
         f"pairs     {len(outcome.items):,}{shares} · {config.condition} · {size(written_bytes(outcome))}{before}",
         f"took      {duration(outcome.seconds)}{speed}",
     ]
-    counts: dict[str, list[Any]] = {}
-    for one in outcome.left:
-        counts.setdefault(one.reason, []).append(one)
-    for number, (reason, which) in enumerate(counts.items()):
+    for number, which in enumerate(alike(outcome.left, lambda one: one.reason)):
         detail = f" ({which[0].detail})" if which[0].detail else ""
         lines.append(
-            f"{'left out' if not number else '':<10}{len(which):>6,}  {reason}, first {which[0].relative}{detail}"
+            f"{'left out' if not number else '':<10}{len(which):>6,}  {which[0].reason}, first {which[0].relative}{detail}"
         )
     return "\n".join(
         [

@@ -57,19 +57,18 @@ def fill(
     Raises:
         OutOfDisk, OutOfMemory: counted before anything is encoded, with the sum.
     """
-    main = accelerator.is_main_process
     digests = None if folder is None else folder / "digests"
     vae, text = keys.vae_key(base, dtype, digests), keys.text_key(base, dtype, digests)
     places = (None, None) if folder is None else (folder / "moments" / vae, folder / "prompts" / text)
     found = Encodings(Cache(places[0]), Cache(places[1]), vae, text)
     _learn_contents(found, pictures, accelerator)
     plans = [_pictures_plan(found, base, pictures, batch_size, dtype), _prompts_plan(found, base, captions, dtype)]
-    told = [line for plan in plans for line in _verified(plan, accelerator)]
-    told += [line for plan in plans for line in plan.changed()] if main else []
-    if main:
-        for line in told:
+    lines = [line for plan in plans for line in _verified(plan, accelerator)]
+    if accelerator.is_main_process:
+        lines += [line for plan in plans for line in plan.changed()]
+        lines.append(f"{' · '.join(map(_reused, plans))} · {'RAM' if folder is None else folder}")
+        for line in lines:
             print_line(f"cache     {line}")
-        print_line(f"cache     {' · '.join(map(_reused, plans))} · {'RAM' if folder is None else folder}")
     _require_room(folder, plans, accelerator)
     for plan in plans:
         while any_of(accelerator, bool(plan.todo()))[0]:

@@ -11,6 +11,8 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+import yaml
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from recipes.controlnet.config import UseOptions, uneven
@@ -152,9 +154,6 @@ def find_base(config: UseOptions, model: str, was: dict[str, Any]) -> Base:
 
 def base_in_card(model: str, token: str | None) -> str | None:
     """What the header of a model's card calls its base; None where it has no card, or one that doesn't say."""
-    import yaml
-    from huggingface_hub import ModelCard
-
     snapshot = Snapshot.of(model_folder(model), None, token)
     if "README.md" not in snapshot.files:
         return None

@@ -34,14 +34,12 @@ class Order:
 
     Attributes:
         image: the condition's path; `condition`: what it is in the size that is drawn.
-        prompt: its number among the distinct prompts.
         number: of the pictures for this condition and prompt.
     """
 
     image: str
     condition: Image.Image
-    text: str
-    prompt: int
+    prompt: str
     number: int
     seed: int
 
@@ -127,21 +125,19 @@ def _json_lines(path: Path) -> list[tuple[str, str]]:
 
 def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
     """The pictures in order of the inputs; picture k has the seed given plus k, whatever else is drawn."""
-    known: dict[str, int] = {}
     loaded: dict[str, Image.Image] = {}
     orders = []
     for image, prompt in pairs:
         if image not in loaded:
             whole = condition_files([image]).load(0)
             loaded[image] = fit(whole, frame_for(whole.size, config.resolution))
-        number = known.setdefault(prompt, len(known))
-        orders += [Order(image, loaded[image], prompt, number, k, config.seed + k) for k in range(config.n)]
+        orders += [Order(image, loaded[image], prompt, k, config.seed + k) for k in range(config.n)]
     return orders
 
 
 def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Path) -> list[dict[str, Any]]:
     """Draws in batches of one size and writes each picture as soon as it is there."""
-    prompts = list(dict.fromkeys(order.text for order in orders))
+    prompts = list(dict.fromkeys(order.prompt for order in orders))
     states = nets.hidden([*prompts, config.negative_prompt or ""])
     painter = nets.painter(config)
     predictions: dict[int, dict[str, Any]] = {}
@@ -152,7 +148,7 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
             drawn = opening.paint(
                 painter,
                 [order.condition for order in chosen],
-                states[[order.prompt for order in chosen]],
+                states[[prompts.index(order.prompt) for order in chosen]],
                 states[-1:],
                 config,
                 seeds=[order.seed for order in chosen],
@@ -165,7 +161,7 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
                 predictions[at] = {
                     "picture": str(path),
                     "conditioning_image": order.image,
-                    "prompt": order.text,
+                    "prompt": order.prompt,
                     "seed": order.seed,
                     "width": picture.width,
                     "height": picture.height,
@@ -176,7 +172,7 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
 def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, Any]:
     """What a picture was drawn with; `command` draws it again."""
     drawn = {
-        "prompt": order.text,
+        "prompt": order.prompt,
         "negative_prompt": config.negative_prompt,
         "seed": order.seed,
         "steps": config.steps,

@@ -11,6 +11,7 @@ from recipes.controlnet.config import FULL, Train
 from recipes.distributed.device import DTYPES
 from recipes.options import AUTO
 from recipes.terminal.progress import size
+from tasks.controlnet.models import footprint
 from tasks.errors import ConfigError
 
 # A CUDA context, cuDNN's workspaces and the allocator's gaps: an allowance, not counted.
@@ -99,12 +100,10 @@ def estimate_bytes(config: Train, unet_config: dict[str, Any] | None = None) -> 
         config: with a preset's settings and the recipe's defaults.
         unet_config: the base's; None: Stable Diffusion 1.5's.
     """
-    from tasks.controlnet.models.footprint import footprint
-
     pixels = int(config.resolution or FULL["resolution"])
     batch = 1 if config.batch_size == AUTO else int(config.batch_size or FULL["batch_size"])
     accumulation = config.gradient_accumulation_steps
-    found = footprint(
+    counted = footprint.footprint(
         unet_config,
         height=pixels,
         width=pixels,
@@ -114,7 +113,7 @@ def estimate_bytes(config: Train, unet_config: dict[str, Any] | None = None) -> 
         precision=DTYPES.get(config.mixed_precision, torch.bfloat16),
         eight_bit=config.optimizer == "adamw-8bit",
     )
-    return found.total + BESIDES
+    return counted.total + BESIDES
 
 
 def card_bytes() -> int | None:

@@ -53,11 +53,8 @@ def resolve_precision(mixed_precision: str, *, gpu: bool) -> str:
         raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
     if mixed_precision != "auto":
         return mixed_precision
-    return (
-        "bf16"
-        if gpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-        else "no"
-    )
+    cuda = gpu and torch.cuda.is_available()
+    return "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 
 def set_threads(threads: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tasks.buckets import alike
 from tasks.controlnet import draws
 from tasks.controlnet.geometry import Frame, View, nearest_frame, pixels, view
 from tasks.controlnet.pairs import Pairs
@@ -217,11 +219,9 @@ class PairBatches:
         """Numbers of the pairs of each frame."""
         if self.frames is None:
             return [np.arange(len(self))]
-        members: dict[Frame, list[int]] = {}
-        for number, frame in enumerate(self.frames):
-            members.setdefault(frame, []).append(number)
-        ordered = sorted(members.items(), key=lambda item: (item[0].width, item[0].height))
-        return [np.asarray(numbers) for _, numbers in ordered]
+        groups = alike(range(len(self)), self.frame)
+        ordered = sorted(groups, key=lambda numbers: dataclasses.astuple(self.frame(numbers[0])))
+        return [np.asarray(numbers) for numbers in ordered]
 
     def _area(self, members: np.ndarray) -> int:
         frame = self.frame(int(members[0]))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from tasks.buckets import alike
 from tasks.controlnet import conditions
 from tasks.controlnet.building.scan import Picture
 from tasks.files import write_text, writing
@@ -181,15 +182,14 @@ def write_png(path: Path, image: Image.Image) -> None:
 def write_metadata(items: Sequence[Item], captions: dict[int, list[str]]) -> None:
     """metadata.jsonl of each split, in order; captions are lists where any picture has several."""
     several = any(len(captions[item.number]) > 1 for item in items)
-    lines: dict[Path, list[str]] = {}
-    for item in items:
-        texts = captions[item.number]
-        row = {
-            "file_name": item.image_name,
-            "conditioning_image_file_name": item.condition_name,
-            "text": texts if several else texts[0],
-            "source": item.picture.relative,
-        }
-        lines.setdefault(item.folder / METADATA, []).append(json.dumps(row, ensure_ascii=False))
-    for path, rows in lines.items():
-        write_text(path, "\n".join(rows) + "\n")
+    for split in alike(items, lambda item: item.folder):
+        rows = [
+            {
+                "file_name": item.image_name,
+                "conditioning_image_file_name": item.condition_name,
+                "text": captions[item.number] if several else captions[item.number][0],
+                "source": item.picture.relative,
+            }
+            for item in split
+        ]
+        write_text(split[0].folder / METADATA, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

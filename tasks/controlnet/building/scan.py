@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tasks.buckets import alike
 from tasks.controlnet.building.captions import Reader
 from tasks.errors import DataError
 from tasks.files import sha256
@@ -133,11 +133,8 @@ def scan(
 
 def duplicates(paths: Sequence[str], sizes: Sequence[int]) -> dict[int, int]:
     """Files whose bytes are those of an earlier one: number -> number of the first. `sizes` below 0 are passed over."""
-    alike = defaultdict(list)
-    for i, size in enumerate(sizes):
-        if size >= 0:
-            alike[size].append(i)
-    doubtful = [i for numbers in alike.values() if len(numbers) > 1 for i in numbers]
+    known = [i for i, size in enumerate(sizes) if size >= 0]
+    doubtful = [i for numbers in alike(known, lambda i: sizes[i]) if len(numbers) > 1 for i in numbers]
     with ThreadPoolExecutor(THREADS) as pool:
         digests = dict(zip(doubtful, pool.map(lambda i: sha256(paths[i]), doubtful), strict=True))
     firsts: dict[str, int] = {}

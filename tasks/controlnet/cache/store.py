@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from tasks.buckets import alike
 from tasks.controlnet.cache.mapped import MappedShard
 from tasks.errors import DataError
 from tasks.files import disk_errors, sha256, write_json, writing
@@ -101,7 +102,10 @@ class Cache:
         if self.folder is None:
             self._ram |= {key: {name: tensor.clone() for name, tensor in one.items()} for key, one in entries.items()}
             return
-        groups = _groups(entries)
+        # Keys of entries alike in names, shapes and precision, each a stack in the shard.
+        groups = alike(
+            entries, lambda key: tuple((n, t.dtype, tuple(t.shape)) for n, t in sorted(entries[key].items()))
+        )
         stacked = {
             f"{number}.{name}": torch.stack([entries[key][name].detach().cpu() for key in group])
             for number, group in enumerate(groups)
@@ -231,15 +235,6 @@ class Cache:
                 self._open.pop(next(iter(self._open)))
         self._open[name] = found  # the latest last
         return found
-
-
-def _groups(entries: dict[str, Entry]) -> list[list[str]]:
-    """Keys of entries alike in names, shapes and precision, each a stack in the shard."""
-    found: dict[Any, list[str]] = {}
-    for key, entry in entries.items():
-        signature = tuple((name, tensor.dtype, tuple(tensor.shape)) for name, tensor in sorted(entry.items()))
-        found.setdefault(signature, []).append(key)
-    return list(found.values())
 
 
 def _check(body: dict[str, Any]) -> str:

@@ -121,21 +121,16 @@ class Tracker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation and notes what it made."""
-        found = func(*args, **(kwargs or {}))
-        given = {id(one.untyped_storage()) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
-        for one in tree_leaves(found):
-            if isinstance(one, torch.Tensor):
-                storage = one.untyped_storage()
-                if id(storage) not in given and id(storage) not in self._alive:
-                    self._note(storage)
-        self.peak = max(self.peak, self._bytes())
-        return found
+        result = func(*args, **(kwargs or {}))
+        before = {id(one.untyped_storage()) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
+        for one in tree_leaves(result):
+            if isinstance(one, torch.Tensor) and id(one.untyped_storage()) not in before | self._alive.keys():
+                self._note(one.untyped_storage())
+        # Asked of each anew: some are let go in place.
+        alive = [reference() for reference in list(self._alive.values())]
+        self.peak = max(self.peak, sum(storage.nbytes() for storage in alive if storage is not None))
+        return result
 
     def _note(self, storage: Any) -> None:
         number = id(storage)
         self._alive[number] = weakref.ref(storage, lambda _: self._alive.pop(number, None))
-
-    def _bytes(self) -> int:
-        """Asked of each anew: some are let go in place."""
-        alive = [reference() for reference in list(self._alive.values())]
-        return sum(storage.nbytes() for storage in alive if storage is not None)
