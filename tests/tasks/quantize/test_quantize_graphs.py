@@ -121,9 +121,7 @@ def test_static_is_what_onnxruntime_writes(encoder: Path, tmp_path: Path) -> Non
     ours, theirs = logits(tmp_path / "ours.onnx", FEEDS), logits(tmp_path / "theirs.onnx", FEEDS)
     assert 1e-5 < np.abs(ours - float_logits).max() < 0.25
     np.testing.assert_allclose(ours, theirs, atol=0.25)
-    assert (
-        result["QuantizeLinear"] == 9
-    )  # queries, keys and values share one, but where queries have a row alone
+    assert result["QuantizeLinear"] == 9  # queries, keys and values share one, but where queries have a row alone
     assert result["weights_quantized"] == 12
 
 
