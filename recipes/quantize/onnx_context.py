@@ -19,6 +19,7 @@ from tasks.onnx.session import TEXT_EXAMPLE, Session
 from tasks.quantize import formats
 from tasks.quantize.calibration import ranges as calibration
 from tasks.quantize.graph import nodes
+from tasks.quantize.graph.files import read
 from tasks.quantize.plan import Plan
 from tasks.quantize.quantizer import quantize
 
@@ -93,7 +94,7 @@ class OnnxContext(QuantizationContext):
         folder = self.store.path(key)
         target = folder / GRAPH
         if target.is_file():
-            return nodes.require_quantized(target, plan), 0.0
+            return nodes.require_quantized(read(target, weights=False), plan, target), 0.0
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{GRAPH}"
         ranges, began = self.ranges(plan), time.monotonic()

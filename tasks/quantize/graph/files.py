@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,35 +21,12 @@ _MESSAGE_BYTES = 2**31 - 2**24
 _LARGE = 2**16
 
 
-def load(path: str | Path, change: Callable[[onnx.ModelProto], object] = lambda model: None) -> onnx.ModelProto:
-    """A graph with every node named and without the shapes that its exporter noted, which would be wrong after changes.
-
-    Args:
-        change: runs while the shapes are still there.
+def read(path: str | Path, weights: bool = True) -> onnx.ModelProto:
+    """A graph with every node named; without `weights` those in a file of their own stay unread.
 
     Raises:
         DataError: no such file, or not an ONNX graph.
     """
-    model = _read(Path(path), weights=True)
-    _name_nodes(model.graph)
-    change(model)
-    del model.graph.value_info[:]
-    drop_unread(model)
-    return model
-
-
-def skeleton(path: str | Path) -> onnx.ModelProto:
-    """The graph as its file holds it, external weights unread: for looking at its structure.
-
-    Raises:
-        DataError: as `load`.
-    """
-    model = _read(Path(path), weights=False)
-    _name_nodes(model.graph)
-    return model
-
-
-def _read(path: Path, weights: bool) -> onnx.ModelProto:
     hint = "export it again: tool export onnx --model ..."
     try:
         model = onnx.load(str(path), load_external_data=weights)
@@ -62,6 +38,7 @@ def _read(path: Path, weights: bool) -> onnx.ModelProto:
         raise DataError(f"{path} is not a whole ONNX file, or the weights beside it are missing; {hint}") from error
     if not model.graph.node:
         raise DataError(f"{path} holds no ONNX graph; {hint}")
+    _name_nodes(model.graph)
     return model
 
 

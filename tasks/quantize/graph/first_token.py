@@ -51,7 +51,7 @@ def keep_first_token(model: onnx.ModelProto) -> int:
         shapes = _shapes(model)
         if len(shapes.get(node.input[0], [])) != 3 or len(readers[node.input[0]]) != 1:
             continue
-        cone = _cone(graph, number, shapes, readers, constants)
+        cone = _cone(graph, number, shapes, readers)
         products = [i for i in cone.nodes if graph.node[i].op_type == "MatMul" and graph.node[i].input[1] in constants]
         if products:
             _rewrite(graph, number, row, cone, shapes)
@@ -67,13 +67,7 @@ def _row(graph: onnx.GraphProto, node: onnx.NodeProto) -> int | None:
     return int(numpy_helper.to_array(index)) if index is not None and not index.dims else None
 
 
-def _cone(
-    graph: onnx.GraphProto,
-    select: int,
-    shapes: dict[str, Shape],
-    readers: dict[str, list[int]],
-    constants: set[str],
-) -> _Cone:
+def _cone(graph: onnx.GraphProto, select: int, shapes: dict[str, Shape], readers: dict[str, list[int]]) -> _Cone:
     """Walks up from the choice of the row as far as every reader of a tensor wants that row alone."""
     asks: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     asks[graph.node[select].input[0]].append((select, 0, 1))

@@ -103,7 +103,10 @@ def prepare(source: str | Path, oldest: int = 11) -> onnx.ModelProto:
         ConfigError: quantized already, or of an operator set before `oldest`.
     """
     nodes.require_float(source)
-    model = graph_files.load(source, change=keep_first_token)
+    model = graph_files.read(source)
+    keep_first_token(model)
+    del model.graph.value_info[:]  # what its exporter noted would be wrong after changes
+    graph_files.drop_unread(model)
     version = next((opset.version for opset in model.opset_import if opset.domain == ""), 0)
     if version < oldest:
         raise ConfigError(
