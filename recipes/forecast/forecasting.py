@@ -146,13 +146,11 @@ def _summarize(drawn: Drawn, actual: np.ndarray | None) -> Forecasts:
 
 def _cut(drawn: Drawn, horizon: int) -> Drawn:
     """The first steps of a forecast."""
-
-    def first(values: torch.Tensor | None, axis: int) -> torch.Tensor | None:
-        return None if values is None else values.narrow(axis, 0, horizon)
-
-    return dataclasses.replace(
-        drawn, samples=first(drawn.samples, 2), quantiles=first(drawn.quantiles, 2), mean=first(drawn.mean, 1)
-    )
+    tensors = [("samples", drawn.samples, 2), ("quantiles", drawn.quantiles, 2), ("mean", drawn.mean, 1)]
+    first: dict[str, Any] = {
+        name: values.narrow(axis, 0, horizon) for name, values, axis in tensors if values is not None
+    }
+    return dataclasses.replace(drawn, **first)
 
 
 def _join(part: slice, parts: list[Piece]) -> Piece:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from recipes.forecast.outputs import series_name
-from recipes.forecast.testing import NAIVE, SEASONAL, SHOWN, BacktestResult
+from recipes.forecast.testing import NAIVE, SEASONAL, BacktestResult
 from recipes.report.content import Headline, Line, LineChart, Section, Table
 from tasks.forecast.score.scale import actual_rows
-from tasks.forecast.score.scores import INTERVALS, LEVELS
+from tasks.forecast.score.scores import INTERVALS, LEVELS, METRICS
 
 MODELS_SHOWN = 8
 HISTORY = 3  # times the horizon
@@ -56,7 +56,7 @@ def _models(tested: BacktestResult) -> Table:
     for name, found in tested.scores.items():
         mase = found.overall["mase"]
         span = "" if np.isnan(mase["low"]) else f"{mase['low']:.4f} to {mase['high']:.4f}"
-        rows.append([name, _cell(mase["value"]), span, *(_cell(tested.value(name, metric)) for metric in SHOWN[1:])])
+        rows.append([name, _cell(mase["value"]), span, *(_cell(tested.value(name, metric)) for metric in METRICS[1:])])
     columns = ["model", "MASE", "95 % interval", "sMAPE", "MAPE", "RMSE", "ND", "wQL", "CRPS", "MSIS"]
     note = (
         f"MASE and MSIS are scaled by the mean |y(t) - y(t - {tested.m})| of each forecast's own history. Intervals: bootstrap over "

@@ -21,7 +21,6 @@ from tasks.forecast.score.scores import INTERVALS, Forecasts, Score, score_entri
 
 NAIVE, SEASONAL = "naive", "seasonal-naive"
 TABLED = ("smape", "rmse", "nd", "wql", "crps", "msis")
-SHOWN = ("mase", "smape", "mape", "rmse", "nd", "wql", "crps", "msis")
 
 
 @dataclass

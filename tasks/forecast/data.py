@@ -71,21 +71,22 @@ def load(options: Options) -> Loaded:
     """
     _check_numbers(options)
     read = read_data(options)
-    problems, found = checks.find_bad(read, options.skip_bad)
+    problems, profile = checks.find_bad(read, options.skip_bad)
+    constant = profile.constant
     if problems.bad:
         kept = np.setdiff1d(np.arange(len(read.panel)), sorted(problems.bad))
         if not len(kept):
             raise DataError(f"{read.source}: no series is left; {'; '.join(problems.summary())}")
         read = _select(replace(read, skipped=[*read.skipped, *problems.summary()]), kept)
-        found = replace(found, **{name: value[kept] for name, value in vars(found).items()})
+        constant = constant[kept]
     if options.max_series is not None and options.max_series < len(read.panel):
         chosen = np.sort(np.random.default_rng(options.seed).permutation(len(read.panel))[: options.max_series])
         read = _select(read, chosen)
-        found = replace(found, **{name: value[chosen] for name, value in vars(found).items()})
+        constant = constant[chosen]
     read, parted = _part(read, options)
     own_split = parted is read.split
-    constant = int(found.constant.sum())
-    warnings = [f"{constant:,} of {len(found.low):,} series are constant: MASE has no scale there"] if constant else []
+    share = f"{int(constant.sum()):,} of {len(constant):,}"
+    warnings = [f"{share} series are constant: MASE has no scale there"] if constant.any() else []
     return Loaded(
         read.panel,
         parted.train_ends,
@@ -120,11 +121,10 @@ def read_data(options: Options) -> Read:
 
 def _check_numbers(options: Options) -> None:
     lowest = {"prediction_length": 1, "windows": 0, "stride": 1, "max_series": 1}
-    given = [(name, getattr(options, name), least) for name, least in lowest.items()]
     wrong = [
         f"--{name.replace('_', '-')} {value}: must be at least {least}"
-        for name, value, least in given
-        if value is not None and value < least
+        for name, least in lowest.items()
+        if (value := getattr(options, name)) is not None and value < least
     ]
     if wrong:
         raise ConfigError("\n".join(wrong))

@@ -84,7 +84,9 @@ def read(options: Options) -> Read:
     if name in M4:
         return _m4(name, data_file, options)
     known = SETS[name]
-    path = _file(data_file) if data_file is not None else fetch(name)
+    path = fetch(name) if data_file is None else Path(data_file).expanduser()
+    if not path.is_file():
+        raise DataError(f"--data-file {data_file}: no such file")
     plain = replace(options, freq=known.freq, start=known.start, multivariate=False, covariate_columns=None)
     found = wide.read_file(path, plain, header=False).panel
     steps = int(found.lengths[0])
@@ -92,7 +94,7 @@ def read(options: Options) -> Read:
         raise DataError(
             f"{path}: {len(found)} columns of {steps:,} rows, {name} has {known.series} of {known.steps:,}; give the right --data-file"
         )
-    panel = _added_up(found, known)
+    panel = found if known.every == 1 else _added_up(found, known)
     return Read(panel, "matrix", name, split_of(len(panel), int(panel.lengths[0]), known))
 
 
@@ -105,20 +107,11 @@ def split_of(series: int, steps: int, known: Known) -> Split:
 
 
 def _added_up(panel: Panel, known: Known) -> Panel:
-    if known.every == 1:
-        return panel
     steps = known.steps // known.every
     values = panel.values.reshape(-1, known.every).sum(axis=1)[:, None]
     offsets = np.arange(known.series + 1, dtype=np.int64) * steps
     calendar: Calendar = made_up(known.freq, known.start, steps)
     return replace(panel, values=values, offsets=offsets, calendar=calendar)
-
-
-def _file(data_file: str) -> Path:
-    path = Path(data_file).expanduser()
-    if not path.is_file():
-        raise DataError(f"--data-file {data_file}: no such file")
-    return path
 
 
 def _m4(name: str, data_file: str | None, options: Options) -> Read:

@@ -60,10 +60,9 @@ class Panel:
 
     def select(self, chosen: np.ndarray) -> Panel:
         """The series of the given numbers, in that order, on the same calendar."""
-        covered = self.covariates.shape[1] > 0
         values, offsets = take_rows(self.values, self.offsets[:-1][chosen], self.offsets[1:][chosen])
         covariates, covariate_offsets = self.covariates, self.covariate_offsets
-        if covered:
+        if covariates.shape[1]:
             covariates, covariate_offsets = take_rows(
                 covariates, covariate_offsets[:-1][chosen], covariate_offsets[1:][chosen]
             )

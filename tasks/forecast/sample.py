@@ -83,8 +83,4 @@ def write_sample(folder: str | Path, seed: int = 0) -> None:
             "kind": np.array(panel.category_names[0])[panel.static_categories[number, 0]],
         }
     )
-
-    def fill(root: Path) -> None:
-        table.to_csv(root / _FILE, index=False)
-
-    write_folder(folder, fill)
+    write_folder(folder, lambda root: table.to_csv(root / _FILE, index=False))

@@ -142,7 +142,8 @@ def spec_of(model: transformers.PreTrainedModel) -> Spec:
     config = model.config
     kind = KIND[config.model_type]
     values = {field: getattr(config, names.split()[0]) for field, names in _NAMES[kind].items()}
-    values["scaling"] = _scaling(config.scaling)
+    # transformers writes True for mean scaling, and None or False for none.
+    values["scaling"] = "mean" if config.scaling is True else config.scaling or "none"
     if kind == "patchtst":
         values["distribution"] = "point" if config.loss == "mse" else config.distribution_output
     else:
@@ -152,23 +153,6 @@ def spec_of(model: transformers.PreTrainedModel) -> Spec:
     return Spec(kind=kind, **{field: value for field, value in values.items() if value is not None})
 
 
-def _scaling(value: Any) -> str:
-    """transformers writes True for mean scaling, and None or False for none."""
-    return "mean" if value is True else value or "none"
-
-
 def past_length(model: transformers.PreTrainedModel) -> int:
     """Steps before a window's origin that the model takes: its context and its longest lag."""
     return spec_of(model).past_length
-
-
-def needs(model: transformers.PreTrainedModel) -> tuple[str, ...]:
-    """The names in a batch that the model reads, without the future values."""
-    spec = spec_of(model)
-    names = ["past_values", "past_observed_mask"]
-    if not spec.takes_features:
-        return tuple(names)
-    names += ["past_time_features", "future_time_features"]
-    names += ["static_categorical_features"] if spec.cardinality else []
-    names += ["static_real_features"] if spec.num_static_real_features else []
-    return tuple(names)

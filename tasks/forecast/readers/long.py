@@ -123,12 +123,9 @@ def read(
     """
     blocks = (block for block in _blocks(batches, columns, source, first_row) if len(block.series))
     probed: list[Block] = []
-    while sum(len(block.series) for block in probed) < _PROBED:
-        block = next(blocks, None)
-        if block is None:
-            break
+    for block in blocks:
         probed.append(block)
-        if np.bincount(block.series).max() >= 10:
+        if np.bincount(block.series).max() >= 10 or sum(len(one.series) for one in probed) >= _PROBED:
             break
     if not probed:
         raise DataError(f"{source}: no rows")
@@ -149,8 +146,7 @@ def _grid(probed: list[Block], options: Options, source: str) -> Grid | None:
     name = longest.ids[number]
     stamps = longest.stamps[longest.series == number]
     if len(stamps) < 10:
-        parts = [block.stamps[block.series == block.ids.index(name)] for block in probed if name in block.ids]
-        stamps = np.concatenate(parts)
+        stamps = np.concatenate([one.stamps[one.series == one.ids.index(name)] for one in probed if name in one.ids])
     where = f"{source}, series {name}"
     freq = resolve(options.freq, stamps, where)
     return Grid(freq, int(stamps[0]), where)

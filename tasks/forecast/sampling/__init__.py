@@ -57,11 +57,13 @@ def draw(model: Any, batch: Batch, num_samples: int, generator: torch.Generator,
     try:
         if kind in _DIRECT:
             drawn = _DIRECT[kind](model, batch, num_samples, generator)
-        elif getattr(model, "library_samples", False):  # set by `tasks.forecast.self_checks`
-            size = chunk or chunk_size(model, prepare(model, batch), num_samples)
-            drawn = direct.draw_by_library(model, batch, num_samples, generator, size)
         else:
-            drawn = Drawn(samples=_in_chunks(model, prepare(model, batch), num_samples, generator, chunk))
+            inputs = prepare(model, batch)
+            size = chunk or chunk_size(model, inputs, num_samples)
+            if getattr(model, "library_samples", False):  # set by `tasks.forecast.self_checks`
+                drawn = direct.draw_by_library(model, batch, num_samples, generator, size)
+            else:
+                drawn = _in_chunks(model, inputs, num_samples, generator, size)
     except SamplingError as error:
         raise ToolError(str(error)) from error
     finally:
@@ -70,14 +72,11 @@ def draw(model: Any, batch: Batch, num_samples: int, generator: torch.Generator,
     return drawn
 
 
-def _in_chunks(
-    model: Any, inputs: Inputs, num_samples: int, generator: torch.Generator, chunk: int | None
-) -> torch.Tensor:
-    size = chunk or chunk_size(model, inputs, num_samples)
+def _in_chunks(model: Any, inputs: Inputs, num_samples: int, generator: torch.Generator, size: int) -> Drawn:
     sample = _STEPWISE[model.config.model_type]
     seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
     parts = [inputs.part(first, first + size) for first in range(0, len(inputs), size)]
-    return torch.cat([sample(model, part, num_samples, generator, seed) for part in parts])
+    return Drawn(samples=torch.cat([sample(model, part, num_samples, generator, seed) for part in parts]))
 
 
 def chunk_size(model: Any, inputs: Inputs, num_samples: int) -> int:
