@@ -17,18 +17,17 @@ from recipes.vqa.config import UseOptions
 from recipes.work import Batch, Evaluator
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.models import library_check, pretrained
-from tasks.vqa.models.vilt import ViltForQuestionAnswering, normalise
+from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
 from tasks.weights import model_folder
 
 
 def forward(model: torch.nn.Module, batch: Batch, images: ImageFormat) -> torch.Tensor:
     """Logits float32 [b, labels] of a batch as `VqaBatches` collates it, on the model's device."""
-    pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
     logits: torch.Tensor = model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        pixel_values=pixels,
+        pixel_values=images.normalise(batch["pixels"]),
         pixel_mask=batch["pixel_mask"],
         image_index=batch["image_index"],
     ).logits

@@ -13,10 +13,9 @@ import transformers
 
 from tasks import word_pieces
 from tasks.errors import DataError
-from tasks.vqa.batches import ImageFormat, resized
-from tasks.vqa.models.vilt import ViltForQuestionAnswering, normalise, position_table
+from tasks.vqa.batches import ImageFormat
+from tasks.vqa.models.vilt import ViltForQuestionAnswering, position_table
 from tasks.vqa.questions import Questions
-from tasks.vqa.sizes import target_size
 
 MAX_WORDS = 1000
 IMAGE_SIZE, PATCH_SIZE = 64, 8
@@ -51,11 +50,7 @@ def patch_sample(questions: Questions, processor: Any, seed: int, images: int = 
             picture = questions.images.load(int(image))
         except DataError:
             continue  # told, with its row, when its batch is loaded
-        size = target_size(
-            *picture.size, shortest=settings.shortest, longest=settings.longest, divisor=settings.divisor
-        )
-        pixels = torch.from_numpy(resized(picture, size, settings.resample))[None]
-        values = normalise(pixels, list(settings.mean), list(settings.std), settings.factor)
+        values = settings.normalise(torch.from_numpy(settings.resized(picture))[None])
         # Off the patch grid too: augmentation moves the images.
         found.append(F.unfold(values, PATCH_SIZE, stride=PATCH_SIZE - 3)[0].T)
     return torch.cat(found)
