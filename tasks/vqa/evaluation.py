@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tasks import stats
 from tasks.vqa import score
 from tasks.vqa.questions import Questions
 
+T = TypeVar("T", bound=Any)
 # From this many answers a question on, several annotators were asked and the official accuracy is meant.
 ANNOTATORS = 3
 
@@ -71,6 +73,11 @@ def _by(scores: np.ndarray, questions: Questions, types: list[str]) -> dict[str,
     return dict(sorted(found.items(), key=lambda item: (-item[1]["n"], item[0])))
 
 
+def ranked(counts: Mapping[T, int]) -> list[tuple[T, int]]:
+    """(name, count) from the highest count down; of equals, the alphabetically first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 def priors(train: Questions, evaluation: Questions) -> dict[str, float]:
     """What answering without the image scores: always the most frequent answer, and the most frequent for the question."""
     answers = [consensus(given) for given in given_answers(train)]
@@ -94,5 +101,4 @@ def given_answers(questions: Questions) -> list[list[str]]:
 
 def consensus(answers: list[str]) -> str:
     """The answer most annotators gave, normalised; of equals, the alphabetically first."""
-    counts = Counter(score.normalize(answer) for answer in answers)
-    return min(counts, key=lambda answer: (-counts[answer], answer))
+    return score.most_frequent(Counter(map(score.normalize, answers)))

@@ -104,7 +104,7 @@ def _of_files(path: Path, files: list[Path], options: Options) -> Source:
         group = groups[name]
         if ending in ENDINGS:
             source = str(group[0]) if len(group) == 1 else f"{path} ({name})"
-            return lambda problems: arrow.read(group, source, options, problems)
+            return lambda problems: arrow.read(group, source, options)
         return lambda problems: tables.read(group[0], options, problems)
 
     name = path.stem if path.is_file() else path.resolve().name

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.errors import ConfigError, DataError
 from tasks.glue.named import TASKS
-from tasks.glue.readers.source import Options
+from tasks.glue.readers.source import Options, Raw
 
 # Usual names, looked for in this order, in any case.
 PAIRS = (
@@ -91,6 +92,17 @@ class Layout:
     def used(self) -> list[str]:
         """The columns to read, each once."""
         return list(dict.fromkeys(name for name in (self.first, self.second, self.label, self.index) if name))
+
+    def raw(self, cells: Callable[[str], list[Any]], source: str, rows: Sequence[int], columns: Sequence[str]) -> Raw:
+        """A split of these columns.
+
+        Args:
+            cells: gives those of a column.
+            columns: all that the file has.
+        """
+        first = cells(self.first)
+        second, label, index = (None if name is None else cells(name) for name in (self.second, self.label, self.index))
+        return Raw(first, second, label, index, source, rows, self.label, columns=columns)
 
 
 def layout(names: Sequence[str], options: Options, source: str) -> Layout:

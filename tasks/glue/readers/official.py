@@ -14,6 +14,13 @@ from tasks.readers.problems import Problems
 
 SPLITS = ("train", "dev", "dev_matched", "dev_mismatched", "test", "test_matched", "test_mismatched", "diagnostic")
 COLA = ("source", "label", "mark", "sentence")
+# Columns that tell a task from the others.
+_MARKS = {
+    "mnli": {"gold_label", "promptid"},
+    "mrpc": {"#1 string"},
+    "stsb": {"old_index", "score"},
+    "qqp": {"is_duplicate", "question1"},
+}
 _MSR = ("msr_paraphrase_train.txt", "msr_paraphrase_test.txt")
 
 
@@ -28,7 +35,7 @@ def recognise(path: Path, options: Options) -> Source | None:
     files = _files(path)
     task = options.task or _task(path.resolve().name, files)
     if task is not None and files:
-        return _source(path, task, files, options)
+        return _source(task, files, options)
     if (path / _MSR[0]).is_file() and options.task in (None, "mrpc"):
         return _first_published(path, options)
     return _collection(path, options)
@@ -38,7 +45,7 @@ def _of_file(path: Path, options: Options) -> Source | None:
     if path.suffix.lower() != ".tsv" or path.stem not in SPLITS:
         return None
     task = options.task or _task(path.resolve().parent.name, {path.stem: path})
-    return None if task is None else _source(path, task, {path.stem: path}, options)
+    return None if task is None else _source(task, {path.stem: path}, options)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -47,19 +54,16 @@ def _files(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
-def _source(path: Path, task: str, files: dict[str, Path], options: Options) -> Source:
+def _source(task: str, files: dict[str, Path], options: Options) -> Source:
     told = replace(options, task=task)
 
     def load(name: str) -> Load:
-        header = COLA if task == "cola" and not _has_header(files[name]) else None
+        header = COLA if task == "cola" and "sentence" not in tables.columns(files[name]) else None
         return lambda problems: tables.read(files[name], told, problems, header)
 
     hidden = frozenset(name for name in files if name.startswith("test"))
-    return Source(f"GLUE's files of {TASKS[task].title}", task, {name: load(name) for name in files}, hidden, task)
-
-
-def _has_header(file: Path) -> bool:
-    return "sentence" in tables.columns(file)
+    title = TASKS[task].title or TASKS[task].folder
+    return Source(f"GLUE's files of {title}", task, {name: load(name) for name in files}, hidden, task)
 
 
 def _task(folder: str, files: dict[str, Path]) -> str | None:
@@ -72,15 +76,10 @@ def _task(folder: str, files: dict[str, Path]) -> str | None:
     if not head:
         return called
     header, row = [name.lower() for name in head[0]], head[-1]
-    if "gold_label" in header and "promptid" in header:
-        return "mnli"
-    if "#1 string" in header:
-        return "mrpc"
-    if "old_index" in header and "score" in header:
-        return "stsb"
-    if "is_duplicate" in header and "question1" in header:
-        return "qqp"
-    if _is_cola(head[0]):
+    for task, names in _MARKS.items():
+        if names <= set(header):
+            return task
+    if len(header) == 4 and header[1] in ("0", "1") and header[2] in ("", "*"):
         return "cola"
     if header == ["index", "question", "sentence", "label"]:
         return "qnli"
@@ -96,10 +95,6 @@ def _task(folder: str, files: dict[str, Path]) -> str | None:
         return called if header in fits[called] else None
     only_tests = all(name.startswith(("test", "diagnostic")) for name in files)
     return called if only_tests else None
-
-
-def _is_cola(cells: list[str]) -> bool:
-    return len(cells) == 4 and cells[1] in ("0", "1") and cells[2] in ("", "*")
 
 
 def _collection(path: Path, options: Options) -> Source | None:
