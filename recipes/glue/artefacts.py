@@ -70,16 +70,8 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
 def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float]) -> Headline:
     """The task's first metric."""
     first = splits.metrics[0]
-    low, high = (figures[f"{first}_{side}"] for side in ("low", "high"))
-    return Headline(
-        first,
-        figures[first],
-        low if np.isfinite(low) else None,
-        high if np.isfinite(high) else None,
-        figures["n"],
-        beside,
-        unit=evaluation.unit(first),
-    )
+    low, high = (report.finite(figures[f"{first}_{side}"]) for side in ("low", "high"))
+    return Headline(first, figures[first], low, high, figures["n"], beside, unit=evaluation.unit(first))
 
 
 def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> scores.Scores:
@@ -107,10 +99,9 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures
     """The model card's content."""
     given, splits = as_dict(config), parts.splits
     what = "scores texts with a number" if splits.labels is None else f"sorts texts into {len(splits.labels)} classes"
-    pair = "" if parts.train_texts.second is None else " It reads pairs of texts."
-    example = '"a gripping film"'
+    pair, example = "", '"a gripping film"'
     if parts.train_texts.second is not None:
-        example = '{"text": "A man plays.", "text_pair": "Somebody plays."}'
+        pair, example = " It reads pairs of texts.", '{"text": "A man plays.", "text_pair": "Somebody plays."}'
     if splits.labels is None:
         example += ', function_to_apply="none"'
     return Card(
@@ -151,7 +142,7 @@ def sample_answers(splits: Splits, logits: dict[str, np.ndarray]) -> list[str]:
     given = evaluation.answers_of(logits[name], splits.labels)
     for number in evenly(np.arange(len(texts)), 3):
         answer, expected = (_named(splits.labels, value) for value in (given[number], texts.label[number]))
-        text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
+        text = texts.line(number)
         lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")
     return lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -79,7 +79,7 @@ def _classes(labels: list[str]) -> Scheme:
         raise ConfigError(f"--labels {','.join(labels)}: a name is there twice")
     for number, name in enumerate(labels):
         known.setdefault(name.lower(), number)
-    if not any(_number(name) is not None for name in labels):
+    if all(_number(name) is None for name in labels):
         for number in range(len(labels)):
             known.setdefault(str(number), number)
     return Scheme(labels, known)
@@ -175,11 +175,10 @@ def _number(text: str) -> float | None:
     return float(text) if _is_float(text) and math.isfinite(float(text)) else None
 
 
-def is_labelled(raw: Raw) -> bool:
-    """Whether a split has any label; -1 throughout means that they are held back."""
-    if raw.label is None:
-        return False
-    return any(as_text(cell) not in (None, "-1") for cell in raw.label)
+def without_held_back(raw: Raw) -> Raw:
+    """A split without its labels where it has none; -1 throughout means that they are held back."""
+    held_back = raw.label is None or all(as_text(cell) in (None, "-1") for cell in raw.label)
+    return replace(raw, label=None) if held_back else raw
 
 
 def encode(raw: Raw, scheme: Scheme, problems: Problems) -> tuple[np.ndarray, np.ndarray]:

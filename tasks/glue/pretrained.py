@@ -119,12 +119,8 @@ def reorder(model: Any, labels: list[str]) -> None:
 
 def last_linear(model: Any) -> torch.nn.Linear:
     """The layer that gives the logits."""
-    found = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, torch.nn.Linear) and layer.out_features == model.config.num_labels
-    ]
-    return found[-1]
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    return [layer for layer in layers if layer.out_features == model.config.num_labels][-1]
 
 
 def longest(config: Any, tokenizer: Any) -> int:

@@ -16,6 +16,7 @@ from tasks.vqa.checks import check_images, check_rows, labelled
 from tasks.vqa.evaluation import ranked
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, recognise
+from tasks.vqa.score import normalize
 
 # Images whose mode and size are looked at, and answers and question types that are listed.
 IMAGE_SAMPLE = 1000
@@ -50,8 +51,6 @@ def inspect(options: Options) -> dict[str, Any]:
 
 def describe(questions: Questions, seed: int = 0) -> dict[str, Any]:
     """Counts of one split; shares in percent, lengths in words."""
-    from tasks.vqa.score import normalize
-
     answers = Counter(normalize(answer) for given in questions.answers for answer in given)
     given = Counter(len(given) for given in questions.answers)
     words = [len(question.split()) for question in questions.question]

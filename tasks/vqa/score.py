@@ -200,6 +200,7 @@ def question_prior(
     return predictions
 
 
+@functools.lru_cache(maxsize=_CACHED_STRINGS)
 def answer_type(answer: str) -> str:
     """One of the official names yes/no, number and other, for data that doesn't state the type."""
     normal = normalize(answer)
@@ -208,6 +209,7 @@ def answer_type(answer: str) -> str:
     return "number" if _NUMBER.fullmatch(normal) else "other"
 
 
+@functools.lru_cache(maxsize=_CACHED_STRINGS)
 def question_type(question: str) -> str:
     """The first two words in lower case, for data that doesn't state the type; "none of the above" without words."""
     return " ".join(_words(question)[:2]) or "none of the above"

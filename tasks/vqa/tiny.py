@@ -16,6 +16,7 @@ from tasks.errors import DataError
 from tasks.vqa.batches import ImageFormat
 from tasks.vqa.models.vilt import ViltForQuestionAnswering, position_table
 from tasks.vqa.questions import Questions
+from tasks.weights import label_maps
 
 MAX_WORDS = 1000
 IMAGE_SIZE, PATCH_SIZE = 64, 8
@@ -92,8 +93,7 @@ def build_model(
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         pad_token_id=tokenizer.pad_token_id,
-        id2label=dict(enumerate(answers)),
-        label2id={answer: number for number, answer in enumerate(answers)},
+        **label_maps(answers),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import ConfigError, DataError
@@ -59,7 +60,7 @@ def _source(task: str, files: dict[str, Path], options: Options) -> Source:
 
     def load(name: str) -> Load:
         header = COLA if task == "cola" and "sentence" not in tables.columns(files[name]) else None
-        return lambda problems: tables.read(files[name], told, problems, header)
+        return partial(tables.read, files[name], told, header=header)
 
     hidden = frozenset(name for name in files if name.startswith("test"))
     title = TASKS[task].title or TASKS[task].folder
@@ -81,14 +82,12 @@ def _task(folder: str, files: dict[str, Path]) -> str | None:
             return task
     if len(header) == 4 and header[1] in ("0", "1") and header[2] in ("", "*"):
         return "cola"
+    pair = ["index", "sentence1", "sentence2"]
     if header == ["index", "question", "sentence", "label"]:
         return "qnli"
-    if header == ["index", "sentence1", "sentence2", "label"] and row[-1] in ("entailment", "not_entailment"):
+    if header == [*pair, "label"] and row[-1] in ("entailment", "not_entailment"):
         return "rte"
-    fits = {
-        "sst2": [["sentence", "label"], ["index", "sentence"]],
-        "wnli": [["index", "sentence1", "sentence2", "label"], ["index", "sentence1", "sentence2"]],
-    }
+    fits = {"sst2": [["sentence", "label"], ["index", "sentence"]], "wnli": [[*pair, "label"], pair]}
     if header == ["sentence", "label"] and "test" in files and tables.columns(files["test"]) == ["index", "sentence"]:
         return "sst2"
     if called in fits:
@@ -120,15 +119,11 @@ def _first_published(path: Path, options: Options) -> Source:
     train, test = (path / name for name in _MSR)
     listed = path / "dev_ids.tsv"
 
-    def part(dev: bool) -> Load:
-        return lambda problems: _by_ids(train, listed, dev, told, problems)
-
-    def whole(file: Path) -> Load:
-        return lambda problems: tables.read(file, told, problems)
-
-    splits = {"train": part(False), "dev": part(True)} if listed.is_file() else {"train": whole(train)}
+    splits: dict[str, Load] = {"train": partial(tables.read, train, told)}
+    if listed.is_file():
+        splits = {name: partial(_by_ids, train, listed, name == "dev", told) for name in ("train", "dev")}
     if test.is_file():
-        splits["test"] = whole(test)
+        splits["test"] = partial(tables.read, test, told)
     return Source("Microsoft's files of MRPC", "mrpc", splits, task="mrpc")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from tasks.errors import ConfigError, DataError
 from tasks.images import ImageStore
 from tasks.readers.paths import first_of
 from tasks.readers.problems import Problems
+from tasks.vqa import score
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.source import Options
 
@@ -49,10 +50,9 @@ class Layout:
     weights: str | None
 
 
-def looks_like(names: Iterable[str]) -> bool:
+def looks_like(names: Collection[str]) -> bool:
     """Whether columns of these names can be questions on images."""
-    names = list(names)
-    return any(name in names for name in QUESTION) and any(name in names for name in (*IMAGE, "image_id"))
+    return not {*QUESTION}.isdisjoint(names) and not {*IMAGE, "image_id"}.isdisjoint(names)
 
 
 def layout(names: Iterable[str], options: Options, source: str) -> Layout:
@@ -93,8 +93,7 @@ def as_answers(value: Any) -> list[str]:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
     if isinstance(value, dict):
-        value = value.get("answer")
-        return as_answers(value)
+        return as_answers(value.get("answer"))
     if isinstance(value, (list, tuple)):
         return [answer for part in value for answer in as_answers(part)]
     text = value if isinstance(value, str) else str(value)
@@ -121,8 +120,7 @@ def parse_cell(text: str) -> Any:
 def soft_label(ids: Any, weights: Any) -> tuple[dict[str, float], str | None]:
     """One row of the guide's layout: {answer: weight}, and what is wrong with it or None."""
     ids = as_answers(ids)
-    if weights is None:
-        weights = [1.0] * len(ids)
+    weights = [1.0] * len(ids) if weights is None else weights
     weights = list(weights) if isinstance(weights, (list, tuple, np.ndarray)) else [weights]
     if len(ids) != len(weights):
         return {}, f"has {len(ids)} answers and {len(weights)} weights"
@@ -138,22 +136,13 @@ def soft_label(ids: Any, weights: Any) -> tuple[dict[str, float], str | None]:
 
 def question_types(questions: list[str]) -> list[str]:
     """Question types by the rules of `tasks.vqa.score`, for data that give none."""
-    from tasks.vqa.score import question_type
-
-    known: dict[str, str] = {}
-    return [known[text] if text in known else known.setdefault(text, question_type(text)) for text in questions]
+    return [score.question_type(text) for text in questions]
 
 
 def answer_types(answers: list[list[str]]) -> list[str]:
     """The type of each question's most frequent answer; "" where it has none."""
-    from tasks.vqa.score import answer_type
-
-    known: dict[str, str] = {"": ""}
-    types = []
-    for given in answers:
-        top = given[0] if len(given) == 1 else max(given, key=given.count) if given else ""
-        types.append(known[top] if top in known else known.setdefault(top, answer_type(top)))
-    return types
+    tops = (given[0] if len(given) == 1 else max(given, key=given.count, default="") for given in answers)
+    return [score.answer_type(top) if top else "" for top in tops]
 
 
 def assemble(
@@ -192,8 +181,8 @@ def assemble(
         image=np.asarray(image, np.int64),
         answers=answers,
         weights=weights,
-        question_type=_given(columns.get("question_type")) or question_types(texts),
-        answer_type=_given(columns.get("answer_type")) or answer_types(answers),
+        question_type=given(columns.get("question_type")) or question_types(texts),
+        answer_type=given(columns.get("answer_type")) or answer_types(answers),
         images=images,
         source=source,
         rows=rows,
@@ -231,7 +220,7 @@ def _ids(values: list[Any] | None, rows: list[int]) -> list[int | str]:
     ]
 
 
-def _given(values: list[Any] | None) -> list[str] | None:
+def given(values: list[Any] | None) -> list[str] | None:
     """A column of strings, or None where it is missing or wholly empty."""
     if values is None or not any(values):
         return None

@@ -17,7 +17,7 @@ from tasks.files import write_folder
 from tasks.images import ImageStore
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.source import Load, Options, Source
-from tasks.vqa.sample.scenes import ForecastRequest, Scene, draw, make_scene
+from tasks.vqa.sample.scenes import SampleQuestion, Scene, draw, make_scene
 
 # How much there is. Four fifths of the images are for training.
 IMAGES = 3000
@@ -80,7 +80,7 @@ def questions_of(
     """One split, "train" or "validation", in memory."""
     numbers = _numbers(split, images)
     scenes = [make_scene(seed, number, questions_per_image) for number in numbers]
-    asked = [(i, k, entry) for i, scene in enumerate(scenes) for k, entry in enumerate(scene.asked)]
+    asked = _entries(range(len(scenes)), scenes)
     return Questions(
         question_id=[_question_id(numbers[i], k) for i, k, _ in asked],
         question=[entry.question for _, _, entry in asked],
@@ -112,41 +112,33 @@ def write_sample(
             (root / subtype).mkdir()
             for number, scene in zip(numbers, scenes, strict=True):
                 draw(scene, size).save(root / subtype / f"shapes_{subtype}_{number + 1:012d}.png")
-            entries = [
-                (number, k, entry)
-                for number, scene in zip(numbers, scenes, strict=True)
-                for k, entry in enumerate(scene.asked)
-            ]
-            _write(
-                root / f"shapes_{subtype}_questions.json",
-                subtype,
-                "questions",
-                [_question(*entry) for entry in entries],
-            )
-            _write(
-                root / f"shapes_{subtype}_annotations.json",
-                subtype,
-                "annotations",
-                [_annotation(*entry) for entry in entries],
-            )
+            entries = _entries(numbers, scenes)
+            head = {
+                "info": {"description": "Generated scenes of shapes"},
+                "data_type": "shapes",
+                "data_subtype": subtype,
+            }
+            for field, made in (("questions", _question), ("annotations", _annotation)):
+                text = json.dumps({**head, field: [made(*entry) for entry in entries]})
+                (root / f"shapes_{subtype}_{field}.json").write_text(text, encoding="utf-8")
 
     write_folder(folder, fill)
 
 
-def _write(path: Path, subtype: str, field: str, entries: list[dict[str, Any]]) -> None:
-    head = {"info": {"description": "Generated scenes of shapes"}, "data_type": "shapes", "data_subtype": subtype}
-    path.write_text(json.dumps({**head, field: entries}), encoding="utf-8")
+def _entries(numbers: range, scenes: list[Scene]) -> list[tuple[int, int, SampleQuestion]]:
+    """(number of the scene, place in it, question) of each."""
+    return [(n, k, entry) for n, scene in zip(numbers, scenes, strict=True) for k, entry in enumerate(scene.asked)]
 
 
 def _question_id(number: int, k: int) -> int:
     return (number + 1) * 1000 + k
 
 
-def _question(number: int, k: int, asked: ForecastRequest) -> dict[str, Any]:
+def _question(number: int, k: int, asked: SampleQuestion) -> dict[str, Any]:
     return {"image_id": number + 1, "question": asked.question, "question_id": _question_id(number, k)}
 
 
-def _annotation(number: int, k: int, asked: ForecastRequest) -> dict[str, Any]:
+def _annotation(number: int, k: int, asked: SampleQuestion) -> dict[str, Any]:
     given = [
         {"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(asked.answers, 1)
     ]
