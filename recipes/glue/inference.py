@@ -149,11 +149,11 @@ def predict_logits(
 
 
 def predict_texts(
-    classifier: Classifier, texts: Texts, length: int, config: Any, precision: str = "no"
+    classifier: Classifier, texts: Texts, length: int, config: UseOptions
 ) -> tuple[np.ndarray, float, float]:
     """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
     batches = classifier.batches(texts, min(length, classifier.longest))
-    precision = getattr(config, "mixed_precision", precision)
+    precision = getattr(config, "mixed_precision", "no")
     with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
         evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)
         began = time.perf_counter()

@@ -29,14 +29,12 @@ def summarise(splits: Splits, logits: dict[str, np.ndarray], loss: dict[str, flo
     Returns:
         "n", "loss", each metric with "_low" and "_high", and "splits": the same of each by name.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for name, texts in splits.evaluation.items():
-        found[name] = {**figures(splits, texts, logits[name]), "loss": loss[name]}
-    first, *others = found
-    top = dict(found[first])
-    for name in others:
-        top |= {f"{name}_{key}": value for key, value in found[name].items()}
-    return {**top, "splits": found}
+    by_split = {
+        name: {**figures(splits, texts, logits[name]), "loss": loss[name]} for name, texts in splits.evaluation.items()
+    }
+    first, *others = by_split
+    further = {f"{name}_{key}": value for name in others for key, value in by_split[name].items()}
+    return {**by_split[first], **further, "splits": by_split}
 
 
 def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:

@@ -116,18 +116,15 @@ def layout(names: Sequence[str], options: Options, source: str) -> Layout:
     """
     _check_given(names, options, source)
     first, second = _texts(names, options, source)
-    label = options.label_column or _label(names, options)
+    usual = LABELS if options.task is None else TASKS[options.task].label
+    label = options.label_column or _find(names, usual)
     if label not in names or label in (first, second):
         label = None
     return Layout(first, second, label, _find(names, INDICES))
 
 
 def _check_given(names: Sequence[str], options: Options, source: str) -> None:
-    given = (
-        ("--text-column", options.text_column),
-        ("--text-pair-column", options.text_pair_column),
-    )
-    for flag, name in given:
+    for flag, name in (("--text-column", options.text_column), ("--text-pair-column", options.text_pair_column)):
         if name is not None and name not in names:
             near = difflib.get_close_matches(name, names, 1, 0.6)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -154,11 +151,6 @@ def _texts(names: Sequence[str], options: Options, source: str) -> tuple[str, st
     if text is None:
         raise DataError(f"{source}: no text column; found columns {listed(names)}; give --text-column")
     return text, options.text_pair_column
-
-
-def _label(names: Sequence[str], options: Options) -> str | None:
-    known = TASKS[options.task].label if options.task is not None else LABELS
-    return _find(names, known)
 
 
 def _find(names: Iterable[str], wanted: Iterable[str]) -> str | None:

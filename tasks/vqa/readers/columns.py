@@ -63,13 +63,10 @@ def layout(names: Iterable[str], options: Options, source: str) -> Layout:
         DataError: no question or image column is found.
     """
     names = list(names)
-    for flag, name in (
-        ("image", options.image_column),
-        ("question", options.question_column),
-        ("answer", options.answer_column),
-    ):
+    named = {"image": options.image_column, "question": options.question_column, "answer": options.answer_column}
+    for role, name in named.items():
         if name is not None and name not in names:
-            raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
+            raise ConfigError(f"--{role}-column {name}: {source} has no such column, only {', '.join(names)}")
     image = options.image_column or first_of(names, (*IMAGE, "image_id"))
     question = options.question_column or first_of(names, QUESTION)
     for what, found in (("question", question), ("image", image)):
@@ -77,12 +74,11 @@ def layout(names: Iterable[str], options: Options, source: str) -> Layout:
             raise DataError(f"{source}: no {what} column among {', '.join(names)}; name it with --{what}-column")
     assert image is not None
     assert question is not None
-    label = first_of(names, ("label", "labels")) if options.answer_column is None else None
-    ids, weights = first_of(names, LABEL_IDS), first_of(names, LABEL_WEIGHTS)
     if options.answer_column is not None:
-        ids = weights = None
-    answers = options.answer_column or first_of(names, ANSWERS)
-    return Layout(image, question, answers, label if ids is None and answers is None else None, ids, weights)
+        return Layout(image, question, options.answer_column, None, None, None)
+    answers, ids, weights = (first_of(names, usual) for usual in (ANSWERS, LABEL_IDS, LABEL_WEIGHTS))
+    label = first_of(names, ("label", "labels")) if ids is None and answers is None else None
+    return Layout(image, question, answers, label, ids, weights)
 
 
 def as_answers(value: Any) -> list[str]:

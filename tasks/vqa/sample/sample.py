@@ -34,21 +34,21 @@ class SampleImages(ImageStore):
         first: number of the first scene in the whole sample, for messages.
     """
 
-    def __init__(self, scenes: list[Scene], first: int = 0, size: int = SIZE) -> None:
+    def __init__(self, scenes: list[Scene], first: int) -> None:
         super().__init__()
-        self.scenes, self.first, self.side = scenes, first, size
+        self.scenes, self.first = scenes, first
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def open(self, i: int) -> Image.Image:
-        return draw(self.scenes[i], self.side)
+        return draw(self.scenes[i], SIZE)
 
     def where(self, i: int) -> str:
         return f"sample, image {self.first + i + 1}"
 
     def size(self, i: int) -> tuple[int, int]:
-        return self.side, self.side
+        return SIZE, SIZE
 
     def problem(self, i: int, decode: bool = False) -> str | None:
         return None
@@ -74,12 +74,10 @@ def _numbers(split: str, images: int) -> range:
     return range(kept) if split == "train" else range(kept, images)
 
 
-def questions_of(
-    split: str, seed: int = 0, images: int = IMAGES, questions_per_image: int = QUESTIONS_PER_IMAGE, size: int = SIZE
-) -> Questions:
+def questions_of(split: str, seed: int = 0, images: int = IMAGES) -> Questions:
     """One split, "train" or "validation", in memory."""
     numbers = _numbers(split, images)
-    scenes = [make_scene(seed, number, questions_per_image) for number in numbers]
+    scenes = [make_scene(seed, number, QUESTIONS_PER_IMAGE) for number in numbers]
     asked = _entries(range(len(scenes)), scenes)
     return Questions(
         question_id=[_question_id(numbers[i], k) for i, k, _ in asked],
@@ -89,18 +87,12 @@ def questions_of(
         weights=None,
         question_type=[entry.kind for _, _, entry in asked],
         answer_type=[_answer_type(entry.truth) for _, _, entry in asked],
-        images=SampleImages(scenes, numbers[0] if numbers else 0, size),
+        images=SampleImages(scenes, numbers.start),
         source=f"sample ({split})",
     )
 
 
-def write_sample(
-    folder: str | Path,
-    seed: int = 0,
-    images: int = IMAGES,
-    questions_per_image: int = QUESTIONS_PER_IMAGE,
-    size: int = SIZE,
-) -> None:
+def write_sample(folder: str | Path, seed: int = 0, images: int = IMAGES) -> None:
     """Writes the sample in the official VQA layout: questions, annotations, and a folder of PNG a split; whole or
     not at all.
     """
@@ -108,10 +100,10 @@ def write_sample(
     def fill(root: Path) -> None:
         for split, subtype in (("train", "train"), ("validation", "val")):
             numbers = _numbers(split, images)
-            scenes = [make_scene(seed, number, questions_per_image) for number in numbers]
+            scenes = [make_scene(seed, number, QUESTIONS_PER_IMAGE) for number in numbers]
             (root / subtype).mkdir()
             for number, scene in zip(numbers, scenes, strict=True):
-                draw(scene, size).save(root / subtype / f"shapes_{subtype}_{number + 1:012d}.png")
+                draw(scene, SIZE).save(root / subtype / f"shapes_{subtype}_{number + 1:012d}.png")
             entries = _entries(numbers, scenes)
             head = {
                 "info": {"description": "Generated scenes of shapes"},
