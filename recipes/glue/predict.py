@@ -67,13 +67,13 @@ def _read_file(config: Predict, file: str) -> Texts:
     return next(iter(splits.evaluation.values()))
 
 
-def _together(parts: list[Texts]) -> Texts:
-    if len(parts) == 1:
-        return parts[0]
-    if len({part.second is None for part in parts}) > 1:
+def _together(files: list[Texts]) -> Texts:
+    if len(files) == 1:
+        return files[0]
+    if len({part.second is None for part in files}) > 1:
         raise ConfigError("some of the files hold single texts and some pairs; ask for them apart")
-    first = [text for part in parts for text in part.first]
-    second = None if parts[0].second is None else [text for part in parts for text in part.second or []]
+    first = [text for part in files for text in part.first]
+    second = None if files[0].second is None else [text for part in files for text in part.second or []]
     return Texts(first, second, None)
 
 

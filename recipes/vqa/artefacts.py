@@ -92,7 +92,7 @@ def per_question(config: Train, questions: Questions, accuracy: np.ndarray) -> s
 
 def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card:
     """The model card's content."""
-    given = as_dict(config)
+    options = as_dict(config)
     return Card(
         name=f"{config.model.rstrip('/').rsplit('/', 1)[-1]} for visual question answering",
         summary=(
@@ -115,7 +115,7 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card
             "least frequency of an answer": parts.vocabulary.min_frequency,
             "measured by": evaluation.NAMES[evaluation.kind_of(parts.eval_questions)],
         },
-        training={key: given[key] for key in TRAINING if given[key] is not None},
+        training={key: options[key] for key in TRAINING if options[key] is not None},
         limits=[
             "It can only give the answers it was trained with.",
             "Measured on the evaluation split named above, and on nothing else: other images and other wordings were not tried.",
@@ -148,9 +148,9 @@ def _bars(title: str, types: dict[str, dict[str, float]]) -> BarChart:
 
 
 def _confusions(questions: Questions, metrics: dict[str, Any]) -> Table:
-    given = evaluation.given_answers(questions)
+    truths = evaluation.given_answers(questions)
     wrong = np.flatnonzero(np.asarray(metrics["scores"]) < 0.5)
-    counts = Counter((evaluation.consensus(given[number]), metrics["predictions"][number]) for number in wrong)
+    counts = Counter((evaluation.consensus(truths[number]), metrics["predictions"][number]) for number in wrong)
     rows = [[*pair, count] for pair, count in ranked(counts)[:15]]
     note = "Questions that score below one half, by what most annotators said." if rows else "There is none."
     return Table("Most frequent mistakes", ["expected", "answered", "questions"], rows, note)
@@ -159,14 +159,14 @@ def _confusions(questions: Questions, metrics: dict[str, Any]) -> Table:
 def examples(questions: Questions, metrics: dict[str, Any]) -> list[Example]:
     """Half right, half wrong where there are as many, spread evenly over the split."""
     scores = np.asarray(metrics["scores"])
-    given = evaluation.given_answers(questions)
+    truths = evaluation.given_answers(questions)
     shown = []
     for number in half_wrong(scores < 0.5):
         image, score = None, float(scores[number])
         with suppress(DataError):
             image = questions.images.load(int(questions.image[number]))
         answer = f"{metrics['predictions'][number]} ({metrics['confidence'][number]:.2f})"
-        lines = [("answer", answer), ("expected", _expected(given[number]))]
+        lines = [("answer", answer), ("expected", _expected(truths[number]))]
         verdict: Verdict = "right" if score >= 0.9 else "partly" if score >= 0.3 else "wrong"
         shown.append(Example(image, questions.question[number], lines, verdict, score))
     return shown
@@ -180,8 +180,8 @@ def _expected(answers: list[str]) -> str:
 
 def sample_answers(questions: Questions, predictions: list[str]) -> list[str]:
     """Three answers of the model, spread over the evaluation questions."""
-    given = evaluation.given_answers(questions)
+    truths = evaluation.given_answers(questions)
     return [
-        f"answer    {questions.question[at]} {predictions[at]} (expected {evaluation.consensus(given[at])})"
+        f"answer    {questions.question[at]} {predictions[at]} (expected {evaluation.consensus(truths[at])})"
         for at in evenly(np.arange(len(questions)), 3)
     ]

@@ -63,8 +63,8 @@ def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
     vilt, batches, device = open_vilt(config, model, questions)
     with Progress("evaluating", len(questions), unit="questions") as progress, torch.inference_mode():
         evaluator = Evaluator.alone(device, config.batch_size, progress.advance, config.mixed_precision)
-        found = predict_ids(vilt, batches, batches.in_order(evaluator.batch_size), evaluator)
-    return [vilt.config.id2label[int(label)] for label in found.label]
+        predicted = predict_ids(vilt, batches, batches.in_order(evaluator.batch_size), evaluator)
+    return [vilt.config.id2label[int(label)] for label in predicted.label]
 
 
 def _text(figures: dict[str, Any]) -> str:

@@ -79,10 +79,10 @@ def predict_ids(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarr
         if labels is not None:
             loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(1)
         mine += zip(numbers.tolist(), label.tolist(), best.tolist(), loss.tolist(), strict=True)
-    found = Predicted(np.zeros(len(batches), dtype=np.int64), np.zeros(len(batches)), np.zeros(len(batches)))
+    predicted = Predicted(np.zeros(len(batches), dtype=np.int64), np.zeros(len(batches)), np.zeros(len(batches)))
     for number, label, best, loss in evaluator.gather(mine):
-        found.label[number], found.confidence[number], found.loss[number] = label, best, loss
-    return found
+        predicted.label[number], predicted.confidence[number], predicted.loss[number] = label, best, loss
+    return predicted
 
 
 def generate(config: UseOptions, model: str, questions: Questions, done: Callable[[int], None]) -> list[str]:

@@ -179,20 +179,20 @@ def _describe(
     source: Source, train: Texts | None, evaluation: dict[str, Texts], scheme: Scheme | None, held_out: bool
 ) -> str:
     """One line: 'sst2: 67,349 + 872 sentences, 2 classes'."""
-    parts = [part for part in (train, *evaluation.values()) if part is not None]
-    sizes = " + ".join(f"{len(part):,}" for part in parts)
-    pairs = bool(parts) and parts[0].second is not None
+    splits = [part for part in (train, *evaluation.values()) if part is not None]
+    sizes = " + ".join(f"{len(part):,}" for part in splits)
+    pairs = bool(splits) and splits[0].second is not None
     noun = "pairs" if pairs else "sentences" if source.task is not None else "texts"
-    note = ", the second held out" if held_out and len(parts) > 1 else ""
-    return f"{source.name}: {sizes} {noun}{_kind(scheme, parts)}{note}"
+    note = ", the second held out" if held_out and len(splits) > 1 else ""
+    return f"{source.name}: {sizes} {noun}{_kind(scheme, splits)}{note}"
 
 
-def _kind(scheme: Scheme | None, parts: list[Texts]) -> str:
+def _kind(scheme: Scheme | None, splits: list[Texts]) -> str:
     if scheme is None:
         return ""
     if scheme.labels is not None:
         return f", {len(scheme.labels)} classes"
-    scores = [part.label for part in parts if part.label is not None and len(part)]
+    scores = [part.label for part in splits if part.label is not None and len(part)]
     if not scores:
         return ", a score each"
     low, high = (float(pick([pick(part) for part in scores])) for pick in (np.min, np.max))

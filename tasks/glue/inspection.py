@@ -42,8 +42,8 @@ def inspect(options: Options) -> dict[str, Any]:
     order = sorted(raws, key=lambda name: canonical(name) != "train")
     labelled = [raws[name] for name in order if raws[name].label is not None]
     scheme = decide(labelled, options.labels, options.regression, source.task)
-    parts = {name: _sound(raw, scheme, problems, source.task is not None) for name, raw in raws.items()}
-    parts = {name: subset(part, options.max_samples, options.seed) for name, part in parts.items()}
+    splits = {name: _sound(raw, scheme, problems, source.task is not None) for name, raw in raws.items()}
+    splits = {name: subset(part, options.max_samples, options.seed) for name, part in splits.items()}
     names = None if scheme is None else scheme.labels
     return {
         "format": source.format,
@@ -51,8 +51,8 @@ def inspect(options: Options) -> dict[str, Any]:
         "task": source.task,
         "classes": names,
         "metrics": None if source.task is None else list(TASKS[source.task].metrics),
-        "splits": {name: describe(part, names) for name, part in parts.items()},
-        "overlap": overlap(parts),
+        "splits": {name: describe(part, names) for name, part in splits.items()},
+        "overlap": overlap(splits),
         "problems": problems.first_messages(),
         "problem_count": problems.total,
     }
@@ -104,26 +104,26 @@ def _contradictions(texts: Texts) -> int:
 
 
 def _example(texts: Texts, i: int, labels: list[str] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"text": _short(texts.first[i])}
+    example: dict[str, Any] = {"text": _short(texts.first[i])}
     if texts.second is not None:
-        found["text_pair"] = _short(texts.second[i])
+        example["text_pair"] = _short(texts.second[i])
     if texts.label is not None:
-        found["label"] = float(texts.label[i]) if labels is None else labels[int(texts.label[i])]
-    return found
+        example["label"] = float(texts.label[i]) if labels is None else labels[int(texts.label[i])]
+    return example
 
 
 def _short(text: str) -> str:
     return text if len(text) <= LETTERS else text[: LETTERS - 3] + "..."
 
 
-def overlap(parts: dict[str, Texts]) -> dict[str, int]:
+def overlap(splits: dict[str, Texts]) -> dict[str, int]:
     """{"dev in train": rows of dev whose text, case and spaces apart, is in train too}, for all splits but training's."""
-    train = next((name for name in parts if canonical(name) == "train"), None)
+    train = next((name for name in splits if canonical(name) == "train"), None)
     if train is None:
         return {}
-    known = set(keys_of(parts[train]))
+    known = set(keys_of(splits[train]))
     return {
         f"{name} in {train}": sum(key in known for key in keys_of(part))
-        for name, part in parts.items()
+        for name, part in splits.items()
         if name != train
     }

@@ -117,21 +117,21 @@ def _check_single(raw: Raw) -> None:
 def _from_data(raw: Raw, regression: bool | None) -> Scheme | None:
     if raw.names is not None:
         return _classes(raw.names)
-    found = distinct(raw)
-    if not found:
+    values = distinct(raw)
+    if not values:
         return None
-    numeric = all(map(_is_float, found))
-    numbers = [number for number in map(_number, found) if number is not None]
+    numeric = all(map(_is_float, values))
+    numbers = [number for number in map(_number, values) if number is not None]
     if regression is None and numeric and not (numbers and _are_classes(numbers)):
         return Scheme(None)
-    if len(found) > max(MANY, len(raw) // 2):
+    if len(values) > max(MANY, len(raw) // 2):
         raise DataError(
-            f"{raw.source}: the column {raw.label_column} has {len(found):,} different values in {len(raw):,} rows, "
+            f"{raw.source}: the column {raw.label_column} has {len(values):,} different values in {len(raw):,} rows, "
             "too many for classes; give another --label-column"
         )
     if numeric:
-        found = sorted(found, key=float)
-    return _classes(found)
+        values = sorted(values, key=float)
+    return _classes(values)
 
 
 def _are_classes(numbers: list[float]) -> bool:

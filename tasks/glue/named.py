@@ -104,9 +104,9 @@ def check_task(name: str) -> str:
     Raises:
         ConfigError: there is no such task.
     """
-    found = task_of(name)
-    if found is None:
+    task = task_of(name)
+    if task is None:
         near = difflib.get_close_matches(name.lower(), TASKS, 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"--task {name}: GLUE's tasks are {', '.join(TASKS)}{hint}")
-    return found
+    return task

@@ -101,8 +101,8 @@ def _all(seed: int) -> dict[str, bool]:
 def rows_of(split: str, seed: int = 0) -> tuple[list[str], list[int]]:
     """(sentences, labels) of "train" or "validation"; no sentence is there twice, in one split or across them."""
     part = slice(0, TRAIN) if split == "train" else slice(TRAIN, None)
-    found = _all(seed)
-    return list(found)[part], [int(good) for good in found.values()][part]
+    sentences = _all(seed)
+    return list(sentences)[part], [int(good) for good in sentences.values()][part]
 
 
 def source(options: Options) -> Source:

@@ -150,13 +150,13 @@ def recognise(options: Options, read: Callable[[Any, str, Path | None, Options, 
         ConfigError, ToolError, DataError: as `opened`.
     """
     data, _, config = (options.data or "").partition(":")
-    reached, parts = opened(data, config, options)
+    reached, openers = opened(data, config, options)
 
     def load(name: str, part: Callable[[], Any]) -> Callable[[Problems], Split]:
         return lambda problems: read(part(), f"{data} ({name})", None, options, problems)
 
     format = "Hub dataset" if reached else "Hub dataset, from the cache"
-    return Source(format, data, {canonical(name): load(name, part) for name, part in parts.items()})
+    return Source(format, data, {canonical(name): load(name, part) for name, part in openers.items()})
 
 
 def opened(data: str, config: str, options: DataOptions) -> tuple[bool, dict[str, Callable[[], Any]]]:

@@ -65,12 +65,12 @@ def summarise(scores: np.ndarray, questions: Questions) -> dict[str, Any]:
 
 def _by(scores: np.ndarray, questions: Questions, types: list[str]) -> dict[str, dict[str, float]]:
     names = np.asarray(types, dtype=object)
-    found = {}
+    by_type = {}
     for name in sorted(set(types)):
         chosen = np.flatnonzero(names == name)
         part = stats.bootstrap_mean(scores[chosen], questions.image[chosen])
-        found[str(name)] = {"accuracy": part.mean, "low": part.low, "high": part.high, "n": len(chosen)}
-    return dict(sorted(found.items(), key=lambda item: (-item[1]["n"], item[0])))
+        by_type[str(name)] = {"accuracy": part.mean, "low": part.low, "high": part.high, "n": len(chosen)}
+    return dict(sorted(by_type.items(), key=lambda item: (-item[1]["n"], item[0])))
 
 
 def ranked(counts: Mapping[T, int]) -> list[tuple[T, int]]:

@@ -192,10 +192,10 @@ def question_prior(
         words, answer = _words(question), majority
         for length in range(1, len(words) + 1):
             # A prefix is at least as frequent as its continuations, so the first miss ends the search.
-            found = table.get(" ".join(words[:length]))
-            if found is None:
+            known = table.get(" ".join(words[:length]))
+            if known is None:
                 break
-            answer = found
+            answer = known
         predictions.append(answer)
     return predictions
 

@@ -45,7 +45,7 @@ def patch_sample(questions: Questions, processor: Any, seed: int, images: int = 
     settings = ImageFormat.of(processor)
     distinct = np.unique(questions.image)
     chosen = np.random.default_rng(seed).permutation(len(distinct))[:images]
-    found = []
+    patches = []
     for image in distinct[np.sort(chosen)]:
         try:
             picture = questions.images.load(int(image))
@@ -53,8 +53,8 @@ def patch_sample(questions: Questions, processor: Any, seed: int, images: int = 
             continue  # told, with its row, when its batch is loaded
         values = settings.normalise(torch.from_numpy(settings.resized(picture))[None])
         # Off the patch grid too: augmentation moves the images.
-        found.append(F.unfold(values, PATCH_SIZE, stride=PATCH_SIZE - 3)[0].T)
-    return torch.cat(found)
+        patches.append(F.unfold(values, PATCH_SIZE, stride=PATCH_SIZE - 3)[0].T)
+    return torch.cat(patches)
 
 
 def whitened(patches: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:

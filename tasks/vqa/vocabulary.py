@@ -91,18 +91,18 @@ def build_vocabulary(
     counts = Counter(_commonest(questions))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     least = min_frequency if min_frequency is not None else _least([count for _, count in ordered])
-    kept = [(answer, count) for answer, count in ordered if count >= least][:max_answers]
-    if len(kept) < 2:
+    chosen = [(answer, count) for answer, count in ordered if count >= least][:max_answers]
+    if len(chosen) < 2:
         raise DataError(
-            f"{questions.source}: {len(kept)} of {len(counts):,} answers left at frequency >= {least} (the commonest "
+            f"{questions.source}: {len(chosen)} of {len(counts):,} answers left at frequency >= {least} (the commonest "
             f"has {ordered[0][1] if ordered else 0}); give a smaller --min-answer-frequency or more questions"
         )
     total = sum(counts.values())
     return Vocabulary(
-        answers=[answer for answer, _ in kept],
-        frequency=[count for _, count in kept],
+        answers=[answer for answer, _ in chosen],
+        frequency=[count for _, count in chosen],
         min_frequency=least,
-        coverage=sum(count for _, count in kept) / total,
+        coverage=sum(count for _, count in chosen) / total,
     )
 
 

@@ -138,9 +138,9 @@ def _texts(names: Sequence[str], options: Options, source: str) -> tuple[str, st
         return options.text_column, options.text_pair_column
     pairs = TASKS[options.task].columns if options.task is not None else PAIRS
     for wanted in pairs:
-        found = [_find(names, (name,)) for name in wanted]
-        if found[0] is not None and None not in found:
-            return found[0], options.text_pair_column or (found[1] if len(found) > 1 else None)
+        matches = [_find(names, (name,)) for name in wanted]
+        if matches[0] is not None and None not in matches:
+            return matches[0], options.text_pair_column or (matches[1] if len(matches) > 1 else None)
     if options.task is not None:
         usual = " or ".join(", ".join(form) for form in pairs)
         raise DataError(

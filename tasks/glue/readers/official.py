@@ -56,11 +56,11 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _source(task: str, files: dict[str, Path], options: Options) -> Source:
-    told = replace(options, task=task)
+    with_task = replace(options, task=task)
 
     def load(name: str) -> Load:
         header = COLA if task == "cola" and "sentence" not in tables.columns(files[name]) else None
-        return partial(tables.read, files[name], told, header=header)
+        return partial(tables.read, files[name], with_task, header=header)
 
     hidden = frozenset(name for name in files if name.startswith("test"))
     title = TASKS[task].title or TASKS[task].folder
@@ -98,32 +98,32 @@ def _task(folder: str, files: dict[str, Path]) -> str | None:
 
 def _collection(path: Path, options: Options) -> Source | None:
     """The folder above the tasks' own."""
-    found = {}
+    folders = {}
     for entry in listing(path):
         task = task_of(entry.name)
         if task is not None and entry.is_dir() and (_files(Path(entry.path)) or (Path(entry.path) / _MSR[0]).is_file()):
-            found[task] = Path(entry.path)
-    if options.task in found:
-        return recognise(found[options.task], options)
-    if found and options.task is None:
-        have = [task for task in TASKS if task in found]
+            folders[task] = Path(entry.path)
+    if options.task in folders:
+        return recognise(folders[options.task], options)
+    if folders and options.task is None:
+        have = [task for task in TASKS if task in folders]
         raise ConfigError(f"{path} holds the tasks {', '.join(have)}; say which with --task, or give its folder")
-    if found and not any(not entry.is_dir() for entry in listing(path)):
-        raise DataError(f"{path}: no files of {options.task}; it holds {', '.join(found)}")
+    if folders and not any(not entry.is_dir() for entry in listing(path)):
+        raise DataError(f"{path}: no files of {options.task}; it holds {', '.join(folders)}")
     return None
 
 
 def _first_published(path: Path, options: Options) -> Source:
     """Microsoft's two files; with GLUE's list dev_ids.tsv beside them the training file is parted as GLUE does."""
-    told = replace(options, task="mrpc")
+    with_task = replace(options, task="mrpc")
     train, test = (path / name for name in _MSR)
     listed = path / "dev_ids.tsv"
 
-    splits: dict[str, Load] = {"train": partial(tables.read, train, told)}
+    splits: dict[str, Load] = {"train": partial(tables.read, train, with_task)}
     if listed.is_file():
-        splits = {name: partial(_by_ids, train, listed, name == "dev", told) for name in ("train", "dev")}
+        splits = {name: partial(_by_ids, train, listed, name == "dev", with_task) for name in ("train", "dev")}
     if test.is_file():
-        splits["test"] = partial(tables.read, test, told)
+        splits["test"] = partial(tables.read, test, with_task)
     return Source("Microsoft's files of MRPC", "mrpc", splits, task="mrpc")
 
 

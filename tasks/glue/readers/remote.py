@@ -35,12 +35,12 @@ def recognise(data: str, options: Options) -> Source:
                 f"--data {data} holds GLUE's {len(TASKS)} tasks; say which with --task ({', '.join(TASKS)})"
             )
         task = config
-    reached, parts = opened(data, config, options)
+    reached, openers = opened(data, config, options)
 
     def load(name: str, part: Callable[[], Any]) -> Load:
         return lambda problems: read_dataset(part(), f"{data} ({name})", options)
 
     format = "Hub data set" if reached else "Hub data set, from the cache"
-    hidden = frozenset(name for name in parts if task is not None and name.startswith("test"))
-    splits = {name: load(name, part) for name, part in parts.items()}
+    hidden = frozenset(name for name in openers if task is not None and name.startswith("test"))
+    splits = {name: load(name, part) for name, part in openers.items()}
     return Source(format, task or data.split("/")[-1], splits, hidden, task)

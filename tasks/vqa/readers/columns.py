@@ -144,7 +144,7 @@ def answer_types(answers: list[list[str]]) -> list[str]:
 def assemble(
     *,
     columns: dict[str, list[Any]],
-    found: Layout,
+    roles: Layout,
     image: np.ndarray,
     images: ImageStore,
     source: str,
@@ -161,16 +161,16 @@ def assemble(
     n = len(rows)
     weights: list[dict[str, float]] | None = None
     keep = np.ones(n, bool)
-    if found.label is not None and not any(isinstance(cell, dict) for cell in columns[found.label]):
-        found = replace(found, answers=found.label, label=None)
-    if found.ids is not None or found.label is not None:
-        weights, keep = _labels(columns, found, source, rows, problems)
+    if roles.label is not None and not any(isinstance(cell, dict) for cell in columns[roles.label]):
+        roles = replace(roles, answers=roles.label, label=None)
+    if roles.ids is not None or roles.label is not None:
+        weights, keep = _labels(columns, roles, source, rows, problems)
         answers = [list(label) for label in weights]
-    elif found.answers is not None:
-        answers = [as_answers(value) for value in columns[found.answers]]
+    elif roles.answers is not None:
+        answers = [as_answers(value) for value in columns[roles.answers]]
     else:
         answers = [[] for _ in range(n)]
-    texts = ["" if value is None else str(value).strip() for value in columns[found.question]]
+    texts = ["" if value is None else str(value).strip() for value in columns[roles.question]]
     result = Questions(
         question_id=_ids(columns.get("question_id"), rows),
         question=texts,
@@ -187,14 +187,14 @@ def assemble(
 
 
 def _labels(
-    columns: dict[str, list[Any]], found: Layout, source: str, rows: list[int], problems: Problems
+    columns: dict[str, list[Any]], roles: Layout, source: str, rows: list[int], problems: Problems
 ) -> tuple[list[dict[str, float]], np.ndarray]:
-    if found.ids is not None:
-        ids = columns[found.ids]
-        scores = columns[found.weights] if found.weights is not None else [None] * len(ids)
+    if roles.ids is not None:
+        ids = columns[roles.ids]
+        scores = columns[roles.weights] if roles.weights is not None else [None] * len(ids)
     else:
-        assert found.label is not None
-        cells = [cell if isinstance(cell, dict) else {} for cell in columns[found.label]]
+        assert roles.label is not None
+        cells = [cell if isinstance(cell, dict) else {} for cell in columns[roles.label]]
         ids, scores = [cell.get("ids") for cell in cells], [cell.get("weights") for cell in cells]
     labels, keep = [], np.ones(len(rows), bool)
     for i, (answers, values) in enumerate(zip(ids, scores, strict=True)):

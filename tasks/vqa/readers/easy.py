@@ -54,7 +54,7 @@ def _read(folder: Path, options: Options, problems: Problems) -> Questions:
     image, images = index_paths(_names(folder, good), folder, options.image_root)
     return assemble(
         columns={"question": [row[0] for row in good], "answer": [row[1] for row in good]},
-        found=Layout("image", "question", "answer", None, None, None),
+        roles=Layout("image", "question", "answer", None, None, None),
         image=image,
         images=images,
         source=str(path),

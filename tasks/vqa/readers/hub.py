@@ -49,7 +49,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     image, images = _images(dataset, roles, columns, source, folder, options)
     rows = list(range(1, len(dataset) + 1))
     return assemble(
-        columns=columns, found=roles, image=image, images=images, source=source, rows=rows, problems=problems
+        columns=columns, roles=roles, image=image, images=images, source=source, rows=rows, problems=problems
     )
 
 

@@ -30,14 +30,14 @@ def recognise(path: Path, options: Options) -> Source | None:
     if path.is_file():
         if not (_is(path, "questions") or _is(path, "annotations")):
             return None
-        found = [path, *_beside(path)]
-        chosen = [file for file in found if _is(file, "questions") and _key(file) == _key(path)][:1]
+        candidates = [path, *_beside(path)]
+        chosen = [file for file in candidates if _is(file, "questions") and _key(file) == _key(path)][:1]
         if not chosen:
             raise DataError(f"{path}: holds annotations, but no questions JSON of the same name lies beside it")
     else:
-        found = [file for file in files_below(path, 2) if _is_named(file)]
-        chosen = [file for file in found if _is(file, "questions")]
-    annotations = {_key(file): file for file in reversed(found) if _is(file, "annotations")}
+        candidates = [file for file in files_below(path, 2) if _is_named(file)]
+        chosen = [file for file in candidates if _is(file, "questions")]
+    annotations = {_key(file): file for file in reversed(candidates) if _is(file, "annotations")}
     if not chosen:
         return None
     return _source(path, _one_a_split(path, chosen), annotations, options)
@@ -125,17 +125,17 @@ def _read(path: Path, annotated: Path | None, roots: list[Path], problems: Probl
     labels: dict[Any, dict[str, Any]] = {}
     if annotated is not None:
         labels = {label.get("question_id"): label for label in _parse(annotated, "annotations")["annotations"]}
-    found = [labels.get(entry["question_id"], {}) for entry in good]
+    matched = [labels.get(entry["question_id"], {}) for entry in good]
     questions = [str(entry["question"]).strip() for entry in good]
-    answers = [as_answers(label.get("answers")) or as_answers(label.get("multiple_choice_answer")) for label in found]
+    answers = [as_answers(label.get("answers")) or as_answers(label.get("multiple_choice_answer")) for label in matched]
     return Questions(
         question_id=[entry["question_id"] for entry in good],
         question=questions,
         image=image,
         answers=answers,
         weights=None,
-        question_type=given([label.get("question_type") for label in found]) or question_types(questions),
-        answer_type=given([label.get("answer_type") for label in found]) or answer_types(answers),
+        question_type=given([label.get("question_type") for label in matched]) or question_types(questions),
+        answer_type=given([label.get("answer_type") for label in matched]) or answer_types(answers),
         images=FileImages(files),
         source=str(path),
         rows=rows,

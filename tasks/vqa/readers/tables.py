@@ -57,8 +57,8 @@ def _by_column(files: list[Path], options: Options) -> dict[str, Load]:
         )
     (file,) = files
     names = [row.get("split") for _, row in _rows(file, Problems(skip=True))]
-    found = list(dict.fromkeys(canonical(str(name)) for name in names if name))
-    return {name: partial(_read, file, options, name) for name in found} or {WHOLE: partial(_read, file, options, None)}
+    splits: list[str | None] = list(dict.fromkeys(canonical(str(name)) for name in names if name))
+    return {name or WHOLE: partial(_read, file, options, name) for name in splits or [None]}
 
 
 def _read(file: Path, options: Options, split: str | None, problems: Problems) -> Questions:
@@ -75,7 +75,7 @@ def _read(file: Path, options: Options, split: str | None, problems: Problems) -
     image, images = index_paths(columns[roles.image], file.parent, options.image_root)
     return assemble(
         columns=columns,
-        found=roles,
+        roles=roles,
         image=image,
         images=images,
         source=str(file),
@@ -106,8 +106,8 @@ def _csv_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
 def _cell(name: str, cell: str) -> Any:
     """A cell of an answer column taken apart; any other as it stands."""
     if name in LABEL_WEIGHTS:
-        parts = parse_cell(cell)
-        return [_number(part) for part in (parts if isinstance(parts, list) else [parts] if cell.strip() else [])]
+        values = parse_cell(cell)
+        return [_number(part) for part in (values if isinstance(values, list) else [values] if cell.strip() else [])]
     if name in ("answers", "label", "labels", *LABEL_IDS) or (name == "answer" and cell[:1] in "[{"):
         return parse_cell(cell)
     return cell

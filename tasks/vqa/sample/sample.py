@@ -70,23 +70,23 @@ def source(options: Options) -> Source:
 
 def _numbers(split: str, images: int) -> range:
     """Scenes of a split."""
-    kept = round(TRAIN_SHARE * images)
-    return range(kept) if split == "train" else range(kept, images)
+    training = round(TRAIN_SHARE * images)
+    return range(training) if split == "train" else range(training, images)
 
 
 def questions_of(split: str, seed: int = 0, images: int = IMAGES) -> Questions:
     """One split, "train" or "validation", in memory."""
     numbers = _numbers(split, images)
     scenes = [make_scene(seed, number, QUESTIONS_PER_IMAGE) for number in numbers]
-    asked = _entries(range(len(scenes)), scenes)
+    entries = _entries(range(len(scenes)), scenes)
     return Questions(
-        question_id=[_question_id(numbers[i], k) for i, k, _ in asked],
-        question=[entry.question for _, _, entry in asked],
-        image=np.array([i for i, _, _ in asked], np.int64),
-        answers=[entry.answers for _, _, entry in asked],
+        question_id=[_question_id(numbers[i], k) for i, k, _ in entries],
+        question=[entry.question for _, _, entry in entries],
+        image=np.array([i for i, _, _ in entries], np.int64),
+        answers=[entry.answers for _, _, entry in entries],
         weights=None,
-        question_type=[entry.kind for _, _, entry in asked],
-        answer_type=[_answer_type(entry.truth) for _, _, entry in asked],
+        question_type=[entry.kind for _, _, entry in entries],
+        answer_type=[_answer_type(entry.truth) for _, _, entry in entries],
         images=SampleImages(scenes, numbers.start),
         source=f"sample ({split})",
     )
@@ -126,21 +126,21 @@ def _question_id(number: int, k: int) -> int:
     return (number + 1) * 1000 + k
 
 
-def _question(number: int, k: int, asked: SampleQuestion) -> dict[str, Any]:
-    return {"image_id": number + 1, "question": asked.question, "question_id": _question_id(number, k)}
+def _question(number: int, k: int, entry: SampleQuestion) -> dict[str, Any]:
+    return {"image_id": number + 1, "question": entry.question, "question_id": _question_id(number, k)}
 
 
-def _annotation(number: int, k: int, asked: SampleQuestion) -> dict[str, Any]:
-    given = [
-        {"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(asked.answers, 1)
+def _annotation(number: int, k: int, entry: SampleQuestion) -> dict[str, Any]:
+    answers = [
+        {"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(entry.answers, 1)
     ]
     return {
         "question_id": _question_id(number, k),
         "image_id": number + 1,
-        "question_type": asked.kind,
-        "answer_type": _answer_type(asked.truth),
-        "multiple_choice_answer": asked.truth,
-        "answers": given,
+        "question_type": entry.kind,
+        "answer_type": _answer_type(entry.truth),
+        "multiple_choice_answer": entry.truth,
+        "answers": answers,
     }
 
 
