@@ -25,11 +25,11 @@ def data_options(kind: type[Options], config: Any, was: Mapping[str, Any] | None
     return kind(**{name: value for name, value in given.items() if value not in (None, [])})
 
 
-def described(found: dict[str, Any], width: int = 80) -> dict[str, Any]:
+def described(facts: dict[str, Any], width: int = 80) -> dict[str, Any]:
     """What an inspection found, with the text of it for people, its long lines broken at `width`."""
     import yaml
 
-    return {**found, "text": yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=width).rstrip()}
+    return {**facts, "text": yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=width).rstrip()}
 
 
 def written(recipe: str, write: Callable[..., Any], output: str, seed: int) -> dict[str, Any]:

@@ -31,6 +31,11 @@ def load_config(model: str, revision: str | None = None, token: str | None = Non
         return transformers.AutoConfig.from_pretrained(model_folder(model), revision=revision or "main", token=token)
 
 
+def label_maps(labels: list[str]) -> dict[str, Any]:
+    """The classes as a config of transformers has them."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
+
+
 def holds_onnx(folder: str | Path) -> bool:
     """Whether a folder here holds an ONNX model and no PyTorch one."""
     path = Path(folder)

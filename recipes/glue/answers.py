@@ -84,8 +84,8 @@ def _write_csv(file: Any, texts: Texts, logits: np.ndarray, labels: list[str] | 
 
 
 def _write_glue(file: Any, texts: Texts, logits: np.ndarray, labels: list[str] | None) -> None:
-    given = evaluation.answers_of(logits, labels)
+    answers = evaluation.answers_of(logits, labels)
     file.write("index\tprediction\n")
-    for number, value in enumerate(given):
+    for number, value in enumerate(answers):
         name = texts.index[number] if texts.index is not None else number
         file.write(f"{name}\t{f'{value:.3f}' if labels is None else labels[int(value)]}\n")

@@ -70,24 +70,16 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
 def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float]) -> Headline:
     """The task's first metric."""
     first = splits.metrics[0]
-    low, high = (figures[f"{first}_{side}"] for side in ("low", "high"))
-    return Headline(
-        first,
-        figures[first],
-        low if np.isfinite(low) else None,
-        high if np.isfinite(high) else None,
-        figures["n"],
-        beside,
-        unit=evaluation.unit(first),
-    )
+    low, high = (report.finite(figures[f"{first}_{side}"]) for side in ("low", "high"))
+    return Headline(first, figures[first], low, high, figures["n"], beside, unit=evaluation.unit(first))
 
 
 def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> scores.Scores:
     """Whether each text was answered rightly, or how far off a score is, for comparing runs."""
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
-    given = evaluation.answers_of(logits[name], splits.labels)
-    off = np.abs(given - texts.label)
+    answers = evaluation.answers_of(logits[name], splits.labels)
+    off = np.abs(answers - texts.label)
     each = off if splits.labels is None else (off == 0).astype(float)
     second = texts.second or [""] * len(texts)
     names = [float(at) if splits.labels is None else splits.labels[int(at)] for at in texts.label]
@@ -105,12 +97,11 @@ def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> sc
 
 def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures: dict[str, Any]) -> Card:
     """The model card's content."""
-    given, splits = as_dict(config), parts.splits
+    options, splits = as_dict(config), parts.splits
     what = "scores texts with a number" if splits.labels is None else f"sorts texts into {len(splits.labels)} classes"
-    pair = "" if parts.train_texts.second is None else " It reads pairs of texts."
-    example = '"a gripping film"'
+    pair, example = "", '"a gripping film"'
     if parts.train_texts.second is not None:
-        example = '{"text": "A man plays.", "text_pair": "Somebody plays."}'
+        pair, example = " It reads pairs of texts.", '{"text": "A man plays.", "text_pair": "Somebody plays."}'
     if splits.labels is None:
         example += ', function_to_apply="none"'
     return Card(
@@ -134,7 +125,7 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures
             "held out": splits.held_out,
             "labels": splits.labels,
         },
-        training={key: given[key] for key in TRAINING if given[key] is not None},
+        training={key: options[key] for key in TRAINING if options[key] is not None},
         limits=[
             f"Texts longer than {config.max_length} tokens are cut.",
             "Measured on the evaluation split named above, and on nothing else: other kinds of text were not tried.",
@@ -148,10 +139,10 @@ def sample_answers(splits: Splits, logits: dict[str, np.ndarray]) -> list[str]:
     lines = []
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
-    given = evaluation.answers_of(logits[name], splits.labels)
+    answers = evaluation.answers_of(logits[name], splits.labels)
     for number in evenly(np.arange(len(texts)), 3):
-        answer, expected = (_named(splits.labels, value) for value in (given[number], texts.label[number]))
-        text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
+        answer, expected = (_named(splits.labels, value) for value in (answers[number], texts.label[number]))
+        text = texts.line(number)
         lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")
     return lines
 

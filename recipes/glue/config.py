@@ -126,10 +126,10 @@ class Train(TrainOptions, DataOptions):
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
-        found = [*TrainOptions.problems(self), *DataOptions.problems(self)]
+        lines = [*TrainOptions.problems(self), *DataOptions.problems(self)]
         if self.r_drop and self.dropout == 0:
-            found.append("--r-drop: compares two draws of dropout; --dropout 0 leaves nothing to compare")
-        return found
+            lines.append("--r-drop: compares two draws of dropout; --dropout 0 leaves nothing to compare")
+        return lines
 
 
 def with_defaults(config: Train) -> Train:

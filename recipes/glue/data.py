@@ -57,18 +57,18 @@ def run_data(
     if same and need == ("evaluation",) and not options.eval_split:
         need = ("train", "evaluation")
     data = config.data or (config.source() if config.task and not was else was.get("data")) or "sample"
-    told = {"regression": True} if regression else {"labels": labels, "regression": False}
-    return load_splits(dataclasses.replace(options, data=data, **told), need)
+    labelling = {"regression": True} if regression else {"labels": labels, "regression": False}
+    return load_splits(dataclasses.replace(options, data=data, **labelling), need)
 
 
 def digest(labels: list[str] | None, *splits: Texts) -> str:
     """Of the texts and labels of some splits, in order."""
-    found = hashlib.sha256(repr(labels).encode())
+    hasher = hashlib.sha256(repr(labels).encode())
     for texts in splits:
         for part in (texts.first, texts.second or []):
-            found.update(f"{len(part)}\n".encode())
+            hasher.update(f"{len(part)}\n".encode())
             for text in part:
-                found.update(f"{text}\0".encode("utf-8", "surrogatepass"))
+                hasher.update(f"{text}\0".encode("utf-8", "surrogatepass"))
         if texts.label is not None:
-            found.update(np.ascontiguousarray(texts.label).tobytes())
-    return found.hexdigest()
+            hasher.update(np.ascontiguousarray(texts.label).tobytes())
+    return hasher.hexdigest()

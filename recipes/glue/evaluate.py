@@ -37,9 +37,9 @@ def evaluate(config: Eval) -> dict[str, Any]:
             write_answers(target, texts, logits[name], classifier.labels)
     figures = evaluation.summarise(splits, logits, loss)
     beside = evaluation.baselines(splits)
-    found = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
-    found["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
-    return {**found, "text": _text(splits, figures, beside, speed)}
+    result = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
+    result["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
+    return {**result, "text": _text(splits, figures, beside, speed)}
 
 
 def _text(splits: Splits, figures: dict[str, Any], beside: dict[str, float], speed: dict[str, float]) -> str:

@@ -99,20 +99,20 @@ def labels_of(config: Any) -> list[str] | None:
     return [str(config.id2label[number]) for number in range(config.num_labels)]
 
 
-def check_length(asked: int | None, longest: int, model: str) -> None:
+def check_length(max_length: int | None, longest: int, model: str) -> None:
     """Refuses texts longer than the model can read.
 
     Raises:
         ConfigError: with its limit.
     """
-    if asked is not None and asked > longest:
-        raise ConfigError(f"--max-length: {asked} is more than the {longest} tokens that {model} reads")
+    if max_length is not None and max_length > longest:
+        raise ConfigError(f"--max-length: {max_length} is more than the {longest} tokens that {model} reads")
 
 
-def trained_length(run: run_folder.Run | None, asked: int | None, longest: int) -> int:
-    """The length that texts are cut to: as asked, as the run was trained, else what is usual."""
+def trained_length(run: run_folder.Run | None, max_length: int | None, longest: int) -> int:
+    """The length that texts are cut to: as asked for, as the run was trained, else what is usual."""
     was = run.config().get("max_length") if run is not None else None
-    return asked or min(int(was or MAX_LENGTH), longest)
+    return max_length or min(int(was or MAX_LENGTH), longest)
 
 
 def forward(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -136,9 +136,9 @@ def predict_logits(
     for numbers in evaluator.mine(batches.in_order(evaluator.batch_size)):
         batch = to_device(batches.collate(numbers), evaluator.device)
         with evaluator.autocast():
-            found = logits(batch)
-        loss = losses(found, batch["labels"]) if "labels" in batch else torch.full((len(numbers),), float("nan"))
-        mine.append((numbers, found.float().cpu().numpy(), loss.cpu().numpy()))
+            values = logits(batch)
+        loss = losses(values, batch["labels"]) if "labels" in batch else torch.full((len(numbers),), float("nan"))
+        mine.append((numbers, values.float().cpu().numpy(), loss.cpu().numpy()))
         evaluator.progress(len(numbers))
     every = evaluator.gather(mine)
     width = every[0][1].shape[1] if every else 1
@@ -149,11 +149,11 @@ def predict_logits(
 
 
 def predict_texts(
-    classifier: Classifier, texts: Texts, length: int, config: Any, precision: str = "no"
+    classifier: Classifier, texts: Texts, length: int, config: UseOptions
 ) -> tuple[np.ndarray, float, float]:
     """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
     batches = classifier.batches(texts, min(length, classifier.longest))
-    precision = getattr(config, "mixed_precision", precision)
+    precision = getattr(config, "mixed_precision", "no")
     with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
         evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)
         began = time.perf_counter()

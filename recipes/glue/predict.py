@@ -60,32 +60,24 @@ def read_inputs(config: Predict) -> Texts:
 
 
 def _read_file(config: Predict, file: str) -> Texts:
-    options = Options(
-        file,
-        task=config.task,
-        text_column=config.text_column,
-        text_pair_column=config.text_pair_column,
-        skip_bad=config.skip_bad,
-    )
-    splits = load_splits(options, ("prediction",))
+    names = ("task", "text_column", "text_pair_column", "skip_bad")
+    splits = load_splits(Options(file, **{name: getattr(config, name) for name in names}), ("prediction",))
     for line in splits.skipped:
         print_line(f"skipped   {line}")
-    texts = next(iter(splits.evaluation.values()))
-    return Texts(texts.first, texts.second, None, texts.index)
+    return next(iter(splits.evaluation.values()))
 
 
-def _together(parts: list[Texts]) -> Texts:
-    if len({part.second is None for part in parts}) > 1:
+def _together(files: list[Texts]) -> Texts:
+    if len(files) == 1:
+        return files[0]
+    if len({part.second is None for part in files}) > 1:
         raise ConfigError("some of the files hold single texts and some pairs; ask for them apart")
-    first = [text for part in parts for text in part.first]
-    second = None if parts[0].second is None else [text for part in parts for text in part.second or []]
-    index = None
-    if len(parts) == 1:
-        index = parts[0].index
-    return Texts(first, second, None, index)
+    first = [text for part in files for text in part.first]
+    second = None if files[0].second is None else [text for part in files for text in part.second or []]
+    return Texts(first, second, None)
 
 
 def _line(texts: Texts, number: int, answers: list[dict[str, Any]]) -> str:
-    text = texts.first[number] if texts.second is None else f"{texts.first[number]} | {texts.second[number]}"
+    text = texts.line(number)
     best = " · ".join(f"{answer['label']} {answer['score']:.3f}" for answer in answers)
     return f"{text[:200]}{' ...' if len(text) > 200 else ''}  {best}"

@@ -12,6 +12,7 @@ from recipes.report.content import (
     LineChart,
     Section,
     Table,
+    Verdict,
     evenly,
     half_wrong,
 )
@@ -30,38 +31,33 @@ def sections(splits: Splits, lengths: dict[str, np.ndarray], logits: dict[str, n
     """The report's parts, for the first evaluation split; the figures of all of them where there are several."""
     name = next(iter(splits.evaluation))
     texts = splits.evaluation[name]
-    found = [_of_classes(splits, texts, logits[name])] if splits.labels else [_of_scores(texts, logits[name])]
-    found.append(_by_length(splits, texts, lengths[name], logits[name]))
+    content = [_of_classes(splits, texts, logits[name])] if splits.labels else [_of_scores(texts, logits[name])]
+    content.append(_by_length(splits, texts, lengths[name], logits[name]))
     if len(splits.evaluation) > 1:
-        found.insert(0, Section("Evaluation splits", tables=[_splits(splits, logits)]))
+        content.insert(0, Section("Evaluation splits", tables=[_splits(splits, logits)]))
     text = f"Drawn from {name} by the same rule each time: half of them right where there are as many."
-    return [*found, Section("Examples", text=text, examples=examples(splits, texts, logits[name]))]
+    return [*content, Section("Examples", text=text, examples=examples(splits, texts, logits[name]))]
 
 
 def _splits(splits: Splits, logits: dict[str, np.ndarray]) -> Table:
-    rows: list[list[str | float | int | None]] = []
+    rows = []
     for name, texts in splits.evaluation.items():
-        found = evaluation.figures(splits, texts, logits[name])
-        rows.append([name, found["n"], *(evaluation.text_of(metric, found[metric]) for metric in splits.metrics)])
+        figures = evaluation.figures(splits, texts, logits[name])
+        rows.append([name, figures["n"], *(evaluation.text_of(metric, figures[metric]) for metric in splits.metrics)])
     return Table("Figures", ["split", "n", *(evaluation.title(metric) for metric in splits.metrics)], rows)
 
 
 def _of_classes(splits: Splits, texts: Texts, logits: np.ndarray) -> Section:
     assert splits.labels is not None
     assert texts.label is not None
-    labels, given = splits.labels, evaluation.answers_of(logits, splits.labels)
+    labels, answers = splits.labels, evaluation.answers_of(logits, splits.labels)
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(counts, (texts.label, given), 1)
+    np.add.at(counts, (texts.label, answers), 1)
     right, of, said = counts.diagonal(), counts.sum(1), counts.sum(0)
-    rows: list[list[str | float | int | None]] = []
-    for at in np.argsort(-of, kind="stable")[:CLASSES_SHOWN]:
-        recall = right[at] / of[at] if of[at] else None
-        precision = right[at] / said[at] if said[at] else None
-        both = int(of[at] + said[at])
-        rows.append(
-            [labels[at], int(of[at]), _cell(precision), _cell(recall), _cell(2 * right[at] / both if both else None)]
-        )
-    shown = [int(at) for at in np.argsort(-of, kind="stable")[:CLASSES_SHOWN] if of[at]]
+    order = np.argsort(-of, kind="stable")[:CLASSES_SHOWN]
+    shares = (said, right), (of, right), (of + said, 2 * right)
+    rows = [[labels[at], int(of[at]), *(_percent(above[at], whole[at]) for whole, above in shares)] for at in order]
+    shown = [int(at) for at in order if of[at]]
     bounds = [wilson(int(right[at]), int(of[at])) for at in shown]
     chart = BarChart(
         "Recall by class",
@@ -84,23 +80,20 @@ def _confusions(labels: list[str], counts: np.ndarray) -> Table:
     return Table("Most frequent mistakes", ["label", "answered", "texts"], rows, "" if rows else "There is none.")
 
 
-def _cell(value: float | None) -> float | None:
-    return None if value is None else round(100 * float(value), 1)
+def _percent(part: int, whole: int) -> float | None:
+    return round(100 * float(part / whole), 1) if whole else None
 
 
 def _of_scores(texts: Texts, logits: np.ndarray) -> Section:
     """Predicted against labelled: the mean and the spread of the answers at each level of the label."""
     assert texts.label is not None
-    given = logits[:, 0]
+    answers = logits[:, 0]
     edges = np.unique(np.quantile(texts.label, np.linspace(0, 1, 11)))
     place = np.clip(np.searchsorted(edges, texts.label, side="right") - 1, 0, max(0, len(edges) - 2))
-    x, y, low, high = [], [], [], []
-    for level in np.unique(place):
-        inside = place == level
-        x.append(float(texts.label[inside].mean()))
-        y.append(float(given[inside].mean()))
-        low.append(float(np.quantile(given[inside], 0.1)))
-        high.append(float(np.quantile(given[inside], 0.9)))
+    groups = [place == level for level in np.unique(place)]
+    x = [float(texts.label[inside].mean()) for inside in groups]
+    y = [float(answers[inside].mean()) for inside in groups]
+    low, high = ([float(np.quantile(answers[inside], share)) for inside in groups] for share in (0.1, 0.9))
     chart = LineChart(
         "Answer by label",
         [Line("mean answer", x, y, low, high), Line("label", x, x, look="dashed")],
@@ -114,49 +107,48 @@ def _by_length(splits: Splits, texts: Texts, lengths: np.ndarray, logits: np.nda
     """The headline metric in five groups of about as many texts, by length in tokens."""
     assert texts.label is not None
     first = splits.metrics[0]
-    given = evaluation.answers_of(logits, splits.labels)
-    labels, values, low, high = [], [], [], []
+    answers = evaluation.answers_of(logits, splits.labels)
+    labels, bars = [], []
     for rows in np.array_split(np.argsort(lengths, kind="stable"), min(BINS, len(lengths))):
-        found = score.score((first,), given[rows], texts.label[rows])
+        figures = score.score((first,), answers[rows], texts.label[rows])
         labels.append(f"{lengths[rows[0]]} to {lengths[rows[-1]]} tokens (n {len(rows):,})")
-        values.append(_finite(found[first]))
-        low.append(_finite(found["intervals"][first][0]))
-        high.append(_finite(found["intervals"][first][1]))
+        bars.append([finite(value) for value in (figures[first], *figures["intervals"][first])])
+    values, low, high = zip(*bars, strict=True)
     chart = BarChart(f"{evaluation.title(first)} by length", labels, values, low, high, unit=evaluation.unit(first))
     return Section("By length", charts=[chart])
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, None where it is NaN or infinite."""
     return float(value) if np.isfinite(value) else None
 
 
 def examples(splits: Splits, texts: Texts, logits: np.ndarray) -> list[Example]:
     """Half right, half wrong where there are as many, spread evenly over the split; of a regression the nearest and the farthest."""
     assert texts.label is not None
-    given = evaluation.answers_of(logits, splits.labels)
+    answers = evaluation.answers_of(logits, splits.labels)
     if splits.labels is None:
-        order = np.argsort(np.abs(given - texts.label), kind="stable")
+        order = np.argsort(np.abs(answers - texts.label), kind="stable")
         near, far = order[: len(order) // 2], order[::-1][: EXAMPLES // 2]
         chosen = [*evenly(near, EXAMPLES // 2), *(int(at) for at in far if at not in near)]
     else:
-        chosen = half_wrong(given != texts.label)
-    return [_example(splits, texts, logits, given, number) for number in chosen]
+        chosen = half_wrong(answers != texts.label)
+    return [_example(splits, texts, logits, answers, number) for number in chosen]
 
 
-def _example(splits: Splits, texts: Texts, logits: np.ndarray, given: np.ndarray, number: int) -> Example:
+def _example(splits: Splits, texts: Texts, logits: np.ndarray, answers: np.ndarray, number: int) -> Example:
     assert texts.label is not None
-    second = [("second", _short(texts.second[number]))] if texts.second is not None else []
-    if splits.labels is None:
-        lines = [*second, ("answer", f"{given[number]:.3f}"), ("label", f"{texts.label[number]:.3f}")]
-        return Example(None, _short(texts.first[number]), lines)
-    share = float(evaluation.probabilities(logits[number : number + 1])[0].max())
-    right = bool(given[number] == texts.label[number])
-    lines = [
-        *second,
-        ("answer", f"{splits.labels[given[number]]} ({share:.2f})"),
-        ("label", splits.labels[int(texts.label[number])]),
-    ]
-    return Example(None, _short(texts.first[number]), lines, "right" if right else "wrong", float(right))
+    answer, label = f"{answers[number]:.3f}", f"{texts.label[number]:.3f}"
+    verdict: Verdict | None = None
+    right = None
+    if splits.labels is not None:
+        share = float(evaluation.probabilities(logits[number : number + 1])[0].max())
+        answer, label = f"{splits.labels[answers[number]]} ({share:.2f})", splits.labels[int(texts.label[number])]
+        right = float(answers[number] == texts.label[number])
+        verdict = "right" if right else "wrong"
+    second = [] if texts.second is None else [("second", _short(texts.second[number]))]
+    lines = [*second, ("answer", answer), ("label", label)]
+    return Example(None, _short(texts.first[number]), lines, verdict, right)
 
 
 def _short(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+from collections import Counter
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from recipes.config import as_dict
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment
-from recipes.report.content import BarChart, Example, Headline, Section, Table, evenly, half_wrong
+from recipes.report.content import BarChart, Example, Headline, Section, Table, Verdict, evenly, half_wrong
 from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
@@ -20,7 +22,8 @@ from recipes.vqa.config import Train
 from recipes.vqa.parts import Parts
 from tasks.errors import DataError
 from tasks.files import write_json
-from tasks.vqa import evaluation
+from tasks.vqa import evaluation, tiny
+from tasks.vqa.evaluation import ranked
 from tasks.vqa.questions import Questions
 from tasks.vqa.score import write_official_results
 
@@ -40,12 +43,6 @@ print(model.config.id2label[model(**inputs).logits.argmax(-1).item()])
 """
 
 
-def save_model(model: Any, processor: Any, folder: Path) -> None:
-    """Model, processor and tokenizer, as `from_pretrained` loads them."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
     figures = {key: outcome.metrics[key] for key in FIGURES}
@@ -56,26 +53,18 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         "best_step": outcome.best_step,
     }
     write_json(run.path / "evaluation.json", figures)
-    write_official_results(
-        run.path / "predictions.json", parts.eval_questions.question_id, outcome.metrics["predictions"]
-    )
+    answers = outcome.metrics["predictions"]
+    write_official_results(run.path / "predictions.json", parts.eval_questions.question_id, answers)
     scores.write(run.path, per_question(config, parts.eval_questions, outcome.metrics["scores"]))
-    headline = Headline(
-        "accuracy",
-        figures["accuracy"],
-        figures["accuracy_low"],
-        figures["accuracy_high"],
-        figures["n"],
-        parts.priors,
-        parts.ceiling,
-    )
+    accuracy, low, high = (figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
+    headline = Headline("accuracy", accuracy, low, high, figures["n"], parts.priors, parts.ceiling)
     return write_outputs(
         run,
-        functools.partial(save_model, parts.model, parts.processor),
+        partial(tiny.save, parts.model, parts.processor),
         make_card(config, parts, run, headline),
         title=f"VQA · {config.model} on {config.data}",
         headline=headline,
-        sections=sections(parts.eval_questions, outcome.metrics, parts.vocabulary.answers),
+        sections=sections(parts.eval_questions, outcome.metrics),
         metrics={key: value for key, value in figures.items() if not key.startswith("by_")},
     )
 
@@ -86,16 +75,11 @@ def per_question(config: Train, questions: Questions, accuracy: np.ndarray) -> s
     origin = f"sample {config.seed}" if config.data == "sample" else ""
     answers = questions.weights if questions.weights is not None else questions.answers
     names = {int(i): Path(questions.images.where(int(i))).name for i in np.unique(questions.image)}
+    sizes = {"questions": len(questions), "images": len(names)}
     return scores.Scores(
         metric="accuracy",
         greater_is_better=True,
-        data={
-            "name": config.data,
-            "revision": config.data_revision,
-            "split": config.eval_split,
-            "questions": len(questions),
-            "images": len(names),
-        },
+        data={"name": config.data, "revision": config.data_revision, "split": config.eval_split, **sizes},
         ids=list(questions.question_id),
         scores=[float(score) for score in accuracy],
         groups=[int(i) for i in questions.image],
@@ -108,7 +92,7 @@ def per_question(config: Train, questions: Questions, accuracy: np.ndarray) -> s
 
 def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card:
     """The model card's content."""
-    given = as_dict(config)
+    options = as_dict(config)
     return Card(
         name=f"{config.model.rstrip('/').rsplit('/', 1)[-1]} for visual question answering",
         summary=(
@@ -131,7 +115,7 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card
             "least frequency of an answer": parts.vocabulary.min_frequency,
             "measured by": evaluation.NAMES[evaluation.kind_of(parts.eval_questions)],
         },
-        training={key: given[key] for key in TRAINING if given[key] is not None},
+        training={key: options[key] for key in TRAINING if options[key] is not None},
         limits=[
             "It can only give the answers it was trained with.",
             "Measured on the evaluation split named above, and on nothing else: other images and other wordings were not tried.",
@@ -140,22 +124,14 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card
     )
 
 
-def sections(questions: Questions, metrics: dict[str, Any], answers: list[str]) -> list[Section]:
+def sections(questions: Questions, metrics: dict[str, Any]) -> list[Section]:
     """The report's parts: accuracy by type, what is confused with what, and examples right and wrong."""
+    charts = [_bars(f"By {kind} type", metrics[f"by_{kind}_type"]) for kind in ("answer", "question")]
+    rule = "Drawn from the evaluation split by the same rule each time."
     return [
-        Section(
-            "Accuracy by kind of question",
-            charts=[
-                _bars("By answer type", metrics["by_answer_type"]),
-                _bars("By question type", metrics["by_question_type"]),
-            ],
-        ),
+        Section("Accuracy by kind of question", charts=charts),
         Section("Answers that were wrong", tables=[_confusions(questions, metrics)]),
-        Section(
-            "Examples",
-            text="Drawn from the evaluation split by the same rule each time.",
-            examples=examples(questions, metrics),
-        ),
+        Section("Examples", rule, examples=examples(questions, metrics)),
     ]
 
 
@@ -172,62 +148,40 @@ def _bars(title: str, types: dict[str, dict[str, float]]) -> BarChart:
 
 
 def _confusions(questions: Questions, metrics: dict[str, Any]) -> Table:
-    given = evaluation.given_answers(questions)
-    counts: dict[tuple[str, str], int] = {}
-    for number, score in enumerate(metrics["scores"]):
-        if score < 0.5:
-            pair = (evaluation.consensus(given[number]), metrics["predictions"][number])
-            counts[pair] = counts.get(pair, 0) + 1
-    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:15]
-    return Table(
-        "Most frequent mistakes",
-        ["expected", "answered", "questions"],
-        [[*pair, count] for pair, count in rows],
-        note="Questions that score below one half, by what most annotators said." if rows else "There is none.",
-    )
+    truths = evaluation.given_answers(questions)
+    wrong = np.flatnonzero(np.asarray(metrics["scores"]) < 0.5)
+    counts = Counter((evaluation.consensus(truths[number]), metrics["predictions"][number]) for number in wrong)
+    rows = [[*pair, count] for pair, count in ranked(counts)[:15]]
+    note = "Questions that score below one half, by what most annotators said." if rows else "There is none."
+    return Table("Most frequent mistakes", ["expected", "answered", "questions"], rows, note)
 
 
 def examples(questions: Questions, metrics: dict[str, Any]) -> list[Example]:
     """Half right, half wrong where there are as many, spread evenly over the split."""
     scores = np.asarray(metrics["scores"])
-    given = evaluation.given_answers(questions)
-    found = []
+    truths = evaluation.given_answers(questions)
+    shown = []
     for number in half_wrong(scores < 0.5):
-        try:
+        image, score = None, float(scores[number])
+        with suppress(DataError):
             image = questions.images.load(int(questions.image[number]))
-        except DataError:
-            image = None
-        score = float(scores[number])
-        found.append(
-            Example(
-                image,
-                questions.question[number],
-                [
-                    ("answer", f"{metrics['predictions'][number]} ({metrics['confidence'][number]:.2f})"),
-                    ("expected", _expected(given[number])),
-                ],
-                "right" if score >= 0.9 else "partly" if score >= 0.3 else "wrong",
-                score,
-            )
-        )
-    return found
+        answer = f"{metrics['predictions'][number]} ({metrics['confidence'][number]:.2f})"
+        lines = [("answer", answer), ("expected", _expected(truths[number]))]
+        verdict: Verdict = "right" if score >= 0.9 else "partly" if score >= 0.3 else "wrong"
+        shown.append(Example(image, questions.question[number], lines, verdict, score))
+    return shown
 
 
 def _expected(answers: list[str]) -> str:
-    counts: dict[str, int] = {}
-    for answer in answers:
-        counts[answer] = counts.get(answer, 0) + 1
     if len(answers) == 1:
         return answers[0]
-    return ", ".join(
-        f"{answer} ({count})" for answer, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3]
-    )
+    return ", ".join(f"{answer} ({count})" for answer, count in ranked(Counter(answers))[:3])
 
 
 def sample_answers(questions: Questions, predictions: list[str]) -> list[str]:
     """Three answers of the model, spread over the evaluation questions."""
-    lines = []
-    for number in evenly(np.arange(len(questions)), 3):
-        expected = evaluation.consensus(evaluation.given_answers(questions)[number])
-        lines.append(f"answer    {questions.question[number]} {predictions[number]} (expected {expected})")
-    return lines
+    truths = evaluation.given_answers(questions)
+    return [
+        f"answer    {questions.question[at]} {predictions[at]} (expected {evaluation.consensus(truths[at])})"
+        for at in evenly(np.arange(len(questions)), 3)
+    ]

@@ -101,10 +101,10 @@ class Train(TrainOptions, DataOptions):
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
-        found = super().problems()
+        lines = super().problems()
         if "none" in self.augment and len(self.augment) > 1:
-            found.append("--augment: none excludes the others")
-        return found
+            lines.append("--augment: none excludes the others")
+        return lines
 
 
 def with_defaults(config: Train) -> Train:

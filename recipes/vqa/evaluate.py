@@ -47,8 +47,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
     }
     if config.output:
         write_official_results(Path(config.output), questions.question_id, answers)
-    figures["text"] = _text(figures)
-    return figures
+    return {**figures, "text": _text(figures)}
 
 
 def read_data(config: Eval, run: run_folder.Run | None) -> Splits:
@@ -64,23 +63,15 @@ def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
     vilt, batches, device = open_vilt(config, model, questions)
     with Progress("evaluating", len(questions), unit="questions") as progress, torch.inference_mode():
         evaluator = Evaluator.alone(device, config.batch_size, progress.advance, config.mixed_precision)
-        found = predict_ids(vilt, batches, batches.in_order(evaluator.batch_size), evaluator)
-    return [vilt.config.id2label[int(label)] for label in found.label]
+        predicted = predict_ids(vilt, batches, batches.in_order(evaluator.batch_size), evaluator)
+    return [vilt.config.id2label[int(label)] for label in predicted.label]
 
 
 def _text(figures: dict[str, Any]) -> str:
     rows = [
-        [
-            kind,
-            name,
-            round(100 * part["accuracy"], 1),
-            round(100 * part["low"], 1),
-            round(100 * part["high"], 1),
-            int(part["n"]),
-        ]
-        for kind, key in (("answer type", "by_answer_type"), ("question type", "by_question_type"))
-        for name, part in list(figures[key].items())[:15]
+        [f"{kind} type", name, *(round(100 * part[key], 1) for key in ("accuracy", "low", "high")), int(part["n"])]
+        for kind in ("answer", "question")
+        for name, part in list(figures[f"by_{kind}_type"].items())[:15]
     ]
-    return (
-        f"{show_metrics(figures, figures['priors'])}\n\n{table(['', 'type', 'accuracy %', 'low', 'high', 'n'], rows)}"
-    )
+    shown = table(["", "type", "accuracy %", "low", "high", "n"], rows)
+    return f"{show_metrics(figures, figures['priors'])}\n\n{shown}"

@@ -17,18 +17,17 @@ from recipes.vqa.config import UseOptions
 from recipes.work import Batch, Evaluator
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.models import library_check, pretrained
-from tasks.vqa.models.vilt import ViltForQuestionAnswering, normalise
+from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
 from tasks.weights import model_folder
 
 
 def forward(model: torch.nn.Module, batch: Batch, images: ImageFormat) -> torch.Tensor:
     """Logits float32 [b, labels] of a batch as `VqaBatches` collates it, on the model's device."""
-    pixels = normalise(batch["pixels"], list(images.mean), list(images.std), images.factor)
     logits: torch.Tensor = model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        pixel_values=pixels,
+        pixel_values=images.normalise(batch["pixels"]),
         pixel_mask=batch["pixel_mask"],
         image_index=batch["image_index"],
     ).logits
@@ -85,10 +84,10 @@ def predict_ids(model: torch.nn.Module, batches: VqaBatches, plan: list[np.ndarr
         if labels is not None:
             loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(1)
         mine += zip(numbers.tolist(), label.tolist(), best.tolist(), loss.tolist(), strict=True)
-    found = Predicted(np.zeros(len(batches), dtype=np.int64), np.zeros(len(batches)), np.zeros(len(batches)))
+    predicted = Predicted(np.zeros(len(batches), dtype=np.int64), np.zeros(len(batches)), np.zeros(len(batches)))
     for number, label, best, loss in evaluator.gather(mine):
-        found.label[number], found.confidence[number], found.loss[number] = label, best, loss
-    return found
+        predicted.label[number], predicted.confidence[number], predicted.loss[number] = label, best, loss
+    return predicted
 
 
 def generate(config: UseOptions, model: str, questions: Questions, done: Callable[[int], None]) -> list[str]:

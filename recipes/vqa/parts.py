@@ -54,34 +54,24 @@ def prepare(config: Train) -> Parts:
     )
     model, processor = build(config, splits.train, vocabulary.answers)
     images = ImageFormat.of(processor)
-    longest = min(config.max_question_length, model.config.max_position_embeddings)
-    cache = config.image_cache_mb << 20
     kinds = tuple(kind for kind in config.augment if kind != "none")
     augmentation = Augmentation.of(kinds, config.seed, splits.train.question, evaluation.given_answers(splits.train))
-    shared = {"max_length": longest, "num_labels": len(vocabulary.answers), "cache_bytes": cache}
-    return Parts(
-        splits,
-        vocabulary,
-        model,
-        processor,
-        VqaBatches(
-            splits.train,
+
+    def batches(questions: Questions, augmentation: Augmentation | None = None) -> VqaBatches:
+        return VqaBatches(
+            questions,
             processor.tokenizer,
             images,
-            targets=targets(splits.train, vocabulary),
+            max_length=min(config.max_question_length, model.config.max_position_embeddings),
+            targets=targets(questions, vocabulary),
+            num_labels=len(vocabulary.answers),
             augmentation=augmentation,
-            **shared,
-        ),
-        VqaBatches(
-            splits.evaluation,
-            processor.tokenizer,
-            images,
-            targets=targets(splits.evaluation, vocabulary),
-            **shared,
-        ),
-        evaluation.priors(splits.train, splits.evaluation),
-        ceiling(splits.evaluation, vocabulary),
-    )
+            cache_bytes=config.image_cache_mb << 20,
+        )
+
+    train, held = batches(splits.train, augmentation), batches(splits.evaluation)
+    priors = evaluation.priors(splits.train, splits.evaluation)
+    return Parts(splits, vocabulary, model, processor, train, held, priors, ceiling(splits.evaluation, vocabulary))
 
 
 def build(config: Train, questions: Questions, answers: list[str]) -> tuple[ViltForQuestionAnswering, Any]:

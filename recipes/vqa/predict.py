@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from recipes.distributed.device import silence
@@ -20,6 +19,7 @@ from tasks.files import write_text
 from tasks.images import FileImages
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
+from tasks.vqa.readers.source import grouped
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
@@ -54,7 +54,7 @@ def read_inputs(inputs: list[str]) -> list[tuple[str, str]]:
     """
     pairs: list[tuple[str, str]] = []
     images: list[str] = []
-    asked: list[str] = []
+    questions: list[str] = []
     for text in inputs:
         path = Path(text)
         if path.suffix.lower() in {".jsonl", ".json"} and path.is_file():
@@ -67,29 +67,25 @@ def read_inputs(inputs: list[str]) -> list[tuple[str, str]]:
         elif path.is_file() or path.suffix.lower() in SUFFIXES:
             images.append(text)
         else:
-            asked.append(text)
-    if images and not asked:
+            questions.append(text)
+    if images and not questions:
         raise ConfigError(
             f'no question for {images[0]}; write it behind the image: tool predict vqa {images[0]} "What is it?"'
         )
-    if asked and not images:
+    if questions and not images:
         raise ConfigError(
-            f"no image for the question {asked[0]!r}, or no file of that name; give an image, a folder or JSON lines first"
+            f"no image for the question {questions[0]!r}, or no file of that name; give an image, a folder or JSON lines first"
         )
-    return pairs + [(image, question) for image in images for question in asked]
+    return pairs + [(image, question) for image in images for question in questions]
 
 
 def check_images(pairs: list[tuple[str, str]], skip_bad: bool) -> list[tuple[str, str]]:
     """Decodes nothing yet, but opens each image's header; broken ones end the command, or are left out and counted."""
     paths = list(dict.fromkeys(image for image, _ in pairs))
-    found = FileImages(paths).problems(range(len(paths)), decode=skip_bad)
-    bad = {paths[number]: reason for number, reason in found.items()}
+    bad = {paths[at]: why for at, why in FileImages(paths).problems(range(len(paths)), decode=skip_bad).items()}
     if bad and not skip_bad:
-        raise data_errors(
-            [f"{path}: {reason}" for path, reason in bad.items()],
-            len(bad),
-            "Mend them, or leave them out with --skip-bad",
-        )
+        reasons = [f"{path}: {why}" for path, why in bad.items()]
+        raise data_errors(reasons, len(bad), "Mend them, or leave them out with --skip-bad")
     if bad:
         print_line(f"skipped   {len(bad)} broken images, first {next(iter(bad))}: {next(iter(bad.values()))}")
     return [pair for pair in pairs if pair[0] not in bad]
@@ -97,18 +93,17 @@ def check_images(pairs: list[tuple[str, str]], skip_bad: bool) -> list[tuple[str
 
 def as_questions(pairs: list[tuple[str, str]]) -> Questions:
     """The pairs as one unlabelled split."""
-    paths = list(dict.fromkeys(image for image, _ in pairs))
-    number = {path: at for at, path in enumerate(paths)}
+    image, first = grouped([path for path, _ in pairs])
     count = len(pairs)
     return Questions(
         question_id=list(range(count)),
         question=[question for _, question in pairs],
-        image=np.asarray([number[image] for image, _ in pairs], dtype=np.int64),
+        image=image,
         answers=[[] for _ in pairs],
         weights=None,
         question_type=[""] * count,
         answer_type=[""] * count,
-        images=FileImages(paths),
+        images=FileImages([pairs[row][0] for row in first]),
         source="input",
     )
 

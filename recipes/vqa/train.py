@@ -106,12 +106,12 @@ class AnswerWork(Work):
 
     def evaluate(self, model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
         parts, batches = self.parts, self.parts.evaluation
-        found = predict_ids(model, batches, batches.in_order(evaluator.batch_size), evaluator)
-        answers = [parts.vocabulary.answers[number] for number in found.label]
+        predicted = predict_ids(model, batches, batches.in_order(evaluator.batch_size), evaluator)
+        answers = [parts.vocabulary.answers[number] for number in predicted.label]
         accuracy = evaluation.accuracy(answers, parts.eval_questions)
         summary = evaluation.summarise(accuracy, parts.eval_questions)
-        loss = float(found.loss.mean())
-        return {**summary, "loss": loss, "predictions": answers, "confidence": found.confidence, "scores": accuracy}
+        loss = float(predicted.loss.mean())
+        return {**summary, "loss": loss, "predictions": answers, "confidence": predicted.confidence, "scores": accuracy}
 
     def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
         config = self.config
@@ -136,10 +136,10 @@ class AnswerWork(Work):
 
 def digest(splits: Splits) -> str:
     """Of the questions, their answers and which image each is about, in order."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for questions in (splits.train, splits.evaluation):
         assert questions is not None
         for text, answers in zip(questions.question, evaluation.given_answers(questions), strict=True):
-            found.update(repr((text, answers)).encode())
-        found.update(np.ascontiguousarray(questions.image).tobytes())
-    return found.hexdigest()
+            hasher.update(repr((text, answers)).encode())
+        hasher.update(np.ascontiguousarray(questions.image).tobytes())
+    return hasher.hexdigest()

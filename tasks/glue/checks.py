@@ -27,11 +27,10 @@ def checked(raw: Raw, scheme: Scheme | None, problems: Problems, empty_allowed: 
         problems.raise_if_any()
         raise DataError(f"{raw.source}: no rows")
     keep = np.ones(len(raw), bool)
-    first = _texts(raw, raw.first, raw.second is not None and "the first text", keep, problems, empty_allowed)
-    second = raw.second
-    if second is not None:
-        second = _texts(raw, second, "the second text", keep, problems, empty_allowed)
-    label = None
+    single, second, label = raw.second is None, None, None
+    first = _texts(raw, raw.first, "the text" if single else "the first text", keep, problems, empty_allowed)
+    if raw.second is not None:
+        second = _texts(raw, raw.second, "the second text", keep, problems, empty_allowed)
     if scheme is not None and raw.label is not None:
         label, sound = encode(raw, scheme, problems)
         keep &= sound
@@ -41,10 +40,9 @@ def checked(raw: Raw, scheme: Scheme | None, problems: Problems, empty_allowed: 
 
 
 def _texts(
-    raw: Raw, cells: list[Any], what: str | bool, keep: np.ndarray, problems: Problems, empty_allowed: bool
+    raw: Raw, cells: list[Any], what: str, keep: np.ndarray, problems: Problems, empty_allowed: bool
 ) -> list[str]:
     """The cells as texts; `keep` becomes False where one can't be used."""
-    what = what or "the text"
     texts = []
     for i, cell in enumerate(cells):
         text = cell if isinstance(cell, str) else _as_text(cell)

@@ -78,7 +78,7 @@ def _of_kind(source: Source, kinds: tuple[str, ...], unlabelled: bool, train: st
     """The splits of the first kind that is there."""
     usable = [name for name in source.splits if name != train and (unlabelled or name not in source.unlabelled)]
     for kind in kinds:
-        found = [name for name in usable if _kind(name) == kind]
-        if found:
-            return found if len(found) > 1 and all("_" in name for name in found) else found[:1]
+        matching = [name for name in usable if _kind(name) == kind]
+        if matching:
+            return matching if len(matching) > 1 and all("_" in name for name in matching) else matching[:1]
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tasks.errors import ConfigError, DataError, ToolError
 from tasks.glue.checks import check_classes, checked
 from tasks.glue.choice import called, choose
 from tasks.glue.holdout import hold_out
-from tasks.glue.labels import Scheme, decide, is_labelled
+from tasks.glue.labels import Scheme, decide, without_held_back
 from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
 from tasks.glue.readers.columns import listed
@@ -71,8 +71,7 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
     """
     source = recognise(options)
     problems = Problems(skip=options.skip_bad)
-    parts = _Parts(source, options, need, problems)
-    train, evaluation, held_out = parts.read()
+    train, evaluation, scheme, held_out = _read(source, options, need, problems)
     problems.raise_if_any()
     if train is not None:
         train = subset(train, options.max_samples, options.seed)
@@ -80,7 +79,6 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
         name: subset(part, options.max_eval_samples, options.seed, "--max-eval-samples")
         for name, part in evaluation.items()
     }
-    scheme = parts.scheme
     names = None if scheme is None else scheme.labels
     if train is not None and "train" in need:
         check_classes(train, names, source.name)
@@ -102,68 +100,51 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
     )
 
 
-@dataclass
-class _Parts:
-    """The splits of one source, read and checked."""
+def _read(
+    source: Source, options: Options, need: tuple[str, ...], problems: Problems
+) -> tuple[Texts | None, dict[str, Texts], Scheme | None, bool]:
+    """(training split, evaluation splits, what their labels mean, whether the second were held out of the first)."""
+    train_name, eval_names = choose(source, options, need)
+    if train_name is not None and source.task == "ax":
+        raise DataError("ax has no rows to train on; train on mnli, and evaluate that model on ax")
+    raw = None if train_name is None else without_held_back(source.splits[train_name](problems))
+    raws = {name: without_held_back(source.splits[name](problems)) for name in eval_names}
+    if raw is not None and options.eval_split is None and any(one.label is None for one in raws.values()):
+        raws = {}  # a test split published without its labels
+    for name, one in raws.items():
+        if one.label is None and name in source.unlabelled and "prediction" not in need:
+            raise DataError(f"{one.source}: GLUE keeps the labels of its test sets back; leave --eval-split out")
+    scheme = _scheme([one for one in (raw, *raws.values()) if one is not None], source, options, need)
 
-    source: Source
-    options: Options
-    need: tuple[str, ...]
-    problems: Problems
-    scheme: Scheme | None = None
+    def sound(one: Raw) -> Texts:
+        return checked(one, scheme, problems, empty_allowed=source.task is not None)
 
-    def read(self) -> tuple[Texts | None, dict[str, Texts], bool]:
-        """(training split, evaluation splits, whether those were held out of the first)."""
-        train_name, eval_names = choose(self.source, self.options, self.need)
-        if train_name is not None and self.source.task == "ax":
-            raise DataError("ax has no rows to train on; train on mnli, and evaluate that model on ax")
-        train = self._raw(train_name) if train_name is not None else None
-        evaluation = {name: self._raw(name) for name in eval_names}
-        if train is not None and self.options.eval_split is None and not all(map(is_labelled, evaluation.values())):
-            evaluation = {}  # a test split published without its labels
-        for name, raw in evaluation.items():
-            if raw.label is None and name in self.source.unlabelled and "prediction" not in self.need:
-                raise DataError(f"{raw.source}: GLUE keeps the labels of its test sets back; leave --eval-split out")
-        self._decide([raw for raw in (train, *evaluation.values()) if raw is not None])
-        parts = {called(name): self._checked(raw) for name, raw in evaluation.items()}
-        if train is None:
-            return None, parts, False
-        source = train.source
+    evaluation = {called(name): sound(one) for name, one in raws.items()}
+    if raw is None:
+        return None, evaluation, scheme, False
 
-        def part(whole: Texts) -> tuple[Texts, dict[str, Texts]]:
-            rest, held = hold_out(whole, self.options.eval_fraction, self.options.seed, source)
-            return rest, {HELD_OUT: held}
+    def part(whole: Texts) -> tuple[Texts, dict[str, Texts]]:
+        rest, held = hold_out(whole, options.eval_fraction, options.seed, raw.source)
+        return rest, {HELD_OUT: held}
 
-        whole = self._checked(train)
-        need = ("evaluation",) if self._holds_out(whole) else ()
-        rest, held, held_out = parted(whole, parts or None, need, self.problems, part)
-        return rest, held or {}, held_out
+    whole = sound(raw)
+    holds_out = "evaluation" in need or ("calibration" in need and whole.label is not None and len(whole) > 1)
+    train, held, held_out = parted(whole, evaluation or None, ("evaluation",) if holds_out else (), problems, part)
+    return train, held or {}, scheme, held_out
 
-    def _holds_out(self, train: Texts) -> bool:
-        return "evaluation" in self.need or ("calibration" in self.need and train.label is not None and len(train) > 1)
 
-    def _raw(self, name: str) -> Raw:
-        raw = self.source.splits[name](self.problems)
-        if not is_labelled(raw):
-            raw = replace(raw, label=None)
-        return raw
+def _scheme(raws: Sequence[Raw], source: Source, options: Options, need: tuple[str, ...]) -> Scheme | None:
+    """What the labels mean.
 
-    def _decide(self, raws: Sequence[Raw]) -> None:
-        """Settles what the labels mean.
-
-        Raises:
-            ConfigError, DataError: labels are needed, and a split has none.
-        """
-        if not {"prediction", "calibration"} & set(self.need):
-            for raw in raws:
-                if raw.label is None and len(raw):
-                    raise _unlabelled(raw, self.options.label_column)
-        if "prediction" not in self.need:
-            labelled = [raw for raw in raws if raw.label is not None]
-            self.scheme = decide(labelled, self.options.labels, self.options.regression, self.source.task)
-
-    def _checked(self, raw: Raw) -> Texts:
-        return checked(raw, self.scheme, self.problems, empty_allowed=self.source.task is not None)
+    Raises:
+        ConfigError, DataError: labels are needed, and a split has none.
+    """
+    if "prediction" in need:
+        return None
+    for raw in raws if "calibration" not in need else ():
+        if raw.label is None and len(raw):
+            raise _unlabelled(raw, options.label_column)
+    return decide([raw for raw in raws if raw.label is not None], options.labels, options.regression, source.task)
 
 
 def _unlabelled(raw: Raw, wanted: str | None) -> ToolError:
@@ -198,20 +179,20 @@ def _describe(
     source: Source, train: Texts | None, evaluation: dict[str, Texts], scheme: Scheme | None, held_out: bool
 ) -> str:
     """One line: 'sst2: 67,349 + 872 sentences, 2 classes'."""
-    parts = [part for part in (train, *evaluation.values()) if part is not None]
-    sizes = " + ".join(f"{len(part):,}" for part in parts)
-    pairs = bool(parts) and parts[0].second is not None
+    splits = [part for part in (train, *evaluation.values()) if part is not None]
+    sizes = " + ".join(f"{len(part):,}" for part in splits)
+    pairs = bool(splits) and splits[0].second is not None
     noun = "pairs" if pairs else "sentences" if source.task is not None else "texts"
-    note = ", the second held out" if held_out and len(parts) > 1 else ""
-    return f"{source.name}: {sizes} {noun}{_kind(scheme, parts)}{note}"
+    note = ", the second held out" if held_out and len(splits) > 1 else ""
+    return f"{source.name}: {sizes} {noun}{_kind(scheme, splits)}{note}"
 
 
-def _kind(scheme: Scheme | None, parts: list[Texts]) -> str:
+def _kind(scheme: Scheme | None, splits: list[Texts]) -> str:
     if scheme is None:
         return ""
     if scheme.labels is not None:
         return f", {len(scheme.labels)} classes"
-    scores = [part.label for part in parts if part.label is not None and len(part)]
+    scores = [part.label for part in splits if part.label is not None and len(part)]
     if not scores:
         return ", a score each"
     low, high = (float(pick([pick(part) for part in scores])) for pick in (np.min, np.max))

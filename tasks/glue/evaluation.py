@@ -29,14 +29,12 @@ def summarise(splits: Splits, logits: dict[str, np.ndarray], loss: dict[str, flo
     Returns:
         "n", "loss", each metric with "_low" and "_high", and "splits": the same of each by name.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for name, texts in splits.evaluation.items():
-        found[name] = {**figures(splits, texts, logits[name]), "loss": loss[name]}
-    first, *others = found
-    top = dict(found[first])
-    for name in others:
-        top |= {f"{name}_{key}": value for key, value in found[name].items()}
-    return {**top, "splits": found}
+    by_split = {
+        name: {**figures(splits, texts, logits[name]), "loss": loss[name]} for name, texts in splits.evaluation.items()
+    }
+    first, *others = by_split
+    further = {f"{name}_{key}": value for name in others for key, value in by_split[name].items()}
+    return {**by_split[first], **further, "splits": by_split}
 
 
 def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:
@@ -64,9 +62,9 @@ def baselines(splits: Splits) -> dict[str, float]:
     texts = next(iter(splits.evaluation.values()))
     if splits.train is None or splits.train.label is None or texts.label is None:
         return {}
-    found = score.baseline(splits.metrics, splits.train.label, texts.label)[splits.metrics[0]]
+    value = score.baseline(splits.metrics, splits.train.label, texts.label)[splits.metrics[0]]
     name = "mean score" if splits.labels is None else "majority"
-    return {name: float(found)} if np.isfinite(found) else {}
+    return {name: float(value)} if np.isfinite(value) else {}
 
 
 PLAIN = {"matthews_correlation", "pearson", "spearman"}
@@ -86,15 +84,15 @@ def describe(splits: Splits, metrics: dict[str, Any], beside: dict[str, float]) 
     """The headline with its interval, n and baselines, then the other metrics and the other splits."""
     first = splits.metrics[0]
     sign = "" if first in PLAIN else " %"
-    parts = [
+    phrases = [
         f"{title(first)} {text_of(first, metrics[first])}{sign} (n {metrics['n']:,}, 95 % "
         f"{text_of(first, metrics[f'{first}_low'])} to {text_of(first, metrics[f'{first}_high'])})"
     ]
-    parts += [f"{title(name)} {text_of(name, metrics[name])}" for name in splits.metrics[1:]]
+    phrases += [f"{title(name)} {text_of(name, metrics[name])}" for name in splits.metrics[1:]]
     for split in list(splits.evaluation)[1:]:
-        parts += [f"{split} {text_of(first, metrics[f'{split}_{first}'])}"]
-    parts += [f"{name} {text_of(first, value)}" for name, value in beside.items()]
-    return " · ".join(parts)
+        phrases += [f"{split} {text_of(first, metrics[f'{split}_{first}'])}"]
+    phrases += [f"{name} {text_of(first, value)}" for name, value in beside.items()]
+    return " · ".join(phrases)
 
 
 def title(metric: str) -> str:

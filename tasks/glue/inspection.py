@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import numpy as np
 from tasks.glue.checks import checked
 from tasks.glue.choice import named
 from tasks.glue.holdout import keys_of
-from tasks.glue.labels import Scheme, decide, is_labelled
+from tasks.glue.labels import Scheme, decide, without_held_back
 from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
-from tasks.glue.readers.source import Options, Raw, Source
+from tasks.glue.readers.source import Options, Raw
 from tasks.glue.texts import Texts
 from tasks.readers.choice import flags
 from tasks.readers.holdout import subset
@@ -38,13 +37,13 @@ def inspect(options: Options) -> dict[str, Any]:
     """
     source = recognise(options)
     problems = Problems()
-    raws = {name: source.splits[name](problems) for name in _wanted(source, options)}
-    raws = {name: raw if is_labelled(raw) else replace(raw, label=None) for name, raw in raws.items()}
+    wanted = [name for flag, word in flags(options) if word for name in named(source, word, flag)]
+    raws = {name: without_held_back(source.splits[name](problems)) for name in dict.fromkeys(wanted or source.splits)}
     order = sorted(raws, key=lambda name: canonical(name) != "train")
     labelled = [raws[name] for name in order if raws[name].label is not None]
     scheme = decide(labelled, options.labels, options.regression, source.task)
-    parts = {name: _sound(raw, scheme, problems, source.task is not None) for name, raw in raws.items()}
-    parts = {name: subset(part, options.max_samples, options.seed) for name, part in parts.items()}
+    splits = {name: _sound(raw, scheme, problems, source.task is not None) for name, raw in raws.items()}
+    splits = {name: subset(part, options.max_samples, options.seed) for name, part in splits.items()}
     names = None if scheme is None else scheme.labels
     return {
         "format": source.format,
@@ -52,16 +51,11 @@ def inspect(options: Options) -> dict[str, Any]:
         "task": source.task,
         "classes": names,
         "metrics": None if source.task is None else list(TASKS[source.task].metrics),
-        "splits": {name: describe(part, names) for name, part in parts.items()},
-        "overlap": overlap(parts),
+        "splits": {name: describe(part, names) for name, part in splits.items()},
+        "overlap": overlap(splits),
         "problems": problems.first_messages(),
         "problem_count": problems.total,
     }
-
-
-def _wanted(source: Source, options: Options) -> list[str]:
-    given = [name for flag, word in flags(options) if word for name in named(source, word, flag)]
-    return list(dict.fromkeys(given)) or list(source.splits)
 
 
 def _sound(raw: Raw, scheme: Scheme | None, problems: Problems, empty_allowed: bool) -> Texts:
@@ -96,10 +90,8 @@ def _labels(texts: Texts, labels: list[str] | None) -> dict[str, Any] | None:
         low, middle, high = (float(value) for value in np.percentile(texts.label, (0, 50, 100)))
         return {"lowest": low, "median": middle, "highest": high, "mean": round(float(texts.label.mean()), 4)}
     counts = np.bincount(texts.label, minlength=len(labels))
-    order = (
-        sorted(range(len(labels)), key=lambda number: -counts[number]) if len(labels) > LISTED else range(len(labels))
-    )
-    return {labels[number]: int(counts[number]) for number in list(order)[:LISTED]}
+    order = np.argsort(-counts, kind="stable") if len(labels) > LISTED else range(len(labels))
+    return {labels[number]: int(counts[number]) for number in order[:LISTED]}
 
 
 def _contradictions(texts: Texts) -> int:
@@ -112,26 +104,26 @@ def _contradictions(texts: Texts) -> int:
 
 
 def _example(texts: Texts, i: int, labels: list[str] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"text": _short(texts.first[i])}
+    example: dict[str, Any] = {"text": _short(texts.first[i])}
     if texts.second is not None:
-        found["text_pair"] = _short(texts.second[i])
+        example["text_pair"] = _short(texts.second[i])
     if texts.label is not None:
-        found["label"] = float(texts.label[i]) if labels is None else labels[int(texts.label[i])]
-    return found
+        example["label"] = float(texts.label[i]) if labels is None else labels[int(texts.label[i])]
+    return example
 
 
 def _short(text: str) -> str:
     return text if len(text) <= LETTERS else text[: LETTERS - 3] + "..."
 
 
-def overlap(parts: dict[str, Texts]) -> dict[str, int]:
+def overlap(splits: dict[str, Texts]) -> dict[str, int]:
     """{"dev in train": rows of dev whose text, case and spaces apart, is in train too}, for all splits but training's."""
-    train = next((name for name in parts if canonical(name) == "train"), None)
+    train = next((name for name in splits if canonical(name) == "train"), None)
     if train is None:
         return {}
-    known = set(keys_of(parts[train]))
+    known = set(keys_of(splits[train]))
     return {
         f"{name} in {train}": sum(key in known for key in keys_of(part))
-        for name, part in parts.items()
+        for name, part in splits.items()
         if name != train
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ class Scheme:
 
     labels: list[str] | None
     known: dict[str, int] = field(default_factory=dict)
+
+    def number(self, text: str) -> float | None:
+        """The class number or the score that a label means; None: it means none."""
+        return _number(text) if self.labels is None else self.known.get(text, self.known.get(text.lower()))
 
 
 def decide(
@@ -74,7 +79,7 @@ def _classes(labels: list[str]) -> Scheme:
         raise ConfigError(f"--labels {','.join(labels)}: a name is there twice")
     for number, name in enumerate(labels):
         known.setdefault(name.lower(), number)
-    if not any(_number(name) is not None for name in labels):
+    if all(_number(name) is None for name in labels):
         for number in range(len(labels)):
             known.setdefault(str(number), number)
     return Scheme(labels, known)
@@ -112,21 +117,21 @@ def _check_single(raw: Raw) -> None:
 def _from_data(raw: Raw, regression: bool | None) -> Scheme | None:
     if raw.names is not None:
         return _classes(raw.names)
-    found = distinct(raw)
-    if not found:
+    values = distinct(raw)
+    if not values:
         return None
-    numeric = all(map(_is_float, found))
-    numbers = [number for number in map(_number, found) if number is not None]
+    numeric = all(map(_is_float, values))
+    numbers = [number for number in map(_number, values) if number is not None]
     if regression is None and numeric and not (numbers and _are_classes(numbers)):
         return Scheme(None)
-    if len(found) > max(MANY, len(raw) // 2):
+    if len(values) > max(MANY, len(raw) // 2):
         raise DataError(
-            f"{raw.source}: the column {raw.label_column} has {len(found):,} different values in {len(raw):,} rows, "
+            f"{raw.source}: the column {raw.label_column} has {len(values):,} different values in {len(raw):,} rows, "
             "too many for classes; give another --label-column"
         )
     if numeric:
-        found = sorted(found, key=float)
-    return _classes(found)
+        values = sorted(values, key=float)
+    return _classes(values)
 
 
 def _are_classes(numbers: list[float]) -> bool:
@@ -139,12 +144,7 @@ def _are_classes(numbers: list[float]) -> bool:
 
 def distinct(raw: Raw) -> list[str]:
     """The different labels of a split as text, sorted."""
-    cells = set(map(_hashable, raw.label or ()))
-    return sorted({text for text in map(as_text, cells) if text is not None})
-
-
-def _hashable(cell: Any) -> Any:
-    return cell if isinstance(cell, (str, int, float, bool, type(None))) else repr(cell)
+    return sorted({text for text in map(as_text, set(raw.label or ())) if text is not None})
 
 
 def as_text(cell: Any) -> str | None:
@@ -175,53 +175,44 @@ def _number(text: str) -> float | None:
     return float(text) if _is_float(text) and math.isfinite(float(text)) else None
 
 
-def is_labelled(raw: Raw) -> bool:
-    """Whether a split has any label; -1 throughout means that they are held back."""
-    if raw.label is None:
-        return False
-    return any(text not in (None, "-1") for text in map(as_text, set(map(_hashable, raw.label))))
+def without_held_back(raw: Raw) -> Raw:
+    """A split without its labels where it has none; -1 throughout means that they are held back."""
+    held_back = raw.label is None or all(as_text(cell) in (None, "-1") for cell in raw.label)
+    return replace(raw, label=None) if held_back else raw
 
 
 def encode(raw: Raw, scheme: Scheme, problems: Problems) -> tuple[np.ndarray, np.ndarray]:
     """(numbers: int64 or float64 [n], bool [n]: which rows have one); the others are noted as problems."""
     assert raw.label is not None
-    texts = _named(raw) if raw.names is not None and scheme.labels is not None else map(_cached(), raw.label)
-    if scheme.labels is None:
-        return _scores(raw, texts, problems)
-    out, keep = np.zeros(len(raw), np.int64), np.ones(len(raw), bool)
-    shown = known_labels(scheme.labels)
+    named = raw.names is not None and scheme.labels is not None
+    # Labels are few and rows many.
+    texts = _named(raw) if named else map(lru_cache(None, typed=True)(as_text), raw.label)
+    out, keep = np.zeros(len(raw), np.float64 if scheme.labels is None else np.int64), np.ones(len(raw), bool)
     for i, text in enumerate(texts):
-        number = None if text is None else scheme.known.get(text)
-        if number is None and text is not None:
-            number = scheme.known.get(text.lower())
+        number = None if text is None else scheme.number(text)
+        keep[i] = number is not None
         if number is not None:
             out[i] = number
-            continue
-        keep[i] = False
-        if text is None:
-            problems.add(raw.where(i), "has no label", "no label")
         else:
-            problems.add(raw.where(i), f"unknown label {text[:40]!r}; known are {shown}", "unknown label")
+            problems.add(raw.where(i), *_wrong(scheme, text, raw.label[i]))
     return out, keep
+
+
+def _wrong(scheme: Scheme, text: str | None, cell: Any) -> tuple[str, str]:
+    """What is wrong with a label that means no number, and its sort."""
+    if scheme.labels is None:
+        if text is None and not isinstance(cell, float):
+            return "has no score", "no score"
+        return f"the score {str(cell).strip()[:40]!r} is not a finite number", "unusable score"
+    if text is None:
+        return "has no label", "no label"
+    return f"unknown label {text[:40]!r}; known are {known_labels(scheme.labels)}", "unknown label"
 
 
 def known_labels(labels: Sequence[str]) -> str:
     """The classes for a message, cut short where they are many."""
     more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
     return ", ".join(labels[:SHOWN]) + more
-
-
-def _cached() -> Any:
-    """`as_text`, computed once a different cell: labels are few and rows many."""
-    seen: dict[Any, str | None] = {}
-
-    def text(cell: Any) -> str | None:
-        key = (type(cell), cell) if isinstance(cell, (str, int, float)) else repr(cell)
-        if key not in seen:
-            seen[key] = as_text(cell)
-        return seen[key]
-
-    return text
 
 
 def _named(raw: Raw) -> Iterable[str | None]:
@@ -232,19 +223,3 @@ def _named(raw: Raw) -> Iterable[str | None]:
             yield names[cell] if 0 <= cell < len(names) else None if cell < 0 else str(cell)
         else:
             yield as_text(cell)
-
-
-def _scores(raw: Raw, texts: Iterable[str | None], problems: Problems) -> tuple[np.ndarray, np.ndarray]:
-    out, keep = np.zeros(len(raw), np.float64), np.ones(len(raw), bool)
-    for i, text in enumerate(texts):
-        number = None if text is None else _number(text)
-        if number is not None:
-            out[i] = number
-            continue
-        keep[i] = False
-        cell = (raw.label or [])[i]
-        if text is None and not isinstance(cell, float):
-            problems.add(raw.where(i), "has no score", "no score")
-        else:
-            problems.add(raw.where(i), f"the score {str(cell).strip()[:40]!r} is not a finite number", "unusable score")
-    return out, keep

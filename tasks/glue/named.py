@@ -32,45 +32,41 @@ class Named:
     """One task.
 
     Attributes:
-        title: as the benchmark writes it.
+        folder: as the benchmark writes it, which is what GLUE's own folder is called.
         columns: the names that text columns go by: GLUE's own files first, then the Hub's where they differ.
         label: the same of the label column.
         labels: classes in the order of their numbers; None: a regression.
         metrics: names of `tasks.glue.score`, the headline first.
-        folder: what GLUE's own folder is called.
+        title: what to call it where that is another name.
         broken_rows: whether the official file holds rows that can't be read, which the official loader passes over.
     """
 
-    title: str
+    folder: str
     columns: tuple[tuple[str, ...], ...]
     label: tuple[str, ...]
     labels: tuple[str, ...] | None
     metrics: tuple[str, ...]
-    folder: str
+    title: str = ""
     broken_rows: bool = False
 
 
 TASKS: dict[str, Named] = {
-    "cola": Named(
-        "CoLA", (("sentence",),), ("label",), ("unacceptable", "acceptable"), ("matthews_correlation",), "CoLA"
-    ),
-    "sst2": Named("SST-2", (("sentence",),), ("label",), ("negative", "positive"), ("accuracy",), "SST-2"),
+    "cola": Named("CoLA", (("sentence",),), ("label",), ("unacceptable", "acceptable"), ("matthews_correlation",)),
+    "sst2": Named("SST-2", (("sentence",),), ("label",), ("negative", "positive"), ("accuracy",)),
     "mrpc": Named(
         "MRPC",
         (("#1 String", "#2 String"), ("sentence1", "sentence2")),
         ("Quality", "label"),
         ("not_equivalent", "equivalent"),
         ("accuracy", "f1"),
-        "MRPC",
     ),
-    "stsb": Named("STS-B", (("sentence1", "sentence2"),), ("score", "label"), None, ("pearson", "spearman"), "STS-B"),
+    "stsb": Named("STS-B", (("sentence1", "sentence2"),), ("score", "label"), None, ("pearson", "spearman")),
     "qqp": Named(
         "QQP",
         (("question1", "question2"),),
         ("is_duplicate", "label"),
         ("not_duplicate", "duplicate"),
         ("accuracy", "f1"),
-        "QQP",
         broken_rows=True,
     ),
     "mnli": Named(
@@ -79,24 +75,17 @@ TASKS: dict[str, Named] = {
         ("gold_label", "label"),
         ENTAILMENT,
         ("accuracy",),
-        "MNLI",
     ),
-    "qnli": Named(
-        "QNLI", (("question", "sentence"),), ("label",), ("entailment", "not_entailment"), ("accuracy",), "QNLI"
-    ),
-    "rte": Named(
-        "RTE", (("sentence1", "sentence2"),), ("label",), ("entailment", "not_entailment"), ("accuracy",), "RTE"
-    ),
-    "wnli": Named(
-        "WNLI", (("sentence1", "sentence2"),), ("label",), ("not_entailment", "entailment"), ("accuracy",), "WNLI"
-    ),
+    "qnli": Named("QNLI", (("question", "sentence"),), ("label",), ("entailment", "not_entailment"), ("accuracy",)),
+    "rte": Named("RTE", (("sentence1", "sentence2"),), ("label",), ("entailment", "not_entailment"), ("accuracy",)),
+    "wnli": Named("WNLI", (("sentence1", "sentence2"),), ("label",), ("not_entailment", "entailment"), ("accuracy",)),
     "ax": Named(
-        "the diagnostic set",
+        "diagnostic",
         (("sentence1", "sentence2"), ("premise", "hypothesis")),
         ("label",),
         ENTAILMENT,
         ("matthews_correlation",),
-        "diagnostic",
+        title="the diagnostic set",
     ),
 }
 # Spellings that mean a task: GLUE's folders, with and without punctuation.
@@ -115,9 +104,9 @@ def check_task(name: str) -> str:
     Raises:
         ConfigError: there is no such task.
     """
-    found = task_of(name)
-    if found is None:
+    task = task_of(name)
+    if task is None:
         near = difflib.get_close_matches(name.lower(), TASKS, 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"--task {name}: GLUE's tasks are {', '.join(TASKS)}{hint}")
-    return found
+    return task

@@ -74,15 +74,15 @@ def load_for_training(
         if known is not None and labels is not None and sorted(map(str, known)) == sorted(labels):
             loaded = _from_pretrained(model, revision, token)
             reorder(loaded, labels)
-            told = "its head for these labels is kept"
+            note = "its head for these labels is kept"
         elif known is not None and labels is None and len(known) == 1:
-            loaded, told = _from_pretrained(model, revision, token, **head(None)), "its regression head is kept"
+            loaded, note = _from_pretrained(model, revision, token, **head(None)), "its regression head is kept"
         else:
             loaded = _from_pretrained(model, revision, token, ignore_mismatched_sizes=True, **head(labels))
             if known is not None:
                 _draw_head(loaded)
-            told = "a new head" if known is None else f"a new head instead of its own for {', '.join(map(str, known))}"
-    return check_weights(loaded, model), told
+            note = "a new head" if known is None else f"a new head instead of its own for {', '.join(map(str, known))}"
+    return check_weights(loaded, model), note
 
 
 def has_head(config: Any) -> bool:
@@ -97,9 +97,9 @@ def require_head(config: Any, model: str) -> None:
         ConfigError: says what its head is.
     """
     if not has_head(config):
-        found = ", ".join(config.architectures or []) or f"{config.model_type} without a word on its head"
+        architecture = ", ".join(config.architectures or []) or f"{config.model_type} without a word on its head"
         raise ConfigError(
-            f"--model {model} has no classification head (it is a {found}); fine-tune it first: "
+            f"--model {model} has no classification head (it is a {architecture}); fine-tune it first: "
             f"tool train glue --model {model} --data ..."
         )
 
@@ -119,22 +119,18 @@ def reorder(model: Any, labels: list[str]) -> None:
 
 def last_linear(model: Any) -> torch.nn.Linear:
     """The layer that gives the logits."""
-    found = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, torch.nn.Linear) and layer.out_features == model.config.num_labels
-    ]
-    return found[-1]
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    return [layer for layer in layers if layer.out_features == model.config.num_labels][-1]
 
 
 def longest(config: Any, tokenizer: Any) -> int:
     """How many tokens the model can read at most."""
     limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", NO_LIMIT)]
-    found = min(int(limit) for limit in limits if limit)
+    tokens = min(int(limit) for limit in limits if limit)
     # RoBERTa and its kin number positions from behind the padding's.
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer") and found == limits[1]:
-        found -= int(config.pad_token_id or 0) + 1
-    return min(found, NO_LIMIT)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer") and tokens == limits[1]:
+        tokens -= int(config.pad_token_id or 0) + 1
+    return min(tokens, NO_LIMIT)
 
 
 def _draw_head(model: Any) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import random
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from tasks.files import write_folder
-from tasks.glue.readers.source import Load, Options, Raw, Source
+from tasks.glue.readers.source import Options, Raw, Source
+from tasks.readers.problems import Problems
 
 TRAIN, EVALUATION = 8000, 2000
 LABELS = ["negative", "positive"]
@@ -100,22 +101,19 @@ def _all(seed: int) -> dict[str, bool]:
 def rows_of(split: str, seed: int = 0) -> tuple[list[str], list[int]]:
     """(sentences, labels) of "train" or "validation"; no sentence is there twice, in one split or across them."""
     part = slice(0, TRAIN) if split == "train" else slice(TRAIN, None)
-    found = _all(seed)
-    return list(found)[part], [int(good) for good in found.values()][part]
+    sentences = _all(seed)
+    return list(sentences)[part], [int(good) for good in sentences.values()][part]
 
 
 def source(options: Options) -> Source:
     """The sample as recognised data, made in memory from the options' seed."""
 
-    def load(split: str) -> Load:
-        def read(problems: object) -> Raw:
-            first, label = rows_of(split, options.seed)
-            names = ("sentence", "label")
-            return Raw(first, None, label, None, f"sample ({split})", range(1, len(first) + 1), "label", LABELS, names)
+    def read(split: str, problems: Problems) -> Raw:
+        first, label = rows_of(split, options.seed)
+        names = ("sentence", "label")
+        return Raw(first, None, label, None, f"sample ({split})", range(1, len(first) + 1), "label", LABELS, names)
 
-        return read
-
-    return Source("sample", "sample", {split: load(split) for split in ("train", "validation")})
+    return Source("sample", "sample", {split: partial(read, split) for split in ("train", "validation")})
 
 
 def write_sample(folder: str | Path, seed: int = 0) -> None:

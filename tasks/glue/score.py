@@ -29,9 +29,9 @@ def _f1(predictions: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.n
 
 def _macro_f1(predictions: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The mean over the classes that occur or are predicted."""
-    parts = [_f1_parts(predictions == k, labels == k, counts) for k in _classes(predictions, labels)]
-    present = np.stack([below > 0 for _, below in parts]).sum(axis=0)
-    return np.stack([_ratio(above, below) for above, below in parts]).sum(axis=0) / present
+    terms = [_f1_parts(predictions == k, labels == k, counts) for k in _classes(predictions, labels)]
+    present = np.stack([below > 0 for _, below in terms]).sum(axis=0)
+    return np.stack([_ratio(above, below) for above, below in terms]).sum(axis=0) / present
 
 
 def _matthews(predictions: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -133,10 +133,10 @@ def score(
         intervals = dict(zip(drawn, bounds.T.tolist(), strict=True))
     if "accuracy" in names:
         intervals["accuracy"] = list(wilson(int((predictions == labels).sum()), len(labels), confidence))
-    found = {"n": len(labels), **values, "intervals": {name: intervals[name] for name in names}}
+    result = {"n": len(labels), **values, "intervals": {name: intervals[name] for name in names}}
     constant = [what for what, one in (("predictions", predictions), ("labels", labels)) if (one == one[0]).all()]
     reasons = {name: f"the {' and the '.join(constant)} are constant" for name in names if np.isnan(values[name])}
-    return {**found, "undefined": reasons} if reasons else found
+    return {**result, "undefined": reasons} if reasons else result
 
 
 def paired(

@@ -26,12 +26,14 @@ class Texts:
     def __len__(self) -> int:
         return len(self.first)
 
+    def line(self, i: int) -> str:
+        """Row `i` to read: its text, or both of the pair."""
+        return self.first[i] if self.second is None else f"{self.first[i]} | {self.second[i]}"
+
     def take(self, rows: np.ndarray) -> Texts:
         """The rows at `rows` (int [k]), in that order."""
-        chosen = [int(row) for row in rows]
-        return Texts(
-            [self.first[i] for i in chosen],
-            None if self.second is None else [self.second[i] for i in chosen],
-            None if self.label is None else self.label[np.asarray(chosen, np.int64)],
-            None if self.index is None else [self.index[i] for i in chosen],
+        rows = np.asarray(rows, np.int64)
+        first, second, index = (
+            None if column is None else [column[i] for i in rows] for column in (self.first, self.second, self.index)
         )
+        return Texts(first or [], second, None if self.label is None else self.label[rows], index)

@@ -9,6 +9,7 @@ import transformers
 
 from tasks import word_pieces
 from tasks.glue.texts import Texts
+from tasks.weights import label_maps
 
 MAX_WORDS = 8_000
 MAX_TOKENS = 512
@@ -50,8 +51,4 @@ def head(labels: list[str] | None) -> dict[str, Any]:
     """What a config says of a head for these classes, or for a regression."""
     if labels is None:
         return {"num_labels": 1, "problem_type": "regression"}
-    return {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: number for number, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
-    }
+    return {**label_maps(labels), "problem_type": "single_label_classification"}

@@ -50,8 +50,8 @@ def recognise(path: Path, cache_dir: str | None, read: Callable[[Part, Problems]
         DataError: it is, and can't be read.
     """
 
-    def source(format: str, parts: dict[str, Part]) -> Source[Split]:
-        return Source(format, path.resolve().name, {name: partial(read, part) for name, part in parts.items()})
+    def source(format: str, splits: dict[str, Part]) -> Source[Split]:
+        return Source(format, path.resolve().name, {name: partial(read, part) for name, part in splits.items()})
 
     if path.is_dir() and is_saved(path):
         return source("dataset saved by `datasets`", _of_saved(path))
@@ -77,8 +77,8 @@ def saved(folder: Path) -> dict[str, Any]:
     from datasets import DatasetDict, load_from_disk
 
     with reading(folder):
-        found = load_from_disk(str(folder))
-    return dict(found) if isinstance(found, DatasetDict) else {WHOLE: found}
+        loaded = load_from_disk(str(folder))
+    return dict(loaded) if isinstance(loaded, DatasetDict) else {WHOLE: loaded}
 
 
 def _of_saved(path: Path) -> dict[str, Part]:

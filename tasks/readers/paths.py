@@ -12,20 +12,15 @@ from pathlib import Path
 from tasks.errors import DataError
 
 _ALIASES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "development": "validation",
-    "eval": "validation",
-    "evaluation": "validation",
-    "test": "test",
-    "testing": "test",
-    "test-dev": "test-dev",
-    "testdev": "test-dev",
-    "test-std": "test-std",
+    alias: name
+    for name, aliases in (
+        ("train", ("train", "training")),
+        ("validation", ("val", "valid", "validation", "dev", "development", "eval", "evaluation")),
+        ("test", ("test", "testing")),
+        ("test-dev", ("test-dev", "testdev")),
+        ("test-std", ("test-std",)),
+    )
+    for alias in aliases
 }
 # The name of the one split of data that know none.
 WHOLE = "all"

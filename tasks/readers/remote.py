@@ -61,18 +61,16 @@ def _refused(data: str, error: Exception) -> None:
         RevisionNotFoundError,
     )
 
-    if isinstance(error, HFValidationError):
-        raise DataError(f"--data {data}: neither a file or folder here nor a name that the Hub can have") from error
-    if isinstance(error, GatedRepoError):
-        raise DataError(
-            f"{data}: its owners want to be asked first; accept its terms on the Hub, then set HF_TOKEN"
-        ) from error
-    if isinstance(error, RevisionNotFoundError):
-        raise DataError(f"{data}: the Hub has no such revision of it; check --revision") from error
-    if isinstance(error, RepositoryNotFoundError):
-        raise DataError(
-            f"no dataset {data} on the Hub, nor a file or folder here; check the name, or set HF_TOKEN if it is private"
-        ) from error
+    meanings = {
+        HFValidationError: f"--data {data}: neither a file or folder here nor a name that the Hub can have",
+        GatedRepoError: f"{data}: its owners want to be asked first; accept its terms on the Hub, then set HF_TOKEN",
+        RevisionNotFoundError: f"{data}: the Hub has no such revision of it; check --revision",
+        RepositoryNotFoundError: f"no dataset {data} on the Hub, nor a file or folder here; check the name, or set HF_TOKEN "
+        "if it is private",
+    }
+    for kind, meaning in meanings.items():
+        if isinstance(error, kind):
+            raise DataError(meaning) from error
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, HfHubHTTPError) and status is not None and status < 500:
         raise ToolError(f"{data}: the Hub refused ({status}); check HF_TOKEN and try again") from error
@@ -152,13 +150,13 @@ def recognise(options: Options, read: Callable[[Any, str, Path | None, Options, 
         ConfigError, ToolError, DataError: as `opened`.
     """
     data, _, config = (options.data or "").partition(":")
-    reached, parts = opened(data, config, options)
+    reached, openers = opened(data, config, options)
 
     def load(name: str, part: Callable[[], Any]) -> Callable[[Problems], Split]:
         return lambda problems: read(part(), f"{data} ({name})", None, options, problems)
 
     format = "Hub dataset" if reached else "Hub dataset, from the cache"
-    return Source(format, data, {canonical(name): load(name, part) for name, part in parts.items()})
+    return Source(format, data, {canonical(name): load(name, part) for name, part in openers.items()})
 
 
 def opened(data: str, config: str, options: DataOptions) -> tuple[bool, dict[str, Callable[[], Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -27,7 +27,7 @@ class Source(Generic[Split]):
 
     format: str
     name: str
-    splits: dict[str, Callable[[Problems], Split]]
+    splits: Mapping[str, Callable[[Problems], Split]]
     unlabelled: frozenset[str] = frozenset()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -62,6 +63,7 @@ class Augmentation:
         return np.ascontiguousarray(pixels)
 
 
+@lru_cache(maxsize=2)
 def draw(augmentation: Augmentation, count: int, epoch: int) -> np.ndarray:
     """The changes of one epoch, a record an example."""
     rng = np.random.default_rng([augmentation.seed, epoch, 2])

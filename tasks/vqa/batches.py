@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from PIL import Image
 from tasks.buckets import epoch_plan, heaviest_first
 from tasks.vqa.augment import Augmentation, draw
 from tasks.vqa.questions import Questions
-from tasks.vqa.sizes import target_size
 from tasks.vqa.vocabulary import Targets
 
 
@@ -44,6 +43,33 @@ class ImageFormat:
             factor=float(images.rescale_factor),
         )
 
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) that an image of (width, height) is resized to.
+
+        The rule of `ViltImageProcessor`: the shorter side to `shortest`, but the longer to at most `longest`, both floored to a
+        multiple of `divisor`. Here a side is never less than one `divisor`, where the library's rule gives 0 for extreme shapes.
+        """
+        scale = self.shortest / min(size)
+        sides = [float(self.shortest) if side == min(size) else scale * side for side in size]
+        if max(sides) > self.longest:
+            scale = self.longest / max(sides)
+            sides = [scale * side for side in sides]
+        width, height = (max(self.divisor, math.floor(side + 0.5) // self.divisor * self.divisor) for side in sides)
+        return width, height
+
+    def resized(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture at its target size, as uint8 [3, h, w]."""
+        size = self.target(picture.size)
+        if picture.size != size:
+            picture = picture.resize(size, self.resample)
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 [images, 3, height, width] to what the processor gives: float32, rescaled and normalised."""
+        shift = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
+        scale = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
+        return (pixels.float() * self.factor - shift) / scale
+
 
 class VqaBatches:
     """The batches of one split.
@@ -73,10 +99,8 @@ class VqaBatches:
         self.augmentation = augmentation
         self.pad = int(tokenizer.pad_token_id)
         distinct = {text: number for number, text in enumerate(dict.fromkeys(questions.question))}
-        ids = tokenizer(list(distinct), truncation=True, max_length=max_length, return_attention_mask=False)[
-            "input_ids"
-        ]
-        self.text = [np.asarray(row, dtype=np.int64) for row in ids]
+        tokens = tokenizer(list(distinct), truncation=True, max_length=max_length, return_attention_mask=False)
+        self.text = [np.asarray(row, dtype=np.int64) for row in tokens["input_ids"]]
         self.text_of = np.asarray([distinct[text] for text in questions.question], dtype=np.int64)
         self.lengths = np.asarray([len(self.text[number]) for number in self.text_of], dtype=np.int64)
         self.sizes = self._sizes()
@@ -88,13 +112,9 @@ class VqaBatches:
 
     def _sizes(self) -> np.ndarray:
         """(width, height) of each question's image after resizing, int64 [n, 2]."""
-        by_image: dict[int, tuple[int, int]] = {}
-        for image in np.unique(self.questions.image):
-            width, height = self.questions.images.size(int(image))
-            by_image[int(image)] = target_size(
-                width, height, shortest=self.images.shortest, longest=self.images.longest, divisor=self.images.divisor
-            )
-        return np.asarray([by_image[int(image)] for image in self.questions.image], dtype=np.int64).reshape(-1, 2)
+        used, index = np.unique(self.questions.image, return_inverse=True)
+        sizes = [self.images.target(self.questions.images.size(int(image))) for image in used]
+        return np.asarray(sizes, dtype=np.int64).reshape(-1, 2)[index]
 
     def plan(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """An epoch's batches: each question once; alike in image shape and text length within a batch; order by seed."""
@@ -120,13 +140,14 @@ class VqaBatches:
             distinct images; pixel_mask bool [u, h, w] or None; image_index int64 [b] or None where each has its own; labels
             float32 [b, num_labels] where there are targets.
         """
-        batch: dict[str, Any] = dict(self._text(numbers))
+        batch: dict[str, Any] = self._text(numbers)
         if self.augmentation is None:
             distinct, index = np.unique(self.questions.image[numbers], return_inverse=True)
             arrays = [self._pixels(int(image)) for image in distinct]
-            batch["image_index"] = None if len(distinct) == len(numbers) and _rising(index) else torch.from_numpy(index)
+            own = np.array_equal(index, np.arange(len(distinct)))
+            batch["image_index"] = None if own else torch.from_numpy(index)
         else:
-            changes = self._changes(epoch)
+            changes = draw(self.augmentation, len(self), epoch)
             arrays = [
                 self.augmentation.apply(self._pixels(int(self.questions.image[number])), changes[number])
                 for number in numbers
@@ -138,30 +159,20 @@ class VqaBatches:
         return batch
 
     def _text(self, numbers: np.ndarray) -> dict[str, torch.Tensor | None]:
-        rows = [self.text[number] for number in self.text_of[numbers]]
-        length = max(map(len, rows))
-        ids = np.full((len(rows), length), self.pad, dtype=np.int64)
-        for at, row in enumerate(rows):
-            ids[at, : len(row)] = row
-        lengths = self.lengths[numbers]
-        mask = None
-        if (lengths < length).any():
-            mask = torch.from_numpy((np.arange(length)[None] < lengths[:, None]).astype(np.int64))
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": mask}
+        rows = [torch.from_numpy(self.text[number]) for number in self.text_of[numbers]]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
+        inside = np.arange(ids.shape[1]) < self.lengths[numbers][:, None]
+        mask = None if inside.all() else torch.from_numpy(inside.astype(np.int64))
+        return {"input_ids": ids, "attention_mask": mask}
 
     def _pixels(self, image: int) -> np.ndarray:
         """The resized image as uint8 [3, h, w]; from memory where it was kept.
 
         What is kept is what came first: with each image seen once an epoch, a cache that throws out the oldest would never hit.
         """
-        kept = self._cache.get(image)
-        if kept is not None:
-            return kept
-        picture = self.questions.images.load(image)
-        size = target_size(
-            *picture.size, shortest=self.images.shortest, longest=self.images.longest, divisor=self.images.divisor
-        )
-        array = resized(picture, size, self.images.resample)
+        if image in self._cache:
+            return self._cache[image]
+        array = self.images.resized(self.questions.images.load(image))
         if array.nbytes <= self._room:
             self._room -= array.nbytes
             self._cache[image] = array
@@ -173,26 +184,6 @@ class VqaBatches:
         _, first = np.unique(self.questions.image, return_index=True)
         size = {int(self.questions.image[at]): 3 * int(self.sizes[at].prod()) for at in first}
         return min(self._room, sum(size[int(image)] for image in waiting))
-
-    def _changes(self, epoch: int) -> np.ndarray:
-        assert self.augmentation is not None
-        return _changes(self.augmentation, len(self), epoch)
-
-
-@lru_cache(maxsize=2)
-def _changes(augmentation: Augmentation, count: int, epoch: int) -> np.ndarray:
-    return draw(augmentation, count, epoch)
-
-
-def _rising(index: np.ndarray) -> bool:
-    return bool((index == np.arange(len(index))).all())
-
-
-def resized(picture: Image.Image, size: tuple[int, int], resample: int) -> np.ndarray:
-    """An RGB picture at `size` = (width, height), as uint8 [3, h, w]."""
-    if picture.size != size:
-        picture = picture.resize(size, resample)
-    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
 def pad_images(arrays: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor | None]:

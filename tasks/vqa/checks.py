@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tasks.errors import DataError
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
+from tasks.vqa.score import normalize
 
 
 def check_rows(questions: Questions, problems: Problems, answers: bool) -> Questions:
@@ -28,7 +27,10 @@ def check_rows(questions: Questions, problems: Problems, answers: bool) -> Quest
     keep = np.ones(len(questions), bool)
     for i, key in enumerate(questions.question_id):
         first = known.setdefault(key, i)
-        wrong = _wrong(questions, i, answers) or _repeated(questions, i, first)
+        wrong = _wrong(questions, i, answers)
+        if wrong is None and first != i:
+            row = questions.where(first).removeprefix(f"{questions.source}, ")
+            wrong = f"question_id {key} is taken by {row}", "repeated question_id"
         if wrong is not None:
             keep[i] = False
             problems.add(questions.where(i), *wrong)
@@ -48,16 +50,6 @@ def _wrong(questions: Questions, i: int, answers: bool) -> tuple[str, str] | Non
     if answers and questions.weights is None and not questions.answers[i]:
         return "has no answer", "no answer"
     return None
-
-
-def _repeated(questions: Questions, i: int, first: int) -> tuple[str, str] | None:
-    if first == i:
-        return None
-    return f"question_id {questions.question_id[i]} is taken by {_row(questions, first)}", "repeated question_id"
-
-
-def _row(questions: Questions, i: int) -> str:
-    return questions.where(i).removeprefix(f"{questions.source}, ")
 
 
 def check_images(questions: Questions, problems: Problems, decode: bool) -> Questions:
@@ -87,20 +79,13 @@ def check_classes(questions: Questions) -> None:
     Raises:
         DataError: there is one, or none.
     """
-    from tasks.vqa.score import normalize
-
     seen: set[str] = set()
-    for answers in _distinct(questions.answers):
-        seen.update(normalize(answer) for answer in answers)
+    for answers in dict.fromkeys(map(tuple, questions.answers)):  # a few, where all the questions have one class
+        seen.update(map(normalize, answers))
         if len(seen) > 1:
             return
     only = f"every answer is {next(iter(seen))!r}" if seen else "there is no answer at all"
     raise DataError(f"{questions.source}: {only}; training needs two different answers at least")
-
-
-def _distinct(answers: Sequence[list[str]]) -> list[list[str]]:
-    """The different answer lists, in order: a few, where all the questions have one class."""
-    return [list(kind) for kind in dict.fromkeys(tuple(given) for given in answers)]
 
 
 def check_some(questions: Questions) -> Questions:

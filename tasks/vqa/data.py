@@ -83,10 +83,10 @@ def _read(source: Source, name: str, problems: Problems) -> Questions:
 
 def _describe(source: Source, train: Questions | None, evaluation: Questions | None, held_out: bool) -> str:
     """One line: 'easy-vqa: 38,575 + 9,673 questions on 5,000 images'."""
-    parts = [part for part in (train, evaluation) if part is not None]
-    sizes = " + ".join(f"{len(part):,}" for part in parts)
+    splits = [part for part in (train, evaluation) if part is not None]
+    sizes = " + ".join(f"{len(part):,}" for part in splits)
     stores: dict[int, list[np.ndarray]] = {}
-    for part in parts:
+    for part in splits:
         stores.setdefault(id(part.images), []).append(part.image)
     images = sum(len(np.unique(np.concatenate(used))) for used in stores.values())
     note = ", the second held out by image" if held_out else ""

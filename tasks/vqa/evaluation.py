@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tasks import stats
 from tasks.vqa import score
 from tasks.vqa.questions import Questions
 
+T = TypeVar("T", bound=Any)
 # From this many answers a question on, several annotators were asked and the official accuracy is meant.
 ANNOTATORS = 3
 
@@ -63,12 +65,17 @@ def summarise(scores: np.ndarray, questions: Questions) -> dict[str, Any]:
 
 def _by(scores: np.ndarray, questions: Questions, types: list[str]) -> dict[str, dict[str, float]]:
     names = np.asarray(types, dtype=object)
-    found = {}
+    by_type = {}
     for name in sorted(set(types)):
         chosen = np.flatnonzero(names == name)
         part = stats.bootstrap_mean(scores[chosen], questions.image[chosen])
-        found[str(name)] = {"accuracy": part.mean, "low": part.low, "high": part.high, "n": len(chosen)}
-    return dict(sorted(found.items(), key=lambda item: (-item[1]["n"], item[0])))
+        by_type[str(name)] = {"accuracy": part.mean, "low": part.low, "high": part.high, "n": len(chosen)}
+    return dict(sorted(by_type.items(), key=lambda item: (-item[1]["n"], item[0])))
+
+
+def ranked(counts: Mapping[T, int]) -> list[tuple[T, int]]:
+    """(name, count) from the highest count down; of equals, the alphabetically first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def priors(train: Questions, evaluation: Questions) -> dict[str, float]:
@@ -94,5 +101,4 @@ def given_answers(questions: Questions) -> list[list[str]]:
 
 def consensus(answers: list[str]) -> str:
     """The answer most annotators gave, normalised; of equals, the alphabetically first."""
-    counts = Counter(score.normalize(answer) for answer in answers)
-    return min(counts, key=lambda answer: (-counts[answer], answer))
+    return score.most_frequent(Counter(map(score.normalize, answers)))

@@ -13,8 +13,10 @@ from tasks.readers.choice import inspected
 from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
 from tasks.vqa.checks import check_images, check_rows, labelled
+from tasks.vqa.evaluation import ranked
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, recognise
+from tasks.vqa.score import normalize
 
 # Images whose mode and size are looked at, and answers and question types that are listed.
 IMAGE_SAMPLE = 1000
@@ -49,8 +51,6 @@ def inspect(options: Options) -> dict[str, Any]:
 
 def describe(questions: Questions, seed: int = 0) -> dict[str, Any]:
     """Counts of one split; shares in percent, lengths in words."""
-    from tasks.vqa.score import normalize
-
     answers = Counter(normalize(answer) for given in questions.answers for answer in given)
     given = Counter(len(given) for given in questions.answers)
     words = [len(question.split()) for question in questions.question]
@@ -60,19 +60,13 @@ def describe(questions: Questions, seed: int = 0) -> dict[str, Any]:
         "unlabelled": given.pop(0, 0),
         "answers_per_question": {str(count): times for count, times in sorted(given.items())},
         "distinct_answers": len(answers),
-        "most_frequent_answers": dict(sorted(answers.items(), key=lambda item: (-item[1], item[0]))[:LISTED]),
-        "question_types": _top(questions.question_type),
-        "answer_types": _top(questions.answer_type),
+        "most_frequent_answers": dict(ranked(answers)[:LISTED]),
+        "question_types": dict(ranked(Counter(questions.question_type))[:LISTED]),
+        "answer_types": dict(ranked(Counter(questions.answer_type))[:LISTED]),
         "soft_labels_given": questions.weights is not None,
-        "question_words": {f"p{share}": int(np.percentile(words, share)) for share in (0, 50, 95, 100)}
-        if words
-        else {},
+        "question_words": {f"p{share}": int(np.percentile(words, share)) for share in (0, 50, 95, 100) if words},
         **_pictures(questions, seed),
     }
-
-
-def _top(values: list[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))[:LISTED])
 
 
 def _pictures(questions: Questions, seed: int) -> dict[str, Any]:
@@ -94,6 +88,6 @@ def _pictures(questions: Questions, seed: int) -> dict[str, Any]:
     return {
         "images_looked_at": len(chosen),
         "image_modes": dict(modes.most_common()),
-        "image_sizes": dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:10]),
+        "image_sizes": dict(ranked(sizes)[:10]),
         "turned_by_exif": turned,
     }

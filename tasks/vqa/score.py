@@ -153,6 +153,11 @@ def official_summary(
     }
 
 
+def most_frequent(counts: Counter[str]) -> str:
+    """The answer with the highest count; of equals, the alphabetically first."""
+    return min(counts, key=lambda answer: (-counts[answer], answer))
+
+
 def majority_prior(train_answers: Sequence[str], eval_questions: Sized) -> list[str]:
     """Answers every question with the most frequent training answer; of equals, the alphabetically first.
 
@@ -161,7 +166,7 @@ def majority_prior(train_answers: Sequence[str], eval_questions: Sized) -> list[
     """
     if not train_answers:
         raise DataError("a prior needs at least one training answer")
-    return [_most_frequent(Counter(train_answers))] * len(eval_questions)
+    return [most_frequent(Counter(train_answers))] * len(eval_questions)
 
 
 def question_prior(
@@ -187,14 +192,15 @@ def question_prior(
         words, answer = _words(question), majority
         for length in range(1, len(words) + 1):
             # A prefix is at least as frequent as its continuations, so the first miss ends the search.
-            found = table.get(" ".join(words[:length]))
-            if found is None:
+            known = table.get(" ".join(words[:length]))
+            if known is None:
                 break
-            answer = found
+            answer = known
         predictions.append(answer)
     return predictions
 
 
+@functools.lru_cache(maxsize=_CACHED_STRINGS)
 def answer_type(answer: str) -> str:
     """One of the official names yes/no, number and other, for data that doesn't state the type."""
     normal = normalize(answer)
@@ -203,6 +209,7 @@ def answer_type(answer: str) -> str:
     return "number" if _NUMBER.fullmatch(normal) else "other"
 
 
+@functools.lru_cache(maxsize=_CACHED_STRINGS)
 def question_type(question: str) -> str:
     """The first two words in lower case, for data that doesn't state the type; "none of the above" without words."""
     return " ".join(_words(question)[:2]) or "none of the above"
@@ -256,14 +263,10 @@ def _prefix_answers(questions: Sequence[str], answers: Sequence[str], minimum: i
             if sizes[prefix] >= minimum:
                 counts.setdefault(prefix, Counter())[pair[1]] += 1
                 going_on.append(pair)
-        table.update((prefix, _most_frequent(found)) for prefix, found in counts.items())
+        table.update((prefix, most_frequent(found)) for prefix, found in counts.items())
         active = going_on
         length += 1
     return table
-
-
-def _most_frequent(counts: Counter[str]) -> str:
-    return min(counts, key=lambda answer: (-counts[answer], answer))
 
 
 def _words(question: str) -> list[str]:
@@ -288,11 +291,9 @@ def write_official_results(path: str | Path, ids: Sequence[Any], answers: Sequen
     if len(ids) != len(answers):
         raise DataError(f"results need an answer for every question, found {len(ids)} ids and {len(answers)} answers")
     plain = [key.item() if isinstance(key, np.generic) else key for key in ids]
-    seen: set[Any] = set()
-    for key in plain:
-        if key in seen:
+    for key, times in Counter(plain).items():
+        if times > 1:
             raise DataError(f"results can't hold the question {key!r} twice")
-        seen.add(key)
     rows = (
         json.dumps({"question_id": key, "answer": str(answer)}, ensure_ascii=False)
         for key, answer in zip(plain, answers, strict=True)

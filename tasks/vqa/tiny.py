@@ -13,10 +13,10 @@ import transformers
 
 from tasks import word_pieces
 from tasks.errors import DataError
-from tasks.vqa.batches import ImageFormat, resized
-from tasks.vqa.models.vilt import ViltForQuestionAnswering, normalise, position_table
+from tasks.vqa.batches import ImageFormat
+from tasks.vqa.models.vilt import ViltForQuestionAnswering, position_table
 from tasks.vqa.questions import Questions
-from tasks.vqa.sizes import target_size
+from tasks.weights import label_maps
 
 MAX_WORDS = 1000
 IMAGE_SIZE, PATCH_SIZE = 64, 8
@@ -45,20 +45,16 @@ def patch_sample(questions: Questions, processor: Any, seed: int, images: int = 
     settings = ImageFormat.of(processor)
     distinct = np.unique(questions.image)
     chosen = np.random.default_rng(seed).permutation(len(distinct))[:images]
-    found = []
+    patches = []
     for image in distinct[np.sort(chosen)]:
         try:
             picture = questions.images.load(int(image))
         except DataError:
             continue  # told, with its row, when its batch is loaded
-        size = target_size(
-            *picture.size, shortest=settings.shortest, longest=settings.longest, divisor=settings.divisor
-        )
-        pixels = torch.from_numpy(resized(picture, size, settings.resample))[None]
-        values = normalise(pixels, list(settings.mean), list(settings.std), settings.factor)
+        values = settings.normalise(torch.from_numpy(settings.resized(picture))[None])
         # Off the patch grid too: augmentation moves the images.
-        found.append(F.unfold(values, PATCH_SIZE, stride=PATCH_SIZE - 3)[0].T)
-    return torch.cat(found)
+        patches.append(F.unfold(values, PATCH_SIZE, stride=PATCH_SIZE - 3)[0].T)
+    return torch.cat(patches)
 
 
 def whitened(patches: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,8 +93,7 @@ def build_model(
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         pad_token_id=tokenizer.pad_token_id,
-        id2label=dict(enumerate(answers)),
-        label2id={answer: number for number, answer in enumerate(answers)},
+        **label_maps(answers),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

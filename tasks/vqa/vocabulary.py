@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from tasks.errors import DataError
+from tasks.vqa.evaluation import kind_of
 from tasks.vqa.questions import Questions
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from tasks.vqa.score import normalize
 
 # ViLT keeps the answers that are the commonest one of nine training questions or more (3,129 of VQA v2).
 MIN_FREQUENCY = 9
@@ -64,10 +63,8 @@ class Targets:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def dense(self, numbers: np.ndarray, num_labels: int) -> Tensor:
+    def dense(self, numbers: np.ndarray, num_labels: int) -> torch.Tensor:
         """Labels of the questions at `numbers`: float32 [len(numbers), num_labels]."""
-        import torch
-
         labels = np.zeros((len(numbers), num_labels), np.float32)
         for row, number in enumerate(numbers):
             part = slice(self.offsets[number], self.offsets[number + 1])
@@ -94,18 +91,18 @@ def build_vocabulary(
     counts = Counter(_commonest(questions))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     least = min_frequency if min_frequency is not None else _least([count for _, count in ordered])
-    kept = [(answer, count) for answer, count in ordered if count >= least][:max_answers]
-    if len(kept) < 2:
+    chosen = [(answer, count) for answer, count in ordered if count >= least][:max_answers]
+    if len(chosen) < 2:
         raise DataError(
-            f"{questions.source}: {len(kept)} of {len(counts):,} answers left at frequency >= {least} (the commonest "
+            f"{questions.source}: {len(chosen)} of {len(counts):,} answers left at frequency >= {least} (the commonest "
             f"has {ordered[0][1] if ordered else 0}); give a smaller --min-answer-frequency or more questions"
         )
     total = sum(counts.values())
     return Vocabulary(
-        answers=[answer for answer, _ in kept],
-        frequency=[count for _, count in kept],
+        answers=[answer for answer, _ in chosen],
+        frequency=[count for _, count in chosen],
         min_frequency=least,
-        coverage=sum(count for _, count in kept) / total,
+        coverage=sum(count for _, count in chosen) / total,
     )
 
 
@@ -133,16 +130,11 @@ def _votes(questions: Questions) -> Iterator[dict[str, float]]:
     if questions.weights is not None:
         yield from questions.weights
         return
-    from tasks.vqa.score import normalize
-
-    known: dict[str, str] = {}
     for answers in questions.answers:
+        # An article alone is normalised away, but may be one of the options A, B, C, D.
         votes: dict[str, float] = {}
         for answer in answers:
-            form = known.get(answer)
-            if form is None:
-                # An article alone is normalised away, but may be one of the options A, B, C, D.
-                form = known[answer] = normalize(answer) or answer.strip().lower()
+            form = normalize(answer) or answer.strip().lower()
             votes[form] = votes.get(form, 0) + 1
         votes.pop("", None)
         yield votes
@@ -182,19 +174,14 @@ def ceiling(questions: Questions, vocabulary: Vocabulary) -> float:
     The mean over labelled questions of the score of the best answer in the vocabulary: the official accuracy where
     several annotators answered, the given weight, or 1 and 0 for single answers.
     """
-    from tasks.vqa.evaluation import kind_of
-
-    kind = kind_of(questions)
-    best = [
-        _official(answers, votes, vocabulary) if kind == "official" else _plain(votes, vocabulary, kind == "weighted")
-        for answers, votes in zip(questions.answers, _votes(questions), strict=True)
-        if answers
-    ]
+    kind, best = kind_of(questions), []
+    for answers, votes in zip(questions.answers, _votes(questions), strict=True):
+        if answers and kind == "official":
+            best.append(_official(answers, votes, vocabulary))
+        elif answers:
+            known = [vote for answer, vote in votes.items() if answer in vocabulary.index]
+            best.append(max(known, default=0.0) if kind == "weighted" else float(bool(known)))
     return float(np.mean(best)) if best else 0.0
-
-
-def _plain(votes: dict[str, float], vocabulary: Vocabulary, weighted: bool) -> float:
-    return max((vote if weighted else 1.0 for answer, vote in votes.items() if answer in vocabulary.index), default=0.0)
 
 
 def _official(answers: Sequence[str], votes: dict[str, float], vocabulary: Vocabulary) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import DataError
@@ -23,6 +24,7 @@ from tasks.readers.paths import (
 )
 
 FORMATS = "GLUE's tsv files, CSV, TSV, JSON lines, a JSON list, or Parquet or Arrow files"
+_KINDS = {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".parquet": "Parquet", ".arrow": "Arrow"}
 _HUB_CONFIG = re.compile(r"([\w.\-]+/[\w.\-]+|glue):([\w.\-]+)")
 
 
@@ -100,18 +102,12 @@ def _of_files(path: Path, files: list[Path], options: Options) -> Source:
             some = ", ".join(str(file) for file in group[:3])
             raise DataError(f"{path}: several files for the split {name} ({some}); give one of them as --data")
 
-    def load(name: str) -> Load:
-        group = groups[name]
+    def load(name: str, group: list[Path]) -> Load:
         if ending in ENDINGS:
             source = str(group[0]) if len(group) == 1 else f"{path} ({name})"
-            return lambda problems: arrow.read(group, source, options, problems)
-        return lambda problems: tables.read(group[0], options, problems)
+            return lambda problems: arrow.read(group, source, options)
+        return partial(tables.read, group[0], options)
 
     name = path.stem if path.is_file() else path.resolve().name
-    return Source(_kind(ending), options.task or name, {split: load(split) for split in groups}, task=options.task)
-
-
-def _kind(ending: str) -> str:
-    return {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".parquet": "Parquet", ".arrow": "Arrow"}.get(
-        ending, ending[1:].upper()
-    )
+    splits = {split: load(split, group) for split, group in groups.items()}
+    return Source(_KINDS.get(ending, ending[1:].upper()), options.task or name, splits, task=options.task)

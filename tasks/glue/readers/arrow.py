@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import DataError
-from tasks.glue.readers.columns import layout
+from tasks.glue.readers.columns import Layout, layout
 from tasks.glue.readers.source import WHOLE, Load, Options, Raw
 from tasks.readers.arrow import saved
-from tasks.readers.problems import Problems
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,24 +23,23 @@ def saved_splits(folder: Path, options: Options) -> dict[str, Load]:
     Raises:
         DataError: the library can't read it.
     """
-    parts = saved(folder)
 
-    def load(name: str) -> Load:
+    def load(name: str, dataset: Any) -> Load:
         source = str(folder) if name == WHOLE else f"{folder} ({name})"
-        return lambda problems: read_dataset(parts[name], source, options)
+        return lambda problems: read_dataset(dataset, source, options)
 
-    return {name: load(name) for name in parts}
+    return {name: load(name, dataset) for name, dataset in saved(folder).items()}
 
 
 def read_dataset(dataset: Any, source: str, options: Options) -> Raw:
     """One split of an opened `datasets.Dataset`."""
-    found = layout(dataset.column_names, options, source)
-    table = dataset.select_columns(found.used).with_format("arrow")[:]
-    names = getattr(dataset.features.get(found.label), "names", None) if found.label else None
-    return _raw(table, dataset.column_names, names, source, options)
+    roles = layout(dataset.column_names, options, source)
+    table = dataset.select_columns(roles.used).with_format("arrow")[:]
+    names = getattr(dataset.features.get(roles.label), "names", None) if roles.label else None
+    return _raw(table, roles, names, source, dataset.column_names)
 
 
-def read(files: Sequence[Path], source: str, options: Options, problems: Problems) -> Raw:
+def read(files: Sequence[Path], source: str, options: Options) -> Raw:
     """Files of one split, in order, as one.
 
     Raises:
@@ -48,40 +47,32 @@ def read(files: Sequence[Path], source: str, options: Options, problems: Problem
     """
     import pyarrow as pa
 
-    tables = [_table(file, options) for file in files]
+    opened = [_table(file, options) for file in files]
+    columns = opened[0][0]
     try:
-        table = pa.concat_tables(tables, promote_options="permissive")
+        table = pa.concat_tables([table for _, table in opened], promote_options="permissive")
     except (pa.ArrowException, TypeError) as error:
-        raise DataError(f"{source}: its files have columns of different kinds ({_one_line(error)})") from error
-    names = _class_names(tables[0].schema, options, source)
-    return _raw(table, tables[0].column_names, names, source, options)
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{source}: its files have columns of different kinds ({reason})") from error
+    roles = layout(columns, options, source)
+    return _raw(table, roles, _class_names(opened[0][1].schema, roles.label), source, columns)
 
 
-def columns(file: Path) -> list[str]:
-    """Names of a file's columns."""
+def _table(file: Path, options: Options) -> tuple[list[str], pa.Table]:
+    """(names of all columns, those in use in memory)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    parquet = file.suffix.lower() == ".parquet"
     try:
-        if file.suffix.lower() == ".parquet":
-            return list(pq.read_schema(file).names)
-        return list(_open_arrow(file).schema.names)
+        reader = pq.ParquetFile(file) if parquet else _open_arrow(file)
+        names = list(reader.schema_arrow.names if parquet else reader.schema.names)
+        used = layout(names, options, str(file)).used
+        return names, reader.read(columns=used) if parquet else reader.read_all().select(used)
     except (pa.ArrowException, OSError) as error:
-        raise _broken(file) from error
-
-
-def _table(file: Path, options: Options) -> pa.Table:
-    """The columns in use, in memory."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    found = layout(columns(file), options, str(file))
-    try:
-        if file.suffix.lower() == ".parquet":
-            return pq.read_table(file, columns=found.used)
-        return _open_arrow(file).read_all().select(found.used)
-    except (pa.ArrowException, OSError) as error:
-        raise _broken(file) from error
+        kind = "Parquet" if parquet else "Arrow"
+        what = "the file is empty" if file.stat().st_size == 0 else f"not a {kind} file, or broken"
+        raise DataError(f"{file}: {what}") from error
 
 
 def _open_arrow(file: Path) -> Any:
@@ -95,35 +86,16 @@ def _open_arrow(file: Path) -> Any:
         return pa.ipc.open_file(source)
 
 
-def _broken(file: Path) -> DataError:
-    kind = "Parquet" if file.suffix.lower() == ".parquet" else "Arrow"
-    return DataError(f"{file}: {'the file is empty' if file.stat().st_size == 0 else f'not a {kind} file, or broken'}")
-
-
-def _class_names(schema: pa.Schema, options: Options, source: str) -> list[str] | None:
+def _class_names(schema: pa.Schema, label: str | None) -> list[str] | None:
     """Names of the label's classes, where `datasets` wrote them into the file."""
-    label = layout(schema.names, options, source).label
     try:
-        said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = said["info"]["features"][label]["names"]
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[label]["names"]
     except (ValueError, KeyError, TypeError):
         return None
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
-def _raw(table: pa.Table, names: Sequence[str], classes: list[str] | None, source: str, options: Options) -> Raw:
-    found = layout(names, options, source)
-
-    def values(name: str | None) -> list[Any] | None:
-        return None if name is None else table.column(name).to_pylist()
-
-    first = values(found.first)
-    assert first is not None
-    rows = range(1, len(first) + 1)
-    return Raw(
-        first, values(found.second), values(found.label), values(found.index), source, rows, found.label, classes, names
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def _raw(table: pa.Table, roles: Layout, classes: list[str] | None, source: str, columns: Sequence[str]) -> Raw:
+    rows = range(1, len(table) + 1)
+    return replace(roles.raw(lambda name: table.column(name).to_pylist(), source, rows, columns), names=classes)

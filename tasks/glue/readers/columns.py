@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.errors import ConfigError, DataError
 from tasks.glue.named import TASKS
-from tasks.glue.readers.source import Options
+from tasks.glue.readers.source import Options, Raw
 
 # Usual names, looked for in this order, in any case.
 PAIRS = (
@@ -92,6 +93,17 @@ class Layout:
         """The columns to read, each once."""
         return list(dict.fromkeys(name for name in (self.first, self.second, self.label, self.index) if name))
 
+    def raw(self, cells: Callable[[str], list[Any]], source: str, rows: Sequence[int], columns: Sequence[str]) -> Raw:
+        """A split of these columns.
+
+        Args:
+            cells: gives those of a column.
+            columns: all that the file has.
+        """
+        first = cells(self.first)
+        second, label, index = (None if name is None else cells(name) for name in (self.second, self.label, self.index))
+        return Raw(first, second, label, index, source, rows, self.label, columns=columns)
+
 
 def layout(names: Sequence[str], options: Options, source: str) -> Layout:
     """Finds the columns: those that the user named, then those of the GLUE task, then those of usual names.
@@ -104,18 +116,15 @@ def layout(names: Sequence[str], options: Options, source: str) -> Layout:
     """
     _check_given(names, options, source)
     first, second = _texts(names, options, source)
-    label = options.label_column or _label(names, options)
+    usual = LABELS if options.task is None else TASKS[options.task].label
+    label = options.label_column or _find(names, usual)
     if label not in names or label in (first, second):
         label = None
     return Layout(first, second, label, _find(names, INDICES))
 
 
 def _check_given(names: Sequence[str], options: Options, source: str) -> None:
-    given = (
-        ("--text-column", options.text_column),
-        ("--text-pair-column", options.text_pair_column),
-    )
-    for flag, name in given:
+    for flag, name in (("--text-column", options.text_column), ("--text-pair-column", options.text_pair_column)):
         if name is not None and name not in names:
             near = difflib.get_close_matches(name, names, 1, 0.6)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -129,9 +138,9 @@ def _texts(names: Sequence[str], options: Options, source: str) -> tuple[str, st
         return options.text_column, options.text_pair_column
     pairs = TASKS[options.task].columns if options.task is not None else PAIRS
     for wanted in pairs:
-        found = [_find(names, (name,)) for name in wanted]
-        if found[0] is not None and None not in found:
-            return found[0], options.text_pair_column or (found[1] if len(found) > 1 else None)
+        matches = [_find(names, (name,)) for name in wanted]
+        if matches[0] is not None and None not in matches:
+            return matches[0], options.text_pair_column or (matches[1] if len(matches) > 1 else None)
     if options.task is not None:
         usual = " or ".join(", ".join(form) for form in pairs)
         raise DataError(
@@ -142,11 +151,6 @@ def _texts(names: Sequence[str], options: Options, source: str) -> tuple[str, st
     if text is None:
         raise DataError(f"{source}: no text column; found columns {listed(names)}; give --text-column")
     return text, options.text_pair_column
-
-
-def _label(names: Sequence[str], options: Options) -> str | None:
-    known = TASKS[options.task].label if options.task is not None else LABELS
-    return _find(names, known)
 
 
 def _find(names: Iterable[str], wanted: Iterable[str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import ConfigError, DataError
@@ -14,6 +15,13 @@ from tasks.readers.problems import Problems
 
 SPLITS = ("train", "dev", "dev_matched", "dev_mismatched", "test", "test_matched", "test_mismatched", "diagnostic")
 COLA = ("source", "label", "mark", "sentence")
+# Columns that tell a task from the others.
+_MARKS = {
+    "mnli": {"gold_label", "promptid"},
+    "mrpc": {"#1 string"},
+    "stsb": {"old_index", "score"},
+    "qqp": {"is_duplicate", "question1"},
+}
 _MSR = ("msr_paraphrase_train.txt", "msr_paraphrase_test.txt")
 
 
@@ -28,7 +36,7 @@ def recognise(path: Path, options: Options) -> Source | None:
     files = _files(path)
     task = options.task or _task(path.resolve().name, files)
     if task is not None and files:
-        return _source(path, task, files, options)
+        return _source(task, files, options)
     if (path / _MSR[0]).is_file() and options.task in (None, "mrpc"):
         return _first_published(path, options)
     return _collection(path, options)
@@ -38,7 +46,7 @@ def _of_file(path: Path, options: Options) -> Source | None:
     if path.suffix.lower() != ".tsv" or path.stem not in SPLITS:
         return None
     task = options.task or _task(path.resolve().parent.name, {path.stem: path})
-    return None if task is None else _source(path, task, {path.stem: path}, options)
+    return None if task is None else _source(task, {path.stem: path}, options)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -47,19 +55,16 @@ def _files(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
-def _source(path: Path, task: str, files: dict[str, Path], options: Options) -> Source:
-    told = replace(options, task=task)
+def _source(task: str, files: dict[str, Path], options: Options) -> Source:
+    with_task = replace(options, task=task)
 
     def load(name: str) -> Load:
-        header = COLA if task == "cola" and not _has_header(files[name]) else None
-        return lambda problems: tables.read(files[name], told, problems, header)
+        header = COLA if task == "cola" and "sentence" not in tables.columns(files[name]) else None
+        return partial(tables.read, files[name], with_task, header=header)
 
     hidden = frozenset(name for name in files if name.startswith("test"))
-    return Source(f"GLUE's files of {TASKS[task].title}", task, {name: load(name) for name in files}, hidden, task)
-
-
-def _has_header(file: Path) -> bool:
-    return "sentence" in tables.columns(file)
+    title = TASKS[task].title or TASKS[task].folder
+    return Source(f"GLUE's files of {title}", task, {name: load(name) for name in files}, hidden, task)
 
 
 def _task(folder: str, files: dict[str, Path]) -> str | None:
@@ -72,24 +77,17 @@ def _task(folder: str, files: dict[str, Path]) -> str | None:
     if not head:
         return called
     header, row = [name.lower() for name in head[0]], head[-1]
-    if "gold_label" in header and "promptid" in header:
-        return "mnli"
-    if "#1 string" in header:
-        return "mrpc"
-    if "old_index" in header and "score" in header:
-        return "stsb"
-    if "is_duplicate" in header and "question1" in header:
-        return "qqp"
-    if _is_cola(head[0]):
+    for task, names in _MARKS.items():
+        if names <= set(header):
+            return task
+    if len(header) == 4 and header[1] in ("0", "1") and header[2] in ("", "*"):
         return "cola"
+    pair = ["index", "sentence1", "sentence2"]
     if header == ["index", "question", "sentence", "label"]:
         return "qnli"
-    if header == ["index", "sentence1", "sentence2", "label"] and row[-1] in ("entailment", "not_entailment"):
+    if header == [*pair, "label"] and row[-1] in ("entailment", "not_entailment"):
         return "rte"
-    fits = {
-        "sst2": [["sentence", "label"], ["index", "sentence"]],
-        "wnli": [["index", "sentence1", "sentence2", "label"], ["index", "sentence1", "sentence2"]],
-    }
+    fits = {"sst2": [["sentence", "label"], ["index", "sentence"]], "wnli": [[*pair, "label"], pair]}
     if header == ["sentence", "label"] and "test" in files and tables.columns(files["test"]) == ["index", "sentence"]:
         return "sst2"
     if called in fits:
@@ -98,42 +96,34 @@ def _task(folder: str, files: dict[str, Path]) -> str | None:
     return called if only_tests else None
 
 
-def _is_cola(cells: list[str]) -> bool:
-    return len(cells) == 4 and cells[1] in ("0", "1") and cells[2] in ("", "*")
-
-
 def _collection(path: Path, options: Options) -> Source | None:
     """The folder above the tasks' own."""
-    found = {}
+    folders = {}
     for entry in listing(path):
         task = task_of(entry.name)
         if task is not None and entry.is_dir() and (_files(Path(entry.path)) or (Path(entry.path) / _MSR[0]).is_file()):
-            found[task] = Path(entry.path)
-    if options.task in found:
-        return recognise(found[options.task], options)
-    if found and options.task is None:
-        have = [task for task in TASKS if task in found]
+            folders[task] = Path(entry.path)
+    if options.task in folders:
+        return recognise(folders[options.task], options)
+    if folders and options.task is None:
+        have = [task for task in TASKS if task in folders]
         raise ConfigError(f"{path} holds the tasks {', '.join(have)}; say which with --task, or give its folder")
-    if found and not any(not entry.is_dir() for entry in listing(path)):
-        raise DataError(f"{path}: no files of {options.task}; it holds {', '.join(found)}")
+    if folders and not any(not entry.is_dir() for entry in listing(path)):
+        raise DataError(f"{path}: no files of {options.task}; it holds {', '.join(folders)}")
     return None
 
 
 def _first_published(path: Path, options: Options) -> Source:
     """Microsoft's two files; with GLUE's list dev_ids.tsv beside them the training file is parted as GLUE does."""
-    told = replace(options, task="mrpc")
+    with_task = replace(options, task="mrpc")
     train, test = (path / name for name in _MSR)
     listed = path / "dev_ids.tsv"
 
-    def part(dev: bool) -> Load:
-        return lambda problems: _by_ids(train, listed, dev, told, problems)
-
-    def whole(file: Path) -> Load:
-        return lambda problems: tables.read(file, told, problems)
-
-    splits = {"train": part(False), "dev": part(True)} if listed.is_file() else {"train": whole(train)}
+    splits: dict[str, Load] = {"train": partial(tables.read, train, with_task)}
+    if listed.is_file():
+        splits = {name: partial(_by_ids, train, listed, name == "dev", with_task) for name in ("train", "dev")}
     if test.is_file():
-        splits["test"] = whole(test)
+        splits["test"] = partial(tables.read, test, with_task)
     return Source("Microsoft's files of MRPC", "mrpc", splits, task="mrpc")
 
 

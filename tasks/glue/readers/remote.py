@@ -35,16 +35,12 @@ def recognise(data: str, options: Options) -> Source:
                 f"--data {data} holds GLUE's {len(TASKS)} tasks; say which with --task ({', '.join(TASKS)})"
             )
         task = config
-    reached, parts = opened(data, config, options)
+    reached, openers = opened(data, config, options)
 
     def load(name: str, part: Callable[[], Any]) -> Load:
         return lambda problems: read_dataset(part(), f"{data} ({name})", options)
 
     format = "Hub data set" if reached else "Hub data set, from the cache"
-    return _source(format, data, {name: load(name, part) for name, part in parts.items()}, task)
-
-
-def _source(format: str, data: str, splits: dict[str, Load], task: str | None) -> Source:
-    name = task or data.split("/")[-1]
-    hidden = frozenset(split for split in splits if task is not None and split.startswith("test"))
-    return Source(format, name, splits, hidden, task)
+    hidden = frozenset(name for name in openers if task is not None and name.startswith("test"))
+    splits = {name: load(name, part) for name, part in openers.items()}
+    return Source(format, task or data.split("/")[-1], splits, hidden, task)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.errors import DataError
 from tasks.glue.named import TASKS
-from tasks.glue.readers.columns import Layout, layout
+from tasks.glue.readers.columns import layout
 from tasks.glue.readers.source import Options, Raw
 from tasks.readers.paths import read_text, why
 from tasks.readers.problems import Problems
@@ -60,50 +59,26 @@ def _read_delimited(file: Path, options: Options, problems: Problems, header: Se
         raise DataError(f"{file}: the file is empty" if not first else f"{file}: the first line is empty")
     mark = delimiter(first)
     names = list(header) if header is not None else columns(file)
-    found = layout(names, options, str(file))
+    roles = layout(names, options, str(file))
     plain = mark == "\t" and (options.task is not None or not _is_quoted(file, len(names)))
     rows = plain_rows(file) if plain else _quoted_rows(file, mark)
     if header is None:
         next(rows, None)
     tolerant = options.task is not None and TASKS[options.task].broken_rows
-    width = len(names)
-
-    def broken(number: int, count: int) -> None:
-        if tolerant:
-            problems.leave_out(f"{file}, row {number}", _BROKEN)
-            return
-        hint = "" if plain else f"; quote cells that hold {mark!r}"
-        problems.add(f"{file}, row {number}", f"has {count} cells, the header has {width}{hint}", _BROKEN)
-
-    return _gather(file, names, found, rows, broken)
-
-
-def _gather(file: Path, names: Sequence[str], found: Layout, rows: Cells, broken: Callable[[int, int], None]) -> Raw:
-    """The cells of the columns in use, row by row; `broken` is told the row and the cells of one of another width."""
-    at = [names.index(name) for name in found.used]
-    kept: list[list[str]] = [[] for _ in at]
+    at = [names.index(name) for name in roles.used]
+    cells: list[list[str]] = [[] for _ in at]
     numbers: list[int] = []
-    for number, cells in rows:
-        if len(cells) != len(names):
-            broken(number, len(cells))
-            continue
-        numbers.append(number)
-        for column, i in zip(kept, at, strict=True):
-            column.append(cells[i])
-    return _raw(dict(zip(found.used, kept, strict=True)), found, str(file), numbers, names)
-
-
-def _raw(values: dict[str, list[Any]], found: Layout, source: str, numbers: Sequence[int], names: Sequence[str]) -> Raw:
-    return Raw(
-        values[found.first],
-        None if found.second is None else values[found.second],
-        None if found.label is None else values[found.label],
-        None if found.index is None else values[found.index],
-        source,
-        numbers,
-        label_column=found.label,
-        columns=names,
-    )
+    for number, row in rows:
+        if len(row) == len(names):
+            numbers.append(number)
+            for column, i in zip(cells, at, strict=True):
+                column.append(row[i])
+        elif tolerant:
+            problems.leave_out(f"{file}, row {number}", _BROKEN)
+        else:
+            hint = "" if plain else f"; quote cells that hold {mark!r}"
+            problems.add(f"{file}, row {number}", f"has {len(row)} cells, the header has {len(names)}{hint}", _BROKEN)
+    return roles.raw(dict(zip(roles.used, cells, strict=True)).__getitem__, str(file), numbers, names)
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -189,9 +164,10 @@ def _read_json(file: Path, options: Options, problems: Problems) -> Raw:
         problems.raise_if_any()
         raise DataError(f"{file}: no rows")
     names = list(dict.fromkeys(name for _, row in rows[:1000] for name in row))
-    found = layout(names, options, str(file))
-    values = {name: [row.get(name) for _, row in rows] for name in found.used}
-    return _raw(values, found, str(file), [number for number, _ in rows], names)
+    numbers = [number for number, _ in rows]
+    return layout(names, options, str(file)).raw(
+        lambda name: [row.get(name) for _, row in rows], str(file), numbers, names
+    )
 
 
 def _json_rows(file: Path, problems: Problems) -> Iterator[Row]:

@@ -182,16 +182,16 @@ class GenerativeVqa:
         """The answers' tokens, each image prepared (for BLIP-2 also encoded) once for all its questions."""
         import torch
 
-        places = {id(image): place for place, image in enumerate({id(image): image for image in images}.values())}
-        unique = list({id(image): image for image in images}.values())
+        unique = {id(image): image for image in images}
+        places = {key: place for place, key in enumerate(unique)}
         rows = torch.tensor([places[id(image)] for image in images], device=self.network.device)
         if self.model_type == "git":  # the question stands after [CLS] and isn't closed by [SEP]
             start = [self.processor.tokenizer.cls_token_id]
             ids = [start + self.processor.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
-            encoding = self.processor(images=unique, return_tensors="pt")
+            encoding = self.processor(images=[*unique.values()], return_tensors="pt")
             encoding["input_ids"] = torch.tensor(ids)
         else:
-            encoding = self.processor(images=unique, text=prompts, padding=True, return_tensors="pt")
+            encoding = self.processor(images=[*unique.values()], text=prompts, padding=True, return_tensors="pt")
         encoding = encoding.to(self.network.device, self.network.dtype)
         if self.model_type == "blip-2":
             return self._after_shared_features(encoding, rows, options)

@@ -32,8 +32,8 @@ def keep_if_equal(model: ViltForQuestionAnswering) -> str | None:
 
     def logits(library: bool) -> torch.Tensor:
         model.use_library(library)
-        found: torch.Tensor = model(**batch).logits
-        return found
+        result: torch.Tensor = model(**batch).logits
+        return result
 
     try:
         sentence = difference(

@@ -10,16 +10,14 @@ import transformers
 from tasks.errors import ConfigError
 from tasks.hub import loading
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
-from tasks.weights import check_weights, model_folder
+from tasks.weights import check_weights, label_maps, load_config, model_folder
 
 HINT = "a local folder, a run folder, or --model tiny"
 
 
 def model_type(model: str, revision: str | None, token: str | None) -> str:
     """The architecture that a model's config names, such as `vilt` or `blip-2`."""
-    model = model_folder(model)
-    with loading(model, "--model"):
-        return str(transformers.AutoConfig.from_pretrained(model, revision=revision or "main", token=token).model_type)
+    return str(load_config(model, revision, token).model_type)
 
 
 def load_processor(model: str, revision: str | None = None, token: str | None = None) -> Any:
@@ -56,12 +54,7 @@ def load_for_training(
         The model and how many of the answers it knew.
     """
     folder = model_folder(model)
-    labels = {
-        "id2label": dict(enumerate(answers)),
-        "label2id": {answer: number for number, answer in enumerate(answers)},
-    }
-    with loading(folder, "--model"):
-        config = transformers.AutoConfig.from_pretrained(folder, revision=revision or "main", token=token)
+    labels, config = label_maps(answers), load_config(model, revision, token)
     if config.model_type != "vilt":
         raise ConfigError(
             f"--model {model} is a {config.model_type}; `tool train vqa` fine-tunes ViLT (dandelin/vilt-b32-mlm, {HINT}); "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.errors import ConfigError
@@ -60,8 +59,3 @@ def prompt_for(model_type: str, question: str, template: str | None = None, styl
 def clean_answer(text: str) -> str:
     """The answer alone: up to the end of its first line, or to where the model begins to ask a question of its own."""
     return _NEXT_TURN.split(text.strip(), maxsplit=1)[0].strip()
-
-
-def pipeline_form(answers: Sequence[str]) -> list[dict[str, str]]:
-    """The answers as the former visual-question-answering pipeline gave those of a generative model."""
-    return [{"answer": answer} for answer in answers]

@@ -207,13 +207,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads
     return context.transpose(1, 2).flatten(2)
 
 
-def normalise(pixels: Tensor, mean: list[float], std: list[float], factor: float = 1 / 255) -> Tensor:
-    """uint8 [images, 3, height, width] to what the processor gives: float32, rescaled and normalised."""
-    shift = torch.tensor(mean, device=pixels.device).view(1, -1, 1, 1)
-    scale = torch.tensor(std, device=pixels.device).view(1, -1, 1, 1)
-    return (pixels.float() * factor - shift) / scale
-
-
 def position_table(grid: int, hidden: int) -> Tensor:
     """Sines and cosines of the row and the column, [grid * grid, hidden]: a start from which places are told apart."""
     frequencies = torch.linspace(math.pi / grid / 2, math.pi, hidden // 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,22 +66,21 @@ def _name(pattern: str, image: Any) -> str:
 
 def _places(ids: list[Any], roots: list[Path], subtype: str, patterns: list[str]) -> list[tuple[str, str]]:
     """(folder, pattern) pairs that hold some of `ids`, best first; the search ends at one that holds them all."""
-    found: list[tuple[int, str, str]] = []
+    candidates: list[tuple[int, str, str]] = []
     seen: set[str] = set()
-    for root in roots:
-        for folder in _folders(root, subtype):
-            if folder in seen or len(seen) >= MAX_FOLDERS:
-                continue
-            seen.add(folder)
-            hits, pattern = max(
-                ((sum(os.path.exists(os.path.join(folder, _name(p, i))) for i in ids), p) for p in patterns),
-                key=lambda pair: pair[0],
-            )
-            if hits == len(ids):
-                return [(folder, pattern), *((place, other) for _, place, other in sorted(found, key=lambda f: -f[0]))]
-            if hits:
-                found.append((hits, folder, pattern))
-    return [(folder, pattern) for _, folder, pattern in sorted(found, key=lambda place: -place[0])]
+    for folder in chain.from_iterable(_folders(root, subtype) for root in roots):
+        if folder in seen or len(seen) >= MAX_FOLDERS:
+            continue
+        seen.add(folder)
+        hits, pattern = max(
+            ((sum(os.path.exists(os.path.join(folder, _name(p, i))) for i in ids), p) for p in patterns),
+            key=lambda pair: pair[0],
+        )
+        if hits:
+            candidates.append((hits, folder, pattern))
+        if hits == len(ids):
+            break
+    return [(folder, pattern) for _, folder, pattern in sorted(candidates, key=lambda place: -place[0])]
 
 
 def _folders(root: Path, subtype: str) -> Iterator[str]:

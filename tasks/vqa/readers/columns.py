@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from tasks.errors import ConfigError, DataError
 from tasks.images import ImageStore
 from tasks.readers.paths import first_of
 from tasks.readers.problems import Problems
+from tasks.vqa import score
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.source import Options
 
@@ -49,10 +50,9 @@ class Layout:
     weights: str | None
 
 
-def looks_like(names: Iterable[str]) -> bool:
+def looks_like(names: Collection[str]) -> bool:
     """Whether columns of these names can be questions on images."""
-    names = list(names)
-    return any(name in names for name in QUESTION) and any(name in names for name in (*IMAGE, "image_id"))
+    return not {*QUESTION}.isdisjoint(names) and not {*IMAGE, "image_id"}.isdisjoint(names)
 
 
 def layout(names: Iterable[str], options: Options, source: str) -> Layout:
@@ -63,13 +63,10 @@ def layout(names: Iterable[str], options: Options, source: str) -> Layout:
         DataError: no question or image column is found.
     """
     names = list(names)
-    for flag, name in (
-        ("image", options.image_column),
-        ("question", options.question_column),
-        ("answer", options.answer_column),
-    ):
+    named = {"image": options.image_column, "question": options.question_column, "answer": options.answer_column}
+    for role, name in named.items():
         if name is not None and name not in names:
-            raise ConfigError(f"--{flag}-column {name}: {source} has no such column, only {', '.join(names)}")
+            raise ConfigError(f"--{role}-column {name}: {source} has no such column, only {', '.join(names)}")
     image = options.image_column or first_of(names, (*IMAGE, "image_id"))
     question = options.question_column or first_of(names, QUESTION)
     for what, found in (("question", question), ("image", image)):
@@ -77,12 +74,11 @@ def layout(names: Iterable[str], options: Options, source: str) -> Layout:
             raise DataError(f"{source}: no {what} column among {', '.join(names)}; name it with --{what}-column")
     assert image is not None
     assert question is not None
-    label = first_of(names, ("label", "labels")) if options.answer_column is None else None
-    ids, weights = first_of(names, LABEL_IDS), first_of(names, LABEL_WEIGHTS)
     if options.answer_column is not None:
-        ids = weights = None
-    answers = options.answer_column or first_of(names, ANSWERS)
-    return Layout(image, question, answers, label if ids is None and answers is None else None, ids, weights)
+        return Layout(image, question, options.answer_column, None, None, None)
+    answers, ids, weights = (first_of(names, usual) for usual in (ANSWERS, LABEL_IDS, LABEL_WEIGHTS))
+    label = first_of(names, ("label", "labels")) if ids is None and answers is None else None
+    return Layout(image, question, answers, label, ids, weights)
 
 
 def as_answers(value: Any) -> list[str]:
@@ -93,8 +89,7 @@ def as_answers(value: Any) -> list[str]:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
     if isinstance(value, dict):
-        value = value.get("answer")
-        return as_answers(value)
+        return as_answers(value.get("answer"))
     if isinstance(value, (list, tuple)):
         return [answer for part in value for answer in as_answers(part)]
     text = value if isinstance(value, str) else str(value)
@@ -121,8 +116,7 @@ def parse_cell(text: str) -> Any:
 def soft_label(ids: Any, weights: Any) -> tuple[dict[str, float], str | None]:
     """One row of the guide's layout: {answer: weight}, and what is wrong with it or None."""
     ids = as_answers(ids)
-    if weights is None:
-        weights = [1.0] * len(ids)
+    weights = [1.0] * len(ids) if weights is None else weights
     weights = list(weights) if isinstance(weights, (list, tuple, np.ndarray)) else [weights]
     if len(ids) != len(weights):
         return {}, f"has {len(ids)} answers and {len(weights)} weights"
@@ -138,28 +132,19 @@ def soft_label(ids: Any, weights: Any) -> tuple[dict[str, float], str | None]:
 
 def question_types(questions: list[str]) -> list[str]:
     """Question types by the rules of `tasks.vqa.score`, for data that give none."""
-    from tasks.vqa.score import question_type
-
-    known: dict[str, str] = {}
-    return [known[text] if text in known else known.setdefault(text, question_type(text)) for text in questions]
+    return [score.question_type(text) for text in questions]
 
 
 def answer_types(answers: list[list[str]]) -> list[str]:
     """The type of each question's most frequent answer; "" where it has none."""
-    from tasks.vqa.score import answer_type
-
-    known: dict[str, str] = {"": ""}
-    types = []
-    for given in answers:
-        top = given[0] if len(given) == 1 else max(given, key=given.count) if given else ""
-        types.append(known[top] if top in known else known.setdefault(top, answer_type(top)))
-    return types
+    tops = (given[0] if len(given) == 1 else max(given, key=given.count, default="") for given in answers)
+    return [score.answer_type(top) if top else "" for top in tops]
 
 
 def assemble(
     *,
     columns: dict[str, list[Any]],
-    found: Layout,
+    roles: Layout,
     image: np.ndarray,
     images: ImageStore,
     source: str,
@@ -176,24 +161,24 @@ def assemble(
     n = len(rows)
     weights: list[dict[str, float]] | None = None
     keep = np.ones(n, bool)
-    if found.label is not None and not any(isinstance(cell, dict) for cell in columns[found.label]):
-        found = replace(found, answers=found.label, label=None)
-    if found.ids is not None or found.label is not None:
-        weights, keep = _labels(columns, found, source, rows, problems)
+    if roles.label is not None and not any(isinstance(cell, dict) for cell in columns[roles.label]):
+        roles = replace(roles, answers=roles.label, label=None)
+    if roles.ids is not None or roles.label is not None:
+        weights, keep = _labels(columns, roles, source, rows, problems)
         answers = [list(label) for label in weights]
-    elif found.answers is not None:
-        answers = [as_answers(value) for value in columns[found.answers]]
+    elif roles.answers is not None:
+        answers = [as_answers(value) for value in columns[roles.answers]]
     else:
         answers = [[] for _ in range(n)]
-    texts = ["" if value is None else str(value).strip() for value in columns[found.question]]
+    texts = ["" if value is None else str(value).strip() for value in columns[roles.question]]
     result = Questions(
         question_id=_ids(columns.get("question_id"), rows),
         question=texts,
         image=np.asarray(image, np.int64),
         answers=answers,
         weights=weights,
-        question_type=_given(columns.get("question_type")) or question_types(texts),
-        answer_type=_given(columns.get("answer_type")) or answer_types(answers),
+        question_type=given(columns.get("question_type")) or question_types(texts),
+        answer_type=given(columns.get("answer_type")) or answer_types(answers),
         images=images,
         source=source,
         rows=rows,
@@ -202,14 +187,14 @@ def assemble(
 
 
 def _labels(
-    columns: dict[str, list[Any]], found: Layout, source: str, rows: list[int], problems: Problems
+    columns: dict[str, list[Any]], roles: Layout, source: str, rows: list[int], problems: Problems
 ) -> tuple[list[dict[str, float]], np.ndarray]:
-    if found.ids is not None:
-        ids = columns[found.ids]
-        scores = columns[found.weights] if found.weights is not None else [None] * len(ids)
+    if roles.ids is not None:
+        ids = columns[roles.ids]
+        scores = columns[roles.weights] if roles.weights is not None else [None] * len(ids)
     else:
-        assert found.label is not None
-        cells = [cell if isinstance(cell, dict) else {} for cell in columns[found.label]]
+        assert roles.label is not None
+        cells = [cell if isinstance(cell, dict) else {} for cell in columns[roles.label]]
         ids, scores = [cell.get("ids") for cell in cells], [cell.get("weights") for cell in cells]
     labels, keep = [], np.ones(len(rows), bool)
     for i, (answers, values) in enumerate(zip(ids, scores, strict=True)):
@@ -231,7 +216,7 @@ def _ids(values: list[Any] | None, rows: list[int]) -> list[int | str]:
     ]
 
 
-def _given(values: list[Any] | None) -> list[str] | None:
+def given(values: list[Any] | None) -> list[str] | None:
     """A column of strings, or None where it is missing or wholly empty."""
     if values is None or not any(values):
         return None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import DataError
 from tasks.readers.paths import listing, read_text, split_of
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
-from tasks.vqa.readers.columns import answer_types, question_types
-from tasks.vqa.readers.paths import Resolver
-from tasks.vqa.readers.source import Load, Options, Source, index_paths
+from tasks.vqa.readers.columns import Layout, assemble
+from tasks.vqa.readers.source import Options, Source, index_paths
 
 
 def recognise(path: Path, options: Options) -> Source | None:
@@ -25,11 +25,7 @@ def recognise(path: Path, options: Options) -> Source | None:
         folders = [Path(entry.path) for entry in listing(path) if _is_easy(Path(entry.path) / "questions.json")]
     if not folders:
         return None
-
-    def load(folder: Path) -> Load:
-        return lambda problems: _read(folder, options, problems)
-
-    splits = {split_of(folder.name) or folder.name: load(folder) for folder in folders}
+    splits = {split_of(folder.name) or folder.name: partial(_read, folder, options) for folder in folders}
     return Source(format="easy-VQA folder", name="easy-vqa", splits=splits)
 
 
@@ -55,20 +51,15 @@ def _read(folder: Path, options: Options, problems: Problems) -> Questions:
             numbers.append(number)
         else:
             problems.add(f"{path}, row {number}", "is not [question, answer, image id]", "row that can't be read")
-    texts = [str(row[0] if row[0] is not None else "").strip() for row in good]
-    answers = [[] if row[1] is None or not str(row[1]).strip() else [str(row[1])] for row in good]
-    image, images = index_paths(_names(folder, good), Resolver(folder, options.image_root))
-    return Questions(
-        question_id=list(numbers),
-        question=texts,
+    image, images = index_paths(_names(folder, good), folder, options.image_root)
+    return assemble(
+        columns={"question": [row[0] for row in good], "answer": [row[1] for row in good]},
+        roles=Layout("image", "question", "answer", None, None, None),
         image=image,
-        answers=answers,
-        weights=None,
-        question_type=question_types(texts),
-        answer_type=answer_types(answers),
         images=images,
         source=str(path),
         rows=numbers,
+        problems=problems,
     )
 
 

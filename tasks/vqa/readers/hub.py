@@ -5,6 +5,7 @@ encoded and mapped.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,18 @@ from tasks.readers import arrow
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import Layout, assemble, layout
-from tasks.vqa.readers.paths import Resolver
-from tasks.vqa.readers.source import Options, Source, index_paths
+from tasks.vqa.readers.source import Options, Source, grouped, index_paths
 
 _PLAIN = ("question_id", "question_type", "answer_type", "image_id", "split")
 
 
 def recognise(path: Path, options: Options) -> Source | None:
     """A save_to_disk folder, a Parquet or Arrow file, or a folder with such files in it or two levels below."""
-    return arrow.recognise(
-        path,
-        options.cache_dir,
-        lambda part, problems: read(part.open(), part.source, path, options, problems),
-    )
+
+    def split(part: arrow.Part, problems: Problems) -> Questions:
+        return read(part.open(), part.source, path, options, problems)
+
+    return arrow.recognise(path, options.cache_dir, split)
 
 
 def read(dataset: Any, source: str, folder: Path | None, options: Options, problems: Problems) -> Questions:
@@ -49,7 +49,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     image, images = _images(dataset, roles, columns, source, folder, options)
     rows = list(range(1, len(dataset) + 1))
     return assemble(
-        columns=columns, found=roles, image=image, images=images, source=source, rows=rows, problems=problems
+        columns=columns, roles=roles, image=image, images=images, source=source, rows=rows, problems=problems
     )
 
 
@@ -89,31 +89,16 @@ def _images(
     kind = arrow.picture_kind(dataset.features[roles.image])
     base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
     if kind == "path":
-        return index_paths(columns[roles.image], Resolver(base, options.image_root))
+        return index_paths(columns[roles.image], base, options.image_root)
     if not kind:
         raise DataError(
             f"{source}: the column {roles.image!r} holds neither images nor paths; name another with --image-column"
         )
     dataset = arrow.undecoded(dataset, roles.image)
     keys = columns["image_id"] if "image_id" in columns and roles.image != "image_id" else None
-    index, rows = _group(list(_identities(dataset, roles.image, keys)))
+    index, rows = grouped(list(_identities(dataset, roles.image, keys)))
     root = Path(options.image_root).expanduser() if options.image_root else base
     return index, EncodedImages(dataset, roles.image, rows, source, str(root))
-
-
-def _group(keys: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(index of each row among the distinct keys, -1 for None; the first row with each key)."""
-    known: dict[Any, int] = {}
-    first: list[int] = []
-    index = np.full(len(keys), -1, np.int64)
-    for row, key in enumerate(keys):
-        if key is None:
-            continue
-        if key not in known:
-            known[key] = len(first)
-            first.append(row)
-        index[row] = known[key]
-    return index, np.array(first, np.int64)
 
 
 def _identities(dataset: Any, column: str, ids: list[Any] | None) -> Iterator[Any]:
@@ -129,8 +114,6 @@ def _identities(dataset: Any, column: str, ids: list[Any] | None) -> Iterator[An
             for row, (key, size) in enumerate(zip(ids, lengths, strict=True))
         )
         return
-    from collections import Counter
-
     shared = Counter(lengths)
     row = 0
     for batch in _batches(dataset, column):

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tasks.errors import DataError
 from tasks.images import FileImages
@@ -20,8 +19,8 @@ from tasks.readers.paths import files_below, read_text, split_beside
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.coco import locate
-from tasks.vqa.readers.columns import answer_types, as_answers, question_types
-from tasks.vqa.readers.source import WHOLE, Load, Options, Source
+from tasks.vqa.readers.columns import answer_types, as_answers, given, question_types
+from tasks.vqa.readers.source import WHOLE, Options, Source, grouped
 
 _FORMS = re.compile(r"openended|multiplechoice|questions|annotations|[_\-. ]+")
 
@@ -31,14 +30,14 @@ def recognise(path: Path, options: Options) -> Source | None:
     if path.is_file():
         if not (_is(path, "questions") or _is(path, "annotations")):
             return None
-        found = [path, *_beside(path)]
-        chosen = [file for file in found if _is(file, "questions") and _key(file) == _key(path)][:1]
+        candidates = [path, *_beside(path)]
+        chosen = [file for file in candidates if _is(file, "questions") and _key(file) == _key(path)][:1]
         if not chosen:
             raise DataError(f"{path}: holds annotations, but no questions JSON of the same name lies beside it")
     else:
-        found = [file for file in files_below(path, 2) if _is_named(file)]
-        chosen = [file for file in found if _is(file, "questions")]
-    annotations = {_key(file): file for file in reversed(found) if _is(file, "annotations")}
+        candidates = [file for file in files_below(path, 2) if _is_named(file)]
+        chosen = [file for file in candidates if _is(file, "questions")]
+    annotations = {_key(file): file for file in reversed(candidates) if _is(file, "annotations")}
     if not chosen:
         return None
     return _source(path, _one_a_split(path, chosen), annotations, options)
@@ -58,14 +57,10 @@ def _beside(path: Path) -> list[Path]:
 def _source(path: Path, chosen: dict[str, Path], annotations: dict[str, Path], options: Options) -> Source:
     roots = [Path(options.image_root).expanduser()] if options.image_root else []
     roots += [path.parent, path.parent.parent] if path.is_file() else [path]
-
-    def load(file: Path) -> Load:
-        return lambda problems: _read(file, annotations.get(_key(file)), roots, problems)
-
     return Source(
         format="official VQA JSON",
         name=path.parent.name if path.is_file() else path.resolve().name,
-        splits={name: load(file) for name, file in chosen.items()},
+        splits={name: partial(_read, file, annotations.get(_key(file)), roots) for name, file in chosen.items()},
         unlabelled=frozenset(name for name, file in chosen.items() if _key(file) not in annotations),
     )
 
@@ -111,54 +106,37 @@ def _is(file: Path, field: str) -> bool:
 
 
 def _read(path: Path, annotated: Path | None, roots: list[Path], problems: Problems) -> Questions:
+    """Puts questions and annotations of the same question_id together."""
     document = _parse(path, "questions")
     entries: list[dict[str, Any]] = document["questions"]
     good, rows = [], []
     for row, entry in enumerate(entries, 1):
-        missing = [
-            key
-            for key in ("question_id", "image_id", "question")
-            if not isinstance(entry, dict) or entry.get(key) is None
-        ]
+        cells = entry if isinstance(entry, dict) else {}
+        missing = [key for key in ("question_id", "image_id", "question") if cells.get(key) is None]
         if missing:
             problems.add(f"{path}, row {row}", f"has no {' and no '.join(missing)}", "row that can't be read")
         else:
             good.append(entry)
             rows.append(row)
     ids = [entry["image_id"] for entry in good]
-    distinct = list(dict.fromkeys(ids))
-    position = {image: i for i, image in enumerate(distinct)}
+    image, first = grouped(ids)
     subtype, kind = str(document.get("data_subtype") or ""), str(document.get("data_type") or "mscoco")
-    files = locate(distinct, subtype, kind, path, roots)
-    return _join(path, good, rows, annotated, np.array([position[image] for image in ids], np.int64), FileImages(files))
-
-
-def _join(
-    path: Path,
-    entries: list[dict[str, Any]],
-    rows: list[int],
-    annotated: Path | None,
-    image: np.ndarray,
-    images: FileImages,
-) -> Questions:
-    """Puts questions and annotations of the same question_id together."""
+    files = locate([ids[row] for row in first], subtype, kind, path, roots)
     labels: dict[Any, dict[str, Any]] = {}
     if annotated is not None:
         labels = {label.get("question_id"): label for label in _parse(annotated, "annotations")["annotations"]}
-    found = [labels.get(entry["question_id"], {}) for entry in entries]
-    questions = [str(entry["question"]).strip() for entry in entries]
-    answers = [as_answers(label.get("answers")) or as_answers(label.get("multiple_choice_answer")) for label in found]
-    question_type = [label.get("question_type") for label in found]
-    answer_type = [label.get("answer_type") for label in found]
+    matched = [labels.get(entry["question_id"], {}) for entry in good]
+    questions = [str(entry["question"]).strip() for entry in good]
+    answers = [as_answers(label.get("answers")) or as_answers(label.get("multiple_choice_answer")) for label in matched]
     return Questions(
-        question_id=[entry["question_id"] for entry in entries],
+        question_id=[entry["question_id"] for entry in good],
         question=questions,
         image=image,
         answers=answers,
         weights=None,
-        question_type=[str(kind or "") for kind in question_type] if any(question_type) else question_types(questions),
-        answer_type=[str(kind or "") for kind in answer_type] if any(answer_type) else answer_types(answers),
-        images=images,
+        question_type=given([label.get("question_type") for label in matched]) or question_types(questions),
+        answer_type=given([label.get("answer_type") for label in matched]) or answer_types(answers),
+        images=FileImages(files),
         source=str(path),
         rows=rows,
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +16,8 @@ from tasks.readers.options import DataOptions
 from tasks.readers.problems import Problems
 from tasks.readers.source import WHOLE
 from tasks.vqa.questions import Questions
-from tasks.vqa.readers.paths import Resolver
 
-__all__ = ["WHOLE", "Load", "Options", "Source", "index_paths"]
+__all__ = ["WHOLE", "Load", "Options", "Source", "grouped", "index_paths"]
 
 Load = Callable[[Problems], Questions]
 Source = base.Source[Questions]
@@ -31,17 +33,30 @@ class Options(DataOptions):
     answer_column: str | None = None
 
 
-def index_paths(paths: list[str | None], resolve: Resolver) -> tuple[np.ndarray, FileImages]:
-    """One entry a distinct file: (int64 [n] index with -1 for no path, the files)."""
-    real: dict[str, int] = {}
-    known: dict[str, int] = {}
-    index = np.full(len(paths), -1, np.int64)
-    for i, path in enumerate(paths):
-        if path is None or not str(path).strip():
-            continue
-        path = str(path)
-        if path not in known:
-            place = path if "://" in path else resolve(path)
-            known[path] = real.setdefault(place, len(real))
-        index[i] = known[path]
-    return index, FileImages(list(real))
+def index_paths(
+    paths: Sequence[str | None], folder: str | Path, image_root: str | None
+) -> tuple[np.ndarray, FileImages]:
+    """One entry a distinct file: (int64 [n] index with -1 for no path, the files).
+
+    A path counts from `folder`, else from --image-root: the first of the two places where it exists, else the first.
+    """
+    roots = [str(folder)] + ([os.path.expanduser(image_root)] if image_root else [])
+
+    @lru_cache(None)
+    def place(path: str) -> str:
+        if "://" in path:
+            return path
+        path = os.path.expanduser(path.strip())
+        places = [os.path.normpath(os.path.join(root, path)) for root in roots]
+        return next((place for place in places if os.path.exists(place)), places[0])
+
+    places = [place(str(path)) if path is not None and str(path).strip() else None for path in paths]
+    index, first = grouped(places)
+    return index, FileImages([str(places[row]) for row in first])
+
+
+def grouped(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [n] index of each row among the distinct keys, -1 for None; int64, the first row with each key)."""
+    known: dict[Hashable, int] = {}
+    index = np.array([-1 if key is None else known.setdefault(key, len(known)) for key in keys], np.int64)
+    return index, np.unique(index, return_index=True)[1][-len(known) :] if known else np.zeros(0, np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from tasks.readers.problems import Problems
 from tasks.readers.rows import Row, delimited, is_object, json_lines, json_list
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like, parse_cell
-from tasks.vqa.readers.paths import Resolver
 from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -31,13 +31,9 @@ def recognise(path: Path, options: Options) -> Source | None:
     if not files:
         return None
     named = one_a_split(path, files)
-    splits = {name: _load(file, options) for name, file in named.items()} or _by_column(files, options)
+    splits = {name: partial(_read, file, options, None) for name, file in named.items()} or _by_column(files, options)
     kind = "JSON lines" if files[0].suffix.lower() in (".jsonl", ".ndjson") else files[0].suffix[1:].upper()
     return Source(format=f"{kind} with image paths", name=path.name, splits=splits)
-
-
-def _load(file: Path, options: Options, split: str | None = None) -> Load:
-    return lambda problems: _read(file, options, problems, split)
 
 
 def _has_columns(file: Path, options: Options) -> bool:
@@ -61,11 +57,11 @@ def _by_column(files: list[Path], options: Options) -> dict[str, Load]:
         )
     (file,) = files
     names = [row.get("split") for _, row in _rows(file, Problems(skip=True))]
-    found = list(dict.fromkeys(canonical(str(name)) for name in names if name))
-    return {name: _load(file, options, name) for name in found} or {WHOLE: _load(file, options)}
+    splits: list[str | None] = list(dict.fromkeys(canonical(str(name)) for name in names if name))
+    return {name or WHOLE: partial(_read, file, options, name) for name in splits or [None]}
 
 
-def _read(file: Path, options: Options, problems: Problems, split: str | None = None) -> Questions:
+def _read(file: Path, options: Options, split: str | None, problems: Problems) -> Questions:
     found = _rows(file, problems)
     rows = [row for row in found if split is None or canonical(str(row[1].get("split"))) == split]
     if not rows:
@@ -76,10 +72,10 @@ def _read(file: Path, options: Options, problems: Problems, split: str | None = 
     roles = layout(names, options, str(file))
     if "question_id" in columns:
         columns["question_id"] = _whole_numbers(columns["question_id"])
-    image, images = index_paths(columns[roles.image], Resolver(file.parent, options.image_root))
+    image, images = index_paths(columns[roles.image], file.parent, options.image_root)
     return assemble(
         columns=columns,
-        found=roles,
+        roles=roles,
         image=image,
         images=images,
         source=str(file),
@@ -110,8 +106,8 @@ def _csv_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
 def _cell(name: str, cell: str) -> Any:
     """A cell of an answer column taken apart; any other as it stands."""
     if name in LABEL_WEIGHTS:
-        parts = parse_cell(cell)
-        return [_number(part) for part in (parts if isinstance(parts, list) else [parts] if cell.strip() else [])]
+        values = parse_cell(cell)
+        return [_number(part) for part in (values if isinstance(values, list) else [values] if cell.strip() else [])]
     if name in ("answers", "label", "labels", *LABEL_IDS) or (name == "answer" and cell[:1] in "[{"):
         return parse_cell(cell)
     return cell

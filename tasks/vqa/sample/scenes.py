@@ -59,7 +59,7 @@ class Thing(NamedTuple):
         return f"{self.colour} {self.shape}"
 
 
-class ForecastRequest(NamedTuple):
+class SampleQuestion(NamedTuple):
     """One question with its right answer and the ten given."""
 
     kind: str
@@ -72,7 +72,7 @@ class ForecastRequest(NamedTuple):
 class Scene:
     ground: tuple[int, int, int]
     things: list[Thing]
-    asked: list[ForecastRequest]
+    asked: list[SampleQuestion]
 
 
 def make_scene(seed: int, number: int, questions: int) -> Scene:
@@ -104,9 +104,9 @@ def draw(scene: Scene, size: int) -> Image.Image:
     return image
 
 
-def _ask(things: list[Thing], count: int, rng: np.random.Generator) -> list[ForecastRequest]:
+def _ask(things: list[Thing], count: int, rng: np.random.Generator) -> list[SampleQuestion]:
     """`count` different questions that have one right answer."""
-    asked: dict[str, ForecastRequest] = {}
+    asked: dict[str, SampleQuestion] = {}
     for _ in range(count * 20):
         if len(asked) == count:
             break
@@ -114,7 +114,7 @@ def _ask(things: list[Thing], count: int, rng: np.random.Generator) -> list[Fore
         made = _ASKERS[kind](things, rng)
         if made is not None and made[0] not in asked:
             question, truth = made
-            asked[question] = ForecastRequest(kind, question, truth, _annotate(truth, rng))
+            asked[question] = SampleQuestion(kind, question, truth, _annotate(truth, rng))
     return list(asked.values())
 
 

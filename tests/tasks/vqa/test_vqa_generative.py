@@ -11,7 +11,7 @@ from tiny_generative import MAKERS
 
 from tasks.errors import ConfigError, OutOfMemory, ToolError
 from tasks.vqa.models.generative import GenerativeVqa, is_generative
-from tasks.vqa.models.prompts import clean_answer, pipeline_form, prompt_for
+from tasks.vqa.models.prompts import clean_answer, prompt_for
 
 QUESTIONS = [
     "What colour is it?",
@@ -219,7 +219,3 @@ def test_bad_prompts_are_usage_errors():
 )
 def test_only_the_answer_is_kept(text, answer):
     assert clean_answer(text) == answer
-
-
-def test_output_as_the_pipeline_gave_it():
-    assert pipeline_form(["red", "2"]) == [{"answer": "red"}, {"answer": "2"}]

@@ -1,6 +1,7 @@
 """Every kind of image file to RGB, its size from the header, and the same pixels as the library's processor."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,7 @@ from PIL import Image
 
 from tasks.errors import DataError
 from tasks.images import FileImages, to_rgb, upright_size
-from tasks.vqa.batches import resized
-from tasks.vqa.models.vilt import normalise
-from tasks.vqa.sizes import target_size
+from tasks.vqa.batches import ImageFormat
 
 WHITE = (255, 255, 255)
 
@@ -183,22 +182,25 @@ def test_problems_of_many_come_in_order(tmp_path):
     assert list(FileImages(paths).problems(range(1000))) == list(range(0, 1000, 3))
 
 
-def pixels(image, size, mean, std):
+def image_format(**options):
+    from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
+
+    processor = ViltImageProcessorPil(**options)
+    return processor, ImageFormat.of(SimpleNamespace(image_processor=processor))
+
+
+def pixels(image, settings):
     """A picture as the batches and the model make it float32 [3, height, width]."""
-    array = torch.from_numpy(resized(image, size, Image.Resampling.BICUBIC))
-    return normalise(array[None], list(mean), list(std))[0].numpy()
+    return settings.normalise(torch.from_numpy(settings.resized(image))[None])[0].numpy()
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (333, 500), (64, 64), (1000, 300), (384, 384), (20, 30)])
 @pytest.mark.parametrize(("shortest", "divisor"), [(384, 32), (64, 8)])
 def test_pixels_equal_the_library(size, shortest, divisor):
-    from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
-
     image = picture(*size)
-    processor = ViltImageProcessorPil(size={"shortest_edge": shortest}, size_divisor=divisor)
-    longest = int(1333 / 800 * shortest)
-    to = target_size(*size, shortest=shortest, longest=longest, divisor=divisor)
-    got = pixels(image, to, mean=processor.image_mean, std=processor.image_std)
+    processor, settings = image_format(size={"shortest_edge": shortest}, size_divisor=divisor)
+    to = settings.target(size)
+    got = pixels(image, settings)
     expected = processor(image, return_tensors="np")["pixel_values"][0]
     assert got.dtype == np.float32
     assert got.shape == expected.shape == (3, to[1], to[0])
@@ -206,16 +208,14 @@ def test_pixels_equal_the_library(size, shortest, divisor):
 
 
 def test_pixels_with_other_constants():
-    from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
-
-    mean, std = [0.48, 0.45, 0.41], [0.27, 0.26, 0.28]
-    expected = ViltImageProcessorPil(image_mean=mean, image_std=std)(picture(), return_tensors="np")["pixel_values"][0]
-    to = target_size(40, 30, shortest=384, longest=639, divisor=32)
-    assert np.abs(pixels(picture(), to, mean=mean, std=std) - expected).max() < 1e-6
+    processor, settings = image_format(image_mean=[0.48, 0.45, 0.41], image_std=[0.27, 0.26, 0.28])
+    expected = processor(picture(), return_tensors="np")["pixel_values"][0]
+    assert np.abs(pixels(picture(), settings) - expected).max() < 1e-6
 
 
 def test_extreme_shapes_keep_a_patch():
-    assert target_size(3000, 20, shortest=384, longest=639, divisor=32) == (608, 32)
-    assert target_size(20, 3000, shortest=384, longest=639, divisor=32) == (32, 608)
-    assert target_size(1, 1, shortest=64, longest=106, divisor=8) == (64, 64)
-    assert pixels(picture(3000, 20), (608, 32), mean=[0.5] * 3, std=[0.5] * 3).shape == (3, 32, 608)
+    _, settings = image_format()
+    assert settings.target((3000, 20)) == (608, 32)
+    assert settings.target((20, 3000)) == (32, 608)
+    assert image_format(size={"shortest_edge": 64}, size_divisor=8)[1].target((1, 1)) == (64, 64)
+    assert pixels(picture(3000, 20), settings).shape == (3, 32, 608)

@@ -7,9 +7,8 @@ import transformers
 from PIL import Image
 
 from tasks.vqa import tiny
-from tasks.vqa.batches import ImageFormat, pad_images, resized
-from tasks.vqa.models.vilt import ViltForQuestionAnswering, normalise
-from tasks.vqa.sizes import target_size
+from tasks.vqa.batches import ImageFormat, pad_images
+from tasks.vqa.models.vilt import ViltForQuestionAnswering
 
 QUESTIONS = ["what shape is it?", "is there a blue circle in it?", "is it?", "how many circles?"]
 ANSWERS = ["circle", "no", "yes"]
@@ -148,13 +147,9 @@ def test_our_pixels_are_the_processors_pixels():
     for width, height in ((64, 64), (100, 70), (33, 90), (640, 480)):
         picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         expected = processor.image_processor(picture, return_tensors="pt")["pixel_values"]
-        size = target_size(
-            width, height, shortest=settings.shortest, longest=settings.longest, divisor=settings.divisor
-        )
-        pixels, mask = pad_images([resized(picture, size, settings.resample)])
+        pixels, mask = pad_images([settings.resized(picture)])
         assert mask is None
-        got = normalise(pixels, list(settings.mean), list(settings.std), settings.factor)
-        torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(settings.normalise(pixels), expected, atol=1e-6, rtol=0)
 
 
 def test_tiny_is_loaded_by_transformers_and_gives_the_same(tmp_path):
