@@ -25,14 +25,14 @@ bench: setup
 	$(BIN)/python scripts/bench.py $(WHAT)
 
 lint: setup
-	$(BIN)/ruff check cli recipes tasks tests scripts modeltool_launcher.py
-	$(BIN)/ruff format --check cli recipes tasks tests scripts modeltool_launcher.py
+	$(BIN)/ruff check cli recipes tasks tests scripts docs modeltool_launcher.py
+	$(BIN)/ruff format --check cli recipes tasks tests scripts docs modeltool_launcher.py
 	$(BIN)/mypy
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-cache --no-logo
 
 format: setup
-	$(BIN)/ruff check --fix cli recipes tasks tests scripts modeltool_launcher.py
-	$(BIN)/ruff format cli recipes tasks tests scripts modeltool_launcher.py
+	$(BIN)/ruff check --fix cli recipes tasks tests scripts docs modeltool_launcher.py
+	$(BIN)/ruff format cli recipes tasks tests scripts docs modeltool_launcher.py
 
 clean:
 	rm -rf .venv .bench-venv build dist *.egg-info

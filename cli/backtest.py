@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.console import result
+from cli.console import present
 from cli.recipe import recipe_command
 from cli.train import interruptible
 from recipes.registry import get
@@ -17,7 +17,6 @@ def build(name: str, help: str) -> Any:
     def run(config: Any) -> None:
         with interruptible():
             outcome = recipe.part("backtest")(config)
-            text = outcome.pop("text")
-        result(outcome, text)
+        present(outcome)
 
     return recipe_command(name, help, "backtest", recipe.part("Backtest"), run)

@@ -9,8 +9,6 @@ from typing import Any
 
 import typer
 
-from recipes.terminal.progress import print_line
-
 
 class State:
     """What --json and --debug asked for; set while the command line is read."""
@@ -29,8 +27,12 @@ def _set_debug(value: bool) -> bool:
     return value
 
 
-JsonFlag = typer.Option("--json", help="Print the result as one JSON object.", callback=_set_json, is_eager=True)
-DebugFlag = typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug, is_eager=True)
+JsonFlag = typer.Option(
+    "--json", help="Print the result as one JSON object.", callback=_set_json, is_eager=True, expose_value=False
+)
+DebugFlag = typer.Option(
+    "--debug", help="Show the traceback of an error.", callback=_set_debug, is_eager=True, expose_value=False
+)
 
 
 def open_streams() -> None:
@@ -41,11 +43,6 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def say(text: str) -> None:
-    """A line for the reader, on stderr."""
-    print_line(text)
 
 
 def result(value: dict[str, Any], text: str) -> None:
@@ -60,6 +57,12 @@ def result(value: dict[str, Any], text: str) -> None:
         print(text, flush=True)
     elif text:
         print(text, flush=True)
+
+
+def present(outcome: dict[str, Any]) -> None:
+    """A result that holds its own `text`."""
+    text = outcome.pop("text")
+    result(outcome, text)
 
 
 def _plain(value: Any) -> Any:

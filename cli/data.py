@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
-from cli.console import result
+from cli.console import present
 from cli.lazy import LazyCommand, group
 from cli.recipe import recipe_group
+from cli.train import interruptible
 
 VERBS = {
     "inspect": "Say what a data set holds and what is wrong with it.",
@@ -20,24 +20,9 @@ VERBS = {
 
 def build(name: str, help: str) -> Any:
     """The verbs on data, each with one command a recipe that has it."""
-    commands = {verb: LazyCommand(verb, text, functools.partial(_verb, verb, text)) for verb, text in VERBS.items()}
+    commands = {}
+    for verb, text in VERBS.items():
+        around = interruptible if verb == "build" else nullcontext  # a build takes its time, and goes on after a signal
+        command = functools.partial(recipe_group, verb, text, f"data {verb}", present, around=around)
+        commands[verb] = LazyCommand(verb, text, command)
     return group(name, help, commands)
-
-
-def _verb(verb: str, text: str) -> Any:
-    return recipe_group(verb, text, f"data {verb}", present, around=_around(verb))
-
-
-def _around(verb: str) -> Callable[[], AbstractContextManager[Any]]:
-    """A build takes its time, and goes on after a signal."""
-    if verb != "build":
-        return nullcontext
-    from cli.train import interruptible
-
-    return interruptible
-
-
-def present(outcome: dict[str, Any]) -> None:
-    """What was found, to read or as JSON."""
-    text = outcome.pop("text")
-    result(outcome, text)

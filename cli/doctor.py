@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import DebugFlag, JsonFlag, State, result
+from cli.console import State, result
 from cli.lazy import command
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ def build(name: str, help: str) -> Any:
 def doctor(
     output_dir: Annotated[str, typer.Option("--output-dir", help="Where run folders are to be made.")] = "runs",
     offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the network.")] = False,
-    json_output: Annotated[bool, JsonFlag] = False,
-    debug: Annotated[bool, DebugFlag] = False,
 ) -> None:
     """A table of verdicts, then the mends; exit code 1 where something will stop a run."""
     from recipes.doctor import examine, worst
@@ -34,7 +33,7 @@ def doctor(
     # A terminal or a path in a foreign encoding is a finding, not a reason to say nothing.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    result({"verdict": worst(findings), "checks": [finding.as_dict() for finding in findings]}, _text(findings))
+    result({"verdict": worst(findings), "checks": [asdict(finding) for finding in findings]}, _text(findings))
     stops = [finding.name for finding in findings if finding.verdict == "stop"]
     if stops:
         raise ToolError(f"{len(stops)} of {len(findings)} checks will stop a run: {', '.join(stops)}")

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import DebugFlag, JsonFlag, result
+from cli.console import DebugFlag, JsonFlag, present, result
 from cli.recipe import RecipeGroup
+from recipes import registry
+from recipes.config import resolve
 from tasks.errors import ConfigError
 
 
@@ -106,17 +108,9 @@ def figure_rows(scores: dict[str, Any]) -> list[list[Any]]:
 
 def by_run(model: str | None, data: str | None) -> None:
     """Evaluates a run by the recipe it was made with."""
-    from recipes import registry
-    from recipes.config import resolve
     from recipes.runs import find
 
     run = find.open_run(model) if model else find.newest_finished("runs", tuple(registry.offering("eval")))
     recipe = registry.get(str(run.status().get("recipe")))
     config = resolve(recipe.part("Eval"), {"model": str(run.path), "data": data})
     present(recipe.part("evaluate")(config))
-
-
-def present(outcome: dict[str, Any]) -> None:
-    """The scores, to read or as JSON."""
-    text = outcome.pop("text")
-    result(outcome, text)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cli.console import State
+from cli.console import DebugFlag, JsonFlag, State
 
 Table = Mapping[str, tuple[str, str]]
 
@@ -74,12 +74,22 @@ def group(name: str, help: str, commands: Mapping[str, TyperCommand]) -> TyperGr
 
 
 def command(function: Callable[..., Any], name: str, help: str, **settings: Any) -> TyperCommand:
-    """Builds a plain function into a command."""
+    """Builds a plain function into a command, which has --json and --debug besides."""
+    built = _built(function, name=name, help=help, **settings)
+    built.params += _built(_flags).params
+    return built
+
+
+def _built(function: Callable[..., Any], **settings: Any) -> TyperCommand:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name=name, help=help, cls=Command, **settings)(function)
+    app.command(cls=Command, **settings)(function)
     built = typer.main.get_command(app)
     assert isinstance(built, TyperCommand)
     return built
+
+
+def _flags(json_output: Annotated[bool, JsonFlag] = False, debug: Annotated[bool, DebugFlag] = False) -> None:
+    """The parameters of every command; their callbacks keep the values."""
 
 
 def load(target: str, name: str, help: str) -> Any:

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from cli.console import State, open_streams, say
+from cli.console import State, open_streams
 from cli.lazy import Group, lazy_commands
 from recipes.process.worker import end_worker
+from recipes.terminal.progress import print_line
 from tasks.errors import Preempted, ToolError, is_out_of_disk, is_out_of_memory, one_line, printable
 
 VERBS = {
@@ -122,15 +123,16 @@ def main(args: list[str] | None = None) -> None:
         if State.debug:
             _show(error)
         code = _said(error)
-    end_worker(code if isinstance(code, int) else 0)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    end_worker(code)
+    sys.exit(code)
 
 
 def _show(error: Exception) -> None:
     import traceback
 
     for line in "".join(traceback.format_exception(error)).splitlines():
-        say(printable(line))
+        print_line(printable(line))
 
 
 def _said(error: Exception) -> int:
@@ -166,5 +168,5 @@ def _unexpected(error: Exception) -> int:
 
 def _fail(message: str, code: int) -> int:
     for line in message.split("\n"):
-        say(f"error: {printable(line)}")
+        print_line(f"error: {printable(line)}")
     return code

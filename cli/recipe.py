@@ -8,17 +8,19 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli.console import DebugFlag, JsonFlag
 from cli.lazy import Group, LazyCommand, command
 from recipes.config import OptionInfo, options_of, resolve, to_yaml
 from recipes.registry import OURS, VERBS, RecipeEntry, offering, recipes, say_skipped
 
-HELPERS = ("config", "print_config", "json_output", "debug", "ctx")
+_File = Annotated[str | None, typer.Option(help="YAML file with the same names; flags win.", metavar="FILE")]
+_Show = Annotated[bool, typer.Option("--print-config", help="Print the resolved config as YAML and stop.")]
+HELPERS = ("config", "print_config", "ctx")
 
 
 class RecipeGroup(Group):
@@ -113,9 +115,12 @@ def recipe_command(
         hide_secrets(config)
         run(config)
 
-    parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
-    parameters += [_parameter(info, info.name in arguments) for info in options_of(config_class)]
-    parameters += _helpers()
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        *(_parameter(info, info.name in arguments) for info in options_of(config_class)),
+        inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_File),
+        inspect.Parameter("print_config", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Show),
+    ]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     settings = {
@@ -130,60 +135,30 @@ def hide_secrets(config: Any) -> None:
     """Takes secrets out of the command line that trackers record and workers repeat; HF_TOKEN carries the token on."""
     if getattr(config, "token", None) is not None:
         os.environ["HF_TOKEN"] = config.token
-    flags = [info.flag for info in options_of(type(config)) if info.metadata["secret"]]
-    kept, skip = [], False
-    for part in sys.argv:
-        if not skip and part not in flags and not part.startswith(tuple(f"{flag}=" for flag in flags)):
-            kept.append(part)
-        skip = part in flags
-    sys.argv[:] = kept
+    flags = {info.flag for info in options_of(type(config)) if info.metadata["secret"]}
+    # A flag, the value behind it, and both in one word.
+    words = pairwise(["", *sys.argv])
+    sys.argv[:] = [word for before, word in words if not {before, word.partition("=")[0]} & flags]
 
 
 def _parameter(info: OptionInfo, positional: bool) -> inspect.Parameter:
     text = info.metadata["help"]
+    # A list is one text with commas, or the flag given several times.
+    kind: Any = {list: list[str], bool: bool}.get(info.type, str)
     if positional:
-        kind: Any = Annotated[
-            list[str] | None, typer.Argument(help=text, metavar=f"[{info.name.upper()}]...", show_default=False)
-        ]
-    elif info.type is bool:
-        declared = f"{info.flag}/--no-{info.name.replace('_', '-')}"
-        kind = Annotated[
-            bool | None,
-            typer.Option(declared, help=_help(info), rich_help_panel=info.metadata["panel"], show_default=False),
-        ]
+        option = typer.Argument(help=text, metavar=f"[{info.name.upper()}]...", show_default=False)
     else:
-        # A list is one text with commas, or the flag given several times.
-        kind = Annotated[
-            list[str] | None if info.type is list else str | None,
-            typer.Option(
-                info.flag,
-                help=_help(info),
-                rich_help_panel=info.metadata["panel"],
-                metavar=info.metavar,
-                show_default=False,
-            ),
-        ]
-    return inspect.Parameter(info.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-
-
-def _help(info: OptionInfo) -> str:
-    text = str(info.metadata["help"])
-    return f"{text}  [default: {info.default_text}]" if info.default_text else text
-
-
-def _helpers() -> list[inspect.Parameter]:
-    file = Annotated[str | None, typer.Option(help="YAML file with the same names; flags win.", metavar="FILE")]
-    show = Annotated[bool, typer.Option("--print-config", help="Print the resolved config as YAML and stop.")]
-    kinds = {
-        "config": (file, None),
-        "print_config": (show, False),
-        "json_output": (Annotated[bool, JsonFlag], False),
-        "debug": (Annotated[bool, DebugFlag], False),
-    }
-    return [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in kinds.items()
-    ]
+        declared = f"{info.flag}/--no-{info.name.replace('_', '-')}" if kind is bool else info.flag
+        option = typer.Option(
+            declared,
+            help=f"{text}  [default: {info.default_text}]" if info.default_text else text,
+            rich_help_panel=info.metadata["panel"],
+            metavar=None if kind is bool else info.metavar,
+            show_default=False,
+        )
+    return inspect.Parameter(
+        info.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
 
 
 def _options_to_resume(run: str, recipe: str, machine: str) -> dict[str, Any]:
@@ -196,13 +171,9 @@ def _options_to_resume(run: str, recipe: str, machine: str) -> dict[str, Any]:
 
 def _unknown(extra: list[str]) -> list[str]:
     """Flags that no option has; the value behind an unknown flag is not an error of its own."""
-    found, after_flag = [], False
-    for part in extra:
-        if part.startswith("--"):
-            found.append(part.split("=")[0])
-            after_flag = "=" not in part
-        elif after_flag:
-            after_flag = False
-        else:
-            found.append(part)
-    return found
+    unknown, after_flag = [], False
+    for word in extra:
+        if word.startswith("--") or not after_flag:
+            unknown.append(word.split("=")[0] if word.startswith("--") else word)
+        after_flag = word.startswith("--") and "=" not in word
+    return unknown

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import DebugFlag, JsonFlag, result, say
+from cli.console import result
 from cli.lazy import LazyCommand, command, group
+from recipes.config import nearest
+from recipes.report import overview
+from recipes.runs import find
+from recipes.runs import folder as run_folder
+from recipes.runs import prune as pruning
+from recipes.runs import push as hub
+from recipes.runs.folder import Run
+from recipes.terminal.progress import print_line
+from tasks.errors import ConfigError, ToolError
+from tasks.files import folder_bytes
 
 if TYPE_CHECKING:
-    from recipes.runs.folder import Run
+    from recipes.report.compare import Comparison
 
 Folder = Annotated[str, typer.Option("--output-dir", help="Where run folders are.")]
 Name = Annotated[str, typer.Argument(help="A run folder, or its name under the output folder.", metavar="RUN")]
 Names = Annotated[list[str], typer.Argument(help="Run folders, or their names under the output folder.", metavar="RUN")]
-Json = Annotated[bool, JsonFlag]
-Debug = Annotated[bool, DebugFlag]
 
 
 def build(name: str, help: str) -> Any:
@@ -30,32 +40,24 @@ def build(name: str, help: str) -> Any:
         "push": (push, "Upload a finished run's model to the Hub."),
         "prune": (prune, "Free disk: checkpoints of finished runs, leftovers, whole runs."),
     }
+    commands = {
+        verb: LazyCommand(verb, text, functools.partial(command, function, verb, text))
+        for verb, (function, text) in verbs.items()
+    }
+    return group(name, help, commands)
 
-    def lazy(verb: str) -> LazyCommand:
-        function, text = verbs[verb]
-        return LazyCommand(verb, text, lambda: command(function, verb, text))
 
-    return group(name, help, {verb: lazy(verb) for verb in verbs})
-
-
-def list_runs(output_dir: Folder = "runs", json_output: Json = False, debug: Debug = False) -> None:
+def list_runs(output_dir: Folder = "runs") -> None:
     """A table of runs."""
-    from recipes.report import overview
-    from recipes.runs import folder as run_folder
-
     found = [(run, overview.as_of_now(run, run.status())) for run in _all_runs(output_dir)]
     if not found:
-        say(f"no runs under {output_dir}/ yet; one is made by: tool train vqa --model tiny --data sample")
+        print_line(f"no runs under {output_dir}/ yet; one is made by: tool train vqa --model tiny --data sample")
     shown = [{"path": str(run.path), **status, "state": run_folder.state(run, status)} for run, status in found]
     result({"runs": shown}, overview.list_text(found) if found else "")
 
 
-def show(run: Name, output_dir: Folder = "runs", json_output: Json = False, debug: Debug = False) -> None:
+def show(run: Name, output_dir: Folder = "runs") -> None:
     """A run's figures, estimate and config."""
-    from recipes.report import overview
-    from recipes.runs import folder as run_folder
-    from tasks.files import folder_bytes
-
     found = _find(run, output_dir)
     status, config, on_disk = found.status(), found.config(), folder_bytes(found.path)
     result(
@@ -75,8 +77,6 @@ def compare(
     runs: Names,
     output: Annotated[str | None, typer.Option(help="Also write one page with curves here.", metavar="FILE")] = None,
     output_dir: Folder = "runs",
-    json_output: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Tables on stdout; the first run is what the others are held against."""
     from recipes.report import compare as comparing
@@ -95,22 +95,18 @@ def report(
         str | None, typer.Option(help="Where to write; left out: in the run, or compare.html.", metavar="FILE")
     ] = None,
     output_dir: Folder = "runs",
-    json_output: Json = False,
-    debug: Debug = False,
 ) -> None:
     """One run's report, or one page on several."""
-    from pathlib import Path
-
-    from recipes.report import compare as comparing
     from recipes.report import single
+    from recipes.report.compare import compare
 
     found = _find_several(runs, output_dir, "report", at_least=1)
     if len(found) > 1:
-        path, written = _write_page(comparing.compare(found), output or str(Path(output_dir) / "compare.html")), True
+        path, written = _write_page(compare(found), output or str(Path(output_dir) / "compare.html")), True
     else:
         path, written = single.write(found[0], Path(output) if output else None)
         if not written:
-            say(f"{found[0].path.name} is finished and has its report; to have it elsewhere: --output FILE")
+            print_line(f"{found[0].path.name} is finished and has its report; to have it elsewhere: --output FILE")
     result({"report": str(path), "written": written}, str(path))
 
 
@@ -121,13 +117,8 @@ def push(
     revision: Annotated[str | None, typer.Option(help="Branch to push to, made if it isn't there.")] = None,
     token: Annotated[str | None, typer.Option(help="Hub token; better in HF_TOKEN.")] = None,
     output_dir: Folder = "runs",
-    json_output: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Uploads model/ with its card; may be repeated."""
-    from recipes.runs import push as hub
-    from tasks.errors import ToolError
-
     found = _find(run, output_dir)
     if not found.model.is_dir():
         raise ToolError(
@@ -157,15 +148,8 @@ def prune(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it they are only listed.")] = False,
     output_dir: Folder = "runs",
-    json_output: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Lists what can go, and removes it with --yes."""
-    from pathlib import Path
-
-    from recipes.runs import prune as pruning
-    from tasks.errors import ConfigError
-
     if whole and not runs and older_than is None:
         raise ConfigError("--runs removes whole finished runs; name them, or give --older-than DAYS")
     chosen = _find_several(runs, output_dir, "prune") if runs else _all_runs(output_dir)
@@ -176,25 +160,20 @@ def prune(
         found = pruning.remove(found)
     result(pruning.as_dict(found, removed=yes), pruning.text(found, removed=yes))
     if found.items and not yes:
-        say("nothing was removed; add --yes to remove it")
+        print_line("nothing was removed; add --yes to remove it")
 
 
-def _write_page(found: Any, output: str) -> Any:
-    from pathlib import Path
-
+def _write_page(compared: Comparison, output: str) -> Path:
     from recipes.report import comparison
 
-    path = comparison.write_page(found, Path(output))
-    say(f"report  {path}")
+    path = comparison.write_page(compared, Path(output))
+    print_line(f"report  {path}")
     return path
 
 
 def _all_runs(output_dir: str) -> list[Run]:
     """All runs but those whose removal was cut short."""
-    from recipes.runs import find
-    from recipes.runs.prune import is_stray
-
-    return [run for run in find.runs_in(output_dir) if not is_stray(run.path)]
+    return [run for run in find.runs_in(output_dir) if not pruning.is_stray(run.path)]
 
 
 def _find_several(names: list[str], output_dir: str, verb: str, at_least: int = 1) -> list[Run]:
@@ -203,8 +182,6 @@ def _find_several(names: list[str], output_dir: str, verb: str, at_least: int = 
     Raises:
         ConfigError: an unknown name, one given twice, too few.
     """
-    from tasks.errors import ConfigError
-
     found = [_find(name, output_dir) for name in names]
     places = [run.path.resolve() for run in found]
     for number, place in enumerate(places):
@@ -216,12 +193,6 @@ def _find_several(names: list[str], output_dir: str, verb: str, at_least: int = 
 
 
 def _find(run: str, output_dir: str) -> Run:
-    from pathlib import Path
-
-    from recipes.config import nearest
-    from recipes.runs import find
-    from tasks.errors import ConfigError
-
     for path in (Path(run), Path(output_dir) / run):
         if (path / "status.json").is_file():
             return find.open_run(path if path.name.strip(".") else path.absolute().resolve())

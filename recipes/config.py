@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from tasks.errors import ConfigError
+from tasks.words import did_you_mean
 
 C = TypeVar("C")
 MASK = "********"
@@ -101,7 +101,7 @@ def options_of(cls: type) -> list[OptionInfo]:
     hints = typing.get_type_hints(cls)
     # A recipe may fill in by itself what an option left out becomes, and says so in `shown_defaults`.
     shown = getattr(cls, "shown_defaults", {})
-    found = []
+    options = []
     for field in dataclasses.fields(cls):
         kind, optional = _plain_type(hints[field.name])
         if kind not in _CONVERT or "help" not in field.metadata:
@@ -110,11 +110,9 @@ def options_of(cls: type) -> list[OptionInfo]:
             )
         factory = field.default_factory
         default = factory() if factory is not dataclasses.MISSING else field.default
-        metadata = dict(field.metadata)
-        if field.name in shown:
-            metadata["shown_default"] = shown[field.name]
-        found.append(OptionInfo(field.name, kind, optional, default, metadata))
-    return found
+        metadata = {**field.metadata, **({"shown_default": shown[field.name]} if field.name in shown else {})}
+        options.append(OptionInfo(field.name, kind, optional, default, metadata))
+    return options
 
 
 # Options that name a place or a model: an empty one would mean something else than what was left out by mistake.
@@ -141,23 +139,20 @@ def resolve(
     """
     infos = {info.name: info for info in options_of(cls)}
     problems = [_unknown_flag(flag, infos) for flag in unknown or []]
-    given: dict[str, tuple[str, Any]] = {}
-    if file is not None:
-        for key, value in read_yaml(file).items():
-            name = str(key).replace("-", "_")
-            if name in infos:
-                given[name] = (f"{file}: {key}", value)
-            elif name != "recipe":
-                problems.append(f"{file}: unknown key {key!r}{_nearest(name, list(infos))}")
-    for name, value in flags.items():
-        if value is not None:
-            given[name] = (infos[name].flag, value)
-    run, fresh = (given.get(name, ("", None))[1] for name in ("resume", "fresh"))
+    sources: dict[str, tuple[str, Any]] = {}  # name -> where it is from, value
+    for key, value in read_yaml(file).items() if file is not None else ():
+        name = str(key).replace("-", "_")
+        if name in infos:
+            sources[name] = (f"{file}: {key}", value)
+        elif name != "recipe":
+            problems.append(f"{file}: unknown key {key!r}{did_you_mean(name, infos)}")
+    sources |= {name: (infos[name].flag, value) for name, value in flags.items() if value is not None}
+    run, fresh = (sources.get(name, ("", None))[1] for name in ("resume", "fresh"))
     if run and not fresh and not problems:  # the two exclude each other, which is said below
         earlier = resumed(str(run))
-        given = {name: (f"{run}: {name}", value) for name, value in earlier.items() if name in infos} | given
+        sources = {name: (f"{run}: {name}", value) for name, value in earlier.items() if name in infos} | sources
     values = {}
-    for name, (where, value) in given.items():
+    for name, (where, value) in sources.items():
         try:
             if value == "" and name in PLACES:
                 raise ValueError("is empty; an unset variable of the shell?")
@@ -165,9 +160,8 @@ def resolve(
         except ValueError as error:
             problems.append(f"{where}: {error}")
     config = cls(**values)
-    check = getattr(config, "problems", None)
-    if check is not None and not problems:
-        problems += check()
+    if hasattr(config, "problems") and not problems:
+        problems += config.problems()
     if problems:
         raise ConfigError("\n".join(problems))
     return config
@@ -212,7 +206,7 @@ def convert(info: OptionInfo, value: Any) -> Any:
     choices = info.metadata["choices"]
     for item in converted if isinstance(converted, list) else [converted]:
         if choices and item not in choices:
-            raise ValueError(f"{item!r} is not one of {', '.join(choices)}{_nearest(str(item), list(choices))}")
+            raise ValueError(f"{item!r} is not one of {', '.join(choices)}{did_you_mean(str(item), choices)}")
     if info.type in (int, float):
         _check_bounds(converted, info.metadata)
     return converted
@@ -220,19 +214,16 @@ def convert(info: OptionInfo, value: Any) -> Any:
 
 def as_dict(config: Any, *, masked: bool = True) -> dict[str, Any]:
     """The config as plain values in the order of declaration; secrets masked unless asked otherwise."""
-    values = {}
-    for info in options_of(type(config)):
-        value = getattr(config, info.name)
-        values[info.name] = MASK if masked and info.metadata["secret"] and value else value
-    return values
+    values = {info.name: getattr(config, info.name) for info in options_of(type(config))}
+    secret = [info.name for info in options_of(type(config)) if info.metadata["secret"] and values[info.name]]
+    return values | dict.fromkeys(secret if masked else [], MASK)
 
 
 def to_yaml(config: Any, recipe: str) -> str:
     """The config as the YAML that `--config` reads, without its secrets."""
     import yaml
 
-    secret = {info.name for info in options_of(type(config)) if info.metadata["secret"]}
-    values = {key: value for key, value in as_dict(config).items() if key not in secret}
+    values = {info.name: getattr(config, info.name) for info in options_of(type(config)) if not info.metadata["secret"]}
     return yaml.safe_dump({"recipe": recipe, **values}, sort_keys=False, allow_unicode=True)
 
 
@@ -248,29 +239,24 @@ def result_options(config: Any) -> dict[str, Any]:
 
 def filled(config: C, defaults: Mapping[str, Any]) -> C:
     """The config with every option that is open still filled in from `defaults`."""
-    given = {name: value for name, value in defaults.items() if getattr(config, name) in (None, [])}
-    return dataclasses.replace(cast(Any, config), **given)
+    still_open = {name: value for name, value in defaults.items() if getattr(config, name) in (None, [])}
+    return dataclasses.replace(cast(Any, config), **still_open)
 
 
 def default_options(cls: type) -> dict[str, Any]:
     """What each option is where nothing is given."""
-    return {info.name: getattr(cls(), info.name) for info in options_of(cls)}
+    return as_dict(cls(), masked=False)
 
 
 def nearest(name: str, known: list[str]) -> str:
     """'; did you mean x?' where a known name is near, else the known names."""
-    return _nearest(name, known) or f"; there are {', '.join(known)}"
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    match = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    return did_you_mean(name, known) or f"; there are {', '.join(known)}"
 
 
 def _unknown_flag(flag: str, infos: Mapping[str, OptionInfo]) -> str:
     if not flag.startswith("-"):
         return f"unexpected argument {flag!r}"
-    return f"no such option {flag}{_nearest(flag, [info.flag for info in infos.values()])}"
+    return f"no such option {flag}{did_you_mean(flag, [info.flag for info in infos.values()])}"
 
 
 def _plain_type(hint: Any) -> tuple[type, bool]:
@@ -308,19 +294,17 @@ def _to_float(value: Any) -> float:
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    text = str(value).lower()
-    if text in {"true", "yes", "on", "1"}:
-        return True
-    if text in {"false", "no", "off", "0"}:
-        return False
-    raise ValueError(f"{value!r} is not true or false")
+    words = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+    if str(value).lower() not in words:
+        raise ValueError(f"{value!r} is not true or false")
+    return words[str(value).lower()]
 
 
 def _to_list(value: Any) -> list[str]:
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        return [item.strip() for item in value.split(",") if item.strip()]
     if isinstance(value, (list, tuple)):
-        return [str(part) for part in value]
+        return [str(item) for item in value]
     raise ValueError(f"{value!r} is not a list")
 
 

@@ -173,13 +173,11 @@ def _installed() -> tuple[dict[str, RecipeEntry], list[tuple[str, str]]]:
     """The recipes that other packages register; name and reason of those that are skipped."""
     from importlib.metadata import entry_points
 
-    found = []
-    for point in entry_points(group=ENTRY_POINTS):
-        package = one_line((point.dist and point.dist.name) or point.value)
-        found.append((point.name, package, point.value))
+    points = entry_points(group=ENTRY_POINTS)
+    named = [(point.name, one_line((point.dist and point.dist.name) or point.value), point.value) for point in points]
     entries: dict[str, RecipeEntry] = {}
     skipped = []
-    for name, package, module in sorted(found):
+    for name, package, module in sorted(named):
         why = _refusal(name, entries)
         if why:
             skipped.append((name, f"the recipe {one_line(name)} of the package {package}: {why}"))

@@ -103,13 +103,13 @@ class Recipe(ABC, Generic[ConfigT, PartsT]):
 
     def card(self, outcome: Outcome) -> Card:
         """The model card's content; its name is the report's title, its headline the report's."""
-        name, given = self.work.metric, as_dict(self.config)
+        name, options = self.work.metric, as_dict(self.config)
         shared = {info.name for info in options_of(TrainOptions)} - set(ON_CARD)
         return Card(
             self.name,
             headline=Headline(name, outcome.metrics[name], n=outcome.metrics.get("n"), unit="") if name else None,
             library_name="transformers" if hasattr(self.work.model, "save_pretrained") else "",
-            training={key: value for key, value in given.items() if key not in shared and value is not None},
+            training={key: value for key, value in options.items() if key not in shared and value is not None},
             environment=known_environment(self.session.run.environment()),
         )
 
@@ -128,7 +128,7 @@ class Recipe(ABC, Generic[ConfigT, PartsT]):
     def run(self, interrupts: Interrupts) -> dict[str, Any]:
         """The whole way as one process of the run; returns what the command prints, nothing on the other processes."""
         self.parts = self.prepare()
-        self.session = start(self.name, self.config, interrupts, self.label())
+        self.session = start(self.name, self.config, self.label())
         run, main = self.session.run, self.session.accelerator.is_main_process
         with recording_the_end(run, main=main):
             for line in self.header() if main else []:
@@ -189,8 +189,8 @@ def train(recipe: Recipe[Any, Any]) -> dict[str, Any]:
     Raises:
         ToolError: see the exit codes of `tool --help`.
     """
-    with on_exit.running(recipe.name, recipe.config) as told:
-        config = recipe.config = told.config = accelerate_config.apply(recipe.config)
+    with on_exit.running(recipe.name, lambda: recipe.config):
+        config = recipe.config = accelerate_config.apply(recipe.config)
         if must_launch(config):
             return launch(config)
         if not is_worker():  # whose launcher has set them
@@ -202,7 +202,7 @@ def train(recipe: Recipe[Any, Any]) -> dict[str, Any]:
             return recipe.run(interrupts)
 
 
-def start(recipe: str, config: TrainOptions, interrupts: Interrupts, label: str = "") -> Session:
+def start(recipe: str, config: TrainOptions, label: str = "") -> Session:
     """Sets up the device and finds the unfinished run of the same command, or makes a new one; a dry run makes none.
 
     Raises:
@@ -212,16 +212,11 @@ def start(recipe: str, config: TrainOptions, interrupts: Interrupts, label: str 
     accelerator = make_accelerator(config)
     if config.dry_run:
         return Session(Run(Path(config.output_dir) / "dry-run"), accelerator)
-    path: list[Any] = [None]
-    run: Run | None = None
-    checkpoint: Path | None = None
-    if accelerator.is_main_process:
-        run, checkpoint = resume.pick_run(recipe, config, label)
-        path = [str(run.path)]
-    broadcast_object_list(path)
-    run = run or Run(Path(path[0]))
-    if accelerator.is_main_process:
-        log_to(run)
+    if not accelerator.is_main_process:
+        return Session(Run(Path(broadcast_object_list([None])[0])), accelerator)
+    run, checkpoint = resume.pick_run(recipe, config, label)
+    broadcast_object_list([str(run.path)])
+    log_to(run)
     return Session(run, accelerator, checkpoint)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 # Batches are cut from pieces of this many batches, sorted by size within each.
 BUCKET_BATCHES = 32
+
+T = TypeVar("T")
 
 
 def epoch_plan(keys: Sequence[np.ndarray], batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -37,3 +40,15 @@ def cut(keys: Sequence[np.ndarray], numbers: np.ndarray, batch_size: int) -> lis
     """The examples `numbers`, sorted by their keys, in batches."""
     ordered = numbers[np.lexsort([key[numbers] for key in keys])]
     return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+
+
+def alike(items: Iterable[T], key: Callable[[T], Hashable], batch_size: int | None = None) -> list[list[T]]:
+    """Items of one key together, in batches where a size is given; the keys in order of their first appearance."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    if batch_size is None:
+        return list(groups.values())
+    return [
+        group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
+    ]

@@ -6,7 +6,8 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,9 @@ def read_column(path: str | Path, candidates: Sequence[str], column: str | None 
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{path}: unknown ending {path.suffix!r}; there are {', '.join(_READERS)}")
-    try:
-        found = reader(path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: byte {error.start} can't be read") from None
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror or error}") from None
-    values = found if isinstance(found, list) else found[_choose(path, list(found), candidates, column)]
+    with _reading(path):
+        columns = reader(path)
+    values = columns if isinstance(columns, list) else columns[_choose(path, list(columns), candidates, column)]
     if not values:
         raise DataError(f"{path} has no rows")
     missing = [row for row, value in enumerate(values, start=1) if value is None]
@@ -54,16 +51,29 @@ def read_json(path: str | Path) -> Any:
         DataError: the file can't be read, or isn't JSON (names the line).
     """
     path = Path(path)
+    with _reading(path):
+        return _parse(path, path.read_text(encoding="utf-8-sig"))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg} (column {error.colno})") from None
+        yield
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start} can't be read") from None
-    except RecursionError:
-        raise DataError(f"{path} is nested too deeply to be read") from None
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror or error}") from None
+
+
+def _parse(path: Path, text: str, line: int = 1) -> Any:
+    """The JSON text that begins in a line of the file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {line + error.lineno - 1}"
+        raise DataError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
+    except RecursionError:
+        raise DataError(f"{path} is nested too deeply to be read") from None
 
 
 def as_numbers(values: Sequence[Any]) -> list[Any] | None:
@@ -112,15 +122,8 @@ def _from_json(path: Path) -> _Columns:
 
 
 def _from_lines(path: Path) -> _Columns:
-    rows = []
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}: not JSON: {error.msg} (column {error.colno})") from None
-    return _from_rows(path, rows)
+    lines = enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1)
+    return _from_rows(path, [_parse(path, line, number) for number, line in lines if line.strip()])
 
 
 def _from_rows(path: Path, rows: list[Any]) -> _Columns:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -141,8 +142,6 @@ def folder_bytes(folder: Path) -> int:
 
 def free_bytes(path: str | Path) -> int:
     """Bytes free where `path` is or would be made."""
-    import shutil
-
     return shutil.disk_usage(nearest_existing(Path(path))).free
 
 
@@ -156,8 +155,6 @@ def nearest_existing(path: Path) -> Path:
 
 def remove_tree(path: Path) -> None:
     """Removes a folder if it is there."""
-    import shutil
-
     shutil.rmtree(path, ignore_errors=True)
 
 

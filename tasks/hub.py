@@ -170,17 +170,15 @@ def load_error(error: BaseException, what: str, flag: str) -> ToolError:
     """
     from huggingface_hub import constants, errors
 
-    subject = f"{flag} {what}"
-    if find(error, errors.GatedRepoError):
-        return ToolError(
-            f"{subject}: gated; ask for access at {endpoint()}/{what} and set HF_TOKEN (or `hf auth login`)"
-        )
-    if find(error, errors.RepositoryNotFoundError):
-        return ToolError(
-            f"{subject}: not on the Hub, or private; check the spelling, or set HF_TOKEN to see private ones"
-        )
-    if find(error, errors.RevisionNotFoundError):
-        return ToolError(f"{subject}: the Hub has it, but not that revision; see {endpoint()}/{what}/commits/main")
+    subject, page = f"{flag} {what}", f"{endpoint()}/{what}"
+    answers: dict[type[Exception], str] = {
+        errors.GatedRepoError: f"gated; ask for access at {page} and set HF_TOKEN (or `hf auth login`)",
+        errors.RepositoryNotFoundError: "not on the Hub, or private; check the spelling, or set HF_TOKEN to see private ones",
+        errors.RevisionNotFoundError: f"the Hub has it, but not that revision; see {page}/commits/main",
+    }
+    for kind, meaning in answers.items():
+        if find(error, kind):
+            return ToolError(f"{subject}: {meaning}")
     full = next((e for e in chain(error) if isinstance(e, OSError) and is_out_of_disk(e)), None)
     if full:
         return OutOfDisk(f"{subject}: no space left on the disk ({full.filename}); free some or set HF_HOME elsewhere")

@@ -7,9 +7,12 @@ a time.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,12 @@ _TURNS = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
+}
+_MEANINGS: dict[type[Exception], str] = {
+    FileNotFoundError: "no such image file",
+    PermissionError: "the image file may not be read (permission denied)",
+    IsADirectoryError: "is a folder, not an image file",
+    Image.UnidentifiedImageError: "is not an image file, whatever its name says",
 }
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -69,11 +78,8 @@ class ImageStore:
         Raises:
             DataError: the file is missing, broken or cut short; the message names it.
         """
-        try:
-            with self.open(i) as image:
-                return to_rgb(image, self.ground)
-        except BROKEN as error:
-            raise DataError(f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad") from error
+        with self._opened(i) as image:
+            return to_rgb(image, self.ground)
 
     def size(self, i: int) -> tuple[int, int]:
         """(width, height) of image `i` as `load` will give it, from its header alone.
@@ -91,13 +97,17 @@ class ImageStore:
             DataError: as `load`.
         """
         if i not in self._headers:
-            try:
-                with self.open(i) as image:
-                    self._headers[i] = _header(image)
-            except BROKEN as error:
-                message = f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad"
-                raise DataError(message) from error
+            with self._opened(i) as image:
+                self._headers[i] = _header(image)
         return self._headers[i]
+
+    @contextmanager
+    def _opened(self, i: int) -> Iterator[Image.Image]:
+        try:
+            with self.open(i) as image:
+                yield image
+        except BROKEN as error:
+            raise DataError(f"{self.where(i)}: {_reason(error)}; mend it, or leave it out with --skip-bad") from error
 
     def problem(self, i: int, decode: bool = False) -> str | None:
         """What is wrong with image `i`, seen in its header or, with `decode`, in all of it; None for a sound one."""
@@ -144,8 +154,7 @@ class FileImages(ImageStore):
             return file.read(START)
 
     def content(self, i: int) -> bytes:
-        with open(self.paths[i], "rb") as file:
-            return file.read()
+        return Path(self.paths[i]).read_bytes()
 
 
 class EncodedImages(ImageStore):
@@ -198,8 +207,6 @@ class EncodedImages(ImageStore):
         return super().problems([i for i in indices if i not in self._headers], decode, threads)
 
     def content(self, i: int) -> bytes:
-        import os
-
         cell = self.dataset[int(self.rows[i])][self.column]
         if isinstance(cell, bytes):
             return cell
@@ -209,20 +216,14 @@ class EncodedImages(ImageStore):
             return bytes(cell["bytes"])
         path = cell["path"]
         path = os.path.join(self.folder, path) if isinstance(self.folder, str) else self.folder(path)
-        with open(path, "rb") as file:
-            return file.read()
+        return Path(path).read_bytes()
 
 
 def _reason(error: BaseException) -> str:
     """What an exception of PIL or of the system means for the file, in words."""
-    if isinstance(error, FileNotFoundError):
-        return "no such image file"
-    if isinstance(error, PermissionError):
-        return "the image file may not be read (permission denied)"
-    if isinstance(error, IsADirectoryError):
-        return "is a folder, not an image file"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "is not an image file, whatever its name says"
+    for kind, meaning in _MEANINGS.items():
+        if isinstance(error, kind):
+            return meaning
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large for an image: {error}"
     detail = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())

@@ -50,10 +50,6 @@ class Difference(NamedTuple):
     high: float
     p: float
 
-    @property
-    def interval(self) -> Interval:
-        return Interval(self.low, self.high)
-
 
 def bootstrap_mean(
     values: Sequence[float] | np.ndarray,
@@ -76,7 +72,7 @@ def bootstrap_mean(
     """
     rows = _finite(values)
     means = _resampled_means(rows, groups, confidence, resamples, seed)
-    return Estimate(float(rows.mean()), *_percentiles(means, confidence))
+    return Estimate(float(rows.mean()), *percentile_intervals(means[:, None], confidence)[:, 0].tolist())
 
 
 def paired_bootstrap(
@@ -104,7 +100,8 @@ def paired_bootstrap(
         raise DataError(f"paired scores must be of the same rows, found {len(first)} and {len(second)}")
     rows = first - second
     means = _resampled_means(rows, groups, confidence, resamples, seed)
-    return Difference(float(rows.mean()), *_percentiles(means, confidence), two_sided_p(means))
+    low, high = percentile_intervals(means[:, None], confidence)[:, 0].tolist()
+    return Difference(float(rows.mean()), low, high, two_sided_p(means))
 
 
 def two_sided_p(differences: np.ndarray) -> float:
@@ -161,12 +158,17 @@ def _resampled_means(
     if len(kinds) * _COUNT_COST <= total:
         drawn = generator.multinomial(total, sizes / total, size=resamples) @ kinds
         return drawn[:, 0] / drawn[:, 1]
-    means = np.empty(resamples)
-    step = max(1, _CHUNK_ENTRIES // total)
-    for start in range(0, resamples, step):
-        index = generator.integers(0, total, size=(min(step, resamples - start), total))
-        means[start : start + len(index)] = sums[index].sum(axis=1) / counts[index].sum(axis=1)
-    return means
+    means = []
+    for draws in _pieces(resamples, total):
+        index = generator.integers(0, total, size=(draws, total))
+        means.append(sums[index].sum(axis=1) / counts[index].sum(axis=1))
+    return np.concatenate(means)
+
+
+def _pieces(resamples: int, entries: int) -> Iterator[int]:
+    """Cuts the draws, each of so many entries, into pieces of at most `_CHUNK_ENTRIES` in all."""
+    step = max(1, _CHUNK_ENTRIES // entries)
+    return (min(step, resamples - start) for start in range(0, resamples, step))
 
 
 def _group_totals(rows: np.ndarray, groups: Sequence[Any] | np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -177,11 +179,6 @@ def _group_totals(rows: np.ndarray, groups: Sequence[Any] | np.ndarray | None) -
         raise DataError(f"every value needs a group, found {len(rows)} values and {len(groups)} groups")
     inverse = np.unique(np.asarray(groups), return_inverse=True)[1]
     return np.bincount(inverse, weights=rows), np.bincount(inverse).astype(np.float64)
-
-
-def _percentiles(means: np.ndarray, confidence: float) -> Interval:
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
 
 
 def resampled_ratios(
@@ -206,7 +203,6 @@ def resampled_ratios(
         raise DataError(f"ratios need sums of the same groups, found {numerators.shape} and {denominators.shape}")
     if resamples < 1:
         raise ConfigError(f"resamples must be >= 1, got {resamples}")
-    groups, columns = numerators.shape
     # Columns that are alike, counts of rows above all, are added up once.
     distinct: dict[bytes, int] = {}
     sums = np.concatenate([numerators, denominators], axis=1).T
@@ -214,14 +210,13 @@ def resampled_ratios(
     totals = np.ascontiguousarray(sums[np.unique(place, return_index=True)[1]].T)
     above, below = np.split(place, 2)
     generator = np.random.default_rng(seed)
-    ratios = np.empty((resamples, columns))
-    step = max(1, _CHUNK_ENTRIES // groups)
-    for start in range(0, resamples, step):
-        drawn = _drawn_times(generator, min(step, resamples - start), groups) @ totals
+    ratios = []
+    for draws in _pieces(resamples, len(numerators)):
+        drawn = _drawn_times(generator, draws, len(numerators)) @ totals
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = drawn[:, above] / drawn[:, below]
-        ratios[start : start + len(drawn)] = np.where(drawn[:, below] != 0, ratio, np.nan)
-    return ratios
+        ratios.append(np.where(drawn[:, below] != 0, ratio, np.nan))
+    return np.concatenate(ratios)
 
 
 def resampled_counts(sizes: np.ndarray, resamples: int = 2000, seed: int = 0) -> Iterator[np.ndarray]:
@@ -246,14 +241,12 @@ def resampled_counts(sizes: np.ndarray, resamples: int = 2000, seed: int = 0) ->
         raise ConfigError(f"resamples must be >= 1, got {resamples}")
     generator = np.random.default_rng(seed)
     if kinds * _COUNT_COST <= total:
-        step = max(1, _CHUNK_ENTRIES // kinds)
-        for start in range(0, resamples, step):
-            yield generator.multinomial(total, sizes / total, size=min(step, resamples - start)).astype(np.float64)
+        for draws in _pieces(resamples, kinds):
+            yield generator.multinomial(total, sizes / total, size=draws).astype(np.float64)
         return
     firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    step = max(1, _CHUNK_ENTRIES // total)
-    for start in range(0, resamples, step):
-        rows = _drawn_times(generator, min(step, resamples - start), total)
+    for draws in _pieces(resamples, total):
+        rows = _drawn_times(generator, draws, total)
         yield rows if kinds == total else np.add.reduceat(rows, firsts, axis=1)
 
 

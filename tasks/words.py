@@ -1,6 +1,15 @@
-"""Numbers with their nouns, as messages have them."""
+"""Phrases of messages: numbers with their nouns, and the known name that is nearest to a wrong one."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean 'x'?' where a known name is near, else ''."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,7 +17,7 @@ LAZY = "def planted():\n    "
 # (how the contract's name begins, the file that crosses it, the line)
 CROSSINGS = [
     ("The command line", "tasks/files.py", LAZY + "from recipes.work import Batch"),
-    ("The command line", "recipes/terminal/tables.py", HINT + "from cli.console import say"),
+    ("The command line", "recipes/terminal/tables.py", HINT + "from cli.console import result"),
     ("The rooms of recipes/", "recipes/runs/prune.py", LAZY + "from recipes.report import overview"),
     ("The rooms of recipes/", "recipes/vqa/data.py", HINT + "from recipes.glue.data import digest"),
     ("The rooms of recipes/", "recipes/training.py", LAZY + "from recipes.registry import get"),

@@ -120,26 +120,11 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     return None, notes
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint."""
-    return dict(json.loads((path / STATE).read_text(encoding="utf-8")))
-
-
 def read(path: Path) -> Content:
     """A checkpoint's content."""
-    state = read_state(path)
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
     scalars = state.pop("optimizer")
     return Content(load_file(str(path / MODEL)), load_file(str(path / OPTIMIZER)), scalars, state)
-
-
-def restore(saved: Content, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts a checkpoint's content into model and optimizer.
-
-    Raises:
-        ConfigError: it is of another model.
-    """
-    set_weights(model, saved.weights)
-    unflatten(optimizer, saved.optimizer, saved.scalars)
 
 
 @torch.no_grad()
@@ -170,12 +155,13 @@ def flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], 
     for index, entries in state["state"].items():
         for name, value in entries.items():
             # bitsandbytes keeps its 8-bit state in a dict within the parameter's.
-            inner = {f"{name}{NESTED}{part}": item for part, item in value.items()} if isinstance(value, dict) else None
-            for key, item in (inner if inner is not None else {name: value}).items():
+            nested = isinstance(value, dict)
+            for key, item in value.items() if nested else [(name, value)]:
+                path = f"{index}.{name}{NESTED}{key}" if nested else f"{index}.{name}"
                 if isinstance(item, torch.Tensor):
-                    tensors[f"{index}.{key}"] = item.detach()
+                    tensors[path] = item.detach()
                 else:
-                    values[f"{index}.{key}"] = item
+                    values[path] = item
     return tensors, {"values": values, "param_groups": state["param_groups"]}
 
 
@@ -210,11 +196,6 @@ def prune(folder: Path, keep: int, also: set[int], newest: int | None = None) ->
             remove_tree(doomed)
     for leftover in sorted(folder.glob(".step-*")):
         remove_tree(leftover)
-
-
-def go_back(folder: Path, step: int) -> None:
-    """Drops the checkpoints of steps after `step`: the run goes another way from there."""
-    prune(folder, len(all_in(folder)), set(), step)
 
 
 def count_bytes(tensors: dict[str, torch.Tensor]) -> int:

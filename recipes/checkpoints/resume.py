@@ -52,9 +52,9 @@ def pick_run(recipe: str, config: TrainOptions, label: str) -> tuple[Run, Path |
             raise ConfigError(f"--resume: {named} is not whole ({trouble}); give {run.path} for the newest")
         check_resumable(run, recipe, config)
         return take_up(run, recipe, config), named
-    found = None if config.fresh and not goes_on() else find_unfinished(config.output_dir, recipe, config)
-    if found is not None:
-        return take_up(found, recipe, config), None
+    unfinished = None if config.fresh and not goes_on() else find_unfinished(config.output_dir, recipe, config)
+    if unfinished is not None:
+        return take_up(unfinished, recipe, config), None
     return create(config.output_dir, recipe, config, label), None
 
 
@@ -67,17 +67,14 @@ def state_of(
     frozen: str = "",
 ) -> dict[str, Any]:
     """What a checkpoint holds beside the weights and the optimizer: JSON values."""
-    found = {
+    return {
         **vars(at),
         "scheduler": scheduler.state_dict(),
         "conditions": _conditions(work, accelerator, shards),
         "data": work.data,
+        **({"frozen": frozen} if frozen else {}),
+        **({"scaler": accelerator.scaler.state_dict()} if accelerator.scaler is not None else {}),
     }
-    if frozen:
-        found["frozen"] = frozen
-    if accelerator.scaler is not None:
-        found["scaler"] = accelerator.scaler.state_dict()
-    return found
 
 
 def find(
@@ -117,7 +114,7 @@ def go_on(run: Run, step: int, start_from: Path | None) -> None:
     after it are dropped."""
     note_going_on(run)
     if start_from is not None:
-        checkpoint.go_back(run.checkpoints, step)
+        checkpoint.prune(run.checkpoints, len(checkpoint.all_in(run.checkpoints)), set(), newest=step)
         run.update(went_back_to=start_from.name)
     run.cut_metrics(step)
 

@@ -22,18 +22,17 @@ def share(accelerator: Accelerator, content: Content | None, shards: ShardedMode
     """
     if accelerator.num_processes == 1:
         return content
-    outline: list[Any] = [
-        None
-        if content is None
-        else (_shapes(content.weights), _shapes(content.optimizer), content.scalars, content.state)
-    ]
-    broadcast_object_list(outline)
-    if outline[0] is None:
+    outline: Any = None
+    if content is not None:
+        outline = _shapes(content.weights), _shapes(content.optimizer), content.scalars, content.state
+    [outline] = broadcast_object_list([outline])
+    if outline is None:
         return None
-    weights, optimizer, scalars, state = outline[0]
+    weights, optimizer, scalars, state = outline
+    mine = content or Content({}, {}, {}, {})
     return Content(
-        _send(accelerator, weights, content.weights if content else {}, shards.weight if shards else _on_host),
-        _send(accelerator, optimizer, content.optimizer if content else {}, shards.state if shards else _on_host),
+        _send(accelerator, weights, mine.weights, shards.weight if shards else _on_host),
+        _send(accelerator, optimizer, mine.optimizer, shards.state if shards else _on_host),
         scalars,
         state,
     )

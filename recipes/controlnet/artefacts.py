@@ -28,21 +28,6 @@ from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
 from tasks.files import defined, umask, write_json, write_text
 
-FIGURES = (
-    "loss",
-    "loss_low",
-    "loss_high",
-    "shuffled",
-    "none",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "gain_none",
-    "gain_none_low",
-    "gain_none_high",
-    "n",
-    "by_band",
-)
 TRAINING = (
     "model",
     "revision",
@@ -78,9 +63,10 @@ picture.save("picture.png")
 
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
-    figures = {key: defined(outcome.metrics[key]) for key in FIGURES} | {"best_step": outcome.best_step}
+    figures = {key: defined(value) for key, value in outcome.metrics.items() if key not in ("per_pair", "pictures")}
+    figures["best_step"] = outcome.best_step
     write_json(run.path / "evaluation.json", figures)
-    scores.write(run.path, per_pair(config, parts.eval_pairs, outcome.metrics["per_pair"]))
+    scores.write(run.path, per_pair(config, parts.evaluation.pairs, outcome.metrics["per_pair"]))
     kept = grid_of(run, outcome)
     card = make_card(config, parts, run, outcome, kept)
 
@@ -97,7 +83,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         None,  # it is written already: the pictures go into it
         title=f"ControlNet · {config.model} on {config.data}",
         headline=headline_of(outcome.metrics),
-        sections=sections(parts.eval_pairs, run, outcome.metrics, outcome.best_step),
+        sections=sections(parts.evaluation.pairs, run, outcome.metrics, outcome.best_step),
         metrics={key: value for key, value in figures.items() if key != "by_band"},
     )
     return {**summary, "pictures": str(kept.path) if kept else None}
@@ -105,11 +91,8 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
 
 def grid_of(run: Run, outcome: Outcome) -> Kept | None:
     """The grid of the step whose weights are kept, else of the last one; None where none was drawn."""
-    for step in (outcome.best_step, outcome.steps):
-        kept = read_kept(run.path / PICTURES / picture_name(step))
-        if kept is not None:
-            return kept
-    return None
+    grids = (read_kept(run.path / PICTURES / picture_name(step)) for step in (outcome.best_step, outcome.steps))
+    return next((grid for grid in grids if grid is not None), None)
 
 
 def per_pair(config: Train, pairs: Pairs, losses: dict[str, list[float]]) -> scores.Scores:
@@ -173,8 +156,8 @@ def make_card(config: Train, parts: Parts, run: Run, outcome: Outcome, kept: Kep
         tables=[Table("By timestep", ["timesteps", "gain %", "95 % from", "to"], bands)],
         data={
             "data": config.data,
-            "training pairs": len(parts.train_pairs),
-            "evaluation pairs": len(parts.eval_pairs),
+            "training pairs": len(parts.train.pairs),
+            "evaluation pairs": len(parts.evaluation.pairs),
             "held out of the training pairs": parts.splits.held_out,
         },
         training={key: given[key] for key in TRAINING if given.get(key) is not None},
@@ -194,18 +177,9 @@ def usage(config: Train, parts: Parts, kept: Kept | None) -> str:
     if kept is not None and parts.validator is not None and len(parts.validator.scenes):
         size = parts.validator.scenes.conditions[0].size
     base = str(parts.base.folder) if config.model == "tiny" else config.model
-    return USAGE.format(
-        base=_quoted(base),
-        condition=_quoted(CARD_CONDITION),
-        prompt=_quoted(kept.prompts[0] if kept else "a prompt"),
-        width=size[0],
-        height=size[1],
-    )
-
-
-def _quoted(text: str) -> str:
-    """As a literal of Python."""
-    return json.dumps(text, ensure_ascii=False)
+    values = {"base": base, "condition": CARD_CONDITION, "prompt": kept.prompts[0] if kept else "a prompt"}
+    literals = {name: json.dumps(text, ensure_ascii=False) for name, text in values.items()}
+    return USAGE.format(**literals, width=size[0], height=size[1])
 
 
 def add_pictures(folder: Path, kept: Kept | None, given: Scenes | None) -> None:
@@ -216,7 +190,7 @@ def add_pictures(folder: Path, kept: Kept | None, given: Scenes | None) -> None:
         write_png(folder / CARD_CONDITION, given.conditions[0], {})
     columns = max(len(row) for row in kept.rows)
     titles = ["condition", *(f"drawn {number + 1}" for number in range(columns - 1 - kept.truths))]
-    sheet = grid(kept.rows, titles + (["true picture"] if kept.truths else []), kept.prompts, cell=CARD_CELL)
+    sheet, _ = grid(kept.rows, titles + (["true picture"] if kept.truths else []), kept.prompts, cell=CARD_CELL)
     write_png(folder / CARD_PICTURE, sheet, {"step": kept.step})
     card = folder / "README.md"
     words = f"Drawn at step {kept.step:,} of the training: the condition, the pictures"

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recipes.config import result_options
 from recipes.controlnet.build_config import OF_KIND, Build, condition_options
-from recipes.controlnet.build_passes import TrialStep
+from recipes.controlnet.build_passes import BuildPasses
 from recipes.controlnet.build_report import Outcome, closing_text, draw_contact_sheet, write_report
 from recipes.process.cgroups import usable_cpus
 from recipes.process.interrupts import Interrupts, settle
-from recipes.terminal.progress import duration, print_line, size
+from recipes.terminal.progress import print_line, size
 from tasks.controlnet import conditions
 from tasks.controlnet.building import folder as building
-from tasks.controlnet.building.scan import DUPLICATE, Left, Picture
+from tasks.controlnet.building.captions import reader
+from tasks.controlnet.building.scan import DUPLICATE, Left, Picture, digest, find_files, scan
 from tasks.controlnet.score.agreement import BUILT
 from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted, data_errors
+from tasks.files import free_bytes, remove_leftovers, write_json
 from tasks.words import are, counted
 
 HINT = "Mend them, or leave them out with --skip-bad"
@@ -41,8 +45,11 @@ def build(config: Build) -> dict[str, Any]:
     with Interrupts() as interrupts:
         options = conditions.resolved(config.condition, condition_options(config))
         used, left = look(config, output)
-        items = plan(config, used, output)
-        passes = TrialStep(config, options, output, interrupts, config.workers or usable_cpus())
+        splits = building.splits_of(used, config.eval_fraction, config.seed)
+        items = building.items_of(
+            used, splits, output, resolution=config.resolution, crop=config.crop, image_format=config.image_format
+        )
+        passes = BuildPasses(config, options, output, interrupts, config.workers or usable_cpus())
         note = check_folder(config, options, items, output)
         passes.open_models(items)
         begin(config, note, items, output)
@@ -77,9 +84,6 @@ def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
     Raises:
         DataError: faults, where they aren't to be left out; or nothing is left.
     """
-    from tasks.controlnet.building.captions import reader
-    from tasks.controlnet.building.scan import find_files, scan
-
     images = Path(str(config.images)).expanduser()
     files = find_files(images, output)
     texts = None
@@ -100,14 +104,6 @@ def look(config: Build, output: Path) -> tuple[list[Picture], list[Left]]:
     return used, left
 
 
-def plan(config: Build, used: Sequence[Picture], output: Path) -> list[building.Item]:
-    """The pairs to make, in order."""
-    splits = building.splits_of(used, config.eval_fraction, config.seed)
-    return building.items_of(
-        used, splits, output, resolution=config.resolution, crop=config.crop, image_format=config.image_format
-    )
-
-
 def reasons(left: Sequence[Left]) -> str:
     """How many were left out for which reason, in a line."""
     return ", ".join(f"{count:,} {reason}" for reason, count in Counter(one.reason for one in left).most_common())
@@ -119,9 +115,6 @@ def check_folder(config: Build, options: dict[str, Any], items: list[building.It
     Raises:
         ConfigError: something else is in the folder, or a build with other options or of other pictures.
     """
-    from recipes.config import result_options
-    from tasks.controlnet.building.scan import digest
-
     # The kind's own options stand resolved beside the others.
     shared = {name: value for name, value in result_options(config).items() if name not in OF_KIND}
     if config.condition in conditions.BY_MODEL:
@@ -153,8 +146,6 @@ def begin(config: Build, note: dict[str, Any], items: list[building.Item], outpu
     Raises:
         OutOfDisk: too little room.
     """
-    from tasks.files import free_bytes, remove_leftovers, write_json
-
     missing = [item for item in items if not item.condition.is_file()]
     need = building.estimate_bytes(missing, config.condition, config.image_format)
     free = free_bytes(output)
@@ -174,8 +165,6 @@ def begin(config: Build, note: dict[str, Any], items: list[building.Item], outpu
 
 def read_note(output: Path) -> dict[str, Any] | None:
     """What `begin` wrote there, or None."""
-    import json
-
     try:
         told = json.loads((output / BUILT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -185,33 +174,28 @@ def read_note(output: Path) -> dict[str, Any] | None:
 
 def differing(known: dict[str, Any], note: dict[str, Any]) -> list[str]:
     """What is other now, a clause each."""
-    import json
-
-    found = []
+    differences = []
     for part in ("options", "condition_options"):
         old, new = known.get(part, {}), json.loads(json.dumps(note[part]))
         for name in dict.fromkeys([*old, *new]):
             if old.get(name) != new.get(name):
-                found.append(f"{name.replace('_', '-')} {old.get(name)} then, {new.get(name)} now")
+                differences.append(f"{name.replace('_', '-')} {old.get(name)} then, {new.get(name)} now")
     before, now = known.get("pictures", {}), note["pictures"]
-    if not found and before != now:
+    if not differences and before != now:
         then = counted(int(before.get("count", 0)), "picture")
-        found.append(f"of {then} then, {now['count']:,} now, which aren't the same")
-    return found
+        differences.append(f"of {then} then, {now['count']:,} now, which aren't the same")
+    return differences
 
 
 def result(config: Build, outcome: Outcome) -> dict[str, Any]:
     """What the command prints."""
-    splits = Counter(item.split for item in outcome.items)
     return {
         "folder": str(outcome.folder),
-        "pairs": len(outcome.items),
-        "train": splits["train"],
-        "validation": splits["validation"],
+        **outcome.counts,
         "made": outcome.made,
         "left_out": dict(Counter(one.reason for one in outcome.left)),
         "seconds": round(outcome.seconds, 2),
         "sheet": str(outcome.folder / "sheet.png"),
         "report": str(outcome.folder / "report.json"),
-        "text": closing_text(config, outcome, duration(outcome.seconds)),
+        "text": closing_text(config, outcome),
     }

@@ -54,7 +54,7 @@ class Build:
     condition: str = CONDITION.option(
         "canny",
         "What is made of each picture. edges: soft edges by image processing, alike to HED's but without its network.",
-        choices=tuple(KINDS),
+        choices=KINDS,
     )
     canny_low: int | None = CONDITION.option(
         None, "Lower threshold; auto: by the picture's median.", words=("auto",), minimum=0, shown_default="100"

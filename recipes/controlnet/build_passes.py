@@ -6,11 +6,12 @@ build that was interrupted gives the same bytes as one that wasn't.
 
 from __future__ import annotations
 
+import itertools
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from recipes.process.interrupts import Interrupts
 from recipes.terminal.progress import Progress, print_line
 from tasks.controlnet import conditions
 from tasks.controlnet.building import folder
+from tasks.controlnet.building.captions import filled, load_blip
 from tasks.controlnet.building.folder import Item
 from tasks.controlnet.building.scan import BROKEN_FILE, Left
 from tasks.errors import DataError, OutOfMemory, is_out_of_memory
@@ -29,7 +31,8 @@ from tasks.words import counted
 CAPTIONS = ".captions.jsonl"
 
 
-class TrialStep:
+@dataclass
+class BuildPasses:
     """Makes pairs, a pass after the other.
 
     Args:
@@ -37,13 +40,13 @@ class TrialStep:
         workers: pictures worked on at once.
     """
 
-    def __init__(
-        self, config: Build, options: dict[str, Any], output: Path, interrupts: Interrupts, workers: int
-    ) -> None:
-        self.config, self.options, self.output = config, options, output
-        self.interrupts, self.workers = interrupts, workers
-        self._drawing: Any = None
-        self._captioning: Any = None
+    config: Build
+    options: dict[str, Any]
+    output: Path
+    interrupts: Interrupts
+    workers: int
+    _drawing: Any = None
+    _captioning: Any = None
 
     def open_models(self, items: Sequence[Item]) -> None:
         """Loads the models that will be needed: before anything is written, so that a wrong one is told first."""
@@ -55,8 +58,6 @@ class TrialStep:
             model = getattr(self.config, f"{kind}_model") or module.DEFAULT
             self._drawing = module.load(model, self.config.token, self._device(kind, model))
         if self.config.caption == "blip":
-            from tasks.controlnet.building.captions import load_blip
-
             model = self.config.caption_model
             self._captioning = load_blip(model, self.config.token, self._device("captions", model))
 
@@ -87,7 +88,7 @@ class TrialStep:
             for item, problem in self._in_threads(self._make, todo):
                 if problem is not None:
                     broken.append(Left(item.picture.relative, BROKEN_FILE, problem))
-                progress.advance(1, speed=self._speed(progress))
+                progress.advance()
         return broken
 
     def modelled(self, items: Sequence[Item]) -> None:
@@ -102,14 +103,12 @@ class TrialStep:
                 for item, picture in zip(batch, made, strict=True):
                     if not item.condition.is_file():
                         folder.write_png(item.condition, picture)
-                progress.advance(len(batch), speed=self._speed(progress))
+                progress.advance(len(batch))
 
     def captions(self, items: Sequence[Item]) -> dict[int, list[str]]:
         """The captions of every item, by its number; those of a model are noted as they come."""
         if self.config.caption != "blip":
             return {item.number: list(item.picture.captions or [""]) for item in items}
-        from tasks.controlnet.building.captions import filled
-
         known = self._known_captions()
         todo = self._uncaptioned(items, known)
         if todo:
@@ -118,7 +117,7 @@ class TrialStep:
                     fresh = {item.number: text for item, text in zip(batch, texts, strict=True)}
                     self._note({number: text for number, text in fresh.items() if number not in known})
                     known = {**fresh, **known}
-                    progress.advance(len(batch), speed=self._speed(progress))
+                    progress.advance(len(batch))
         return {item.number: [filled(known[item.number], self.config.caption_template)] for item in items}
 
     def _make(self, item: Item) -> str | None:
@@ -173,13 +172,9 @@ class TrialStep:
 
     def _batches(self, items: Sequence[Item]) -> list[list[Item]]:
         """Items that follow each other and are of one size, as many as a model sees at once."""
-        found: list[list[Item]] = []
-        for item in items:
-            if found and len(found[-1]) < self.config.batch_size and found[-1][0].frame == item.frame:
-                found[-1].append(item)
-            else:
-                found.append([item])
-        return found
+        groups = [list(group) for _, group in itertools.groupby(items, lambda item: item.frame)]
+        size = self.config.batch_size
+        return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
     def _device(self, what: str, model: str) -> Any:
         from recipes.distributed.device import pick_device, silence
@@ -213,9 +208,4 @@ class TrialStep:
             file.write("".join(f"\n{line}" for line in lines))
 
     def _progress(self, label: str, items: Sequence[Item], todo: Sequence[Item]) -> Progress:
-        self._started, self._before = time.monotonic(), len(items) - len(todo)
-        return Progress(label, len(items), done=len(items) - len(todo), unit="pictures")
-
-    def _speed(self, progress: Progress) -> str:
-        elapsed = max(1e-9, time.monotonic() - self._started)
-        return f"{(progress.done + 1 - self._before) / elapsed:.1f} pictures/s"
+        return Progress(label, len(items), done=len(items) - len(todo), unit="pictures", speed=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from recipes.controlnet.build_config import Build
-from recipes.terminal.progress import size
+from recipes.terminal.progress import duration, size
+from tasks.buckets import alike
 from tasks.controlnet.building import folder as building
 from tasks.controlnet.building.scan import Left
 from tasks.controlnet.drawing.contact_sheet import grid
@@ -32,17 +32,15 @@ def draw_contact_sheet(outcome: Outcome) -> None:
     words = [texts[start : start + PAIRS_A_ROW] for start in range(0, count, PAIRS_A_ROW)]
     words[-1] += [""] * (min(PAIRS_A_ROW, count) - len(words[-1]))
     titles = ["picture", "condition"] * min(PAIRS_A_ROW, count)
-    building.write_png(outcome.folder / "sheet.png", grid(rows, titles, words, cell=CELL, lines=2))
+    sheet, _ = grid(rows, titles, words, cell=CELL, lines=2)
+    building.write_png(outcome.folder / "sheet.png", sheet)
 
 
 def write_report(config: Build, outcome: Outcome) -> None:
     """report.json: how many, how fast, and every picture that was left out, with the reason."""
-    splits = Counter(item.split for item in outcome.items)
     report = {
         "condition": config.condition,
-        "pairs": len(outcome.items),
-        "train": splits["train"],
-        "validation": splits["validation"],
+        **outcome.counts,
         "made_by_this_call": outcome.made,
         "copied_as_they_are": sum(item.copied for item in outcome.items),
         "seconds": round(outcome.seconds, 2),
@@ -58,24 +56,21 @@ def written_bytes(outcome: Outcome) -> int:
     return sum(path.stat().st_size for item in outcome.items for path in (item.image, item.condition))
 
 
-def closing_text(config: Build, outcome: Outcome, took: str) -> str:
+def closing_text(config: Build, outcome: Outcome) -> str:
     """The table that the command prints."""
-    splits = Counter(item.split for item in outcome.items)
+    splits = outcome.counts
     shares = f" ({splits['train']:,} train, {splits['validation']:,} validation)" if splits["validation"] else ""
     earlier = len(outcome.items) - outcome.made
     before = f" · {earlier:,} of them made earlier" if earlier > 0 else ""
     speed = f" · {outcome.made / outcome.seconds:.1f} a second" if outcome.made and outcome.seconds else ""
     lines = [
         f"pairs     {len(outcome.items):,}{shares} · {config.condition} · {size(written_bytes(outcome))}{before}",
-        f"took      {took}{speed}",
+        f"took      {duration(outcome.seconds)}{speed}",
     ]
-    counts: dict[str, list[Any]] = {}
-    for one in outcome.left:
-        counts.setdefault(one.reason, []).append(one)
-    for number, (reason, which) in enumerate(counts.items()):
+    for number, which in enumerate(alike(outcome.left, lambda one: one.reason)):
         detail = f" ({which[0].detail})" if which[0].detail else ""
         lines.append(
-            f"{'left out' if not number else '':<10}{len(which):>6,}  {reason}, first {which[0].relative}{detail}"
+            f"{'left out' if not number else '':<10}{len(which):>6,}  {which[0].reason}, first {which[0].relative}{detail}"
         )
     return "\n".join(
         [
@@ -101,5 +96,11 @@ class Outcome:
     captions: dict[int, list[str]]
     left: list[Left]
     made: int
-    seconds: float = 0.0
-    folder: Path = field(default_factory=Path)
+    seconds: float
+    folder: Path
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Of all pairs and of each split."""
+        splits = Counter(item.split for item in self.items)
+        return {"pairs": len(self.items), "train": splits["train"], "validation": splits["validation"]}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from recipes.controlnet.encoding import Check, Plan, share, threads
+from recipes.controlnet.encoding import Plan, share, threads
 from recipes.distributed.collectives import any_of
 from recipes.process import memory
 from recipes.terminal.progress import print_line, size
+from tasks.buckets import alike
 from tasks.controlnet.cache import keys
-from tasks.controlnet.cache.encoded import Contents, Encodings, Picture
+from tasks.controlnet.cache.encoded import Encodings, Picture, digest
 from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
 from tasks.controlnet.cache.store import Cache, Entry
 from tasks.controlnet.geometry import pixels
@@ -40,54 +42,40 @@ def fill(
     *,
     batch_size: int,
     dtype: torch.dtype = torch.float32,
-    check: Check = lambda: None,
 ) -> Encodings:
     """Encodes what the caches lack; to be called by all processes alike.
 
-    What is encoded together depends on the order of `pictures` alone, so that a run that was killed here goes on to the same values.
+    What is encoded together depends on the order of `pictures` alone, so that a run that was killed here goes on to the same values;
+    what was encoded when an exception ends it is kept.
 
     Args:
         folder: of the caches; None: in RAM, in each process.
         captions: every prompt that may come up.
         batch_size: pictures at once; where memory runs out, fewer.
         dtype: of the encoders.
-        check: asked between batches; may raise Preempted, on one process or on all.
 
     Raises:
         OutOfDisk, OutOfMemory: counted before anything is encoded, with the sum.
-        Preempted: what was encoded until then is kept.
     """
-    main = accelerator.is_main_process
-    found = open_encodings(folder, base, dtype)
-    _learn_contents(found.contents, pictures, accelerator)
+    digests = None if folder is None else folder / "digests"
+    vae, text = keys.vae_key(base, dtype, digests), keys.text_key(base, dtype, digests)
+    places = (None, None) if folder is None else (folder / "moments" / vae, folder / "prompts" / text)
+    found = Encodings(Cache(places[0]), Cache(places[1]), vae, text)
+    _learn_contents(found, pictures, accelerator)
     plans = [_pictures_plan(found, base, pictures, batch_size, dtype), _prompts_plan(found, base, captions, dtype)]
-    told = [line for plan in plans for line in _verified(plan, accelerator)]
-    told += [line for plan in plans for line in plan.changed()] if main else []
-    if main:
-        for line in told:
+    lines = [line for plan in plans for line in _verified(plan, accelerator)]
+    if accelerator.is_main_process:
+        lines += [line for plan in plans for line in plan.changed()]
+        lines.append(f"{' · '.join(map(_reused, plans))} · {'RAM' if folder is None else folder}")
+        for line in lines:
             print_line(f"cache     {line}")
-        print_line(f"cache     {_reused(plans)} · {'RAM' if folder is None else folder}")
     _require_room(folder, plans, accelerator)
     for plan in plans:
         while any_of(accelerator, bool(plan.todo()))[0]:
-            plan.run(accelerator, check)
+            plan.run(accelerator)
             accelerator.wait_for_everyone()
             plan.cache.refresh()
     return found
-
-
-def open_encodings(folder: Path | None, base: Base, dtype: torch.dtype) -> Encodings:
-    """The caches of a base as they are."""
-    digests = None if folder is None else folder / "digests"
-    vae, text = keys.vae_key(base, dtype, digests), keys.text_key(base, dtype, digests)
-    places = [None if folder is None else folder / kind / key for kind, key in (("moments", vae), ("prompts", text))]
-    caches = [Cache(place) for place in places]
-    return Encodings(caches[0], caches[1], vae, text)
-
-
-def _moments_bytes(base: Base, picture: Picture) -> int:
-    frame, factor = picture.view.frame, base.vae_scale_factor
-    return 2 * 4 * base.latent_channels * (frame.height // factor) * (frame.width // factor)
 
 
 def _pictures_plan(
@@ -103,18 +91,22 @@ def _pictures_plan(
         mean, std = (moment.cpu() for moment in encode_pixels(vae, batch))
         return [{"mean": mean[row], "std": std[row]} for row in range(len(mean))]
 
+    def size_of(key: str) -> int:
+        frame, factor = inputs[key].view.frame, base.vae_scale_factor
+        return 2 * 4 * base.latent_channels * (frame.height // factor) * (frame.width // factor)
+
     return Plan(
         VAE,
         "picture",
         found.pictures,
         base,
         dtype,
-        _batches(inputs, lambda picture: picture.view.frame, batch_size),
+        alike(inputs, lambda key: inputs[key].view.frame, batch_size),
         inputs,
         lambda: pretrained.load_vae(base, dtype).to(memory_format=torch.channels_last),
         load,
         encode,
-        lambda key: _moments_bytes(base, inputs[key]),
+        size_of,
     )
 
 
@@ -132,7 +124,7 @@ def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: 
         found.prompts,
         base,
         dtype,
-        _batches(inputs, lambda caption: None, PROMPTS_AT_ONCE),
+        alike(inputs, lambda key: None, PROMPTS_AT_ONCE),
         inputs,
         lambda: pretrained.load_text_encoder(base, dtype),
         lambda batch: tokenize(tokenizer, batch),
@@ -141,24 +133,14 @@ def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: 
     )
 
 
-def _batches(inputs: dict[str, Any], alike: Callable[[Any], Any], batch_size: int) -> list[list[str]]:
-    """Keys in their order, in batches of inputs that are alike."""
-    groups: dict[Any, list[str]] = {}
-    for key, item in inputs.items():
-        groups.setdefault(alike(item), []).append(key)
-    return [
-        group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
-    ]
-
-
-def _learn_contents(contents: Contents, pictures: Sequence[Picture], accelerator: Accelerator) -> None:
+def _learn_contents(encodings: Encodings, pictures: Sequence[Picture], accelerator: Accelerator) -> None:
     """Digests of all pictures' files, each made by one process."""
-    wanted = [(store, row) for store, row in Contents.wanted(pictures) if row not in contents.of(store)]
+    files = list(dict.fromkeys((picture.pairs.images, picture.row) for picture in pictures))
     rank, world = accelerator.process_index, accelerator.num_processes
-    digests = Contents.digests(wanted[rank::world], threads(accelerator))
+    with ThreadPoolExecutor(threads(accelerator)) as pool:
+        digests = list(pool.map(digest, files[rank::world]))
     shared = gather_object([digests]) if world > 1 else [digests]
-    for number, (store, row) in enumerate(wanted):
-        contents.of(store)[row] = shared[number % world][number // world]
+    encodings.contents = {file: shared[number % world][number // world] for number, file in enumerate(files)}
 
 
 def _verified(plan: Plan, accelerator: Accelerator) -> list[str]:
@@ -174,16 +156,10 @@ def _verified(plan: Plan, accelerator: Accelerator) -> list[str]:
     return list(dict.fromkeys(shared))
 
 
-def _reused(plans: list[Plan]) -> str:
-    parts = []
-    for plan in plans:
-        missing, total = len(plan.missing()), len(plan.inputs)
-        parts.append(
-            f"{total - missing:,} of {counted(total, plan.noun)} reused"
-            if missing < total
-            else f"{counted(total, plan.noun)} to encode"
-        )
-    return " · ".join(parts)
+def _reused(plan: Plan) -> str:
+    missing, total = len(plan.missing()), len(plan.inputs)
+    nouns = counted(total, plan.noun)
+    return f"{total - missing:,} of {nouns} reused" if missing < total else f"{nouns} to encode"
 
 
 def _require_room(folder: Path | None, plans: list[Plan], accelerator: Accelerator) -> None:
@@ -191,8 +167,7 @@ def _require_room(folder: Path | None, plans: list[Plan], accelerator: Accelerat
     if folder is None:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
         free = memory.room(torch.device("cpu"), local)
-        short = any_of(accelerator, needed > free)[0]
-        if short:
+        if any_of(accelerator, needed > free)[0]:
             raise OutOfMemory(
                 f"--cache ram takes {size(needed)} in each process, {size(free)} are free; take --cache disk or none"
             )

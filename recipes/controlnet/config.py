@@ -20,8 +20,6 @@ from recipes.options import (
     SCHEDULES,
     TrainOptions,
 )
-from tasks.errors import ConfigError
-from tasks.words import counted
 
 CACHE = Panel("Caches")
 MODEL_HELP = "Stable Diffusion 1.x or 2.x in diffusers' form: Hub id, local folder, or `tiny` (made here in a minute)."
@@ -168,22 +166,18 @@ class Train(TrainOptions, DataOptions):
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
-        found = super().problems()
         images, prompts = len(self.validation_image), len(self.validation_prompt)
-        if prompts and not images:
-            found.append("--validation-prompt: give the condition too: --validation-image FILE")
-        if images and not prompts:
-            found.append("--validation-image: give its prompt too: --validation-prompt TEXT")
-        if images and prompts and images != prompts and 1 not in (images, prompts):
-            found.append(f"--validation-prompt: {prompts} for {images} images; give one for all, or one for each")
-        found += uneven(self.resolution)
-        if self.aspect_buckets and self.crop == "random":
-            found.append("--aspect-buckets and --crop random exclude each other")
-        if self.scale_lr and self.batch_size == AUTO:
-            found.append("--scale-lr: needs a --batch-size in figures")
-        if self.optimizer == "muon":
-            found.append("--optimizer muon: not for convolutions; take adamw or adamw-8bit")
-        return found
+        fit = not images or not prompts or images == prompts or 1 in (images, prompts)
+        checks = [
+            (prompts and not images, "--validation-prompt: give the condition too: --validation-image FILE"),
+            (images and not prompts, "--validation-image: give its prompt too: --validation-prompt TEXT"),
+            (not fit, f"--validation-prompt: {prompts} for {images} images; give one for all, or one for each"),
+            *((True, problem) for problem in uneven(self.resolution)),
+            (self.aspect_buckets and self.crop == "random", "--aspect-buckets and --crop random exclude each other"),
+            (self.scale_lr and self.batch_size == AUTO, "--scale-lr: needs a --batch-size in figures"),
+            (self.optimizer == "muon", "--optimizer muon: not for convolutions; take adamw or adamw-8bit"),
+        ]
+        return [*super().problems(), *(problem for wrong, problem in checks if wrong)]
 
 
 def with_defaults(config: Train) -> Train:
@@ -266,19 +260,3 @@ class Sample:
 
     output: str = OUTPUT.option("controlnet-sample", "Folder to write.")
     seed: int = DATA.option(0, "Seed of the sample.", minimum=0)
-
-
-def require_inputs(config: Predict) -> None:
-    """A condition and a prompt must be given.
-
-    Raises:
-        ConfigError: with an example.
-    """
-    if not config.inputs and not (config.image and config.prompt):
-        raise ConfigError(
-            'give a condition and a prompt: tool predict controlnet --image edges.png --prompt "a red teapot"'
-        )
-    if len(config.prompt) not in (0, 1, len(config.image)):
-        raise ConfigError(
-            f"--prompt: {len(config.prompt)} for {counted(len(config.image), 'image')}; give one for all, or one for each"
-        )

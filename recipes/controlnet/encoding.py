@@ -22,13 +22,11 @@ from recipes.process import cgroups, memory
 from recipes.terminal.progress import Progress
 from tasks.controlnet.cache.store import Cache, Entry
 from tasks.controlnet.models.pretrained import Base
-from tasks.errors import OutOfDisk, OutOfMemory, Preempted, is_out_of_memory
+from tasks.errors import OutOfDisk, OutOfMemory, is_out_of_memory
 from tasks.files import write_json
 from tasks.words import are, counted
 
 SHARD_BYTES, SHARD_SECONDS = 64 << 20, 10.0
-
-Check = Callable[[], None]
 
 
 @dataclass
@@ -56,11 +54,6 @@ class Plan:
     encode: Callable[[Any, torch.device, Any], list[Entry]]
     sizes: Callable[[str], int]
 
-    @property
-    def unit(self) -> str:
-        """Several of them."""
-        return f"{self.noun}s"
-
     def missing(self) -> list[str]:
         return self.cache.missing(self.inputs)
 
@@ -69,26 +62,24 @@ class Plan:
         missing = set(self.missing())
         return [batch for batch in self.batches if not missing.isdisjoint(batch)]
 
-    def run(self, accelerator: Accelerator, check: Check) -> None:
+    def run(self, accelerator: Accelerator) -> None:
         """One pass over what is missing: this process's share of it."""
         todo, (rank, world) = self.todo(), share(accelerator, self.cache.folder)
         mine = todo[rank::world]
         self._note()
         model = self.open().to(accelerator.device)
-        label = f"cache     {self.unit} through the {self.what} of {self.base.name}"
+        unit = f"{self.noun}s"
+        label = f"cache     {unit} through the {self.what} of {self.base.name}"
         writer = Writer(self.cache, accelerator)
-        progress = Progress(label, sum(map(len, todo)), unit=self.unit, show=accelerator.is_main_process)
-        started = time.monotonic()
+        progress = Progress(label, sum(map(len, todo)), unit=unit, show=accelerator.is_main_process, speed=True)
         try:
             with progress, ThreadPoolExecutor(threads(accelerator)) as pool:
                 loaded = _ahead(pool, mine, lambda batch: self.load([self.inputs[key] for key in batch]))
-                for number in _rounds(accelerator, len(mine), check):
+                for number in _rounds(accelerator, len(mine)):
                     batch = mine[number] if number < len(mine) else []
                     entries = self._encoded(model, accelerator.device, batch, next(loaded)) if batch else {}
                     writer.add(entries)
-                    done = sum(map(len, todo[number * world : (number + 1) * world]))
-                    speed = (progress.done + done) / max(time.monotonic() - started, 1e-9)
-                    progress.advance(done, speed=f"{speed:.1f} {self.unit}/s")
+                    progress.advance(sum(map(len, todo[number * world : (number + 1) * world])))
         finally:
             # Also where it was stopped: what is encoded is paid for.
             writer.flush()
@@ -169,20 +160,10 @@ def share(accelerator: Accelerator, folder: Path | None) -> tuple[int, int]:
     return (accelerator.local_process_index, local) if apart else (rank, world)
 
 
-def _rounds(accelerator: Accelerator, count: int, check: Check) -> Iterator[int]:
-    """Round numbers until every process has done its `count`; all stop together where one is asked to."""
+def _rounds(accelerator: Accelerator, count: int) -> Iterator[int]:
+    """Round numbers until every process has done its `count`."""
     number = 0
-    while True:
-        asked: Preempted | None = None
-        try:
-            check()
-        except Preempted as stop:
-            asked = stop
-        stop_all, more = any_of(accelerator, asked is not None, number < count)
-        if stop_all:
-            raise asked or Preempted("stopped with the other processes")
-        if not more:
-            return
+    while any_of(accelerator, number < count)[0]:
         yield number
         number += 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from recipes.controlnet import opening
@@ -24,6 +25,7 @@ from recipes.work import Evaluator
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.data import Options, load_splits
+from tasks.controlnet.drawing.generation import picture_seed
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
@@ -54,6 +56,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(f"note      {line}")
     batches = as_batches(config, nets, splits.evaluation)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
+    del figures["per_pair"]
     drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))
     if drawn is not None:
         figures["agreement"] = drawn
@@ -78,20 +81,16 @@ def resolution_of(config: Eval, was: dict[str, Any]) -> int:
 
 def as_batches(config: Eval, nets: Opened, pairs: Pairs) -> PairBatches:
     """The pairs framed as in training, encoded when they are measured; noise and timesteps are those of the run's evaluations."""
-    scheduler = pretrained.load_scheduler(nets.base)
+    base, was = nets.base, nets.config
+    timesteps = len(pretrained.load_scheduler(base).alphas_cumprod)
     shapes = Shapes(
-        resolution_of(config, nets.config),
-        bool(nets.config.get("aspect_buckets")),
-        factor=nets.base.vae_scale_factor,
-        channels=nets.base.latent_channels,
+        resolution_of(config, was),
+        bool(was.get("aspect_buckets")),
+        factor=base.vae_scale_factor,
+        channels=base.latent_channels,
     )
-    return PairBatches(
-        pairs,
-        shapes,
-        seed=int(nets.config.get("seed") or 0),
-        timesteps=len(scheduler.alphas_cumprod),
-        tokenize=functools.partial(tokenize, pretrained.load_tokenizer(nets.base)),
-    )
+    to_ids = functools.partial(tokenize, pretrained.load_tokenizer(base))
+    return PairBatches(pairs, shapes, int(was.get("seed") or 0), timesteps, tokenize=to_ids)
 
 
 def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
@@ -111,7 +110,9 @@ def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
     size = config.batch_size
     while True:
         try:
-            return _measured(nets, frozen, batches, size)
+            with Progress("evaluating", len(batches), unit="pairs") as progress, torch.inference_mode():
+                evaluator = Evaluator.alone(nets.device, size, progress.advance, autocast=nets.autocast)
+                return frozen.figures(nets.controlnet, batches, evaluator)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -120,15 +121,6 @@ def measure(config: Eval, nets: Opened, batches: PairBatches) -> dict[str, Any]:
         size //= 2
         release(nets.device)
         print_line(f"memory    didn't fit: {counted(size, 'pair')} at once from here on")
-
-
-def _measured(nets: Opened, frozen: Frozen, batches: PairBatches, size: int) -> dict[str, Any]:
-    import torch
-
-    with Progress("evaluating", len(batches), unit="pairs") as progress, torch.inference_mode():
-        evaluator = Evaluator.alone(nets.device, size, progress.advance, autocast=nets.autocast)
-        found = frozen.figures(nets.controlnet, batches, evaluator)
-    return {key: value for key, value in found.items() if key != "per_pair"}
 
 
 def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str) -> dict[str, Any] | None:
@@ -141,7 +133,8 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     if not count:
         return None
     numbers = np.unique(np.linspace(0, len(batches) - 1, count).round().astype(int))
-    conditions, truths, prompts = map(list, zip(*(batches.shown(int(number)) for number in numbers), strict=True))
+    shown = [batches.shown(number) for number in numbers.tolist()]
+    conditions, truths, prompts = map(list, zip(*shown, strict=True))
     folder = Path(data) if data and Path(data).is_dir() else None
     stored = [batches.pairs.conditions.load(int(batches.pairs.rows[number])) for number in numbers]
     # Lines that were resized are no longer the thin ones by which their kind is known.
@@ -160,10 +153,9 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
     assert kind is not None
     built = agreement.built_with(folder) if folder is not None else None
     options = built[1] if built is not None and built[0] == kind else None
-    found = agreement.evaluate(kind, conditions, drawn, config.seed, options=options)
+    figures = agreement.evaluate(kind, conditions, drawn, config.seed, options=options)
     best = agreement.evaluate(kind, conditions, truths, config.seed, options=options)
-    kept = {key: value for key, value in found.items() if not key.startswith("per_")}
-    return {**kept, "true_pictures": best["score"]}
+    return {**figures, "true_pictures": best["score"]}
 
 
 def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
@@ -180,8 +172,7 @@ def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: l
                 states[:-1][part],
                 states[-1:],
                 config,
-                seed=config.seed,
-                numbers=list(range(len(conditions)))[part],
+                seeds=[picture_seed(config.seed, number, 0) for number in range(len(conditions))[part]],
                 done=progress.advance,
             )
     return found

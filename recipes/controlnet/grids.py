@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from recipes.runs.trackers import PICTURES
@@ -16,10 +14,8 @@ from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.controlnet.drawing.png import read_facts, write_png
 
 SMALLEST_CELL, LARGEST_CELL = 128, 320
-WHITE = 256 * 256 - 1
 CONDITION, TRUTH = "condition", "true picture"
 Row = list[Image.Image | None]  # condition, pictures, true picture
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def write_grid(path: Path, rows: list[Row], prompts: list[str], facts: dict[str, Any], *, truths: bool) -> None:
@@ -33,44 +29,20 @@ def write_grid(path: Path, rows: list[Row], prompts: list[str], facts: dict[str,
         OutOfDisk: no room for it.
     """
     count = max(len(row) for row in rows) - 1 - truths
-    longest = max(one.width if one.width > one.height else one.height for row in rows for one in row if one is not None)
-    layout: dict[str, Any] = {
-        "titles": [CONDITION, *(f"drawn {number + 1}" for number in range(count)), *([TRUTH] if truths else [])],
-        "captions": prompts,
-        "cell": min(max(longest, SMALLEST_CELL), LARGEST_CELL),
-        "heading": f"step {facts['step']:,}" if "step" in facts else "",
-    }
-    told = {
-        **facts,
+    longest = max(max(picture.size) for row in rows for picture in row if picture is not None)
+    sheet, boxes = grid(
+        rows,
+        [CONDITION, *(f"drawn {number + 1}" for number in range(count)), *([TRUTH] if truths else [])],
+        prompts,
+        cell=min(max(longest, SMALLEST_CELL), LARGEST_CELL),
+        heading=f"step {facts['step']:,}" if "step" in facts else "",
+    )
+    layout = {
         "prompts": json.dumps(prompts, ensure_ascii=False),
         "truths": int(truths),
-        "cells": json.dumps(places(rows, layout)),
+        "cells": json.dumps(boxes),
     }
-    write_png(path, grid(rows, **layout), told)
-
-
-def places(rows: list[Row], layout: dict[str, Any]) -> list[list[Box | None]]:
-    """Where each picture lies in `grid(rows, **layout)`: the same grid of plain colours, one a place, shows it.
-
-    A colour is full red and the place's number in green and blue. The words and frames are grey, and so is none of these but
-    white, the last.
-    """
-    numbers = itertools.count()
-    placed = [[None if one is None else (next(numbers), one.size) for one in ones] for ones in rows]
-    coloured = [
-        [None if one is None else Image.new("RGB", one[1], (255, *divmod(one[0], 256))) for one in ones]
-        for ones in placed
-    ]
-    sheet = np.asarray(grid(coloured, **layout)).astype(np.int32)
-    number = np.where(sheet[..., 0] == 255, sheet[..., 1] * 256 + sheet[..., 2], WHITE)
-    down, across = np.nonzero(number != WHITE)
-    # Of all places in one pass: a look for each would take minutes for some hundred rows.
-    first, last = np.full((2, WHITE), np.iinfo(np.int64).max), np.full((2, WHITE), -1)
-    for axis, at in enumerate((across, down)):
-        np.minimum.at(first[axis], number[down, across], at)
-        np.maximum.at(last[axis], number[down, across], at)
-    boxes = np.concatenate([first, last + 1]).T.tolist()
-    return [[None if one is None else (*boxes[one[0]],) for one in ones] for ones in placed]
+    write_png(path, sheet, {**facts, **layout})
 
 
 @dataclass

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
+import yaml
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from recipes.controlnet.config import UseOptions, uneven
-from recipes.distributed.device import pick_device, silence
+from recipes.distributed.device import DTYPES, pick_device, resolve_precision, silence
 from recipes.process.memory import release
 from recipes.runs import folder as run_folder
 from recipes.runs.select import choose_model
@@ -68,12 +72,11 @@ class Opened:
 
     def painter(self, config: UseOptions) -> Painter:
         """Draws with these nets as the options say."""
-        decoder = Decoder(pretrained.load_vae(self.base))
         return Painter(
             self.base,
             self.unet,
             self.controlnet,
-            decoder.to(self.device),
+            Decoder(pretrained.load_vae(self.base)).to(self.device),
             self.device,
             config.scheduler,
             autocast=self.autocast,
@@ -83,9 +86,6 @@ class Opened:
 
 def quiet() -> None:
     """No words or bars of the libraries beside ours."""
-    import diffusers
-    import transformers
-
     silence()
     transformers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.set_verbosity_error()
@@ -113,49 +113,30 @@ def open_nets(config: UseOptions, model: str, was: dict[str, Any]) -> Opened:
         ConfigError: no base is known, it is no Stable Diffusion 1 or 2, or the ControlNet isn't one or isn't for it.
     """
     device = pick_device(config.cpu, config.threads)
-    dtype = precision(config.mixed_precision, device)
-    base = base_of(config, model, was)
-    controlnet = pretrained.load_controlnet(model, None, config.token, base, flag="--model")
+    dtype = DTYPES[resolve_precision(config.mixed_precision, gpu=device.type != "cpu")]
+    base = find_base(config, model, was)
+    controlnet = pretrained.load_controlnet(model, config.token, base, flag="--model")
     unet = pretrained.load_unet(base, dtype)
     return Opened(model, was, base, unet.to(device), controlnet.eval().requires_grad_(False).to(device), device, dtype)
 
 
-def precision(asked: str, device: torch.device) -> torch.dtype:
-    """What the nets compute in.
-
-    Raises:
-        ConfigError: fp16 on a CPU.
-    """
-    if asked == "fp16" and device.type == "cpu":
-        raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
-    if asked == "auto":
-        has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has else torch.float32
-    return {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[asked]
-
-
-def base_of(config: UseOptions, model: str, was: dict[str, Any]) -> Base:
+def find_base(config: UseOptions, model: str, was: dict[str, Any]) -> Base:
     """The base that was asked for, else that of the run, else the one that the model card names.
+
+    Revision and variant are the run's where the base is, unless others were asked for.
 
     Raises:
         ConfigError: none of them is there.
     """
-    if config.base:
-        return find_base(config, config.base, int(was.get("seed") or 0), was)
-    if was.get("model"):
-        return find_base(config, was["model"], int(was.get("seed") or 0), was)
-    named = base_in_card(model, config.token)
-    if named is None:
-        pretrained.load_controlnet(model, None, config.token, flag="--model")  # what is none says so first
-        raise ConfigError(
-            f"--model {model}: nothing there says which Stable Diffusion it steers; give it: --base ID_OR_FOLDER"
-        )
-    print_line(f"base      {named}, by the card of {model}")
-    return find_base(config, named, 0, {})
-
-
-def find_base(config: UseOptions, name: str, seed: int, was: dict[str, Any]) -> Base:
-    """A base by its name; revision and variant are the run's where the name is and nothing else was asked for."""
+    name = config.base or was.get("model")
+    if not name:
+        name = base_in_card(model, config.token)
+        if name is None:
+            pretrained.load_controlnet(model, config.token, flag="--model")  # what is none says so first
+            raise ConfigError(
+                f"--model {model}: nothing there says which Stable Diffusion it steers; give it: --base ID_OR_FOLDER"
+            )
+        print_line(f"base      {name}, by the card of {model}")
     same = name == was.get("model")
     try:
         return pretrained.find_base(
@@ -163,7 +144,7 @@ def find_base(config: UseOptions, name: str, seed: int, was: dict[str, Any]) -> 
             config.revision or (was.get("revision") if same else None),
             config.token,
             config.variant or (was.get("variant") if same else None),
-            seed,
+            int(was.get("seed") or 0),
             cache_dir=was.get("cache_dir"),
             say=print_line,
         )
@@ -173,9 +154,6 @@ def find_base(config: UseOptions, name: str, seed: int, was: dict[str, Any]) -> 
 
 def base_in_card(model: str, token: str | None) -> str | None:
     """What the header of a model's card calls its base; None where it has no card, or one that doesn't say."""
-    import yaml
-    from huggingface_hub import ModelCard
-
     snapshot = Snapshot.of(model_folder(model), None, token)
     if "README.md" not in snapshot.files:
         return None
@@ -206,7 +184,7 @@ def paint(
     """
     while True:
         try:
-            drawn = painter.draw(
+            return painter.draw(
                 conditions,
                 hidden,
                 empty,
@@ -215,7 +193,6 @@ def paint(
                 scale=config.conditioning_scale,
                 **given,
             )
-            return [row[0] for row in drawn]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -19,7 +19,7 @@ from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.models.pretrained import Base
-from tasks.controlnet.pairs import Pairs, Splits
+from tasks.controlnet.pairs import Splits
 
 
 @dataclass
@@ -36,20 +36,11 @@ class Parts:
     frozen: Frozen | None = None
     validator: Validator | None = None
 
-    @property
-    def train_pairs(self) -> Pairs:
-        assert self.splits.train is not None
-        return self.splits.train
-
-    @property
-    def eval_pairs(self) -> Pairs:
-        assert self.splits.evaluation is not None
-        return self.splits.evaluation
-
 
 def prepare(config: Train) -> Parts:
     """Reads and checks the data, finds the base; nothing heavy is loaded yet."""
-    validation.check_files(config)
+    if config.num_validation_images and config.validation_image:
+        validation.from_files(config)  # what can't be drawn is said before anything else is done
     splits = load_splits(data_options(Options, config))
     assert splits.train is not None
     assert splits.evaluation is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata as metadata
+import itertools
 import json
 import shlex
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 from PIL import Image
 
 from recipes.controlnet import opening
-from recipes.controlnet.config import Predict, require_inputs
+from recipes.controlnet.config import Predict
 from recipes.terminal.progress import Progress, print_line
+from tasks.buckets import alike
 from tasks.controlnet.drawing.generation import fit, frame_for
 from tasks.controlnet.drawing.png import read_facts, write_png
 from tasks.controlnet.pairs import condition_files
@@ -32,14 +34,12 @@ class Order:
 
     Attributes:
         image: the condition's path; `condition`: what it is in the size that is drawn.
-        prompt: its number among the distinct prompts.
         number: of the pictures for this condition and prompt.
     """
 
     image: str
     condition: Image.Image
-    text: str
-    prompt: int
+    prompt: str
     number: int
     seed: int
 
@@ -47,8 +47,7 @@ class Order:
 def predict(config: Predict) -> dict[str, Any]:
     """Draws; returns a list of what was drawn, each with its condition, prompt, seed and file."""
     opening.quiet()
-    require_inputs(config)
-    opening.check_resolution(config.resolution)
+    check_inputs(config)
     pairs = read_inputs(config)
     orders = as_orders(config, pairs)
     output = Path(config.output).expanduser()
@@ -64,6 +63,25 @@ def predict(config: Predict) -> dict[str, Any]:
     return {"predictions": predictions, "text": "\n".join(_line(entry) for entry in predictions)}
 
 
+def check_inputs(config: Predict) -> None:
+    """A condition and a prompt must be given.
+
+    Raises:
+        ConfigError: says what is missing or doesn't fit.
+    """
+    if not config.inputs and not (config.image and config.prompt):
+        raise ConfigError(
+            'give a condition and a prompt: tool predict controlnet --image edges.png --prompt "a red teapot"'
+        )
+    if len(config.prompt) not in (0, 1, len(config.image)):
+        raise ConfigError(
+            f"--prompt: {len(config.prompt)} for {counted(len(config.image), 'image')}; give one for all, or one for each"
+        )
+    opening.check_resolution(config.resolution)
+    if config.image and not config.prompt:
+        raise ConfigError('--image: give its prompt too: --prompt "a red teapot"')
+
+
 def read_inputs(config: Predict) -> list[tuple[str, str]]:
     """(condition's path, prompt) pairs, of the flags and of JSON lines files.
 
@@ -71,8 +89,6 @@ def read_inputs(config: Predict) -> list[tuple[str, str]]:
         ConfigError: an input that isn't a JSON lines file.
         DataError: a line without condition or prompt, with file and row; or conditions that are no pictures, all of them.
     """
-    if config.image and not config.prompt:
-        raise ConfigError('--image: give its prompt too: --prompt "a red teapot"')
     prompts = config.prompt * (len(config.image) if len(config.prompt) == 1 else 1)
     pairs = list(zip(config.image, prompts, strict=True))
     for text in config.inputs:
@@ -109,116 +125,94 @@ def _json_lines(path: Path) -> list[tuple[str, str]]:
 
 def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
     """The pictures in order of the inputs; picture k has the seed given plus k, whatever else is drawn."""
-    known: dict[str, int] = {}
     loaded: dict[str, Image.Image] = {}
     orders = []
     for image, prompt in pairs:
         if image not in loaded:
             whole = condition_files([image]).load(0)
             loaded[image] = fit(whole, frame_for(whole.size, config.resolution))
-        number = known.setdefault(prompt, len(known))
-        orders += [Order(image, loaded[image], prompt, number, k, config.seed + k) for k in range(config.n)]
+        orders += [Order(image, loaded[image], prompt, k, config.seed + k) for k in range(config.n)]
     return orders
 
 
 def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Path) -> list[dict[str, Any]]:
     """Draws in batches of one size and writes each picture as soon as it is there."""
-    prompts = list(dict.fromkeys(order.text for order in orders))
+    prompts = list(dict.fromkeys(order.prompt for order in orders))
     states = nets.hidden([*prompts, config.negative_prompt or ""])
     painter = nets.painter(config)
-    found: dict[int, dict[str, Any]] = {}
-    names = _Names(output, config)
+    predictions: dict[int, dict[str, Any]] = {}
+    taken: set[Path] = set()
     with Progress("drawing", len(orders) * config.steps, unit="steps") as progress:
-        for batch in _batches(orders, config.batch_size):
+        for batch in alike(range(len(orders)), lambda at: orders[at].condition.size, config.batch_size):
             chosen = [orders[at] for at in batch]
             drawn = opening.paint(
                 painter,
                 [order.condition for order in chosen],
-                states[[order.prompt for order in chosen]],
+                states[[prompts.index(order.prompt) for order in chosen]],
                 states[-1:],
                 config,
-                seeds=[[order.seed] for order in chosen],
+                seeds=[order.seed for order in chosen],
                 done=progress.advance,
             )
             for at, order, picture in zip(batch, chosen, drawn, strict=True):
                 facts = facts_of(config, nets, order)
-                path = names.take(order, facts)
+                path = _free_path(output, f"{Path(order.image).stem}-{config.seed}-{order.number}", facts, taken)
                 write_png(path, picture, facts)
-                found[at] = {
+                predictions[at] = {
                     "picture": str(path),
                     "conditioning_image": order.image,
-                    "prompt": order.text,
+                    "prompt": order.prompt,
                     "seed": order.seed,
                     "width": picture.width,
                     "height": picture.height,
                 }
-    return [found[at] for at in range(len(orders))]
-
-
-def _batches(orders: list[Order], size: int) -> list[list[int]]:
-    """Numbers of orders of one size of picture, in order of the sizes' first appearance."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for at, order in enumerate(orders):
-        groups.setdefault(order.condition.size, []).append(at)
-    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
+    return [predictions[at] for at in range(len(orders))]
 
 
 def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, Any]:
     """What a picture was drawn with; `command` draws it again."""
-    given = {
-        "--model": nets.name,
-        "--base": config.base,
-        "--revision": config.revision,
-        "--variant": config.variant,
-        "--image": order.image,
-        "--prompt": order.text,
-        "--negative-prompt": config.negative_prompt,
-        "--seed": order.seed,
-        "--steps": config.steps,
-        "--scheduler": config.scheduler,
-        "--guidance": f"{config.guidance:g}",
-        "--conditioning-scale": f"{config.conditioning_scale:g}",
-        "--resolution": config.resolution,
-        "--mixed-precision": config.mixed_precision,
-    }
-    said = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
-    width, height = order.condition.size
-    return {
-        "prompt": order.text,
+    drawn = {
+        "prompt": order.prompt,
         "negative_prompt": config.negative_prompt,
         "seed": order.seed,
         "steps": config.steps,
         "scheduler": config.scheduler,
         "guidance": f"{config.guidance:g}",
         "conditioning_scale": f"{config.conditioning_scale:g}",
+    }
+    options = {
+        "model": nets.name,
+        "base": config.base,
+        "revision": config.revision,
+        "variant": config.variant,
+        "image": order.image,
+        **drawn,
+        "resolution": config.resolution,
+        "mixed_precision": config.mixed_precision,
+    }
+    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    width, height = order.condition.size
+    return {
+        **drawn,
         "conditioning_image": order.image,
         "resolution": f"{width}x{height}",
         "model": nets.name,
         "base": nets.base.name,
         "precision": str(nets.dtype).removeprefix("torch."),
         "versions": " ".join(f"{name} {metadata.version(name)}" for name in VERSIONS),
-        "command": shlex.join(["tool", "predict", "controlnet", *said]),
+        "command": shlex.join(["tool", "predict", "controlnet", *itertools.chain(*flags)]),
     }
 
 
-class _Names:
-    """Files by condition, seed and number. One that is there is replaced by the same picture only."""
-
-    def __init__(self, output: Path, config: Predict) -> None:
-        self.output, self.seed = output, config.seed
-        self._taken: set[Path] = set()
-
-    def take(self, order: Order, facts: dict[str, Any]) -> Path:
-        """NAME-SEED-K.png, or NAME-SEED-K-2.png where that is another picture."""
-        stem = f"{Path(order.image).stem}-{self.seed}-{order.number}"
-        again = 1
-        while True:
-            path = self.output / (f"{stem}.png" if again == 1 else f"{stem}-{again}.png")
-            same = not path.exists() or read_facts(path).get("command") == facts["command"]
-            if same and path not in self._taken:
-                self._taken.add(path)
-                return path
-            again += 1
+def _free_path(output: Path, stem: str, facts: dict[str, Any], taken: set[Path]) -> Path:
+    """STEM.png, or STEM-2.png and so on where that is taken or another picture; one that is there is replaced by the same
+    picture only."""
+    for number in itertools.count(1):
+        path = output / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+        if path not in taken and (not path.exists() or read_facts(path).get("command") == facts["command"]):
+            break
+    taken.add(path)
+    return path
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from recipes.controlnet.config import FULL, Train
+from recipes.distributed.device import DTYPES
 from recipes.options import AUTO
 from recipes.terminal.progress import size
+from tasks.controlnet.models import footprint
 from tasks.errors import ConfigError
 
 # A CUDA context, cuDNN's workspaces and the allocator's gaps: an allowance, not counted.
 BESIDES = 1_000_000_000
-PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,22 +100,20 @@ def estimate_bytes(config: Train, unet_config: dict[str, Any] | None = None) -> 
         config: with a preset's settings and the recipe's defaults.
         unet_config: the base's; None: Stable Diffusion 1.5's.
     """
-    from tasks.controlnet.models.footprint import footprint
-
     pixels = int(config.resolution or FULL["resolution"])
     batch = 1 if config.batch_size == AUTO else int(config.batch_size or FULL["batch_size"])
     accumulation = config.gradient_accumulation_steps
-    found = footprint(
+    counted = footprint.footprint(
         unet_config,
         height=pixels,
         width=pixels,
         batch_size=-(-batch // accumulation),
         accumulated=accumulation > 1,
         gradient_checkpointing=config.gradient_checkpointing,
-        precision=PRECISIONS.get(config.mixed_precision, torch.bfloat16),
+        precision=DTYPES.get(config.mixed_precision, torch.bfloat16),
         eight_bit=config.optimizer == "adamw-8bit",
     )
-    return found.total + BESIDES
+    return counted.total + BESIDES
 
 
 def card_bytes() -> int | None:

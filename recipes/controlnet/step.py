@@ -57,11 +57,11 @@ class Frozen:
 
     def figures(self, controlnet: Any, batches: PairBatches, evaluator: Evaluator) -> dict[str, Any]:
         """Denoising loss and conditioning gain of a split, as `gain.summarise` gives them."""
-
-        def each(numbers: np.ndarray) -> np.ndarray:
+        rows: list[tuple[int, list[list[float]]]] = []
+        for numbers in evaluator.mine(batches.in_order(evaluator.batch_size)):
             with evaluator.autocast():
-                found = self.measure(controlnet, batches.collate_evaluation(numbers))
+                measured = self.measure(controlnet, batches.collate_evaluation(numbers))
             evaluator.progress(len(numbers))
-            return found
-
-        return gain.measure(batches, each, evaluator.mine(batches.in_order(evaluator.batch_size)), evaluator.gather)
+            rows += zip(numbers.tolist(), measured.tolist(), strict=True)
+        losses_of = dict(evaluator.gather(rows))
+        return gain.summarise(np.array([losses_of[number] for number in range(len(batches))]), batches.bands)

@@ -17,11 +17,11 @@ from recipes.controlnet.parts import Parts, prepare
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator, scenes
+from recipes.distributed.device import DTYPES
 from recipes.loop.loop import Outcome
 from recipes.process.memory import release
 from recipes.terminal.progress import print_line, print_line_once
 from recipes.work import Batch, Evaluator, Work
-from tasks.controlnet.batches import Encoded
 from tasks.controlnet.cache.encoded import pictures_of
 from tasks.controlnet.cache.store import cache_root
 from tasks.controlnet.drawing.generation import check_steps
@@ -34,7 +34,6 @@ from tasks.errors import ConfigError
 from tasks.words import counted
 
 RECIPE = "controlnet"
-PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -74,7 +73,7 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
         """Fills the caches and loads the nets."""
         config, parts, accelerator = self.config, self.parts, self.session.accelerator
         require_base_of(self.session, config, parts.base)
-        device, dtype = accelerator.device, PRECISIONS.get(accelerator.mixed_precision, torch.float32)
+        device, dtype = accelerator.device, DTYPES.get(accelerator.mixed_precision, torch.float32)
         frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
         validator = make_validator(config, parts, self.session)
         encode(config, parts, accelerator, dtype, validator.prompts)
@@ -111,7 +110,7 @@ class PairWork(Work):
             examples=len(parts.train),
             eval_examples=len(parts.evaluation),
             metric=None if config.metric_for_best == "last" else config.metric_for_best,
-            data=digest(parts.train_pairs, parts.eval_pairs),
+            data=digest(parts.train.pairs, parts.evaluation.pairs),
         )
         self.config, self.parts, self.frozen, self.validator = config, parts, frozen, validator
         self.greater_is_better = config.metric_for_best == "gain"
@@ -206,10 +205,10 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
             parts.frozen.vae, parts.frozen.text_encoder = vae, text
         else:
             views = len(parts.train) * parts.train.shapes.variants + len(parts.evaluation)
-            found: Encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions))
-            parts.train.encoded = parts.evaluation.encoded = found
+            encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions))
+            parts.train.encoded = parts.evaluation.encoded = encoded
         return
-    found = caching.fill(
+    parts.train.encoded = parts.evaluation.encoded = caching.fill(
         None if config.cache == "ram" else cache_root(config.cache_dir) / RECIPE,
         base,
         [*pictures_of(parts.train), *pictures_of(parts.evaluation)],
@@ -218,14 +217,13 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
         batch_size=int(config.eval_batch_size or 1),
         dtype=dtype,
     )
-    parts.train.encoded = parts.evaluation.encoded = found
 
 
 def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:
     """The frozen UNet and the ControlNet to be trained, as the options have them."""
     unet = pretrained.load_unet(base, dtype)
     if config.controlnet:
-        controlnet = pretrained.load_controlnet(config.controlnet, None, config.token, base)
+        controlnet = pretrained.load_controlnet(config.controlnet, config.token, base)
     else:
         controlnet = pretrained.new_controlnet(base, unet, config.seed)
     memory_efficient.prepare(

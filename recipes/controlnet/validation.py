@@ -58,23 +58,18 @@ def scenes(config: Train, evaluation: PairBatches) -> Scenes:
     if not config.num_validation_images:
         return Scenes()
     if config.validation_image:
-        return _from_files(config)
+        return from_files(config)
     numbers = np.linspace(0, len(evaluation) - 1, min(PAIRS, len(evaluation))).round().astype(int)
-    conditions, truths, prompts = zip(*(evaluation.shown(int(number)) for number in numbers), strict=True)
+    conditions, truths, prompts = zip(*map(evaluation.shown, numbers.tolist()), strict=True)
     return Scenes(list(conditions), list(prompts), list(truths))
 
 
-def check_files(config: Train) -> None:
-    """Raises where --validation-image names what can't be drawn, before anything else is done.
+def from_files(config: Train) -> Scenes:
+    """The conditions and prompts of --validation-image and --validation-prompt.
 
     Raises:
         DataError: files that are missing or broken.
     """
-    if config.num_validation_images and config.validation_image:
-        _from_files(config)
-
-
-def _from_files(config: Train) -> Scenes:
     images = condition_files([str(Path(path).expanduser()) for path in config.validation_image])
     bad = images.problems(range(len(images)), decode=True)
     if bad:
@@ -88,6 +83,7 @@ def _from_files(config: Train) -> Scenes:
     )
 
 
+@dataclass
 class Validator:
     """Draws the scenes and keeps the grids; nothing that fails in it ends the training, but a stop that was asked for.
 
@@ -98,21 +94,18 @@ class Validator:
         world: the processes that share the drawing.
     """
 
-    def __init__(
-        self,
-        config: Train,
-        run: Path,
-        base: Base,
-        given: Scenes,
-        device: torch.device,
-        autocast: Callable[[], Any] = contextlib.nullcontext,
-        world: int = 1,
-    ) -> None:
-        self.config, self.run, self.base, self.scenes = config, run, base, given
-        self.device, self.autocast, self.world = device, autocast, world
+    config: Train
+    run: Path
+    base: Base
+    scenes: Scenes
+    device: torch.device
+    autocast: Callable[[], Any] = contextlib.nullcontext
+    world: int = 1
+
+    def __post_init__(self) -> None:
         self.hidden = self.empty = torch.empty(0)
         self.unet: Any = None
-        self.decoder: Decoder | None = None
+        self.decoder: Any = None
         self._most: int | None = None
 
     @property
@@ -226,10 +219,10 @@ class Validator:
             self.empty,
             steps=steps or config.validation_inference_steps,
             guidance=config.validation_guidance,
-            seeds=[[picture_seed(config.seed, scene, picture)] for scene, picture in batch],
+            seeds=[picture_seed(config.seed, scene, picture) for scene, picture in batch],
             **given,
         )
-        return [(scene, picture, row[0]) for (scene, picture), row in zip(batch, drawn, strict=True)]
+        return [(*item, picture) for item, picture in zip(batch, drawn, strict=True)]
 
     def _kept(self, step: int, found: list[Drawn]) -> dict[str, Path]:
         path = self.run / PICTURES / picture_name(step)

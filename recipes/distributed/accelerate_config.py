@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from recipes.config import read_yaml
 from recipes.distributed import deepspeed_config, fsdp_config
 from recipes.distributed.deepspeed_config import Zero
-from recipes.distributed.fsdp_config import FsdpConfig
+from recipes.distributed.fsdp_config import FsdpConfig, refuse
 from recipes.options import AUTO, TrainOptions
 from tasks.errors import ConfigError
 
 PRECISIONS = ("no", "fp16", "bf16")
 
 C = TypeVar("C", bound=TrainOptions)
+R = TypeVar("R")
 
 
 def apply(config: C) -> C:
@@ -31,18 +33,18 @@ def apply(config: C) -> C:
             raise ConfigError(f"{name} is set: start tool by itself, with --accelerate-config FILE for {kind}")
     if not config.accelerate_config:
         return config
-    found = _read(config.accelerate_config)
+    args = _read(config.accelerate_config)
     changes: dict[str, Any] = {}
     if config.num_processes == 1 and config.num_machines == 1:
-        machines = found.num_machines or 1
+        machines = args.num_machines or 1
         # Accelerate counts the processes of all machines.
-        changes["num_processes"] = max(1, (found.num_processes or 1) // machines)
+        changes["num_processes"] = max(1, (args.num_processes or 1) // machines)
         changes["num_machines"] = machines
-        changes["machine_rank"] = found.machine_rank or 0
-    if config.main_address is None and found.main_process_ip:
-        changes["main_address"] = f"{found.main_process_ip}:{found.main_process_port or 29500}"
-    deepspeed = _zero_of(config)
-    precision = (deepspeed and deepspeed.precision) or found.mixed_precision
+        changes["machine_rank"] = args.machine_rank or 0
+    if config.main_address is None and args.main_process_ip:
+        changes["main_address"] = f"{args.main_process_ip}:{args.main_process_port or 29500}"
+    deepspeed = _read_as("DEEPSPEED", config, deepspeed_config.read)
+    precision = (deepspeed and deepspeed.precision) or args.mixed_precision
     if config.mixed_precision == "auto" and precision in PRECISIONS:
         changes["mixed_precision"] = precision
     config = dataclasses.replace(config, **changes)
@@ -60,33 +62,28 @@ def fsdp_config_of(config: TrainOptions) -> FsdpConfig | None:
     """How the file has the model cut into shards; None where it doesn't.
 
     Raises:
-        ConfigError: as `sharding.read` and `zero.read`.
+        ConfigError: as `fsdp_config.read` and `deepspeed_config.read`.
     """
-    if not config.accelerate_config:
-        return None
-    deepspeed = _zero_of(config)
-    if deepspeed is not None:
-        return deepspeed.sharding
-    content = _content(config.accelerate_config)
-    return fsdp_config.read(config.accelerate_config, content) if _kind(content) == "FSDP" else None
+    deepspeed = _read_as("DEEPSPEED", config, deepspeed_config.read)
+    return deepspeed.sharding if deepspeed is not None else _read_as("FSDP", config, fsdp_config.read)
 
 
-def _zero_of(config: TrainOptions) -> Zero | None:
-    """What a file of DeepSpeed asks for."""
+def _read_as(kind: str, config: TrainOptions, read: Callable[[str, dict[str, Any]], R]) -> R | None:
+    """What a file of that kind asks for; None without one."""
     if not config.accelerate_config:
         return None
     content = _content(config.accelerate_config)
-    return deepspeed_config.read(config.accelerate_config, content) if _kind(content) == "DEEPSPEED" else None
+    return read(config.accelerate_config, content) if _kind(content) == kind else None
 
 
-def _as_deepspeed(config: C, asked: Zero) -> C:
+def _as_deepspeed(config: C, deepspeed: Zero) -> C:
     """The config with the pieces of DeepSpeed's file.
 
     Raises:
         ConfigError: the file says otherwise than an option on which the result depends.
     """
     problems = []
-    for option, (name, value) in asked.same.items():
+    for option, (name, value) in deepspeed.same.items():
         ours = getattr(config, option)
         if ours != value and ours != AUTO:
             flag = f"--{option.replace('_', '-')}"
@@ -94,11 +91,10 @@ def _as_deepspeed(config: C, asked: Zero) -> C:
             problems.append(
                 f"{name} is {shown} there, and {flag} is {ours}: give {flag} {shown}, or leave it out there"
             )
-    if problems:
-        raise ConfigError("\n".join(f"--accelerate-config: {config.accelerate_config}: {line}" for line in problems))
-    pieces = asked.accumulation
-    if pieces is None and asked.micro_batch and isinstance(config.batch_size, int):
-        pieces = math.ceil(config.batch_size / (asked.micro_batch * config.num_processes * config.num_machines))
+    refuse(config.accelerate_config, problems)
+    pieces = deepspeed.accumulation
+    if pieces is None and deepspeed.micro_batch and isinstance(config.batch_size, int):
+        pieces = math.ceil(config.batch_size / (deepspeed.micro_batch * config.num_processes * config.num_machines))
     if pieces and config.gradient_accumulation_steps == 1:
         config = dataclasses.replace(config, gradient_accumulation_steps=pieces)
     return config
@@ -115,8 +111,7 @@ def _check_sharded(config: TrainOptions, shards: FsdpConfig) -> None:
         problems.append("--batch-size auto isn't offered on shards: give a number, it is cut into pieces that fit")
     if shards.offload and config.mixed_precision == "fp16":
         problems.append("shards on the host can't go with --mixed-precision fp16: take bf16")
-    if problems:
-        raise ConfigError("\n".join(f"--accelerate-config: {config.accelerate_config}: {line}" for line in problems))
+    refuse(config.accelerate_config, problems)
 
 
 def settings(config: TrainOptions) -> dict[str, str]:
@@ -154,8 +149,7 @@ def _check_types(file: str, content: dict[str, Any]) -> None:
     precision = content.get("mixed_precision")
     if precision not in (None, False, *PRECISIONS):  # YAML reads a bare `no` as false
         problems.append(f"mixed_precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
-    if problems:
-        raise ConfigError("\n".join(f"--accelerate-config: {file}: {line}" for line in problems))
+    refuse(file, problems)
 
 
 def _kind(content: dict[str, Any]) -> str:

@@ -13,29 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.config import nearest
-from recipes.distributed.fsdp_config import Fields, FsdpConfig
+from recipes.distributed.fsdp_config import Fields, FsdpConfig, refuse, section
 from tasks.errors import ConfigError
 
-AUTO = "AUTO"
 PLACES = {"NONE": False, "CPU": True}
-LAUNCHERS = {"STANDARD": True, "NONE": True}
+LAUNCHERS = ("STANDARD", "NONE")
 # Fields of Accelerate's that change nothing here, and why.
 WITHOUT_EFFECT = {
     "zero3_init_flag": "each process reads the model",
     "zero3_save_16bit_model": "model/ holds whole weights",
     "deepspeed_moe_layer_cls_names": "no model here has experts",
 }
-SIZES = {
-    "zero_stage",
-    "offload_optimizer_device",
-    "offload_param_device",
-    "gradient_accumulation_steps",
-    "gradient_clipping",
-}
+SIZES = (
+    *("gradient_accumulation_steps", "gradient_clipping"),
+    *("offload_optimizer_device", "offload_param_device", "zero_stage"),
+)
 HOSTS = ("deepspeed_hostfile", "deepspeed_exclusion_filter", "deepspeed_inclusion_filter")
 NVME = ("offload_optimizer_nvme_path", "offload_param_nvme_path")
-KNOWN = (*sorted(SIZES), *WITHOUT_EFFECT, *HOSTS, *NVME, "deepspeed_config_file", "deepspeed_multinode_launcher")
+KNOWN = (*SIZES, *WITHOUT_EFFECT, *HOSTS, *NVME, "deepspeed_config_file", "deepspeed_multinode_launcher")
 # Sections of DeepSpeed's own file that tell how fast or what is printed, not what is computed.
 TUNING = (
     "activation_checkpointing",
@@ -90,27 +85,21 @@ def read(file: str, content: dict[str, Any]) -> Zero:
     Raises:
         ConfigError: every field that is unknown or isn't offered, a line each.
     """
-    fields = content.get("deepspeed_config") or {}
-    where = f"--accelerate-config: {file}: "
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{where}deepspeed_config must hold `key: value` lines")
-    problems = [f"unknown field {name}{nearest(name, list(KNOWN))}" for name in map(str, fields) if name not in KNOWN]
+    fields, problems = section(file, content, "deepspeed_config", KNOWN)
     own = fields.get("deepspeed_config_file")
-    inner = _own_file(str(own), where) if own else {}
-    found = _Fields(fields, inner, problems)
-    made = found.zero()
-    if problems:
-        raise ConfigError("\n".join(where + problem for problem in problems))
-    return made
+    zero = _Fields(fields, _own_file(file, str(own)) if own else {}, problems).zero()
+    refuse(file, problems)
+    return zero
 
 
-def _own_file(file: str, where: str) -> dict[str, Any]:
+def _own_file(file: str, own: str) -> dict[str, Any]:
+    where = f"--accelerate-config: {file}: deepspeed_config_file: "
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = json.loads(Path(own).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{where}deepspeed_config_file: can't read {file} as JSON: {error}") from None
+        raise ConfigError(f"{where}can't read {own} as JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{where}deepspeed_config_file: {file} must hold an object, found {type(content).__name__}")
+        raise ConfigError(f"{where}{own} must hold an object, found {type(content).__name__}")
     return content
 
 
@@ -222,7 +211,8 @@ class _Fields(Fields):
         notes = [f"ZeRO {stage} of the DeepSpeed file, run by torch's FSDP2{also}"]
         if optimizer != weights:
             notes.append("offload: weights and the optimizer's state go to the host together")
-        idle = [f"{name} ({why})" for name, why in WITHOUT_EFFECT.items() if self._asks(self.given.get(name))]
+        on = [name for name in WITHOUT_EFFECT if str(self.given.get(name) or False).upper() != "FALSE"]
+        idle = [f"{name} ({WITHOUT_EFFECT[name]})" for name in on]
         tuned = [name for name in self.own if name in TUNING]
         zero = self._section(self.own, "zero_optimization", [])
         tuned += [
@@ -230,10 +220,6 @@ class _Fields(Fields):
         ]
         idle += [f"{', '.join(tuned)} (DeepSpeed's own)"] if tuned else []
         return (*notes, *([f"without effect: {', '.join(idle)}"] if idle else []))
-
-    @staticmethod
-    def _asks(value: Any) -> bool:
-        return str(value or False).upper() != "FALSE"
 
     @staticmethod
     def _section(content: dict[str, Any], name: str, problems: list[str]) -> dict[str, Any]:
@@ -244,4 +230,4 @@ class _Fields(Fields):
 
 
 def _auto(value: Any) -> bool:
-    return str(value).upper() == AUTO
+    return str(value).upper() == "AUTO"

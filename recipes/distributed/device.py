@@ -18,6 +18,8 @@ from recipes.options import TrainOptions
 from recipes.process import cgroups
 from tasks.errors import ConfigError
 
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 def make_accelerator(config: TrainOptions) -> Accelerator:
     """Accelerate on the best device, in the precision asked for."""
@@ -28,15 +30,7 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
         keep_memory()
     elif use_cpu:
         give_memory_back()
-    precision = config.mixed_precision
-    if precision == "auto":
-        precision = (
-            "bf16"
-            if not use_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "no"
-        )
-    if precision == "fp16" and use_cpu:
-        raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
+    precision = resolve_precision(config.mixed_precision, gpu=not use_cpu)
     if torch.cuda.is_available() and not use_cpu:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     handlers = []
@@ -47,6 +41,20 @@ def make_accelerator(config: TrainOptions) -> Accelerator:
         patience = timedelta(hours=24) if config.num_machines == 1 else timedelta(hours=1)
         handlers.append(InitProcessGroupKwargs(timeout=patience, **({"backend": "cuda:nccl,cpu:gloo"} if both else {})))
     return Accelerator(mixed_precision=precision, cpu=use_cpu, kwargs_handlers=handlers)
+
+
+def resolve_precision(mixed_precision: str, *, gpu: bool) -> str:
+    """A key of `DTYPES` for --mixed-precision; auto: bf16 on a GPU that has it.
+
+    Raises:
+        ConfigError: fp16 without a GPU.
+    """
+    if mixed_precision == "fp16" and not gpu:
+        raise ConfigError("--mixed-precision fp16 needs a GPU; use bf16 or no")
+    if mixed_precision != "auto":
+        return mixed_precision
+    cuda = gpu and torch.cuda.is_available()
+    return "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 
 def set_threads(threads: int | None) -> None:

@@ -2,7 +2,7 @@
 
 Accelerate's file says how; the wrapping is torch's own, because Accelerate also wraps embeddings, last norms and heads by themselves,
 and does it on GPUs only. A layer's weights are whole while its own call runs, so only layers whose weights are read within
-their call may be gathered by themselves: `Work.layers`. The rest is gathered for the model's call.
+their call may be gathered by themselves: `Work.fsdp_layers`. The rest is gathered for the model's call.
 
 Whatever else looks at weights (evaluation, the checkpoint, the end of the run) has them whole.
 """
@@ -74,11 +74,11 @@ class ShardedModel:
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Within it the model is the plain one with all its weights, on each process; all must enter together."""
-        kept = self._make_whole()
+        shards = self._make_whole()
         try:
             yield
         finally:
-            for module, name, shard in kept:
+            for module, name, shard in shards:
                 module._parameters[name] = shard
             for cut in self._cuts:
                 _become(cut.module, cut.sharded)
@@ -99,21 +99,22 @@ class ShardedModel:
         return _kept(tensor, parameters[number] if number < len(parameters) else None)
 
     def _make_whole(self) -> list[tuple[nn.Module, str, nn.Parameter]]:
-        kept: list[tuple[nn.Module, str, nn.Parameter]] = []
         made: dict[int, nn.Parameter] = {}
         for cut in self._cuts:
             cut.module.reshard()  # type: ignore[operator]
-        for module in self.model.modules():
-            for name, shard in module._parameters.items():
-                if shard is not None:
-                    kept.append((module, name, shard))
-        for module, name, shard in kept:
+        shards = [
+            (module, name, shard)
+            for module in self.model.modules()
+            for name, shard in module._parameters.items()
+            if shard is not None
+        ]
+        for module, name, shard in shards:
             if id(shard) not in made:  # a tied one stays tied
                 made[id(shard)] = nn.Parameter(whole(shard), requires_grad=shard.requires_grad)
             module._parameters[name] = made[id(shard)]
         for cut in self._cuts:
             _become(cut.module, cut.plain)
-        return kept
+        return shards
 
 
 def cut(work: Work, accelerator: Accelerator, sharding: FsdpConfig | None) -> ShardedModel | None:
@@ -149,32 +150,26 @@ def choose(model: nn.Module, layers: list[nn.Module], sharding: FsdpConfig) -> l
     if sharding.wrap == "size":
         return [layer for layer in layers if _count([layer]) > sharding.least]
     names = sharding.layers or tuple(getattr(model, "_no_split_modules", None) or ())
-    found = [layer for layer in layers if names_of(layer) & set(names)]
-    there = {name: None for layer in layers for name in [type(layer).__name__]}
+    there = dict.fromkeys(type(layer).__name__ for layer in layers)
     missing = [name for name in sharding.layers if not any(name in names_of(layer) for layer in layers)]
     if missing:
         raise ConfigError(
             f"--accelerate-config: fsdp_transformer_layer_cls_to_wrap: {missing[0]} can't be gathered by itself in this model; "
             f"these can: {', '.join(there)}"
         )
-    return found or layers
+    return [layer for layer in layers if names_of(layer) & set(names)] or layers
 
 
 def listed_layers(model: nn.Module) -> list[nn.Module]:
     """The modules that stand in lists: a network's repeated layers, each with a call of its own."""
-    return [
-        layer for stack in model.modules() if isinstance(stack, nn.ModuleList) for layer in stack if _has_weights(layer)
-    ]
+    layers = [layer for stack in model.modules() if isinstance(stack, nn.ModuleList) for layer in stack]
+    containers = (nn.ModuleList, nn.ModuleDict)
+    return [layer for layer in layers if not isinstance(layer, containers) and any(True for _ in layer.parameters())]
 
 
 def names_of(layer: nn.Module) -> set[str]:
     """The names of a layer's class and of those it descends from."""
     return {kind.__name__ for kind in type(layer).__mro__ if kind is not nn.Module}
-
-
-def _has_weights(layer: nn.Module) -> bool:
-    containers = (nn.ModuleList, nn.ModuleDict)
-    return not isinstance(layer, containers) and any(True for _ in layer.parameters())
 
 
 def _count(layers: list[nn.Module]) -> int:

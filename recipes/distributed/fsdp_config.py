@@ -64,17 +64,32 @@ def read(file: str, content: dict[str, Any]) -> FsdpConfig:
     Raises:
         ConfigError: every field that is unknown, contradicts another or isn't offered, a line each.
     """
-    fields = content.get("fsdp_config") or {}
-    where = f"--accelerate-config: {file}: "
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{where}fsdp_config must hold `key: value` lines")
-    problems = [f"unknown field {name}{nearest(name, list(KNOWN))}" for name in map(str, fields) if name not in KNOWN]
+    fields, problems = section(file, content, "fsdp_config", KNOWN)
     if content.get("parallelism_config"):
         problems.append("parallelism_config isn't offered: take it out, the shards go over all processes")
-    made = _Fields(fields, problems).sharding()
+    sharding = _Fields(fields, problems).sharding()
+    refuse(file, problems)
+    return sharding
+
+
+def section(file: str, content: dict[str, Any], name: str, known: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+    """A section of Accelerate's file, and a problem for each field of it that is unknown.
+
+    Raises:
+        ConfigError: it is not a mapping.
+    """
+    fields = content.get(name) or {}
+    if not isinstance(fields, dict):
+        raise ConfigError(f"--accelerate-config: {file}: {name} must hold `key: value` lines")
+    return fields, [
+        f"unknown field {field}{nearest(field, list(known))}" for field in map(str, fields) if field not in known
+    ]
+
+
+def refuse(file: str | None, problems: list[str]) -> None:
+    """Raises ConfigError for the problems of Accelerate's file, a line each; nothing where there are none."""
     if problems:
-        raise ConfigError("\n".join(where + problem for problem in problems))
-    return made
+        raise ConfigError("\n".join(f"--accelerate-config: {file}: {problem}" for problem in problems))
 
 
 class Fields:
@@ -115,7 +130,7 @@ class _Fields(Fields):
 
     def _reshard(self) -> bool:
         names = ("fsdp_reshard_after_forward", "fsdp_sharding_strategy")
-        found = []
+        choices = []
         for name in names:
             word = str(self.given.get(name)).upper()
             if word in ("NO_SHARD", "3"):
@@ -123,16 +138,16 @@ class _Fields(Fields):
             elif word in ("HYBRID_SHARD", "4", "HYBRID_SHARD_ZERO2", "5"):
                 self.problems.append(f"{name}: {word} isn't offered; take FULL_SHARD, over all processes")
             elif self.given.get(name) is not None:
-                found.append(bool(self.of(name, RESHARD, True)))
-        if len(set(found)) > 1:
+                choices.append(bool(self.of(name, RESHARD, True)))
+        if len(set(choices)) > 1:
             self.problems.append(f"{names[0]} and {names[1]} contradict each other: leave one out")
-        return found[0] if found else True
+        return choices[0] if choices else True
 
     def _layers(self, wrap: str) -> tuple[str, ...]:
         name = "fsdp_transformer_layer_cls_to_wrap"
         value = self.given.get(name) or ()
-        parts = value.split(",") if isinstance(value, str) else map(str, value)
-        layers = tuple(part.strip() for part in parts if part.strip())
+        names = value.split(",") if isinstance(value, str) else map(str, value)
+        layers = tuple(layer.strip() for layer in names if layer.strip())
         if layers and wrap != "transformer":
             self.problems.append(f"{name} goes with fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP")
         return layers

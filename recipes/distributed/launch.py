@@ -130,9 +130,9 @@ def _run(config: TrainOptions, pieces: int, *, again: bool) -> tuple[int, str, i
         previous = {number: signal.signal(number, pass_on) for number in listened()}
         code: int | None = None
         try:
-            for local in range(config.num_processes):
+            for local, log in enumerate(logs):
                 if not asked:
-                    workers.append(_start(config, local, shared, logs[local]))
+                    workers.append(_start(config, local, shared, log))
             code, failed = _wait(workers, asked)
         finally:
             _stop(workers, saving=code == 75)
@@ -167,13 +167,11 @@ def _environment(config: TrainOptions, pieces: int, needed: Path) -> dict[str, s
 
 def _start(config: TrainOptions, local: int, shared: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     rank = config.machine_rank * config.num_processes + local
-    environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(local)}
-    command = [_executable(), *sys.argv[1:]]
     # Worker 0 speaks for all; the words of the others are kept for when one of them fails.
     out = None if local == 0 else log
     return subprocess.Popen(
-        command,
-        env=environment,
+        [_executable(), *sys.argv[1:]],
+        env={**shared, "RANK": str(rank), "LOCAL_RANK": str(local)},
         stdout=out,
         stderr=out,
         stdin=subprocess.DEVNULL,
@@ -184,12 +182,12 @@ def _start(config: TrainOptions, local: int, shared: dict[str, str], log: IO[byt
 
 def _executable() -> str:
     beside = Path(sys.executable).with_name("tool")
-    found = str(beside) if beside.exists() else shutil.which("tool")
-    if found is None:
+    executable = str(beside) if beside.exists() else shutil.which("tool")
+    if executable is None:
         raise ToolError(
             "the command `tool` is not installed in this environment, so workers can't be started: pip install -e ."
         )
-    return found
+    return executable
 
 
 def _die_with_parent() -> None:

@@ -16,6 +16,7 @@ from recipes.doctor.gpu import GpuFacts
 from recipes.doctor.probes import LIMIT_SECONDS, Probes, Unanswered
 from recipes.process import cgroups
 from tasks.hub import one_line
+from tasks.quantize.formats import cpu_flags
 
 __all__ = ["Finding", "examine", "worst"]
 
@@ -56,7 +57,7 @@ def _checks(output_dir: str, offline: bool, probes: Probes) -> Iterator[tuple[st
     yield "python", packages.python
     yield "packages", packages.packages
     yield "torch", lambda: gpu.torch_fits(facts())
-    yield "bf16", lambda: gpu.half_precision(facts(), gpu.cpu_flags())
+    yield "bf16", lambda: gpu.half_precision(facts(), cpu_flags())
     yield "gpu memory", lambda: gpu.gpu_memory(facts())
     yield "memory", lambda: machine.memory(machine.look_at_memory())
     yield "cpu", cpus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 VERDICTS = ("ok", "warn", "stop")  # from harmless to what keeps a run from working
 
@@ -16,10 +16,6 @@ class Finding:
     verdict: str
     found: str
     mend: str | None = None
-
-    def as_dict(self) -> dict[str, str | None]:
-        """For --json."""
-        return asdict(self)
 
 
 def ok(name: str, found: str) -> Finding:

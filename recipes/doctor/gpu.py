@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from recipes.doctor import wheels
@@ -15,6 +15,8 @@ from recipes.doctor.wheels import Version
 from recipes.terminal.progress import size
 from tasks.hub import one_line
 
+# The verdicts on torch.
+_ok, _warn, _stop = (functools.partial(verdict, "torch") for verdict in (ok, warn, stop))
 # What cuInit answers, where that says more than that CUDA is not to be had: (what it means, the mend).
 _INIT = {
     34: ("libcuda.so.1 is a stub for building", "take .../stubs out of LD_LIBRARY_PATH"),
@@ -76,15 +78,15 @@ class GpuFacts:
     @classmethod
     def of(cls, answer: dict[str, Any], visible: str | None) -> GpuFacts:
         """From the probe's JSON."""
-        known = {field.name for field in fields(cls)}
-        facts: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in answer.items()
-        }
+        known = answer.keys() & {field.name for field in fields(cls)}
+        facts: dict[str, Any] = {}
+        for key in known:
+            facts[key] = tuple(answer[key]) if isinstance(answer[key], list) else answer[key]
         for key in ("gpus", "cards"):
             cards = answer.get(key, [])
             facts[key] = tuple(Gpu(**{**card, "capability": tuple(card["capability"])}) for card in cards)
-        facts["holders"] = tuple(tuple(holder) for holder in answer.get("holders", []))
-        return cls(**{key: value for key, value in facts.items() if key in known}, visible=visible)
+        facts["holders"] = tuple(map(tuple, answer.get("holders", [])))
+        return cls(**facts, visible=visible)
 
     @property
     def usable(self) -> bool:
@@ -120,12 +122,11 @@ def torch_fits(facts: GpuFacts) -> Finding:
     if not facts.torch:
         return _no_torch(facts)
     if facts.usable:
-        return _on_gpu(facts) if not facts.hip else ok("torch", f"torch {facts.torch} with ROCm on {names(facts.gpus)}")
+        return _on_gpu(facts) if not facts.hip else _ok(f"torch {facts.torch} with ROCm on {names(facts.gpus)}")
     if facts.mps:
-        return ok("torch", f"torch {facts.torch} on the Apple GPU (mps)")
+        return _ok(f"torch {facts.torch} on the Apple GPU (mps)")
     if facts.hidden and facts.present:
-        return warn(
-            "torch",
+        return _warn(
             f"CUDA_VISIBLE_DEVICES={facts.visible} hides the GPUs: runs go on the CPU",
             "unset CUDA_VISIBLE_DEVICES (if the CPU is meant, leave it)",
         )
@@ -143,11 +144,11 @@ def names(gpus: Sequence[Gpu]) -> str:
 def _no_torch(facts: GpuFacts) -> Finding:
     if facts.late:
         mend = "run it again: a first import from a cold or far disk takes long; else the GPU hangs, see nvidia-smi"
-        return warn("torch", f"could not be checked: {facts.error}", mend)
+        return _warn(f"could not be checked: {facts.error}", mend)
     install = wheels.install(None, facts.knows, facts.capabilities) if facts.present else wheels.AGAIN
     if os.environ.get("LD_LIBRARY_PATH"):
         install = f"unset LD_LIBRARY_PATH (it may bring in foreign libraries); else: {install}"
-    return stop("torch", f"torch can't be used: {one_line(facts.error)}", install)
+    return _stop(f"torch can't be used: {one_line(facts.error)}", install)
 
 
 def _on_gpu(facts: GpuFacts) -> Finding:
@@ -157,20 +158,19 @@ def _on_gpu(facts: GpuFacts) -> Finding:
     ptx = facts.driver_cuda is None or facts.driver_cuda >= _version(facts.cuda)
     without = [gpu for gpu in facts.gpus if not any(wheels.covers(arch, gpu.capability, ptx) for arch in facts.archs)]
     if facts.archs and without:
-        return stop("torch", f"{of} has no code for {names(without)}; it has {' '.join(facts.archs)}", mend)
+        return _stop(f"{of} has no code for {names(without)}; it has {' '.join(facts.archs)}", mend)
     failing = [number for number, gpu in enumerate(facts.gpus) if gpu.error]
     if failing:
         gpu = facts.gpus[failing[0]]
-        return stop(
-            "torch",
+        return _stop(
             f"GPU {failing[0]}, {names([gpu])}, fails at a first computation: {one_line(gpu.error, limit=160)}",
             "nvidia-smi shows whether others use it; if nobody does, restart the machine or take another",
         )
     native = [arch for arch in facts.archs if arch.startswith("sm_")]
     slow = [gpu for gpu in facts.gpus if not any(wheels.covers(arch, gpu.capability) for arch in native)]
     if native and slow:
-        return warn("torch", f"{of} has no code made for {names(slow)}: the driver compiles it at each start", mend)
-    return ok("torch", f"{of} on {names(facts.gpus)}, {_driver(facts)}")
+        return _warn(f"{of} has no code made for {names(slow)}: the driver compiles it at each start", mend)
+    return _ok(f"{of} on {names(facts.gpus)}, {_driver(facts)}")
 
 
 def _idle(facts: GpuFacts) -> Finding:
@@ -182,62 +182,55 @@ def _idle(facts: GpuFacts) -> Finding:
     there = f"{names(facts.cards) or 'an NVIDIA GPU'} is there ({_driver(facts)})"
     mend = wheels.install(facts.torch, facts.knows, facts.capabilities)
     if facts.cuda is None:
-        return stop("torch", f"{there}, but torch {facts.torch} is built without CUDA: runs go on the CPU", mend)
+        return _stop(f"{there}, but torch {facts.torch} is built without CUDA: runs go on the CPU", mend)
     if facts.init is None:
-        return stop(
-            "torch",
+        return _stop(
             f"{there}, but not its library libcuda.so.1: runs go on the CPU",
             "start the container with: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ...",
         )
     if facts.init in _INIT:
         found, way = _INIT[facts.init]
-        return stop("torch", f"{there}, but {found}", way)
+        return _stop(f"{there}, but {found}", way)
     if facts.knows is not None and facts.knows[0] < _version(facts.cuda)[0]:
-        return stop("torch", f"{there}, but torch {facts.torch} needs CUDA {facts.cuda}: runs go on the CPU", mend)
+        return _stop(f"{there}, but torch {facts.torch} needs CUDA {facts.cuda}: runs go on the CPU", mend)
     if facts.visible is not None and facts.init in {0, 100}:
-        return stop(
-            "torch",
+        return _stop(
             f"{there}, but CUDA_VISIBLE_DEVICES={facts.visible} names none: runs go on the CPU",
             "unset CUDA_VISIBLE_DEVICES, or set it to a number that nvidia-smi shows",
         )
     why = one_line(facts.warning, limit=160) or f"cuInit answers {facts.init}"
-    return stop(
-        "torch", f"{there}, but torch can't use it: {why}", "see nvidia-smi; restart the machine, or take another"
-    )
+    return _stop(f"{there}, but torch can't use it: {why}", "see nvidia-smi; restart the machine, or take another")
 
 
 def _without(facts: GpuFacts) -> Finding:
     """No GPU of our own: fine, unless the machine seems to have one that this container or system wasn't given."""
     of = f"torch {facts.torch}"
     if facts.driver:
-        return warn(
-            "torch",
+        return _warn(
             f"{of}; the host has an NVIDIA driver ({facts.driver}), but no GPU was given to this container: CPU",
             "docker run --gpus all ... (Kubernetes: resources.limits nvidia.com/gpu: 1), if it is yours to use",
         )
     if facts.nvidia_cards:
-        return warn(
-            "torch",
+        return _warn(
             f"{of}; {facts.nvidia_cards} NVIDIA card(s) on the bus, but no driver: runs go on the CPU",
             "choose an image with the NVIDIA driver, or: sudo ubuntu-drivers install --gpgpu",
         )
     if facts.amd:
         # Many laptops have such a device in their processor, so it doesn't mean that a GPU is paid for.
-        hint = "sudo usermod -aG render,video $USER, then log in anew; docker run --device=/dev/kfd --device=/dev/dri"
-        build = "the ROCm build of torch: https://pytorch.org/get-started/locally/"
-        return warn(
-            "torch",
-            f"{of} doesn't use the AMD GPU: runs go on the CPU",
-            hint if facts.hip else build,
-        )
-    return ok("torch", f"{of}, no GPU: runs go on the CPU")
+        mend = "the ROCm build of torch: https://pytorch.org/get-started/locally/"
+        if facts.hip:
+            mend = (
+                "sudo usermod -aG render,video $USER, then log in anew; docker run --device=/dev/kfd --device=/dev/dri"
+            )
+        return _warn(f"{of} doesn't use the AMD GPU: runs go on the CPU", mend)
+    return _ok(f"{of}, no GPU: runs go on the CPU")
 
 
-def half_precision(facts: GpuFacts, cpu_flags: frozenset[str]) -> Finding:
+def half_precision(facts: GpuFacts, flags: set[str]) -> Finding:
     """Whether bf16 is computed by the hardware.
 
     Args:
-        cpu_flags: those of /proc/cpuinfo.
+        flags: those of the CPU, by Linux's names.
     """
     if not facts.torch:
         return ok("bf16", "not known without torch")
@@ -249,7 +242,7 @@ def half_precision(facts: GpuFacts, cpu_flags: frozenset[str]) -> Finding:
         return ok("bf16", f"{names(facts.gpus)} computes it: --mixed-precision auto takes it")
     if facts.usable or facts.mps:
         return ok("bf16", "not looked at on this kind of GPU; try --mixed-precision bf16")
-    fast = sorted(cpu_flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    fast = sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"})
     if fast:
         return ok("bf16", f"this CPU computes it ({', '.join(fast)}): --mixed-precision bf16 may pay")
     return ok("bf16", "this CPU has no bf16 units: float32, as --mixed-precision auto has it")
@@ -276,17 +269,6 @@ def gpu_memory(facts: GpuFacts) -> Finding:
     if others:
         mend += f"; or use the others: export CUDA_VISIBLE_DEVICES={','.join(others)}"
     return warn("gpu memory", f"GPU {shown}; {who}", mend)
-
-
-def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The first processor's flags; none where the system doesn't list them."""
-    if not path.exists():
-        return frozenset()
-    for line in path.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in {"flags", "Features"}:
-            return frozenset(value.split())
-    return frozenset()
 
 
 def _driver(facts: GpuFacts) -> str:

@@ -74,10 +74,11 @@ def required(extra: str = "") -> list[Requirement]:
     """What the distribution's metadata asks for, here; with an extra's name that extra's alone."""
     from packaging.requirements import Requirement
 
-    found = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
-    if not extra:
-        return [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
-    return [each for each in found if _of_extra(each, extra)]
+    def applies(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+    every = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
+    return [each for each in every if applies(each, extra) and not (extra and applies(each, ""))]
 
 
 def installed(name: str) -> str | None:
@@ -189,11 +190,6 @@ def _out_of_bounds(name: str, foreign: list[Requirement]) -> Finding:
 
 def _fits(requirement: Requirement) -> bool:
     return requirement.specifier.contains(installed(requirement.name) or "0", prereleases=True)
-
-
-def _of_extra(requirement: Requirement, extra: str) -> bool:
-    marker = requirement.marker
-    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
 
 
 def _plain(requirement: Requirement) -> str:

@@ -11,7 +11,7 @@ import transformers
 from recipes.registry import get
 from tasks.errors import ConfigError
 from tasks.hub import loading
-from tasks.weights import check_weights, load_config, model_folder
+from tasks.weights import check_weights, holds_onnx, load_config, model_folder
 
 IMAGES = "ForImageClassification"
 # Architecture -> the recipe that loads it; others are glue's, but for classifiers of images, which no recipe trains.
@@ -25,8 +25,13 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
         ConfigError: quantized or ONNX already, or without a classification head; says what it is.
         DataError: NaN in its weights.
     """
-    folder = model_folder(model)
-    refuse_onnx(model, folder)
+    folder = Path(model_folder(model))
+    graphs = sorted(folder.glob("*.onnx")) if holds_onnx(folder) else [folder] if folder.suffix == ".onnx" else []
+    if graphs and graphs[0].is_file():
+        raise ConfigError(
+            f"--model {model} is ONNX already ({graphs[0].name}); give the PyTorch model that it was made from, "
+            f"or make it small: tool quantize --model {model} --data ..."
+        )
     config = load_config(model, revision, token)
     quantized = getattr(config, "quantization_config", None)
     if quantized is not None:
@@ -41,33 +46,12 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> t
     return loaded
 
 
-def refuse_onnx(model: str, folder: str) -> None:
-    """Refuses an ONNX file, and a folder with nothing but ONNX in it.
-
-    Raises:
-        ConfigError: saying which of the two.
-    """
-    path = Path(folder)
-    inside = (
-        sorted(path.glob("*.onnx")) if path.is_dir() else [path] if path.suffix == ".onnx" and path.is_file() else []
-    )
-    if inside and not (path.is_dir() and any(path.glob("*.safetensors"))):
-        raise ConfigError(
-            f"--model {model} is ONNX already ({inside[0].name}); give the PyTorch model that it was made from, "
-            f"or make it small: tool quantize --model {model} --data ..."
-        )
-
-
 def _image_classifier(model: str, revision: str | None, token: str | None) -> tuple[Any, Any]:
+    folder, options = model_folder(model), {"revision": revision or "main", "token": token}
+    without = Path(folder).is_dir() and not Path(folder, "preprocessor_config.json").is_file()
     with loading(model, "--model"):
-        loaded = transformers.AutoModelForImageClassification.from_pretrained(
-            model_folder(model), revision=revision or "main", token=token, use_safetensors=True, dtype=torch.float32
+        classifier = transformers.AutoModelForImageClassification.from_pretrained(
+            folder, **options, use_safetensors=True, dtype=torch.float32
         )
-    folder = Path(model_folder(model))
-    if folder.is_dir() and not (folder / "preprocessor_config.json").is_file():
-        return check_weights(loaded, model), None
-    with loading(model, "--model"):
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            model_folder(model), revision=revision or "main", token=token
-        )
-    return check_weights(loaded, model), processor
+        processor = None if without else transformers.AutoImageProcessor.from_pretrained(folder, **options)
+    return check_weights(classifier, model), processor

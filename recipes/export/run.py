@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from recipes.distributed.device import set_threads, silence
 from recipes.export.config import Export
 from recipes.process.extras import require
-from recipes.runs import folder as run_folder
 from recipes.runs.environment import versions
-from recipes.runs.select import choose_model
-from recipes.terminal.progress import print_line, size
-from tasks.errors import ConfigError
+from recipes.runs.select import choose_model, output_folder
+from recipes.terminal.progress import parameters_text, print_line, size
 from tasks.files import write_folder, write_json, write_text
 from tasks.hub import loading
 
@@ -33,11 +31,10 @@ def export_onnx(config: Export) -> dict[str, Any]:
     from tasks.onnx.export import export
 
     model, run = choose_model(config.model, config.output_dir, FITTING)
-    output = target_folder(config, model, run)
+    output = output_folder(config.output, run, model, "onnx", FACTS)
     with loading(model, "--model"):
         network, processor = load(model, config.revision, config.token)
-    count = sum(tensor.numel() for tensor in network.parameters())
-    print_line(f"export    {model} · {network.config.model_type}, {count / 1e6:.1f} M parameters")
+    print_line(f"export    {model} · {network.config.model_type}, {parameters_text(network)} parameters")
     done: list[Exported] = []
 
     def fill(folder: Path) -> None:
@@ -62,42 +59,21 @@ def export_onnx(config: Export) -> dict[str, Any]:
     return {**noted, "text": report(made, output)}
 
 
-def target_folder(config: Export, model: str, run: run_folder.Run | None) -> Path:
-    """Where the result goes: as asked, in the run's folder, or here under the model's name.
-
-    Raises:
-        ConfigError: a folder with something else in it.
-    """
-    if config.output is None:
-        return run.path / "model-onnx" if run is not None else Path(f"{Path(model).name}-onnx")
-    output = Path(config.output)
-    if output.exists() and not (output.is_dir() and ((output / FACTS).exists() or not any(output.iterdir()))):
-        raise ConfigError(f"--output: {output} holds something else; give a new folder")
-    return output
-
-
 def facts(made: Exported, model: str) -> dict[str, Any]:
     """export.json: how the graph was made and checked."""
+    spec = made.spec
     return {
         "model": model,
-        "graph": made.graph,
-        "opset": made.opset,
-        "inputs": list(made.spec.inputs),
-        "outputs": list(made.spec.outputs),
-        "dynamic_axes": {name: list(axes) for name, axes in made.spec.axes.items()},
-        "image": list(made.spec.image) if made.spec.image else None,
-        "heads": made.spec.heads,
-        "hidden_size": made.spec.hidden,
-        "fused": made.fused,
-        "attention_milliseconds": made.attention_milliseconds,
-        "notes": made.notes,
-        "checked_shapes": [list(shape) for shape in made.spec.shapes()],
-        "largest_difference": made.largest_difference,
-        "tolerance": made.tolerance,
+        **{name: value for name, value in vars(made).items() if name not in ("path", "spec", "nodes")},
+        "inputs": list(spec.inputs),
+        "outputs": ["logits"],
+        "dynamic_axes": {name: list(axes) for name, axes in spec.axes.items()},
+        "image": list(spec.image) if spec.image else None,
+        "heads": spec.heads,
+        "hidden_size": spec.hidden,
+        "checked_shapes": [list(shape) for shape in spec.shapes()],
         "nodes": sum(made.nodes.values()),
         "operators": made.nodes,
-        "bytes": made.bytes,
-        "seconds": made.seconds,
         "versions": versions(VERSIONS),
     }
 
@@ -114,12 +90,6 @@ def report(made: Exported, output: Path) -> str:
     return "\n".join(lines)
 
 
-_TEXT = """import numpy, onnxruntime, tokenizers
-session = onnxruntime.InferenceSession("model.onnx")
-text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
-given = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
-print(session.run(["logits"], {{one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}}))
-"""
 _IMAGE = """import onnxruntime
 from PIL import Image
 from transformers import AutoImageProcessor
@@ -137,12 +107,14 @@ print(session.run(["logits"], {one.name: given[one.name] for one in session.get_
 
 def readme(network: Any, made: Exported) -> str:
     """README.md: how to run the folder with nothing of ours."""
+    from tasks.onnx.session import TEXT_EXAMPLE
+
     labels = network.config.id2label
     named = ", ".join(f"{number} {labels[number]}" for number in sorted(labels)[:20])
     more = f" and {len(labels) - 20} more in config.json" if len(labels) > 20 else ""
     if made.spec.image is None:
         example = '"A first text.", "A second one."' if "token_type_ids" in made.spec.inputs else '"A text."'
-        code = _TEXT.format(example=example)
+        code = TEXT_EXAMPLE.replace("{example}", example)
     elif "input_ids" in made.spec.inputs:
         code = _BOTH
     else:

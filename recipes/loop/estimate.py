@@ -53,11 +53,7 @@ class Estimate:
         text = table(["a whole run", "estimate"], rows)
         if self.disk_bytes > free:
             text += f"\nthe disk is too small: the run would end with code 5; free {size(self.disk_bytes - free)} first"
-        return {**self.as_dict(), **options.cost(self.seconds), "free_bytes": free, "text": text}
-
-    def as_dict(self) -> dict[str, Any]:
-        """For status.json."""
-        return asdict(self)
+        return {**asdict(self), **options.cost(self.seconds), "free_bytes": free, "text": text}
 
 
 def check_disk(estimate: Estimate, run: Path, keep: int) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from recipes.process.interrupts import SIGNALS
 from recipes.work import Batch, Work
@@ -70,34 +71,30 @@ def _deaf(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@dataclass
 class StepLoader:
-    """Iterates over the optimizer steps from `start` on, each a list of this process's micro-batches."""
+    """Iterates over the optimizer steps from `start` to `total`, each a list of this process's micro-batches."""
 
-    def __init__(
-        self,
-        work: Work,
-        *,
-        batch_size: int,
-        start: int,
-        total: int,
-        rank: int,
-        world: int,
-        accumulation: int,
-        workers: int,
-        pin: bool,
-        alike: bool = False,
-    ) -> None:
-        self.work, self.start, self.total = work, start, total
-        self.rank, self.world, self.accumulation = rank, world, accumulation
-        self.workers, self.pin, self.alike = workers, pin, alike
+    work: Work
+    batch_size: int
+    start: int
+    total: int
+    rank: int
+    world: int
+    accumulation: int
+    workers: int
+    pin: bool
+    alike: bool = False
+
+    def __post_init__(self) -> None:
         # The loader runs ahead of the loop, so two epochs' plans are in use at once.
-        self._batches = functools.lru_cache(maxsize=2)(functools.partial(work.plan, batch_size))
+        self._batches = functools.lru_cache(maxsize=2)(functools.partial(self.work.plan, self.batch_size))
 
     def __iter__(self) -> Iterator[tuple[int, int, list[tuple[Batch, int]]]]:
         """Yields (epoch, examples in the whole batch, micro-batches each with its count of examples)."""
         loader = DataLoader(
             _Examples(self.work),
-            sampler=_Lazy(self._items),
+            sampler=self._items(),  # a generator: a long run's order is never one list
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.pin,
@@ -123,13 +120,3 @@ class StepLoader:
             first = max(0, self.start - epoch * per_epoch)
             for number in range(first, min(len(batches), self.total - epoch * per_epoch)):
                 yield epoch, batches[number]
-
-
-class _Lazy(Sampler[Any]):
-    """A sampler over a generator, so that a long run's order is never one list."""
-
-    def __init__(self, items: Callable[[], Iterator[Any]]) -> None:
-        self.items = items
-
-    def __iter__(self) -> Iterator[Any]:
-        return self.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,12 @@ from recipes.loop.step import OptimizerStep
 from recipes.options import AUTO, TrainOptions
 from recipes.process import dtensor
 from recipes.process.interrupts import TIME_IS_UP, Interrupts
-from recipes.process.memory import (
-    EVALUATION_OUT_OF_MEMORY,
-    OUT_OF_MEMORY,
-    peak_memory,
-    release,
-)
+from recipes.process.memory import EVALUATION_OUT_OF_MEMORY, OUT_OF_MEMORY, peak_memory, release
 from recipes.process.worker import SmallerPieces, ask_for, goes_on, least_accumulation
 from recipes.runs.folder import Run
 from recipes.runs.trackers import Trackers
 from recipes.terminal.progress import Progress, duration, print_line
-from recipes.work import Batch, Evaluator, Work
+from recipes.work import Evaluator, Work
 from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
 
 
@@ -107,14 +102,14 @@ class Loop:
         if self.main:
             resume.go_on(self.run, self.at.step, self.start_from)
         began_at = self.at.step
-        trackers = Trackers(
-            self.options.tracker if self.main else [], self.run.path, self.options.project, self.run.config()
-        )
-        progress = Progress("", self.total, done=self.at.step, unit=self.work.unit, show=self.main)
+        names = self.options.tracker if self.main else []
+        self.trackers = Trackers(names, self.run.path, self.options.project, self.run.config())
+        self.progress = Progress("", self.total, done=self.at.step, show=self.main)
+        self.meter = Meter(self.options.log_steps or max(1, self.total // 200), self.work.unit)
         self.interrupts.deferred = True
         try:
-            with progress:
-                self._steps(progress, trackers)
+            with self.progress:
+                self._steps()
             self.saver.wait()
             self._stop_if_asked()  # during the last write; what comes now may take long
         except Preempted as stop:
@@ -125,16 +120,16 @@ class Loop:
                     f"{duration(time.monotonic() - self.interrupts.opened)}; allow more"
                 ) from None
             self._note("preempted")
-            saved = (
-                f"checkpoint of step {self.at.step} of {self.total} saved" if self.at.step else "no step was done yet"
-            )
+            saved = "no step was done yet"
+            if self.at.step:
+                saved = f"checkpoint of step {self.at.step} of {self.total} saved"
             again = "run the same command again"
             if self.options.fresh:  # the same would begin anew
                 again = f"go on with --resume {self.run.path} in place of --fresh"
             raise Preempted(f"{stop}; {saved} in {self.run.path}: {again}") from None
         finally:
             self.saver.close()
-            trackers.close()
+            self.trackers.close()
             self.interrupts.deferred = False
         return self._finish()
 
@@ -152,8 +147,8 @@ class Loop:
             self.work, self.model, optimizer, self.accelerator, self.options, fresh=fresh, shards=self.shards
         ) as probe:
             if not self.at.batch_size:
-                asked = self.options.batch_size
-                self.at.batch_size = probe.largest_batch(self.work.examples) if asked == AUTO else int(asked or 1)
+                size = self.options.batch_size
+                self.at.batch_size = probe.largest_batch(self.work.examples) if size == AUTO else int(size or 1)
             self.at.accumulation = probe.accumulation(self.at.batch_size, self.at.accumulation)
             self.steps_per_epoch = len(self.work.plan(self.at.batch_size, 0))
             self.total = self.options.max_steps or self.steps_per_epoch * (self.options.epochs or 1)
@@ -164,11 +159,11 @@ class Loop:
                 )
             left = self.total - self.at.step
             every = self.options.eval_steps or self.steps_per_epoch
-            so_far = time.monotonic() - self._began
-            found = probe.estimate(self.at.batch_size, self.at.accumulation, left, math.ceil(left / every), so_far)
+            evaluations = math.ceil(left / every)
+            estimate = probe.estimate(self.at.batch_size, self.at.accumulation, left, evaluations, self._seconds())
         if self.shards is not None and self.main:
-            check_host(found.checkpoint_bytes)
-        return found
+            check_host(estimate.checkpoint_bytes)
+        return estimate
 
     def _announce(self, estimate: Estimate, resumed: bool) -> None:
         rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -193,37 +188,30 @@ class Loop:
         print_line(f"run       {self.run.path}       interrupted? run the same command again")
         if not resumed:
             cost = self.options.cost(estimate.seconds)
-            self.run.update(total_steps=self.total, estimate={**estimate.as_dict(), **cost})
+            self.run.update(total_steps=self.total, estimate={**asdict(estimate), **cost})
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
-    def _steps(self, progress: Progress, trackers: Trackers) -> None:
-        meter = Meter(self.options.log_steps or max(1, self.total // 200))
+    def _steps(self) -> None:
         if self._due_for_evaluation():
-            self._evaluate(progress, trackers)
+            self._evaluate()
         while self.at.step < self.total and not self.at.stopped_early:
             self.model.train()
             for epoch, size, micro_batches in self._loader():
                 self._stop_if_asked()
-                progress.relabel(f"epoch {epoch + 1}/{math.ceil(self.total / self.steps_per_epoch)}")
-                if not self._step(size, micro_batches, meter):
+                self.progress.relabel(f"epoch {epoch + 1}/{math.ceil(self.total / self.steps_per_epoch)}")
+                taken = self.step.take(self.at.step, size, micro_batches)
+                if taken is None:
+                    self._halve(size)
                     break  # out of memory: load this step again, in smaller pieces
-                self._after_step(epoch, size, meter, progress, trackers)
+                self.scheduler.step()
+                self.at.step += 1
+                if self.ema is not None:
+                    self.ema.update(self.at.step)
+                self.meter.add(*taken, size)
+                self._after_step()
                 if self.at.stopped_early:
                     break
-
-    def _step(self, size: int, micro_batches: list[tuple[Batch, int]], meter: Meter) -> bool:
-        """One optimizer step. False where it didn't fit into memory and the micro-batches were halved."""
-        taken = self.step.take(self.at.step, size, micro_batches)
-        if taken is None:
-            self._halve(size)
-            return False
-        self.scheduler.step()
-        self.at.step += 1
-        if self.ema is not None:
-            self.ema.update(self.at.step)
-        meter.add(*taken, size)
-        return True
 
     def _halve(self, size: int) -> None:
         if self.at.accumulation * self.accelerator.num_processes >= size:
@@ -235,25 +223,25 @@ class Loop:
         self.at.accumulation *= 2
         release(self.accelerator.device)
 
-    def _after_step(self, epoch: int, size: int, meter: Meter, progress: Progress, trackers: Trackers) -> None:
-        if meter.due(self.at.step) or self.at.step == self.total:
-            line = meter.line(
-                self.accelerator, self.at.step, self.scheduler, self._seconds(), self.at.step / self.steps_per_epoch
-            )
+    def _after_step(self) -> None:
+        if self.meter.due(self.at.step) or self.at.step == self.total:
+            epoch, seconds = round(self.at.step / self.steps_per_epoch, 4), round(self._seconds(), 3)
+            line = self.meter.line(self.accelerator, self.at.step, epoch, self.scheduler, seconds)
             if not math.isfinite(line["loss"]):
                 raise ToolError(
                     f"the loss is {line['loss']} at step {self.at.step}; lower --learning-rate, raise --warmup-ratio, or use "
                     f"--mixed-precision no"
                 )
-            self._write(line, trackers)
-        progress.advance(1, **meter.facts(self.work.unit))
+            self._write(line)
+        self.progress.advance(1, **self.meter.facts)
         self.saver.poll()
+        every = self.options.checkpoint_steps
         if self._due_for_evaluation():
             began = time.monotonic()
-            self._evaluate(progress, trackers)
+            self._evaluate()
             self.model.train()
-            meter.pause(time.monotonic() - began)
-        elif self._due_for_checkpoint():
+            self.meter.pause(time.monotonic() - began)
+        elif self._save_due or (every and self.at.step % every == 0):
             self._save()
 
     # -- evaluation, checkpoints, stopping ---------------------------------------------------------------------------
@@ -263,13 +251,11 @@ class Loop:
         every = self.options.eval_steps or self.steps_per_epoch
         return step > 0 and step != self.at.evaluated and (step % every == 0 or step == self.total)
 
-    def _evaluate(self, progress: Progress, trackers: Trackers) -> None:
+    def _evaluate(self) -> None:
         metrics = self._evaluation()
         self.at.evaluated = self.at.step
         value = float(metrics[self.work.metric]) if self.work.metric else 0.0
-        better = self.at.best is None or (value > self.at.best if self.work.greater_is_better else value < self.at.best)
-        better = better and math.isfinite(value)  # an undefined one, of a constant forecast, say, is never the best
-        better = better or not self.work.metric  # nothing to choose by: the last weights are the best
+        better = self._is_better(value)
         if better:
             self.at.best, self.at.best_step, self.at.without_better = value, self.at.step, 0
             self._best_metrics = metrics
@@ -277,30 +263,29 @@ class Loop:
             self.at.without_better += 1
         patience = self.options.early_stopping_patience
         self.at.stopped_early = patience is not None and self.at.without_better >= patience
+        line = {"kind": "validation", "step": self.at.step, "epoch": self.at.step / self.steps_per_epoch}
         flat = {key: item for key, item in metrics.items() if isinstance(item, float) or key == "n"}
-        self._write(
-            {
-                "kind": "validation",
-                "step": self.at.step,
-                "epoch": self.at.step / self.steps_per_epoch,
-                "seconds": round(self._seconds(), 3),
-                **flat,
-            },
-            trackers,
-        )
+        self._write({**line, "seconds": round(self._seconds(), 3), **flat})
         for name, path in metrics.get("pictures", {}).items():
-            trackers.picture(name, path, self.at.step)
+            self.trackers.picture(name, path, self.at.step)
         if self.work.metric:
-            progress.line(f"          validation: {self.work.describe(metrics)}{'' if better else ' · not better'}")
+            self.progress.line(
+                f"          validation: {self.work.describe(metrics)}{'' if better else ' · not better'}"
+            )
         self._save()
 
-    def _due_for_checkpoint(self) -> bool:
-        every = self.options.checkpoint_steps
-        return bool(every and self.at.step % every == 0) or self._save_due
+    def _is_better(self, value: float) -> bool:
+        if not self.work.metric:
+            return True  # nothing to choose by: the last weights are the best
+        if not math.isfinite(value):
+            return False  # an undefined one, of a constant forecast, say, is never the best
+        best = self.at.best
+        return best is None or (value > best if self.work.greater_is_better else value < best)
 
     def _save(self, *, wait: bool = False) -> None:
         """Begins a checkpoint of where the run stands, unless there is one; `wait`: until it is on the disk, on all processes."""
-        due = self.at.step and self._saved_step != (self.at.step, self.at.evaluated)
+        here = self.at.step, self.at.evaluated
+        due = self.at.step and self._saved_step != here
         if due and not self.main:
             self.saver.take_part(self.plain, self.optimizer.optimizer)
         elif due:
@@ -309,11 +294,7 @@ class Loop:
             state = resume.state_of(self.at, self.scheduler, self.work, self.accelerator, self.shards, self.frozen)
             also = {self.at.best_step} if self.at.best_step else set()
             self.saver.save(self.at.step, self.plain, self.optimizer.optimizer, state, also)
-        self._saved_at, self._saved_step, self._save_due = (
-            time.monotonic(),
-            (self.at.step, self.at.evaluated),
-            False,
-        )
+        self._saved_at, self._saved_step, self._save_due = time.monotonic(), here, False
         if wait:
             self.saver.wait()
             self.accelerator.wait_for_everyone()
@@ -328,7 +309,8 @@ class Loop:
         """Takes up the newest whole checkpoint; False where there is none."""
         saved = resume.find(self.run, self.work.data, self.start_from, self.accelerator, self.shards, self.frozen)
         if saved is not None:
-            checkpoint.restore(saved, self.plain, self.optimizer.optimizer)
+            checkpoint.set_weights(self.plain, saved.weights)
+            checkpoint.unflatten(self.optimizer.optimizer, saved.optimizer, saved.scalars)
             self._schedule = saved.state["scheduler"]
             if "scaler" in saved.state and self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(saved.state["scaler"])
@@ -363,15 +345,8 @@ class Loop:
         if self.shards is not None:
             self.shards.dissolve()
         release(self.accelerator.device)  # the report is drawn in what is left
-        return Outcome(
-            metrics,
-            self.at.step,
-            self._seconds(),
-            self.at.best_step,
-            notes,
-            self._peak_memory(),
-            self.saver.peak_bytes,
-        )
+        memory, disk = self._peak_memory(), self.saver.peak_bytes
+        return Outcome(metrics, self.at.step, self._seconds(), self.at.best_step, notes, memory, disk)
 
     def _take_best(self) -> list[str]:
         """Loads the best weights; where their checkpoint was damaged since, those of the end stay, and it is said."""
@@ -397,13 +372,7 @@ class Loop:
         try:
             while True:
                 try:
-                    evaluator = Evaluator.over(
-                        self.accelerator, self._eval_batch_size, self._stop_if_asked, step=step or self.at.step
-                    )
-                    averaged = self.ema.in_place() if self.ema else nullcontext()
-                    whole = self.shards.whole() if self.shards else nullcontext()
-                    with averaged, whole, torch.inference_mode():
-                        return self.work.evaluate(self.plain, evaluator)
+                    return self._evaluate_once(step or self.at.step)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
@@ -416,10 +385,16 @@ class Loop:
         finally:
             self.plain.train(was_training)
 
+    def _evaluate_once(self, step: int) -> dict[str, Any]:
+        evaluator = Evaluator.over(self.accelerator, self._eval_batch_size, self._stop_if_asked, step=step)
+        averaged = self.ema.in_place() if self.ema else nullcontext()
+        whole = self.shards.whole() if self.shards else nullcontext()
+        with averaged, whole, torch.inference_mode():
+            return self.work.evaluate(self.plain, evaluator)
+
     def _loader(self) -> StepLoader:
+        on_gpu = self.accelerator.device.type == "cuda"
         workers = self.options.num_workers
-        if workers is None:
-            workers = 4 if self.accelerator.device.type == "cuda" else 0
         return StepLoader(
             self.work,
             batch_size=self.at.batch_size,
@@ -428,18 +403,18 @@ class Loop:
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
             accumulation=self.at.accumulation,
-            workers=workers,
-            pin=self.accelerator.device.type == "cuda",
+            workers=workers if workers is not None else 4 * on_gpu,
+            pin=on_gpu,
             alike=self.shards is not None,
         )
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
 
-    def _write(self, line: dict[str, Any], trackers: Trackers) -> None:
+    def _write(self, line: dict[str, Any]) -> None:
         if self.main:
             self.run.log(line)
-            trackers.log(line)
+            self.trackers.log(line)
 
     def _peak_memory(self) -> int:
         return max(self.at.memory_bytes, peak_memory(self.accelerator.device))
@@ -447,7 +422,5 @@ class Loop:
     def _note(self, state: str, step: int | None = None) -> None:
         if self.main:
             seconds = round(self._seconds(), 3)
-            done = self.at.step if step is None else step
-            self.run.update(
-                state=state, step=done, total_steps=self.total, seconds=seconds, **self.options.cost(seconds)
-            )
+            done = {"step": self.at.step if step is None else step, "total_steps": self.total, "seconds": seconds}
+            self.run.update(state=state, **done, **self.options.cost(seconds))

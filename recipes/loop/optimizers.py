@@ -79,7 +79,7 @@ def make_scheduler(
     from transformers import get_scheduler
 
     name = "constant_with_warmup" if options.lr_scheduler == "constant" else options.lr_scheduler
-    warmup = warmup_steps(options, total)
+    warmup = options.warmup_steps if options.warmup_steps is not None else round(options.warmup_ratio * total)
     training = None if name == "constant_with_warmup" else total
     shape = {
         "cosine_with_restarts": {"num_cycles": options.lr_num_cycles},
@@ -89,8 +89,3 @@ def make_scheduler(
         name, optimizer, num_warmup_steps=warmup, num_training_steps=training, scheduler_specific_kwargs=shape
     )
     return scheduler
-
-
-def warmup_steps(options: TrainOptions, total: int) -> int:
-    """Steps of warm-up: as given, else the ratio of all steps."""
-    return options.warmup_steps if options.warmup_steps is not None else round(options.warmup_ratio * total)

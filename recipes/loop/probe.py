@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -77,7 +76,7 @@ class Probe:
         try:
             self._step_of_nothing()
         except (RuntimeError, MemoryError) as error:
-            self.__exit__(None, None, None)
+            self.__exit__()
             if is_out_of_memory(error):
                 raise OutOfMemory(OPTIMIZER_OUT_OF_MEMORY) from None
             raise
@@ -87,11 +86,9 @@ class Probe:
             self.state_bytes += checkpoint.count_bytes(dtensor.weights(self.model))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.fresh:
-            _begin_anew(self.optimizer)
+            _reset(self.optimizer)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate
         self.model.zero_grad(set_to_none=True)
@@ -187,7 +184,7 @@ class Probe:
             if self.device.type == "cpu" and not self._has_room(numbers):
                 return False
             self.trial.lay_gradients(accumulation)
-            self._pass(numbers)
+            self.trial.through(self.trial.load(numbers), len(numbers))
             return True
 
         return self._everywhere(attempt, accumulation)
@@ -231,21 +228,18 @@ class Probe:
         self._note_peak()
         begin_peak(self.device)
         before = used_memory(self.device)
-        self._pass(piece)
+        self.trial.through(self.trial.load(piece), len(piece))
         rise = max(0, recent_peak(self.device) - before)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         fits = rise * (len(numbers) / len(piece) - 1) < HOST_SHARE * room(self.device, here)
         return not collectives.any_of(self.accelerator, not fits)[0] if self.shards else fits
-
-    def _pass(self, numbers: np.ndarray) -> None:
-        self.trial.through(self.trial.load(numbers), len(numbers))
 
     def _note_peak(self) -> int:
         self.peak = max(self.peak, recent_peak(self.device))
         return self.peak
 
 
-def _begin_anew(optimizer: torch.optim.Optimizer) -> None:
+def _reset(optimizer: torch.optim.Optimizer) -> None:
     """The state as before the first step. Where steps of nothing have left zeros, as AdamW's, they stay where they are: laid out
     again among what the tries have freed, they would leave a host's memory in pieces."""
     states = list(optimizer.state.values())

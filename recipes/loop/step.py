@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from recipes.work import Batch, Work
 from tasks.errors import OutOfMemory, Preempted, is_out_of_memory
 
 
+@dataclass
 class OptimizerStep:
     """Takes the steps of a run; what half a step has moved is put back.
 
@@ -27,19 +29,16 @@ class OptimizerStep:
         shards: where the model is in shards.
     """
 
-    def __init__(
-        self,
-        work: Work,
-        model: torch.nn.Module,
-        optimizer: AcceleratedOptimizer,
-        accelerator: Accelerator,
-        options: TrainOptions,
-        interrupts: Interrupts,
-        shards: ShardedModel | None,
-    ) -> None:
-        self.work, self.model, self.optimizer, self.accelerator = work, model, optimizer, accelerator
-        self.options, self.interrupts, self.shards = options, interrupts, shards
-        self.statistics = statistics_of(model)
+    work: Work
+    model: torch.nn.Module
+    optimizer: AcceleratedOptimizer
+    accelerator: Accelerator
+    options: TrainOptions
+    interrupts: Interrupts
+    shards: ShardedModel | None
+
+    def __post_init__(self) -> None:
+        self.statistics = statistics_of(self.model)
 
     def take(
         self, step: int, size: int, micro_batches: list[tuple[Batch, int]]

@@ -88,8 +88,13 @@ class StepTiming:
 
     def _begin_evaluation(self, batch_size: int) -> tuple[float, int, bool]:
         """The evaluation's first rounds: (seconds, examples that it told of, whether it was whole)."""
-        rounds, whole = _Rounds(EVALUATED), False
-        evaluator = Evaluator.over(self.trial.accelerator, batch_size, rounds.check, rounds.count)
+        rounds, examples, whole = iter(range(EVALUATED)), [0], False
+
+        def check() -> None:
+            if next(rounds, None) is None:
+                raise _Enough
+
+        evaluator = Evaluator.over(self.trial.accelerator, batch_size, check, examples.append)
         self.trial.model.eval()
         began = time.monotonic()
         try:
@@ -104,7 +109,7 @@ class StepTiming:
             if self.trial.accelerator.num_processes > 1:  # the others wait for what it has found
                 raise OutOfMemory(EVALUATION_OUT_OF_MEMORY) from None
             release(self.trial.device)
-        return time.monotonic() - began, rounds.examples, whole
+        return time.monotonic() - began, sum(examples), whole
 
 
 def _typical(work: Work, batch_size: int) -> list[np.ndarray]:
@@ -115,20 +120,3 @@ def _typical(work: Work, batch_size: int) -> list[np.ndarray]:
 
 class _Enough(Exception):
     """So many rounds of evaluation tell what one takes."""
-
-
-class _Rounds:
-    """Ends an evaluation after so many rounds, and counts the examples that it tells of."""
-
-    def __init__(self, most: int) -> None:
-        self.left, self.examples = most, 0
-
-    def check(self) -> None:
-        """Called before each round."""
-        if not self.left:
-            raise _Enough
-        self.left -= 1
-
-    def count(self, done: int) -> None:
-        """Told after each batch."""
-        self.examples += done

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from recipes.process.worker import OPENED, is_worker
@@ -87,9 +87,7 @@ class Interrupts:
         _Asked.depth += 1
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if _Asked.depth == 1:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._previous.items():

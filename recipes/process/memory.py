@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
@@ -22,6 +21,9 @@ OPTIMIZER_OUT_OF_MEMORY = (
 )
 EVALUATION_OUT_OF_MEMORY = "out of memory in the evaluation; lower --eval-batch-size"
 
+# Device type -> the peak before the last `begin_peak`.
+_EARLIER_PEAKS: dict[str, int] = {}
+
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Moves the tensors of a batch, without waiting where memory is pinned."""
@@ -33,34 +35,26 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 def peak_memory(device: torch.device) -> int:
     """The most bytes that this process has used on the device; on the CPU, of all its memory."""
-    return max(_Peak.earlier.get(device.type, 0), _peak(device))
+    return max(_EARLIER_PEAKS.get(device.type, 0), recent_peak(device))
 
 
 def recent_peak(device: torch.device) -> int:
     """The same since the last `begin_peak`."""
-    return _peak(device)
-
-
-def begin_peak(device: torch.device) -> None:
-    """Lets `recent_peak` count from here on, where the system can."""
-    _Peak.earlier[device.type] = peak_memory(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-class _Peak:
-    earlier: ClassVar[dict[str, int]] = {}
-
-
-def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated())
     import resource
 
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def begin_peak(device: torch.device) -> None:
+    """Lets `recent_peak` count from here on, where the system can."""
+    _EARLIER_PEAKS[device.type] = peak_memory(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def used_memory(device: torch.device) -> int:
@@ -91,14 +85,11 @@ def room(device: torch.device, sharers: int = 1) -> int:
 
     group = cgroups.memory_limit()
     shared = [psutil.virtual_memory().available, *([group.room] if group is not None else [])]
-    found = [count // sharers for count in shared]
-    own = _room_of_address_space()
-    return max(0, min([*found, own] if own is not None else found))
-
-
-def _room_of_address_space() -> int | None:
+    rooms = [count // sharers for count in shared]
     limit, size = cgroups.address_space(), _status("VmSize")
-    return limit - size if limit is not None and size is not None else None
+    if limit is not None and size is not None:
+        rooms.append(limit - size)
+    return max(0, min(rooms))
 
 
 def _status(name: str) -> int | None:

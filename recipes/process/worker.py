@@ -26,14 +26,10 @@ class SmallerPieces(ToolError):
 
     def __init__(self, accumulation: int, step: int) -> None:
         anew = NEEDED in os.environ
-        super().__init__(
-            f"out of memory in step {step + 1}; "
-            + (
-                f"all processes go on from the last checkpoint in {accumulation} pieces"
-                if anew
-                else f"run again with --gradient-accumulation-steps {accumulation}: it goes on from the last checkpoint"
-            )
-        )
+        way = f"run again with --gradient-accumulation-steps {accumulation}: it goes on from the last checkpoint"
+        if anew:
+            way = f"all processes go on from the last checkpoint in {accumulation} pieces"
+        super().__init__(f"out of memory in step {step + 1}; {way}")
         self.exit_code = SMALLER_PIECES if anew else 4
 
 

@@ -12,7 +12,7 @@ from recipes.config import as_dict
 from recipes.quantize import report
 from recipes.quantize.config import RECIPE
 from recipes.quantize.context import QuantizationContext
-from recipes.quantize.trials import Found, Trial, pareto
+from recipes.quantize.trials import SearchResult, Trial, pareto
 from recipes.runs.environment import versions
 from recipes.terminal.progress import size
 from recipes.terminal.tables import table
@@ -24,36 +24,30 @@ FACTS = "quantization.json"
 REJECTED = "-over-the-drop"
 VERSIONS = ("modeltool", "onnxruntime", "onnx", "onnxscript", "torch", "transformers", "numpy")
 
-README = """# {title}
 
-{what}
-
-| | {metric} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |
-|---|---|---|---|---|---|---|
-{rows}
-
-Measured on {where}. All figures, versions and settings are in `{facts}`.
-
-{usage}
-
-{labels}
-"""
-
-
-def finish(context: QuantizationContext, found: Found, output: Path, exported: dict[str, Any]) -> dict[str, Any]:
+def finish(
+    context: QuantizationContext, outcome: SearchResult, output: Path, exported: dict[str, Any]
+) -> dict[str, Any]:
     """Writes the folder of what is kept, or puts it aside where too much was lost.
 
     Raises:
         ToolError: nothing could be quantized at all.
     """
     refused = ""
-    trial = found.chosen
+    trial = outcome.chosen
     if trial is None:
-        trial, refused = best_of_the_lost(context, found)
+        trial, refused = best_of_the_lost(context, outcome)
         output = output.with_name(output.name + REJECTED)
-    facts = facts_of(context, found, trial, exported, refused)
-    write_folder(output, lambda folder: fill(context, trial, facts, folder))
-    report.write(context, found, trial, output / "report.html")
+    facts = facts_of(context, outcome, trial, exported, refused)
+
+    def fill(folder: Path) -> None:
+        context.write_model(trial, folder)
+        context.subject.tokenizer.save_pretrained(folder)
+        write_json(folder / FACTS, facts)
+        write_text(folder / "README.md", readme(context, trial))
+
+    write_folder(output, fill)
+    report.write(context, outcome, trial, output / "report.html")
     if not refused and (aside := output.with_name(output.name + REJECTED)).is_dir():
         remove_tree(aside)
     context.tidy()
@@ -61,42 +55,27 @@ def finish(context: QuantizationContext, found: Found, output: Path, exported: d
         **facts,
         "model": str(output),
         "report": str(output / "report.html"),
-        "text": text_of(context, found, trial, output, refused),
+        "text": text_of(context, outcome, trial, output, refused),
     }
 
 
-def best_of_the_lost(context: QuantizationContext, found: Found) -> tuple[Trial, str]:
+def best_of_the_lost(context: QuantizationContext, outcome: SearchResult) -> tuple[Trial, str]:
     """The trial that loses least, and why it isn't kept."""
-    measured = [trial for trial in found.trials if trial.measured]
+    measured = [trial for trial in outcome.trials if trial.measured]
     if not measured:
-        raise ToolError(found.trials[0].error if found.trials else "nothing was tried: raise --budget-minutes")
+        raise ToolError(outcome.trials[0].error if outcome.trials else "nothing was tried: raise --budget-minutes")
     trial = min(measured, key=lambda one: (one.drop, one.name))
-    metric = context.subject.title
     tried = f"the least of {len(measured)} trials" if len(measured) > 1 else trial.name
-    unfinished = (
-        f" ({len(found.unfinished)} were left out for want of time: raise --budget-minutes)" if found.unfinished else ""
-    )
-    way = (
-        "raise --max-drop, or take --approach auto"
-        if context.config.approach != "auto"
-        else "raise --max-drop or --budget-minutes"
-    )
-    return (
-        trial,
-        f"{tried} loses {trial.drop:.2f} points of {metric}, above --max-drop {context.config.max_drop:g}{unfinished}; {way}",
-    )
-
-
-def fill(context: QuantizationContext, trial: Trial, facts: dict[str, Any], folder: Path) -> None:
-    """The files of the folder."""
-    context.write_model(trial, folder)
-    context.subject.tokenizer.save_pretrained(folder)
-    write_json(folder / FACTS, facts)
-    write_text(folder / "README.md", readme(context, trial))
+    loss = f"{trial.drop:.2f} points of {context.subject.title}, above --max-drop {context.config.max_drop:g}"
+    count = len(outcome.unfinished)
+    unfinished = f" ({count} were left out for want of time: raise --budget-minutes)" if count else ""
+    auto = context.config.approach == "auto"
+    way = "raise --max-drop or --budget-minutes" if auto else "raise --max-drop, or take --approach auto"
+    return trial, f"{tried} loses {loss}{unfinished}; {way}"
 
 
 def facts_of(
-    context: QuantizationContext, found: Found, trial: Trial, exported: dict[str, Any], refused: str
+    context: QuantizationContext, outcome: SearchResult, trial: Trial, exported: dict[str, Any], refused: str
 ) -> dict[str, Any]:
     """All of it, for quantization.json."""
     subject, config = context.subject, context.config
@@ -112,10 +91,10 @@ def facts_of(
         "data": {"description": subject.description, "max_length": subject.length, "digest": subject.digest},
         "float": {**context.reference.as_dict(), "export": exported},
         "quantized": trial.measured,
-        "trials": [dataclasses.asdict(one) for one in found.trials],
-        "pareto": pareto(found.trials, config.optimize_for),
-        "sensitivity": {name: [list(pair) for pair in pairs] for name, pairs in found.sensitivity.items()},
-        "unfinished": found.unfinished,
+        "trials": [dataclasses.asdict(one) for one in outcome.trials],
+        "pareto": pareto(outcome.trials, config.optimize_for),
+        "sensitivity": {name: [list(pair) for pair in pairs] for name, pairs in outcome.sensitivity.items()},
+        "unfinished": outcome.unfinished,
         "options": as_dict(config),
         "machine": {
             "cpu": list(cpu_features()),
@@ -130,21 +109,18 @@ def facts_of(
 def readme(context: QuantizationContext, trial: Trial) -> str:
     """The folder's README.md, in the words of its figures."""
     subject = context.subject
-    rows = "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows_of(context, [trial]))
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in rows_of(context, [trial]))
     labels = (
-        "It gives one number."
-        if subject.labels is None
-        else f"Logits of the labels, in order: {', '.join(subject.labels)}."
+        f"Logits of the labels, in order: {', '.join(subject.labels)}." if subject.labels else "It gives one number."
     )
-    return README.format(
-        title=f"{Path(subject.model).name}, {trial.name}",
-        what=f"A quantized text classifier. {subject.description}.",
-        metric=subject.title,
-        rows=rows,
-        where=subject.description,
-        facts=FACTS,
-        usage=context.usage.replace("{example}", subject.example),
-        labels=labels,
+    return (
+        f"# {Path(subject.model).name}, {trial.name}\n\n"
+        f"A quantized text classifier. {subject.description}.\n\n"
+        f"| | {subject.title} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |\n"
+        f"|---|---|---|---|---|---|---|\n{rows}\n\n"
+        f"Measured on {subject.description}. All figures, versions and settings are in `{FACTS}`.\n\n"
+        f"{context.usage.replace('{example}', subject.example)}\n\n"
+        f"{labels}\n"
     )
 
 
@@ -154,8 +130,6 @@ def rows_of(context: QuantizationContext, trials: list[Trial]) -> list[list[str]
     reference = context.reference.as_dict()
     rows = [["float", subject.text_of(reference["figures"][metric]), "", *_speed(reference, 1.0)]]
     for trial in trials:
-        if not trial.measured:
-            continue
         against = trial.measured["against"]
         score = subject.text_of(trial.measured["figures"][metric])
         drop = f"{against['drop']:+.2f} ({against['drop_low']:+.2f} to {against['drop_high']:+.2f})"
@@ -173,35 +147,34 @@ def _speed(found: dict[str, Any], share: float) -> list[str]:
     ]
 
 
-def text_of(context: QuantizationContext, found: Found, trial: Trial, output: Path, refused: str) -> str:
+def text_of(context: QuantizationContext, outcome: SearchResult, trial: Trial, output: Path, refused: str) -> str:
     """What the command prints."""
     metric, against = context.subject.title, trial.measured["against"]
-    shown = sorted((one for one in found.trials if one.measured), key=lambda one: one.cost(context.config.optimize_for))
-    rows = [[*row, ""] for row in rows_of(context, shown)]
-    front = pareto(found.trials, context.config.optimize_for) if len(shown) > 1 else []
+    shown = sorted(
+        (one for one in outcome.trials if one.measured), key=lambda one: one.cost(context.config.optimize_for)
+    )
+    rows: list[list[Any]] = [[*row, ""] for row in rows_of(context, shown)]
+    front = pareto(outcome.trials, context.config.optimize_for) if len(shown) > 1 else []
     for row, one in zip(rows[1:], shown, strict=True):
         mark = "Pareto" if one.key in front else ""
         row[-1] = "kept" if one is trial and not refused else mark if one.within(context.config.max_drop) else "over"
     columns = ["", metric, "drop (95 %)", "1 text, median", "of float", "texts/s", "size", ""]
-    lines = [table(columns, [list(row) for row in rows])]
-    batch = [key for key in trial.measured["latency"] if key != "1"]
-    for key in batch:
-        now, before = trial.measured["latency"][key], context.reference.latency[key]
-        lines.append(
-            f"batch {key:<4}{now['median_ms']:.1f} ms (95th {now['p95_ms']:.1f}) against {before['median_ms']:.1f} in float"
-        )
+    lines = [table(columns, rows)]
+    for key, now in trial.measured["latency"].items():
+        before = context.reference.latency[key]["median_ms"]
+        if key != "1":
+            lines.append(
+                f"batch {key:<4}{now['median_ms']:.1f} ms (95th {now['p95_ms']:.1f}) against {before:.1f} in float"
+            )
     lines.append(
         f"answers   {100 * against['equal_answers']:.2f} % equal to the float model's · largest difference of a logit "
         f"{against['largest_logit_difference']:.3f} · paired p {against['p']:.2g} "
         f"(better {against['better']}, worse {against['worse']})"
     )
-    left = trial.plan["excluded"]
-    if left:
-        lines.append(f"float     {', '.join(left[:8])}{' ...' if len(left) > 8 else ''} left float")
-    if found.unfinished:
-        lines.append(
-            f"not tried for want of time: {', '.join(found.unfinished[:4])}{' ...' if len(found.unfinished) > 4 else ''}"
-        )
+    if trial.plan["excluded"]:
+        lines.append(f"float     {_first(trial.plan['excluded'], 8)} left float")
+    if outcome.unfinished:
+        lines.append(f"not tried for want of time: {_first(outcome.unfinished, 4)}")
     saved = 100 * (1 - trial.measured["bytes"] / context.reference.bytes)
     lines.append(
         f"{'put aside' if refused else 'model    '} {output} · {saved:.0f} % smaller   report  {output / 'report.html'}"
@@ -209,3 +182,7 @@ def text_of(context: QuantizationContext, found: Found, trial: Trial, output: Pa
     if not refused:
         lines.append(f"next      tool eval {RECIPE} --model {output}")
     return "\n".join(lines)
+
+
+def _first(names: list[str], count: int) -> str:
+    return ", ".join(names[:count]) + (" ..." if len(names) > count else "")

@@ -13,9 +13,9 @@ from recipes.process.interrupts import Interrupts
 from recipes.quantizable import Feeds, Quantizable
 from recipes.quantize import artefacts, measure
 from recipes.quantize.config import Quantize
-from recipes.quantize.measure import Measured
-from recipes.quantize.trials import Found, Trial, line
-from recipes.terminal.progress import Progress, print_line
+from recipes.quantize.context import QuantizationContext
+from recipes.quantize.trials import SearchResult, Trial, line
+from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError
 from tasks.quantize import bnb
 
@@ -30,28 +30,18 @@ print(classify({example}))
 
 
 @dataclass
-class TorchContext:
+class TorchContext(QuantizationContext):
     """The float model and its quantized copy on one device."""
 
-    config: Quantize
-    subject: Quantizable
-    interrupts: Interrupts
+    usage = USAGE
+
     device: torch.device
-    reference: Measured
     loaded: Any = None
 
-    @property
-    def usage(self) -> str:
-        """See `QuantizationContext`."""
-        return USAGE
-
     def write_model(self, trial: Trial, folder: Path) -> None:
-        """From a copy that hasn't been used: on a CPU the first use packs weights anew and rounds their scales."""
+        """From a copy that hasn't been used: on a CPU the first use packs 4-bit weights and rounds the scales that are saved."""
         self.loaded = None
-        bnb.save(self.quantized(), folder)
-
-    def tidy(self) -> None:
-        """See `QuantizationContext`: nothing was kept."""
+        self.quantized().save_pretrained(folder)
 
     def quantized(self) -> Any:
         """The model in the format asked for; the same to the bit each time."""
@@ -74,12 +64,6 @@ class TorchContext:
 
         return run
 
-    def score(self, label: str, network: Any, size: int) -> Measured:
-        """Every text of the evaluation splits."""
-        total = sum(len(batches) for batches in self.subject.evaluation.values())
-        with Progress(label, total, unit="texts") as progress:
-            return measure.measure(self.subject, self.runs(network), size, self.config.batch_size, progress.advance)
-
 
 def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subject: Quantizable) -> dict[str, Any]:
     """Loads the model in the format, measures it beside the float one, and writes it as `from_pretrained` reads it.
@@ -93,18 +77,15 @@ def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subje
     if device.type == "cpu":
         print_line("note      no GPU here: on a CPU these formats save memory, not time")
     network = subject.network.to(device)
-    context = TorchContext(config, subject, interrupts, device, Measured({}, {}, 0.0, 0))
-    context.reference = context.score("float", network, 4 * sum(one.numel() for one in network.parameters()))
+    context = TorchContext(config, subject, interrupts, device)
+    float_run = context.runs(network)
+    context.reference = context.score("float", float_run, 4 * sum(one.numel() for one in network.parameters()))
     context.loaded = context.quantized()
     trial = Trial(config.approach, config.approach, {"approach": config.approach, "excluded": list(config.exclude)})
     trial.counts = {"linear_quantized": bnb.quantized_layers(context.loaded)}
-    found = context.score(config.approach, context.loaded, int(context.loaded.get_memory_footprint()))
-    found.against = measure.compare(subject, context.reference, found)
-    runs = {"float": context.runs(network), "this": context.runs(context.loaded)}
-    times = measure.time_them(subject, runs, config, interrupts.check)
-    context.reference.latency, found.latency = times["float"], times["this"]
-    found.against["float_latency"] = times["float"]
-    trial.measured = found.as_dict()
+    context.reference.latency = context.measure(
+        trial, float_run, context.runs(context.loaded), int(context.loaded.get_memory_footprint())
+    )
     print_line(f"trial     {line(trial, config)}")
     chosen = trial if trial.within(config.max_drop) else None
-    return artefacts.finish(context, Found([trial], chosen), output, {})
+    return artefacts.finish(context, SearchResult([trial], chosen), output, {})

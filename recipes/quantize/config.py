@@ -8,11 +8,10 @@ from typing import Any
 from recipes.config import Panel
 from recipes.options import EVALUATION, HUB, MACHINE, MODEL, OUTPUT
 from recipes.registry import get
+from tasks.quantize.formats import TARGETS
+from tasks.quantize.plan import APPROACHES, METHODS
 
-APPROACHES = ("dynamic", "static", "int4", "auto", "bnb-int8", "bnb-nf4")
-METHODS = ("minmax", "entropy", "percentile")
 FORMATS = ("u8s8", "u8u8", "s8s8", "s8u8")
-TARGETS = ("this", "avx2", "avx512", "vnni", "amx", "neon")
 GRAPHS = ("none", "basic", "fused")
 QUANTIZATION, CALIBRATION, SEARCH = Panel("Quantization"), Panel("Calibration"), Panel("Search")
 BNB = ("bnb-int8", "bnb-nf4")
@@ -36,7 +35,7 @@ class Quantize(DataOptions):
     approach: str = QUANTIZATION.option(
         "dynamic",
         "dynamic: activations as they come; static: by calibration; int4: weights in blocks; auto: the fastest within --max-drop.",
-        choices=APPROACHES,
+        choices=(*APPROACHES, "auto", *BNB),
     )
     format: str | None = QUANTIZATION.option(
         None, "Signs of activations and weights.", choices=FORMATS, shown_default="the best for the target"

@@ -14,6 +14,7 @@ from recipes.quantizable import Feeds, Quantizable
 from recipes.quantize.config import Quantize
 
 Run = Callable[[Feeds], np.ndarray]
+Latency = dict[str, dict[str, float]]
 BATCHES_TIMED = 6
 WARM_UP = 3
 BURST, UNCOUNTED = 4, 2
@@ -35,7 +36,7 @@ class Measured:
     logits: dict[str, np.ndarray]
     texts_per_second: float
     bytes: int
-    latency: dict[str, dict[str, float]] = field(default_factory=dict)
+    latency: Latency = field(default_factory=dict)
     against: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -47,26 +48,6 @@ class Measured:
             "latency": self.latency,
             "against": self.against,
         }
-
-
-def measure(subject: Quantizable, run: Run, size: int, batch_size: int, advance: Callable[[int], None]) -> Measured:
-    """Score and speed over every text of the evaluation splits.
-
-    Args:
-        run: feeds -> logits float32 [b, labels].
-        size: bytes of the model.
-        advance: hears of each batch.
-    """
-    width = 1 if subject.labels is None else len(subject.labels)
-    logits = {name: np.zeros((len(batches), width), dtype=np.float32) for name, batches in subject.evaluation.items()}
-    seconds, count = 0.0, 0
-    for name, numbers, feeds in subject.feeds(batch_size):
-        began = time.perf_counter()
-        logits[name][numbers] = run(feeds)
-        seconds += time.perf_counter() - began
-        count += len(numbers)
-        advance(len(numbers))
-    return Measured(subject.figures(logits), logits, count / max(seconds, 1e-9), size)
 
 
 def compare(subject: Quantizable, reference: Measured, other: Measured) -> dict[str, Any]:
@@ -100,7 +81,7 @@ def compare(subject: Quantizable, reference: Measured, other: Measured) -> dict[
     return {**found, "equal_answers": float(np.concatenate(equal).mean()), "largest_logit_difference": largest}
 
 
-def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None]) -> dict[str, dict[str, float]]:
+def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None]) -> Latency:
     """Median and 95th percentile of the milliseconds a call, of several models in turns on the same input.
 
     In turns, and each in another place from call to call, so that what else the machine does strikes them alike. A turn is a burst
@@ -133,16 +114,13 @@ def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None
 
 def time_them(
     subject: Quantizable, runs: dict[str, Run], config: Quantize, check: Callable[[], None]
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, Latency]:
     """`latencies` for one text at a time and for a batch: name -> batch size -> figures."""
-    batch_size = config.batch_size
-    single = latencies(runs, subject.of_all_lengths(config.latency_samples), check)
-    found: dict[str, dict[str, dict[str, float]]] = {name: {"1": single[name]} for name in runs}
-    if batch_size > 1:
-        batched = latencies(runs, subject.batches_of_all_lengths(batch_size, BATCHES_TIMED), check)
-        for name in runs:
-            found[name][str(batch_size)] = batched[name]
-    return found
+    feeds = {1: subject.of_all_lengths(config.latency_samples)}
+    if config.batch_size > 1:
+        feeds[config.batch_size] = subject.batches_of_all_lengths(config.batch_size, BATCHES_TIMED)
+    times = {str(size): latencies(runs, timed, check) for size, timed in feeds.items()}
+    return {name: {size: figures[name] for size, figures in times.items()} for name in runs}
 
 
 def points(metric_value: float) -> float:

@@ -5,70 +5,46 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.process.interrupts import Interrupts
-from recipes.quantizable import Feeds, Quantizable
+from recipes.quantizable import Feeds
 from recipes.quantize import measure
-from recipes.quantize.config import Quantize
-from recipes.quantize.measure import Measured
+from recipes.quantize.context import QuantizationContext
 from recipes.quantize.trials import Store, Trial, key_of
-from recipes.terminal.progress import Progress
 from tasks.errors import ToolError
 from tasks.files import sha256
-from tasks.onnx.session import Session
+from tasks.onnx.session import TEXT_EXAMPLE, Session
 from tasks.quantize import formats
-from tasks.quantize.blocks import quantize_blocks
 from tasks.quantize.calibration import ranges as calibration
-from tasks.quantize.dynamic import quantize_dynamic
 from tasks.quantize.graph import nodes
-from tasks.quantize.plan import Plan, Result
-from tasks.quantize.static import quantize_static
+from tasks.quantize.graph.files import read
+from tasks.quantize.plan import Plan
+from tasks.quantize.quantizer import quantize
 
 GRAPH = "model.onnx"
-USAGE = """It needs nothing but onnxruntime, tokenizers and numpy:
-
-```python
-import numpy, onnxruntime, tokenizers
-session = onnxruntime.InferenceSession("model.onnx")
-text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
-given = {"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}
-print(session.run(["logits"], {one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}))
-```"""
+USAGE = f"It needs nothing but onnxruntime, tokenizers and numpy:\n\n```python\n{TEXT_EXAMPLE}```"
 
 
 @dataclass
-class OnnxContext:
-    """Everything that trials share.
+class OnnxContext(QuantizationContext):
+    """A float graph, `source`, and trials of it, which `store` keeps on disk."""
 
-    Attributes:
-        source: the float graph that is quantized.
-        store: trials on disk.
-        reference: the float graph's figures.
-    """
+    usage = USAGE
 
-    config: Quantize
-    subject: Quantizable
     source: Path
     store: Store
-    interrupts: Interrupts
-    reference: Measured = field(init=False)
     float_run: measure.Run = field(init=False)
-    _ranges: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    _ranges: dict[tuple[Any, ...], calibration.Ranges] = field(default_factory=dict)
     _calibration: list[Feeds] | None = None
     _digest: str = ""
-
-    def check(self) -> None:
-        """A safe point: a stop that was asked for happens here."""
-        self.interrupts.check()
 
     def open_float(self) -> None:
         """Measures the float graph: the baseline of all trials."""
         self.float_run = self.open(self.source)
         self.reference = self.score("float", self.float_run, model_bytes(self.source.parent))
-        times = measure.time_them(self.subject, {"float": self.float_run}, self.config, self.check)
+        times = measure.time_them(self.subject, {"float": self.float_run}, self.config, self.interrupts.check)
         self.reference.latency = times["float"]
         # Above 2 GB the weights lie beside the graph.
         self._digest = " ".join(sha256(file) for file in model_files(self.source.parent))
@@ -77,32 +53,21 @@ class OnnxContext:
         """A graph that answers to feeds."""
         return Session(path, threads=self.config.threads).run
 
-    def score(self, label: str, run: measure.Run, size: int) -> Measured:
-        """Every text of the evaluation splits."""
-        total = sum(len(batches) for batches in self.subject.evaluation.values())
-
-        def advance(count: int) -> None:
-            progress.advance(count)
-            self.check()
-
-        with Progress(label, total, unit="texts") as progress:
-            return measure.measure(self.subject, run, size, self.config.batch_size, advance)
-
     def try_plan(self, plan: Plan) -> Trial:
         """Quantizes and measures; what an earlier call has measured on the same is taken from there."""
         key = self.key(plan)
         known = self.store.known.get(key)
         if known is not None:
             return known
-        trial = Trial(key, plan.name, plan.as_dict())
+        trial = Trial(key, plan.name, asdict(plan))
         try:
-            result = self.make(plan, key)
-            trial.counts, trial.seconds["quantize"] = result.counts, round(result.seconds, 2)
-            self.measure(trial)
+            trial.counts, trial.seconds["quantize"] = self.make(plan, key)
+            began, folder = time.monotonic(), self.store.path(key)
+            self.measure(trial, self.float_run, self.open(folder / GRAPH), model_bytes(folder))
+            trial.seconds["measure"] = round(time.monotonic() - began, 2)
         except ToolError as error:
-            if (
-                type(error) is not ToolError
-            ):  # wrong options or data, no disk, a stop: of the command, not of this trial
+            # A subclass (wrong options or data, no disk, a stop) concerns the command, not this trial alone.
+            if type(error) is not ToolError:
                 raise
             trial.error = str(error)
             return trial  # not kept: another version of a library may do it
@@ -113,7 +78,7 @@ class OnnxContext:
         """A digest of all that a trial's figures depend on."""
         import onnxruntime
 
-        config, chosen = self.config, plan.as_dict()
+        config, chosen = self.config, asdict(plan)
         calibrated = (
             (config.calibration_samples, config.calibration_batch_size, self.subject.seed)
             if plan.approach == "static"
@@ -124,25 +89,23 @@ class OnnxContext:
             self._digest, chosen, calibrated, self.subject.digest, config.batch_size, config.latency_samples, *machine
         )
 
-    def make(self, plan: Plan, key: str) -> Result:
-        """Writes the trial's graph, unless it is there, and says what was quantized."""
+    def make(self, plan: Plan, key: str) -> tuple[dict[str, int], float]:
+        """Writes the trial's graph, unless it is there; returns the counts of quantized nodes, and the seconds it took."""
         folder = self.store.path(key)
         target = folder / GRAPH
         if target.is_file():
-            return Result(nodes.require_quantized(target, plan), model_bytes(folder), 0.0)
+            return nodes.require_quantized(read(target, weights=False), plan, target), 0.0
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{GRAPH}"
-        if plan.approach == "dynamic":
-            result = quantize_dynamic(self.source, aside, plan)
-        elif plan.approach == "static":
-            result = quantize_static(self.source, aside, plan, self.ranges(plan))
-        else:
-            result = quantize_blocks(self.source, aside, plan)
+        ranges, began = self.ranges(plan), time.monotonic()
+        counts = quantize(self.source, aside, plan, ranges)
         aside.replace(target)
-        return result
+        return counts, round(time.monotonic() - began, 2)
 
-    def ranges(self, plan: Plan) -> Any:
-        """Ranges of the activations, collected once for each method."""
+    def ranges(self, plan: Plan) -> calibration.Ranges | None:
+        """Ranges of the activations for a static plan, collected once for each method."""
+        if plan.approach != "static":
+            return None
         which = (plan.method, plan.percentile, plan.moving_average)
         if which not in self._ranges:
             self._ranges[which] = calibration.collect(
@@ -151,7 +114,7 @@ class OnnxContext:
                 plan.method or "minmax",
                 percentile=plan.percentile,
                 moving_average=plan.moving_average,
-                check=self.check,
+                check=self.interrupts.check,
             )
         return self._ranges[which]
 
@@ -164,22 +127,9 @@ class OnnxContext:
             )
         return self._calibration
 
-    def measure(self, trial: Trial) -> None:
-        """Fills in the trial's figures."""
-        began = time.monotonic()
-        folder = self.store.path(trial.key)
-        run = self.open(folder / GRAPH)
-        found = self.score(trial.name, run, model_bytes(folder))
-        found.against = measure.compare(self.subject, self.reference, found)
-        times = measure.time_them(self.subject, {"float": self.float_run, "this": run}, self.config, self.check)
-        found.latency = times["this"]
-        found.against["float_latency"] = times["float"]
-        trial.measured = found.as_dict()
-        trial.seconds["measure"] = round(time.monotonic() - began, 2)
-
     def write_model(self, trial: Trial, folder: Path) -> None:
         """The trial's graph, made again where its files were dropped."""
-        trial.counts = self.make(self.plan_of(trial), trial.key).counts
+        trial.counts, _ = self.make(self.plan_of(trial), trial.key)
         for file in model_files(self.store.path(trial.key)):
             shutil.copyfile(file, folder / file.name)
         self.subject.settings.save_pretrained(folder)
@@ -187,11 +137,6 @@ class OnnxContext:
     def tidy(self) -> None:
         """Drops the graphs of all trials."""
         self.store.drop_files(set())
-
-    @property
-    def usage(self) -> str:
-        """How the written folder is run, for its README."""
-        return USAGE
 
     def time_again(self, trials: list[Trial]) -> None:
         """Measures the latency of several trials and of the float graph in turns, so that they can be told apart.
@@ -202,7 +147,7 @@ class OnnxContext:
         for trial in trials:
             self.make(self.plan_of(trial), trial.key)
             runs[trial.key] = self.open(self.store.path(trial.key) / GRAPH)
-        times = measure.time_them(self.subject, runs, self.config, self.check)
+        times = measure.time_them(self.subject, runs, self.config, self.interrupts.check)
         self.reference.latency = times["float"]
         for trial in trials:
             trial.measured["latency"] = times[trial.key]

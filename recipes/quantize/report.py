@@ -6,24 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from recipes.quantize.context import QuantizationContext
-from recipes.quantize.trials import Found, Trial, pareto
+from recipes.quantize.trials import SearchResult, Trial, pareto
 from recipes.report.content import BarChart, Section, Table
 from recipes.report.html import write_sections
 
 LAYERS_SHOWN = 25
 
 
-def write(context: QuantizationContext, found: Found, kept: Trial, target: Path) -> Path:
+def write(context: QuantizationContext, outcome: SearchResult, kept: Trial, target: Path) -> Path:
     """Writes the page."""
     subject = context.subject
     title = f"Quantization · {Path(subject.model).name}"
     state = "kept" if kept.within(context.config.max_drop) else "over the drop"
     return write_sections(
-        target, title, [("kept", kept.name, state, subject.description)], sections(context, found, kept)
+        target, title, [("kept", kept.name, state, subject.description)], sections(context, outcome, kept)
     )
 
 
-def sections(context: QuantizationContext, found: Found, kept: Trial) -> list[Section]:
+def sections(context: QuantizationContext, outcome: SearchResult, kept: Trial) -> list[Section]:
     """The parts of the page."""
     parts = [
         Section(
@@ -32,15 +32,15 @@ def sections(context: QuantizationContext, found: Found, kept: Trial) -> list[Se
                 f"Each trial against the float model on {context.subject.description}. A positive drop is a loss, in points; "
                 f"up to {context.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts."
             ),
-            charts=_charts(context, found),
-            tables=[_scores(context, found, kept), _speeds(context, found)],
+            charts=_charts(context, outcome),
+            tables=[_scores(context, outcome, kept), _speeds(context, outcome)],
         )
     ]
-    failed = [[trial.name, trial.error] for trial in found.trials if trial.error]
-    if failed or found.unfinished:
-        rows = [*failed, *([name, "not tried for want of time"] for name in found.unfinished)]
+    failed = [[trial.name, trial.error] for trial in outcome.trials if trial.error]
+    if failed or outcome.unfinished:
+        rows = [*failed, *([name, "not tried for want of time"] for name in outcome.unfinished)]
         parts.append(Section("Not measured", tables=[Table("Trials without figures", ["trial", "why"], rows)]))
-    for name, pairs in found.sensitivity.items():
+    for name, pairs in outcome.sensitivity.items():
         shown = pairs[:LAYERS_SHOWN]
         chart = BarChart(
             f"How far the logits move when one layer alone is quantized: {name}",
@@ -53,14 +53,18 @@ def sections(context: QuantizationContext, found: Found, kept: Trial) -> list[Se
     return parts
 
 
-def _measured(found: Found) -> list[Trial]:
-    return [trial for trial in found.trials if trial.measured]
+def _measured(outcome: SearchResult) -> list[Trial]:
+    return [trial for trial in outcome.trials if trial.measured]
 
 
-def _charts(context: QuantizationContext, found: Found) -> list[BarChart]:
-    trials = _measured(found)
+def _charts(context: QuantizationContext, outcome: SearchResult) -> list[BarChart]:
+    trials = _measured(outcome)
     names = [trial.name for trial in trials]
     against: list[dict[str, Any]] = [trial.measured["against"] for trial in trials]
+    shares = {
+        "latency": "Latency of one text, as a share of the float model's in turns with it",
+        "throughput": f"The same of a batch of {context.config.batch_size}",
+    }
     return [
         BarChart(
             "Points lost",
@@ -72,28 +76,18 @@ def _charts(context: QuantizationContext, found: Found) -> list[BarChart]:
             baseline_name="allowed",
             unit="points",
         ),
-        BarChart(
-            "Latency of one text, as a share of the float model's in turns with it",
-            names,
-            [trial.cost("latency") for trial in trials],
-            baseline=1.0,
-            baseline_name="float",
-        ),
-        BarChart(
-            f"The same of a batch of {context.config.batch_size}",
-            names,
-            [trial.cost("throughput") for trial in trials],
-            baseline=1.0,
-            baseline_name="float",
+        *(
+            BarChart(title, names, [trial.cost(kind) for trial in trials], baseline=1.0, baseline_name="float")
+            for kind, title in shares.items()
         ),
     ]
 
 
-def _scores(context: QuantizationContext, found: Found, kept: Trial) -> Table:
+def _scores(context: QuantizationContext, outcome: SearchResult, kept: Trial) -> Table:
     subject, metric = context.subject, context.subject.metric
-    front = set(pareto(found.trials, context.config.optimize_for))
+    front = set(pareto(outcome.trials, context.config.optimize_for))
     rows: list[list[Any]] = []
-    for trial in _measured(found):
+    for trial in _measured(outcome):
         one = trial.measured["against"]
         rows.append(
             [
@@ -124,12 +118,10 @@ def _scores(context: QuantizationContext, found: Found, kept: Trial) -> Table:
     return Table("Accuracy", columns, rows, note)
 
 
-def _speeds(context: QuantizationContext, found: Found) -> Table:
+def _speeds(context: QuantizationContext, outcome: SearchResult) -> Table:
     rows: list[list[Any]] = []
-    for name, one in [
-        ("float", context.reference.as_dict()),
-        *((trial.name, trial.measured) for trial in _measured(found)),
-    ]:
+    models = [("float", context.reference.as_dict()), *((trial.name, trial.measured) for trial in _measured(outcome))]
+    for name, one in models:
         cells = [f"{part[key]:.2f}" for part in one["latency"].values() for key in ("median_ms", "p95_ms")]
         rows.append([name, *cells, f"{one['texts_per_second']:,.0f}", f"{one['bytes'] / 1e6:.1f}"])
     batches = [f"{side}, batch {key}" for key in context.reference.latency for side in ("median ms", "95th ms")]

@@ -13,10 +13,11 @@ from recipes.process.interrupts import Interrupts, settle
 from recipes.quantizable import Quantizable
 from recipes.quantize import artefacts
 from recipes.quantize.config import BNB, RECIPE, Quantize
-from recipes.quantize.trials import Found, Store, line
+from recipes.quantize.trials import SearchResult, Store, line
 from recipes.registry import get
-from recipes.terminal.progress import print_line, size
-from tasks.errors import ConfigError, OutOfMemory, Preempted, ToolError, is_out_of_memory
+from recipes.runs.select import output_folder
+from recipes.terminal.progress import parameters_text, print_line, size
+from tasks.errors import OutOfMemory, Preempted, ToolError, is_out_of_memory
 from tasks.files import write_json
 
 
@@ -34,7 +35,8 @@ def quantize(config: Quantize) -> dict[str, Any]:
     with Interrupts() as interrupts:
         try:
             subject: Quantizable = get(RECIPE).part("quantizable")(config)
-            output = target_folder(config, subject)
+            suffix = "int8" if config.approach in ("dynamic", "static", "auto") else config.approach
+            output = output_folder(config.output, subject.run, subject.model, suffix, artefacts.FACTS)
             if config.approach in BNB:
                 from recipes.quantize.bnb import quantize_torch
 
@@ -54,23 +56,23 @@ def quantize_onnx(config: Quantize, subject: Quantizable, output: Path, interrup
     """The same by onnxruntime, in a graph of ONNX."""
     require("onnx", f"tool quantize --approach {config.approach}")
     from recipes.quantize.onnx_context import OnnxContext
-    from recipes.quantize.search import search, single
+    from recipes.quantize.search import Search, single
 
     store = Store(output.with_name(f"{output.name}-trials"), config.fresh)
     try:
         source, exported = float_graph(config, subject, store)
-        context = OnnxContext(config, subject, source, store, interrupts)
+        context = OnnxContext(config, subject, interrupts, source, store)
         say_header(config, subject)
         context.open_float()
         if config.approach == "auto":
-            found = search(context)
+            result = Search(context).run()
         else:
             trial = context.try_plan(single(config))
             if trial.error:
                 raise ToolError(trial.error)
             print_line(f"trial     {line(trial, config)}")
-            found = Found([trial], trial if trial.within(config.max_drop) else None)
-        outcome = artefacts.finish(context, found, output, exported)
+            result = SearchResult([trial], trial if trial.within(config.max_drop) else None)
+        outcome = artefacts.finish(context, result, output, exported)
         settle()
         return outcome
     except Preempted as stop:
@@ -78,25 +80,6 @@ def quantize_onnx(config: Quantize, subject: Quantizable, output: Path, interrup
         raise Preempted(
             f"{stop}; {done} trial{'s are' if done != 1 else ' is'} kept in {store.folder}: run the same command again"
         ) from None
-
-
-def target_folder(config: Quantize, subject: Quantizable) -> Path:
-    """Where the result goes: as asked, in the run's folder, or here under the model's name.
-
-    Raises:
-        ConfigError: a folder with something else in it.
-    """
-    suffix = "int8" if config.approach in ("dynamic", "static", "auto") else config.approach
-    if config.output:
-        output = Path(config.output)
-        if output.exists() and (
-            not output.is_dir() or (any(output.iterdir()) and not (output / artefacts.FACTS).exists())
-        ):
-            raise ConfigError(f"--output: {output} holds something else; give a new folder")
-        return output
-    if subject.run is not None:
-        return subject.run.path / f"model-{suffix}"
-    return Path(f"{Path(subject.model).name}-{suffix}")
 
 
 def float_graph(config: Quantize, subject: Quantizable, store: Store) -> tuple[Path, dict[str, Any]]:
@@ -123,15 +106,8 @@ def float_graph(config: Quantize, subject: Quantizable, store: Store) -> tuple[P
     print_line("export    to ONNX, and checking it against PyTorch")
     # Which graph is taken must not hang on a measurement: the same command gives the same bytes.
     done = export(subject.network, folder, graph=config.graph, measure=False)
-    noted = {
-        "weights": digest,
-        "graph": done.graph,
-        "opset": done.opset,
-        "fused": done.fused,
-        "largest_difference": done.largest_difference,
-        "bytes": done.bytes,
-        "seconds": done.seconds,
-    }
+    kept = ("graph", "opset", "fused", "largest_difference", "bytes", "seconds")
+    noted = {"weights": digest, **{name: getattr(done, name) for name in kept}}
     write_json(facts, noted)
     fused = ", ".join(f"{count} {name}" for name, count in done.fused.items()) or "nothing"
     print_line(
@@ -154,17 +130,12 @@ def say_header(config: Quantize, subject: Quantizable) -> None:
     from tasks.quantize.formats import cpu_features
 
     features = ", ".join(cpu_features()) or "no instruction sets known"
-    vnni = (
-        ""
-        if any("vnni" in name or name in ("dotprod", "amx_int8") for name in cpu_features())
-        else ", no 8-bit dot products"
-    )
+    products = {"avx_vnni", "avx512_vnni", "dotprod", "amx_int8"} & set(cpu_features())
+    vnni = "" if products else ", no 8-bit dot products"
     where = (
         f"this CPU: {features}{vnni}" if config.target == "this" else f"for {config.target}, measured here: {features}"
     )
-    count = ""
-    if subject.network is not None:
-        count = f" · {sum(one.numel() for one in subject.network.parameters()) / 1e6:.1f} M parameters"
+    count = f" · {parameters_text(subject.network)} parameters" if subject.network is not None else ""
     print_line(f"quantize  {subject.model}{count} · {where}")
     lengths = subject.first.lengths
     print_line(

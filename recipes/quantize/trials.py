@@ -59,7 +59,7 @@ class Trial:
 
 
 @dataclass
-class Found:
+class SearchResult:
     """What a search came to.
 
     Attributes:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.report.content import Headline, Table
-from recipes.report.figures import column, figure, finite, flatten, interval, one_line, plain, value_text
+from recipes.report.figures import columns_of, figure, finite, flatten, interval, one_line, plain, value_text
+from tasks.files import write_text
+from tasks.hub import is_hub_id
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -74,8 +76,6 @@ def write_card(folder: Path, card: Card) -> Path:
     Raises:
         OutOfDisk: no room for the file.
     """
-    from tasks.files import write_text
-
     target = folder / "README.md"
     write_text(target, f"---\n{metadata(card).to_yaml()}\n---\n\n{_body(card)}")
     return target
@@ -108,24 +108,13 @@ def metadata(card: Card) -> ModelCardData:
 
 def hub_id(name: str | None) -> str | None:
     """The name where it can be an id on the Hub: not `tiny`, not a file or folder here, and well-formed."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    if not name or name in ("tiny", "sample") or Path(name).exists():
-        return None
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return None
-    return name
+    return name if name and name not in ("tiny", "sample") and is_hub_id(name) else None
 
 
 def _results(card: Card) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    figures = {} if card.headline is None else {card.headline.name: card.headline.value}
-    figures |= {name: value for name, value in card.further.items() if name not in figures}
-    headline = card.headline.name if card.headline is not None else None
+    headline = {} if card.headline is None else {card.headline.name: card.headline.value}
     dataset = hub_id(card.dataset_id)
     return [
         EvalResult(
@@ -136,11 +125,11 @@ def _results(card: Card) -> list[Any]:
             dataset_config=card.dataset_config if dataset else None,
             dataset_split=card.dataset_split,
             dataset_revision=card.dataset_revision if dataset else None,
-            metric_type=(card.metric if name == headline and card.metric else _slug(name)),
+            metric_type=(card.metric if name in headline and card.metric else _slug(name)),
             metric_name=name,
             metric_value=round(float(value), 6),
         )
-        for name, value in figures.items()
+        for name, value in (headline | card.further | headline).items()
         if not math.isnan(finite(value))
     ]
 
@@ -189,7 +178,7 @@ def _figures(card: Card, headline: Headline) -> Table:
 
 def _table(table: Table) -> str:
     """A Markdown table; columns of figures aligned on the right."""
-    columns = [column([row[at] if at < len(row) else None for row in table.rows]) for at in range(len(table.columns))]
+    columns = columns_of(table.rows, len(table.columns))
     lines = [
         [_escaped(name) for name in table.columns],
         ["---:" if figures else "---" for _, figures in columns],
@@ -209,7 +198,7 @@ def _listed(heading: str, values: dict[str, Any]) -> list[str]:
 
 
 def _paragraphs(text: str) -> list[str]:
-    return [_escaped(part) for part in text.split("\n\n") if part.strip()]
+    return [_escaped(paragraph) for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
 def _escaped(value: Any) -> str:

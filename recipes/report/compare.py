@@ -14,6 +14,7 @@ from recipes.runs import scores
 from recipes.runs.folder import Run
 from recipes.runs.scores import Scores
 from tasks.errors import DataError
+from tasks.stats import paired_bootstrap
 
 # Fewer examples in common than this say too little for an interval.
 LEAST_IN_COMMON = 30
@@ -100,36 +101,29 @@ def compare(runs: list[Run]) -> Comparison:
     notes += [f"{side.run.path.name}: there is no config.yaml" for side in sides if not side.record.config]
     if sum(pair.difference is not None for pair in paired) >= MANY:
         notes.append("Each interval stands by itself: of twenty runs that are no better, one may look so by chance.")
-    return Comparison(
-        sides, options, same, _differing(machines)[0], paired, _metrics(sides), _units(sides), notes
-    )  # fmt: skip
+    other_machines, _ = _differing(machines)
+    units = {side.scores.metric: side.scores.unit for side in reversed(sides) if side.scores is not None}
+    return Comparison(sides, options, same, other_machines, paired, _metrics(sides), units, notes)
 
 
 def against(side: Side, first: Side) -> Paired:
     """The difference of a run from the first, by a paired bootstrap over the examples they share."""
-    from tasks.stats import paired_bootstrap
-
-    found = Paired(side.run.path.name, first.run.path.name)
+    names = side.run.path.name, first.run.path.name
     mine, base = side.scores, first.scores
     if mine is None or base is None:
-        found.reason = "; ".join(part.problem for part in (first, side) if part.scores is None)
-        return found
+        return Paired(*names, reason="; ".join(each.problem for each in (first, side) if each.scores is None))
     if (mine.metric, mine.unit) != (base.metric, base.unit):
-        found.reason = f"other metrics: {base.metric} and {mine.metric}"
-        return found
+        return Paired(*names, reason=f"other metrics: {base.metric} and {mine.metric}")
     at = {key: number for number, key in enumerate(mine.keys())}
     common = [(number, at[key]) for number, key in enumerate(base.keys()) if key in at]
     whole = len(common) == len(base.ids) == len(mine.ids)
-    told = f"other evaluation data: {len(base.ids):,} and {len(mine.ids):,} examples, {len(common):,} in common"
+    note = f"other evaluation data: {len(base.ids):,} and {len(mine.ids):,} examples, {len(common):,} in common"
     if len(common) < LEAST_IN_COMMON and not whole:
-        found.reason = told
-        return found
+        return Paired(*names, reason=note)
     new, old = [mine.scores[there] for _, there in common], [base.scores[here] for here, _ in common]
     result = paired_bootstrap(new, old, [base.groups[here] for here, _ in common])
-    found.metric, found.unit, found.examples, found.note = mine.metric, mine.unit, len(common), "" if whole else told
-    found.difference, found.low, found.high, found.p = result
-    found.verdict = "equal" if new == old else _verdict(result.low, result.high, mine.greater_is_better)
-    return found
+    verdict = "equal" if new == old else _verdict(result.low, result.high, mine.greater_is_better)
+    return Paired(*names, mine.metric, mine.unit, *result, verdict, len(common), "" if whole else note)
 
 
 def _verdict(low: float, high: float, greater_is_better: bool) -> str:
@@ -142,25 +136,25 @@ def describe(run: Run, number: int = 0) -> Side:
     """What is known of one run, the `number`-th of several."""
     record = read_run(run.path)
     state = run_folder.state(run, record.status)
-    name, problem, kept = run.path.name, "", None
+    name, problem, scored = run.path.name, "", None
     try:
-        kept = scores.read(run.path)
+        scored = scores.read(run.path)
     except DataError as error:
         problem = str(error)
-    if kept is None and not problem:
+    if scored is None and not problem:
         problem = f"{name} has no {scores.FILE}" + ("" if state == "finished" else f" ({state})")
     last = record.validation[-1] if record.validation else {}
-    given = record.status.get("metrics")
-    metrics = given if state == "finished" and isinstance(given, dict) else last
+    final = record.status.get("metrics")
+    metrics = final if state == "finished" and isinstance(final, dict) else last
     names = list(dict.fromkeys([*metric_names([metrics], None), "loss"]))
     figures = {
         key: Figure(float(metrics[key]), *(finite(metrics.get(f"{key}_{end}")) for end in ("low", "high")))
         for key in names
         if is_number(metrics.get(key))
     }
-    at_step = record.status.get("best_step") if metrics is given else last.get("step")
+    at_step = record.status.get("best_step") if metrics is final else last.get("step")
     label = chr(ord("A") + number) if number < 26 else str(number + 1)
-    return Side(label, run, record, state, figures, metrics.get("n"), at_step, kept, problem)
+    return Side(label, run, record, state, figures, metrics.get("n"), at_step, scored, problem)
 
 
 def _metrics(sides: list[Side]) -> list[str]:
@@ -169,10 +163,6 @@ def _metrics(sides: list[Side]) -> list[str]:
     validated = [name for side in sides for name in metric_names(side.record.validation, None)]
     known = {name for side in sides for name in side.figures}
     return [name for name in dict.fromkeys([*judged, *validated, "loss"]) if name in known]
-
-
-def _units(sides: list[Side]) -> dict[str, str]:
-    return {side.scores.metric: side.scores.unit for side in reversed(sides) if side.scores is not None}
 
 
 def _differing(values: list[dict[str, Any]]) -> tuple[list[tuple[str, list[Any]]], int]:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from recipes.report.compare import Comparison, Paired, Side
 from recipes.report.content import BarChart, Line, LineChart, Section, Table
-from recipes.report.curves import points, smoothed, thinned
-from recipes.report.figures import duration, figure, is_number, money, one_line, plain, signed, value_text
+from recipes.report.curves import LEAST_TO_SMOOTH, MAX_METRICS, is_wide, points, smoothed, thinned, window
+from recipes.report.figures import between, duration, figure, is_number, money, one_line, plain, signed, value_text
+from recipes.report.html import write_sections
 from recipes.report.overview import BLANK, steps
-
-if TYPE_CHECKING:
-    from recipes.report.compare import Comparison, Paired, Side
-
-# Metrics that get a chart of their own.
-MAX_METRICS = 6
+from recipes.terminal.tables import table
 
 
 def text(found: Comparison) -> str:
     """The comparison as text, for stdout."""
-    from recipes.terminal.tables import table
-
     shown = [runs_table(found), paired_table(found), options_table(found), environment_table(found)]
     parts = []
     for each in shown:
@@ -40,8 +37,6 @@ def write_page(found: Comparison, target: Path) -> Path:
     Raises:
         OutOfDisk: no room for the file; an older one stays.
     """
-    from recipes.report.html import write_sections
-
     runs = [(side.label, side.run.path.name, side.state, _about(side)) for side in found.sides]
     return write_sections(target, f"{len(runs)} runs compared", runs, sections(found))
 
@@ -51,18 +46,15 @@ def sections(found: Comparison) -> list[Section]:
     charts = [chart for name in found.metrics[:MAX_METRICS] if (chart := _bars(found, name))]
     lines = curves(found)
     note = "" if lines else "No metrics were logged."
-    parts = [
+    pairs, machines = paired_table(found), environment_table(found)
+    differing = [options_table(found), *([machines] if machines.rows else [])]
+    return [
         Section("Figures", tables=[_on_page(runs_table(found))], charts=charts),
-        Section(paired_table(found).title, tables=[_on_page(paired_table(found))], charts=_differences(found)),
+        Section(pairs.title, tables=[_on_page(pairs)], charts=_differences(found)),
         Section("Curves", note, charts=lines),
-        Section("Options that differ", tables=[_on_page(options_table(found))]),
+        *(Section(table.title, tables=[_on_page(table)]) for table in differing),
+        *([Section("Notes", "\n\n".join(found.notes))] if found.notes else []),
     ]
-    machines = environment_table(found)
-    if machines.rows:
-        parts.append(Section(machines.title, tables=[_on_page(machines)]))
-    if found.notes:
-        parts.append(Section("Notes", "\n\n".join(found.notes)))
-    return parts
 
 
 # -- tables --------------------------------------------------------------------------------------------------------------
@@ -149,11 +141,11 @@ def _values(title: str, found: Comparison, rows: list[tuple[str, list[Any]]], no
 
 def _shows(name: str, unit: str) -> Callable[[Side], str]:
     def show(side: Side) -> str:
-        found = side.figures.get(name)
-        if found is None:
+        each = side.figures.get(name)
+        if each is None:
             return ""
-        low, high = (figure(end, unit, bare=True) for end in (found.low, found.high))
-        return figure(found.value, unit) + (f" ({low} to {high})" if low and high else "")
+        ends = between(each.low, each.high, unit)
+        return figure(each.value, unit) + (f" ({ends})" if ends else "")
 
     return show
 
@@ -239,17 +231,14 @@ def curves(found: Comparison) -> list[LineChart]:
 def _curve(
     found: Comparison, kind: str, key: str, title: str, note: str, unit: str = "", smooth: bool = False
 ) -> LineChart:
-    import numpy as np
-
     lines, values = [], []
     for number, side in enumerate(found.sides):
         x, y, _ = points(getattr(side.record, kind), key)
         if not np.isfinite(y).any():
             continue
-        if smooth and len(y) >= 10:
-            y = smoothed(y, max(3, len(y) // 25 | 1))
-        values.append(y[np.isfinite(y)])
+        if smooth and len(y) >= LEAST_TO_SMOOTH:
+            y = smoothed(y, window(y))
+        values.append(y)
         lines.append(Line(side.label, *thinned(x, y), series=number))
-    known = np.concatenate(values) if values else np.ones(1)
-    wide = bool(known.min() > 0 and known.max() / known.min() > 50)
+    wide = bool(values) and is_wide(np.concatenate(values))
     return LineChart(title, lines, "step", "log scale" if wide else "", unit, log_y=wide, note=note)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from recipes.report.content import Cell, Headline, Line, LineChart, Table
 from recipes.report.figures import finite, is_number
 from recipes.report.folder import Record
 
-if TYPE_CHECKING:
-    import numpy as np
-
 MAX_POINTS = 600
 """Points of one line; of more, the lowest and the highest of each stretch are kept, so no spike is lost."""
 
+# Points of a line below which it is not smoothed.
+LEAST_TO_SMOOTH = 10
 MAX_METRICS = 6
 MAX_VALIDATIONS = 60
 
@@ -58,7 +59,9 @@ def validation_table(record: Record, headline: Headline | None) -> Table | None:
     names = metric_names(record.validation, headline)[:MAX_METRICS]
     keys = [key for name in names for key in (name, f"{name}_low", f"{name}_high")] + ["loss", "n", "seconds"]
     keys = ["step", "epoch"] + [key for key in keys if any(is_number(entry.get(key)) for entry in record.validation)]
-    scales = {key: 100.0 for key in keys if _unit(_stem(key), headline) == "percent"}
+    scales = {
+        key: 100.0 for key in keys if _unit(key.removesuffix("_low").removesuffix("_high"), headline) == "percent"
+    }
     rows = [[_scaled(entry.get(key), scales.get(key)) for key in keys] for entry in record.validation]
     note = ""
     if len(rows) > MAX_VALIDATIONS:
@@ -68,10 +71,19 @@ def validation_table(record: Record, headline: Headline | None) -> Table | None:
     return Table("Validations", columns, rows, note)
 
 
+def window(y: np.ndarray) -> int:
+    """The odd number of points (n,) that a smoothed line takes its means over."""
+    return max(3, len(y) // 25 | 1)
+
+
+def is_wide(y: np.ndarray) -> bool:
+    """Whether the values (n,) lie so far apart that a logarithmic scale shows them better; NaN are left out."""
+    known = y[np.isfinite(y)]
+    return bool(len(known)) and bool(known.min() > 0 and known.max() / known.min() > 50)
+
+
 def smoothed(y: np.ndarray, width: int) -> np.ndarray:
     """Centred mean over `width` points of y (n,), shorter at the ends; NaN are left out of each mean and stay NaN."""
-    import numpy as np
-
     kernel = np.ones(width)
     known = np.isfinite(y)
     half = slice(width // 2, width // 2 + len(y))
@@ -82,8 +94,6 @@ def smoothed(y: np.ndarray, width: int) -> np.ndarray:
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
     """At most `MAX_POINTS` of the points (x, y), both (n,): of each stretch its lowest and its highest."""
-    import numpy as np
-
     keep = np.arange(len(x))
     if len(x) > MAX_POINTS:
         keep = np.concatenate([_ends(part, y) for part in np.array_split(keep, MAX_POINTS // 2)])
@@ -92,31 +102,28 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
 
 def _ends(part: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Of the places `part` (k,) those of the lowest and highest y, in order; one place where no y is known."""
-    import numpy as np
-
     if not np.isfinite(y[part]).any():
         return part[:1]
     return np.unique([part[np.nanargmin(y[part])], part[np.nanargmax(y[part])]])
 
 
-def _loss(record: Record) -> LineChart:
-    import numpy as np
+def _with_mean(x: np.ndarray, y: np.ndarray) -> list[Line]:
+    mean = smoothed(y, window(y))
+    return [Line("logged", *thinned(x, y), look="faint"), Line("smoothed", *thinned(x, mean))]
 
+
+def _loss(record: Record) -> LineChart:
     x, y, marks = points(record.training, "loss")
-    lines, note = [], ""
-    if len(x) >= 10:
-        width = max(3, len(x) // 25 | 1)
-        lines = [Line("logged", *thinned(x, y), look="faint"), Line("smoothed", *thinned(x, smoothed(y, width)))]
-        note = f"Smoothed: centred mean over {width} logged values."
-    elif len(x):
-        lines = [Line("training", *thinned(x, y))]
+    lines, note = [Line("training", *thinned(x, y))] if len(x) else [], ""
+    if len(x) >= LEAST_TO_SMOOTH:
+        lines = _with_mean(x, y)
+        note = f"Smoothed: centred mean over {window(y)} logged values."
     validated, values, _ = points(record.validation, "loss")
     if len(validated):
         lines.append(Line("validation", *thinned(validated, values), look="plain"))
     if marks:
         note = f"{note} {len(marks):,} logged values were not finite; crosses mark their steps.".strip()
-    known = np.concatenate([y[np.isfinite(y)], values[np.isfinite(values)]])
-    wide = bool(len(known)) and known.min() > 0 and known.max() / known.min() > 50
+    wide = is_wide(np.concatenate([y, values]))
     y_label = "log scale" if wide else ""
     return LineChart("Loss", lines, "step", y_label, log_y=wide, marks=_few(marks), note=note)
 
@@ -140,9 +147,8 @@ def _plain(
 ) -> LineChart:
     x, y, marks = points(entries, key)
     lines = [Line(title, *thinned(x, y))]
-    if smooth and len(x) >= 10:
-        width = max(3, len(x) // 25 | 1)
-        lines = [Line("logged", *thinned(x, y), look="faint"), Line("smoothed", *thinned(x, smoothed(y, width)))]
+    if smooth and len(x) >= LEAST_TO_SMOOTH:
+        lines = _with_mean(x, y)
     return LineChart(title, lines, "step", from_zero=from_zero, marks=_few(marks))
 
 
@@ -151,8 +157,6 @@ def points(entries: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndar
 
     A null is a value that was not measured, so no point at all.
     """
-    import numpy as np
-
     having = [entry for entry in entries if entry.get(key) is not None]
     x = np.array([float(entry["step"]) for entry in having])
     y = np.array([finite(entry[key]) for entry in having])
@@ -166,10 +170,6 @@ def _few(marks: list[float]) -> list[float]:
 
 def _unit(name: str, headline: Headline | None) -> str:
     return headline.unit if headline is not None and headline.name == name else ""
-
-
-def _stem(key: str) -> str:
-    return key.removesuffix("_low").removesuffix("_high")
 
 
 def _scaled(value: Any, scale: float | None) -> Cell:

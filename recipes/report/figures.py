@@ -51,8 +51,13 @@ def plain(value: float | int) -> str:
 
 def interval(headline: Headline) -> str:
     """The 95 % interval as `93.0 to 96.1`, empty where it wasn't measured."""
-    low, high = (figure(end, headline.unit, bare=True) for end in (headline.low, headline.high))
-    return f"{low} to {high}" if low and high else ""
+    return between(headline.low, headline.high, headline.unit)
+
+
+def between(low: Any, high: Any, unit: Unit = "") -> str:
+    """`93.0 to 96.1`, empty where an end is unknown."""
+    ends = [figure(end, unit, bare=True) for end in (low, high)]
+    return " to ".join(ends) if all(ends) else ""
 
 
 def difference(value: float, reference: float, unit: Unit) -> str:
@@ -105,6 +110,11 @@ def column(cells: Sequence[Cell]) -> tuple[list[str], bool]:
     whole = all(isinstance(number, int) for number in numbers)
     largest = max((abs(number) for number in numbers if math.isfinite(number)), default=0.0)
     return [_cell(cell, whole, largest) for cell in cells], True
+
+
+def columns_of(rows: Sequence[Sequence[Cell]], count: int) -> list[tuple[list[str], bool]]:
+    """`column` of each of the first `count` columns; short rows end in blanks."""
+    return [column([row[at] if at < len(row) else None for row in rows]) for at in range(count)]
 
 
 def one_line(text: Any, limit: int) -> str:

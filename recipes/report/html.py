@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipes.report.content import BarChart, Example, Headline, LineChart, Section, Table
-from recipes.report.curves import curves, validation_table
 from recipes.report.facts import facts
-from recipes.report.figures import column, difference, figure, finite, flatten, interval, one_line, plain, value_text
+from recipes.report.figures import (
+    columns_of,
+    difference,
+    figure,
+    finite,
+    flatten,
+    interval,
+    one_line,
+    plain,
+    value_text,
+)
 from recipes.report.folder import Record, read_run
 from recipes.report.images import Thumbnail, thumbnail
+from recipes.report.plots import MAX_BARS, SERIES, bar_svg, headline_svg, line_svg
+from tasks.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -30,6 +41,9 @@ MAX_TEXT = 1_000
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKS = {"right": "Right", "partly": "Partly right", "wrong": "Wrong"}
+# What a macro of templates/parts.html.j2 takes: the fields it names, as text or markup.
+Fields = dict[str, Any]
+T = TypeVar("T")
 
 
 def write_report(
@@ -50,8 +64,6 @@ def write_report(
     Raises:
         OutOfDisk: no room for the file; an older report stays.
     """
-    from tasks.files import write_text
-
     page = _Page(read_run(run))
     if state is not None:
         page.record.status["state"] = state
@@ -68,9 +80,6 @@ def write_sections(
     Raises:
         OutOfDisk: no room for the file; an older one stays.
     """
-    from recipes.report.plots import SERIES
-    from tasks.files import write_text
-
     page = _Page(Record())
     parts = [page.part(section) for section in sections]
     named = [(*(one_line(text, 200) for text in run), f"series-{number % SERIES}") for number, run in enumerate(runs)]
@@ -104,43 +113,6 @@ def _css() -> Markup:
 
 
 @dataclass
-class _Figure:
-    title: str
-    svg: Markup
-    note: str
-
-
-@dataclass
-class _Grid:
-    """A table's columns with a flag for figures, and its rows as text."""
-
-    title: str
-    columns: list[tuple[str, bool]]
-    rows: list[list[tuple[str, bool]]]
-    note: str
-
-
-@dataclass
-class _Card:
-    images: list[Thumbnail]
-    title: str
-    lines: list[tuple[str, str]]
-    verdict: str
-    mark: str
-    score: str
-
-
-@dataclass
-class _Part:
-    title: str
-    paragraphs: list[str]
-    charts: list[_Figure]
-    tables: list[_Grid]
-    cards: list[_Card]
-    note: str
-
-
-@dataclass
 class _Page:
     """Turns a run and a recipe's content into what the template shows, counting what the limits leave out."""
 
@@ -151,6 +123,8 @@ class _Page:
 
     def render(self, name: str, title: str, headline: Headline | None, sections: list[Section]) -> str:
         """The whole page."""
+        from recipes.report.curves import curves, validation_table
+
         drawn, cut = curves(self.record, headline)
         validations = validation_table(self.record, headline)
         self.left_out += cut
@@ -171,9 +145,7 @@ class _Page:
             left_out=self.left_out,
         )
 
-    def _headline(self, headline: Headline) -> dict[str, Any]:
-        from recipes.report.plots import headline_svg
-
+    def _headline(self, headline: Headline) -> Fields:
         value = finite(headline.value)
         against = [
             f"{difference(value, reference, headline.unit)} {name} ({figure(reference, headline.unit)})"
@@ -190,55 +162,51 @@ class _Page:
             "value": figure(value, headline.unit) or "not measured",
             "details": [detail for detail in details if detail],
             "against": against,
-            "svg": self._markup(headline_svg(headline, self._name())) if not math.isnan(value) else "",
+            "svg": self._svg(headline_svg, headline) if not math.isnan(value) else "",
         }
 
-    def part(self, section: Section) -> _Part:
+    def part(self, section: Section) -> Fields:
         """A section as the template shows it."""
-        shown = section.charts[:MAX_CHARTS]
-        if len(section.charts) > len(shown):
-            self.left_out.append(
-                f"{section.title}: {len(section.charts) - len(shown):,} of {len(section.charts):,} charts."
-            )
-        charts = [self._figure(chart) for chart in shown]
-        tables = [self._grid(table) for table in section.tables]
-        cards, note = self._cards(section)
-        paragraphs = [" ".join(part.split()) for part in section.text.split("\n\n") if part.strip()]
-        return _Part(one_line(section.title, 200), paragraphs, charts, tables, cards, note)
+        charts = self._first(section.charts, MAX_CHARTS, section.title, "charts")
+        fields = {
+            "title": one_line(section.title, 200),
+            "paragraphs": [" ".join(text.split()) for text in section.text.split("\n\n") if text.strip()],
+            "charts": [self._figure(chart) for chart in charts],
+            "tables": [self._grid(table) for table in section.tables],
+        }
+        return fields | self._cards(section)
 
-    def _figure(self, chart: BarChart | LineChart) -> _Figure:
-        from recipes.report.plots import MAX_BARS, bar_svg, line_svg
-
-        note = one_line(chart.note, MAX_TEXT)
+    def _figure(self, chart: BarChart | LineChart) -> Fields:
+        title, note = one_line(chart.title, 120), one_line(chart.note, MAX_TEXT)
         if isinstance(chart, LineChart):
-            return _Figure(one_line(chart.title, 120), self._markup(line_svg(chart, self._name())), note)
+            return {"title": title, "svg": self._svg(line_svg, chart), "note": note}
         if chart.baseline is not None:
             note = f"Upright strokes: {one_line(chart.baseline_name, 60)}. {note}".strip()
         if chart.low is not None and chart.high is not None:
             note = f"Lines with ends: 95 % interval. {note}".strip()
         if len(chart.labels) > MAX_BARS:
             note = f"The first {MAX_BARS} of {len(chart.labels):,} bars. {note}".strip()
-            self.left_out.append(f"{chart.title}: {len(chart.labels) - MAX_BARS:,} of {len(chart.labels):,} bars.")
-        return _Figure(one_line(chart.title, 120), self._markup(bar_svg(chart, self._name())), note)
+        self._first(chart.labels, MAX_BARS, chart.title, "bars")
+        return {"title": title, "svg": self._svg(bar_svg, chart), "note": note}
 
-    def _grid(self, table: Table) -> _Grid:
-        rows = [list(row[:MAX_COLUMNS]) for row in table.rows[:MAX_ROWS]]
-        names = table.columns[:MAX_COLUMNS]
+    def _grid(self, table: Table) -> Fields:
+        """A table's columns and rows as text, each cell with a flag for figures."""
         note = one_line(table.note, MAX_TEXT)
         if len(table.rows) > MAX_ROWS:
             note = f"The first {MAX_ROWS} of {len(table.rows):,} rows. {note}".strip()
-            self.left_out.append(f"{table.title}: {len(table.rows) - MAX_ROWS:,} of {len(table.rows):,} rows.")
-        if len(table.columns) > MAX_COLUMNS:
-            self.left_out.append(
-                f"{table.title}: {len(table.columns) - MAX_COLUMNS:,} of {len(table.columns):,} columns."
-            )
-        columns = [column([row[at] if at < len(row) else None for row in rows]) for at in range(len(names))]
-        flags = [figures for _, figures in columns]
-        body = [[(one_line(cells[at], MAX_CELL), figures) for cells, figures in columns] for at in range(len(rows))]
-        heads = [one_line(name, 80) for name in names]
-        return _Grid(one_line(table.title, 200), list(zip(heads, flags, strict=True)), body, note)
+        rows = self._first(table.rows, MAX_ROWS, table.title, "rows")
+        names = self._first(table.columns, MAX_COLUMNS, table.title, "columns")
+        columns = columns_of(rows, len(names))
+        return {
+            "title": one_line(table.title, 200),
+            "columns": [(one_line(name, 80), figures) for name, (_, figures) in zip(names, columns, strict=True)],
+            "rows": [
+                [(one_line(cells[at], MAX_CELL), figures) for cells, figures in columns] for at in range(len(rows))
+            ],
+            "note": note,
+        }
 
-    def _cards(self, section: Section) -> tuple[list[_Card], str]:
+    def _cards(self, section: Section) -> Fields:
         """The examples that fit, and a note on the others."""
         total, cards = len(section.examples), []
         for example in section.examples[:MAX_EXAMPLES]:
@@ -248,24 +216,27 @@ class _Page:
                 break
             self.image_bytes += added
             cards.append(_card(example, images))
-        if len(cards) == total:
-            return cards, ""
-        self.left_out.append(f"{section.title}: {total - len(cards):,} of {total:,} examples.")
-        return cards, f"The first {len(cards):,} of {total:,} examples."
+        self._first(section.examples, len(cards), section.title, "examples")
+        return {
+            "cards": cards,
+            "note": f"The first {len(cards):,} of {total:,} examples." if len(cards) < total else "",
+        }
+
+    def _first(self, items: Sequence[T], limit: int, title: str, noun: str) -> Sequence[T]:
+        """At most `limit` of the items; the others are counted among what is left out."""
+        if len(items) > limit:
+            self.left_out.append(f"{title}: {len(items) - limit:,} of {len(items):,} {noun}.")
+        return items[:limit]
 
     def _pairs(self, values: dict[str, Any]) -> list[tuple[str, str]]:
         return [(one_line(key, 120), one_line(value_text(value), MAX_CELL)) for key, value in flatten(values)]
 
-    def _name(self) -> str:
-        self.charts += 1
-        return f"c{self.charts}"
-
-    @staticmethod
-    def _markup(svg: str) -> Markup:
-        """Marks a chart as safe: matplotlib escapes every text that it draws."""
+    def _svg(self, draw: Callable[[T, str], str], chart: T) -> Markup:
+        """The chart under a name of its own, as markup: matplotlib escapes every text that it draws."""
         from markupsafe import Markup
 
-        return Markup(svg)
+        self.charts += 1
+        return Markup(draw(chart, f"c{self.charts}"))
 
 
 def _images(example: Example) -> Sequence[Image]:
@@ -274,8 +245,13 @@ def _images(example: Example) -> Sequence[Image]:
     return example.image if isinstance(example.image, Sequence) else [example.image]
 
 
-def _card(example: Example, images: list[Thumbnail]) -> _Card:
-    lines = [(one_line(name, 80), one_line(text, MAX_TEXT)) for name, text in example.lines]
-    score = figure(example.score, "percent")
+def _card(example: Example, images: list[Thumbnail]) -> Fields:
     verdict = example.verdict or ""
-    return _Card(images, one_line(example.title, MAX_TEXT), lines, verdict, _MARKS.get(verdict, ""), score)
+    return {
+        "images": images,
+        "title": one_line(example.title, MAX_TEXT),
+        "lines": [(one_line(name, 80), one_line(text, MAX_TEXT)) for name, text in example.lines],
+        "verdict": verdict,
+        "mark": _MARKS.get(verdict, ""),
+        "score": figure(example.score, "percent"),
+    }

@@ -33,15 +33,12 @@ def thumbnail(image: Image) -> Thumbnail:
     if max(picture.size) > MAX_SIDE:
         factor = MAX_SIDE / max(picture.size)
         # thumbnail() can round a very long image's short side to nothing.
-        wanted = [max(1, round(side * factor)) for side in picture.size]
-        picture = picture.resize((wanted[0], wanted[1]), resample=1)
+        width, height = (max(1, round(side * factor)) for side in picture.size)
+        picture = picture.resize((width, height), resample=1)
     small = max(image.size) <= PIXEL_ART_SIDE
+    kind, settings = ("png", {"optimize": True}) if small else ("jpeg", {"quality": 85})
     data = BytesIO()
-    if small:
-        picture.save(data, "PNG", optimize=True)
-    else:
-        picture.save(data, "JPEG", quality=85)
-    kind = "png" if small else "jpeg"
+    picture.save(data, kind, **settings)
     uri = f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
     return Thumbnail(uri, *picture.size, small)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from recipes.report.facts import estimated_cost, mapping
-from recipes.report.figures import figure, is_number, money, plain
+from recipes.report.figures import between, duration, figure, is_number, money, plain, size
 from recipes.runs.folder import Run, held, state
-from recipes.terminal.progress import duration, size
 from recipes.terminal.tables import table
 
 BLANK = "–"
@@ -92,8 +91,8 @@ def figure_rows(metrics: Any) -> list[list[str]]:
         if isinstance(value, dict):
             rows += figure_rows(value)
         elif is_number(value) and not name.endswith(("_low", "_high")):
-            low, high = (figure(metrics.get(f"{name}_{end}")) for end in ("low", "high"))
-            rows.append([name.replace("_", " "), figure(value), f"{low} to {high}" if low and high else ""])
+            ends = between(metrics.get(f"{name}_low"), metrics.get(f"{name}_high"))
+            rows.append([name.replace("_", " "), figure(value), ends])
     return rows
 
 
@@ -101,15 +100,13 @@ def estimate_rows(status: dict[str, Any], config: dict[str, Any], on_disk: int) 
     """What was said before the start beside what it took; a dash where it isn't known."""
     guess, was = mapping(status.get("estimate")), mapping(status.get("measured"))
     seconds = was.get("seconds", status.get("seconds"))
-    return [
-        ["steps", _text(plain, guess.get("steps")), _text(plain, status.get("step"))],
-        ["time", _text(duration, guess.get("seconds")), _text(duration, seconds)],
-        ["memory", _text(size, guess.get("memory_bytes")), _text(size, was.get("memory_bytes"))],
-        ["disk", _text(size, guess.get("disk_bytes")), _text(size, was.get("disk_bytes"))],
-        ["disk now", BLANK, size(on_disk)],
-        ["cost", money(estimated_cost(guess, config)) or BLANK, money(status.get("cost")) or BLANK],
+    counts = [plain(count) if is_number(count) else "" for count in (guess.get("steps"), status.get("step"))]
+    rows = [
+        ["steps", *counts],
+        ["time", duration(guess.get("seconds")), duration(seconds)],
+        ["memory", size(guess.get("memory_bytes")), size(was.get("memory_bytes"))],
+        ["disk", size(guess.get("disk_bytes")), size(was.get("disk_bytes"))],
+        ["disk now", "", size(on_disk)],
+        ["cost", money(estimated_cost(guess, config)), money(status.get("cost"))],
     ]
-
-
-def _text(show: Any, value: Any) -> str:
-    return str(show(value)) if is_number(value) else BLANK
+    return [[cell or BLANK for cell in row] for row in rows]

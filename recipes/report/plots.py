@@ -133,37 +133,32 @@ def headline_svg(headline: Headline, name: str) -> str:
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
-    known = sum(math.isfinite(value) for value in line.y)
-    marker: dict[str, Any] = (
-        {"marker": "o", "markersize": 3.2} if known <= 40 and line.look in ("main", "plain") else {}
-    )
-    look = _LOOKS[line.look]
+    look = dict(_LOOKS[line.look])
     if line.series is not None:
-        look = {**look, "color": list(_SERIES)[line.series % SERIES], "linestyle": _BROKEN[line.series // SERIES % 3]}
-    axes.plot(line.x, line.y, label=one_line(line.name, 32), **look, **marker)
+        look |= {"color": list(_SERIES)[line.series % SERIES], "linestyle": _BROKEN[line.series // SERIES % 3]}
+    if line.look in ("main", "plain") and sum(math.isfinite(value) for value in line.y) <= 40:
+        look |= {"marker": "o", "markersize": 3.2}
+    axes.plot(line.x, line.y, label=one_line(line.name, 32), **look)
     if line.low is not None and line.high is not None:
         axes.fill_between(line.x, line.low, line.high, color=look["color"], alpha=0.18, linewidth=0)
 
 
 def _draw_marks(axes: Axes, marks: Sequence[float]) -> None:
     if len(marks):
-        where = axes.get_xaxis_transform()
-        axes.plot(
-            marks,
-            [0.03] * len(marks),
-            "x",
-            color=_INK,
-            markersize=5,
-            transform=where,
-            clip_on=False,
-            label="not finite",
-        )
+        look: dict[str, Any] = {
+            "color": _INK,
+            "markersize": 5,
+            "transform": axes.get_xaxis_transform(),
+            "clip_on": False,
+        }
+        axes.plot(marks, [0.03] * len(marks), "x", label="not finite", **look)
 
 
 def _value_axis(axes: Axes, chart: LineChart) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=all(x.is_integer() for x in map(float, _xs(chart)))))
+    steps = [x for line in chart.lines for x in line.x] + list(chart.marks)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=all(float(step).is_integer() for step in steps)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.set_ylabel(one_line(chart.y_label, 30))
     if chart.x_range is not None:
@@ -176,10 +171,6 @@ def _value_axis(axes: Axes, chart: LineChart) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, chart.unit)))
     if chart.from_zero:
         axes.set_ylim(bottom=0)
-
-
-def _xs(chart: LineChart) -> list[float]:
-    return [x for line in chart.lines for x in line.x] + list(chart.marks)
 
 
 def _interval(axes: Axes, row: int, low: float, high: float) -> None:

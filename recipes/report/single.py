@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from recipes.report.compare import Side, describe
 from recipes.report.content import Headline, Section
 from recipes.report.facts import mapping
 from recipes.report.figures import finite, is_number, one_line
 from recipes.report.html import write_report
 from recipes.report.overview import steps
-
-if TYPE_CHECKING:
-    from recipes.report.compare import Side
-    from recipes.runs.folder import Run
+from recipes.runs.folder import Run
+from tasks.files import write_text
 
 FILE = "report.html"
 
@@ -25,9 +23,6 @@ def write(run: Run, target: Path | None = None) -> tuple[Path, bool]:
     Raises:
         OutOfDisk: no room for the file; an older one stays.
     """
-    from recipes.report.compare import describe
-    from tasks.files import write_text
-
     own = run.path / FILE
     target = target or own
     side = describe(run)

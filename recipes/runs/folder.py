@@ -39,17 +39,9 @@ class Run:
     # Recipe and config of a run that is to go on, until it does: what is refused before leaves the run as it was.
     taken_up: tuple[str, Any] | None = field(default=None, repr=False)
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+    def __post_init__(self) -> None:
+        self.checkpoints, self.model = self.path / "checkpoints", self.path / "model"
+        self.metrics = self.path / "metrics.jsonl"
 
     def status(self) -> dict[str, Any]:
         """status.json, or {} where there is none that can be read."""
@@ -69,10 +61,10 @@ class Run:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
     def log(self, line: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
@@ -81,10 +73,7 @@ class Run:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a torn last line, or any other that is none, is left out."""
-        lines: list[dict[str, Any]] = []
-        if self.metrics.exists():
-            lines = _metrics(self.metrics.read_bytes())
-        return lines
+        return _metrics(self.metrics.read_bytes()) if self.metrics.exists() else []
 
     def last_metrics(self) -> dict[str, Any]:
         """The last line of metrics.jsonl; {} where there is none yet."""
@@ -181,21 +170,20 @@ def identity(recipe: str, config: Any) -> str:
     """A digest of the recipe and of every option that its result depends on, but for those that are as they are by default: a newer
     version may have more. `data/` is `data`."""
     defaults = default_options(type(config))
-    given = {name: _bare(value) for name, value in result_options(config).items() if value != defaults.get(name)}
-    text = json.dumps([recipe, given], sort_keys=True, default=str)
+    options = {
+        name: value.rstrip("/") or value if isinstance(value, str) else value
+        for name, value in result_options(config).items()
+        if value != defaults.get(name)
+    }
+    text = json.dumps([recipe, options], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _bare(value: Any) -> Any:
-    return value.rstrip("/") or value if isinstance(value, str) else value
 
 
 def create(output_dir: str | Path, recipe: str, config: Any, label: str = "") -> Run:
     """Makes a new run folder with its config and environment, and takes it."""
     digest = identity(recipe, config)
-    stem = "-".join(
-        part for part in (recipe, label, datetime.datetime.now().strftime("%Y%m%d-%H%M"), digest[:4]) if part
-    )
+    minute = datetime.datetime.now().strftime("%Y%m%d-%H%M")
+    stem = "-".join(word for word in (recipe, label, minute, digest[:4]) if word)
     facts = environment()
     with disk_errors(Path(output_dir)):
         run = _take_folder(Path(output_dir), stem, f"{recipe}-*-{digest[:4]}*")

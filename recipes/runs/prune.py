@@ -12,6 +12,8 @@ from typing import Any
 
 from recipes.runs import folder as run_folder
 from recipes.runs.folder import UNFINISHED, Run
+from recipes.terminal.progress import size
+from recipes.terminal.tables import table
 from tasks.errors import ToolError
 from tasks.files import LEFTOVER, disk_errors, folder_bytes, remove_tree
 
@@ -113,9 +115,6 @@ def remove(found: Plan) -> Plan:
 
 def text(found: Plan, removed: bool) -> str:
     """What can go, or went, as a table with its sum; and what is kept."""
-    from recipes.terminal.progress import size
-    from recipes.terminal.tables import table
-
     rows = [[item.run.path.name, _named(item), size(item.bytes)] for item in found.items]
     lines = [table(["run", "what", "size"], rows)] if rows else []
     lines += [f"kept   {run.path.name}: {reason}" for run, reason in found.kept]
@@ -180,9 +179,8 @@ def _leftovers(folder: Path, skip: list[Path]) -> Iterator[Path]:
 
 
 def _item(run: Run, path: Path, what: str, state: str | None) -> Item:
-    if path.is_symlink():
-        count = 0
-    else:
+    count = 0
+    if not path.is_symlink():
         count = folder_bytes(path) if path.is_dir() else path.lstat().st_size
     return Item(run, path, what, count, state)
 

@@ -35,14 +35,8 @@ def check(repo_id: str, token: str | None = None, flag: str = FLAG) -> str:
     """
     _validate(repo_id, flag)
     hint = f"mend that, or leave {flag} out and push afterwards with `tool runs push RUN --to {repo_id}`"
-    try:
-        token = _token(token)
-        with _connection():
-            account = _api(token).whoami()
-    except ToolError as error:
-        raise ToolError(f"{flag} {repo_id}: {error}; {hint}") from error
-    except Exception as error:
-        raise ToolError(f"{flag} {repo_id}: {reason(error, token)}; {hint}") from error
+    with _connection(token, f"{flag} {repo_id}", hint) as api:
+        account = api.whoami()
     problem = _lacks(account, repo_id)
     if problem:
         raise ToolError(f"{flag} {repo_id}: {problem}; {hint}")
@@ -80,15 +74,8 @@ def push(
     folder = Path(folder)
     files = _files(folder)
     again = _command(run or (folder.parent if folder.name == "model" else folder), repo_id, private, revision)
-    try:
-        token = _token(token)
-        with _connection(), _progress():
-            return _upload(_api(token), files, repo_id, private, revision, message)
-    except ToolError as error:
-        raise ToolError(f"not pushed to {repo_id}: {error}; {again}") from error
-    # Besides its own errors the library lets through those of its transports, of many kinds.
-    except Exception as error:
-        raise ToolError(f"not pushed to {repo_id}: {reason(error, token)}{_mirror_hint(error)}; {again}") from error
+    with _connection(token, f"not pushed to {repo_id}", again) as api, _progress():
+        return _upload(api, files, repo_id, private, revision, message)
 
 
 def _upload(api: HfApi, files: dict[str, Path], repo_id: str, private: bool, revision: str | None, message: str) -> str:
@@ -143,22 +130,24 @@ def _token(token: str | None) -> str:
     return token
 
 
-def _api(token: str) -> HfApi:
-    from huggingface_hub import HfApi
-
-    return HfApi(endpoint=endpoint(), token=token, library_name="modeltool")
-
-
 @contextmanager
-def _connection() -> Iterator[None]:
-    from huggingface_hub import constants
+def _connection(token: str | None, what: str, hint: str) -> Iterator[HfApi]:
+    """The Hub's interface under the token; an error says what failed, why, and the hint."""
+    from huggingface_hub import HfApi, constants
 
-    if constants.HF_HUB_OFFLINE:
-        raise ToolError("HF_HUB_OFFLINE is set; unset it to push")
-    if not reachable():
-        raise ToolError(f"can't reach the Hub ({endpoint()})")
-    with quick_network(online=True):
-        yield
+    try:
+        token = _token(token)
+        if constants.HF_HUB_OFFLINE:
+            raise ToolError("HF_HUB_OFFLINE is set; unset it to push")
+        if not reachable():
+            raise ToolError(f"can't reach the Hub ({endpoint()})")
+        with quick_network(online=True):
+            yield HfApi(endpoint=endpoint(), token=token, library_name="modeltool")
+    except ToolError as error:
+        raise ToolError(f"{what}: {error}; {hint}") from error
+    # Besides its own errors the library lets through those of its transports, of many kinds.
+    except Exception as error:
+        raise ToolError(f"{what}: {reason(error, token)}{_mirror_hint(error)}; {hint}") from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ step is there once, whatever stopped the run before.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import sys
@@ -25,6 +26,8 @@ from tasks.files import disk_errors, remove_tree, sync_tree
 
 Line = dict[str, Any]
 Picture = tuple[str, Path, int]
+# The lines of metrics.jsonl, a validation's with the picture that the run folder has of it.
+History = list[tuple[Line, Picture | None]]
 PICTURES = "validation"
 
 
@@ -38,30 +41,21 @@ class Trackers:
     def __init__(self, names: list[str], run: Path, project: str, config: dict[str, Any]) -> None:
         self._open: dict[str, Any] = {}
         self._failed: set[str] = set()
-        history = Run(run).read_metrics() if names else []
-        pictures = _drawn(run, history) if names else {}
+        history = _history(run) if names else []
         try:
             for name in dict.fromkeys(names):
-                self._open[name] = (
-                    _Wandb(run, project, config, history, pictures)
-                    if name == "wandb"
-                    else _Board(run, history, pictures)
-                )
+                self._open[name] = _Wandb(run, project, config, history) if name == "wandb" else _Board(run, history)
         except BaseException:
             self.close()
             raise
 
     def log(self, line: Line) -> None:
         """One metrics line; numbers only."""
-        for name, tracker in self._open.items():
-            if name not in self._failed:
-                self._guarded(name, tracker.log, line)
+        self._each("log", line)
 
     def picture(self, name: str, path: Path, step: int) -> None:
         """A picture of a validation. A resumed run finds by itself those called `step-000500.png` in the run folder's `validation`."""
-        for tracker_name, tracker in self._open.items():
-            if tracker_name not in self._failed:
-                self._guarded(tracker_name, tracker.picture, (name, path, step))
+        self._each("picture", (name, path, step))
 
     def close(self) -> None:
         """Flushes and ends, in a time that a machine about to be taken away still has."""
@@ -69,6 +63,11 @@ class Trackers:
         while self._open:
             name, tracker = self._open.popitem()
             self._guarded(name, tracker.close, error)
+
+    def _each(self, method: str, value: Any) -> None:
+        for name, tracker in self._open.items():
+            if name not in self._failed:
+                self._guarded(name, getattr(tracker, method), value)
 
     def _guarded(self, name: str, call: Callable[[Any], None], value: Any) -> None:
         try:
@@ -90,7 +89,7 @@ class _Board:
     The older files go at the end, not before: a TensorBoard that is open is lost when the file that it reads goes away.
     """
 
-    def __init__(self, run: Path, history: list[Line], pictures: dict[int, Picture]) -> None:
+    def __init__(self, run: Path, history: History) -> None:
         folder = run / "tensorboard"
         self._older = list(folder.glob("events.out.tfevents.*"))
         self._excepthook, others = threading.excepthook, set(threading.enumerate())
@@ -101,20 +100,28 @@ class _Board:
             )
             # An error in its thread comes back with the next call; there is no need for a traceback too.
             ours = set(threading.enumerate()) - others
-            threading.excepthook = lambda told: None if told.thread in ours else self._excepthook(told)
-            began = time.time() - max((line.get("seconds", 0.0) for line in history), default=0.0)
-            for line in history:
-                self._add(line, began + line.get("seconds", 0.0))
-                if line["kind"] == "validation" and line["step"] in pictures:
+            threading.excepthook = lambda error: None if error.thread in ours else self._excepthook(error)
+            began = time.time() - max((line.get("seconds", 0.0) for line, _ in history), default=0.0)
+            for line, picture in history:
+                at = began + line.get("seconds", 0.0)
+                self.log(line, at)
+                if picture is not None:
                     with contextlib.suppress(OSError, ValueError):  # a picture that was broken since
-                        self._show(pictures[line["step"]], began + line.get("seconds", 0.0))
+                        self.picture(picture, at)
             self._writer.flush()
 
-    def log(self, line: Line) -> None:
-        self._add(line, None)
+    def log(self, line: Line, at: float | None = None) -> None:
+        for key, value in _values(line).items():
+            self._writer.add_scalar(key, value, int(line["step"]), walltime=at)
 
-    def picture(self, picture: Picture) -> None:
-        self._show(picture, None)
+    def picture(self, picture: Picture, at: float | None = None) -> None:
+        import numpy as np
+        from PIL import Image
+
+        name, path, step = picture
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        self._writer.add_image(name, pixels, step, walltime=at, dataformats="HWC")
 
     def close(self, error: BaseException | None) -> None:
         try:
@@ -126,19 +133,6 @@ class _Board:
         for file in self._older:
             file.unlink(missing_ok=True)
 
-    def _add(self, line: Line, at: float | None) -> None:
-        for key, value in _values(line).items():
-            self._writer.add_scalar(key, value, int(line["step"]), walltime=at)
-
-    def _show(self, picture: Picture, at: float | None) -> None:
-        import numpy as np
-        from PIL import Image
-
-        name, path, step = picture
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        self._writer.add_image(name, pixels, step, walltime=at, dataformats="HWC")
-
 
 class _Wandb:
     """A W&B run named after the run folder.
@@ -147,15 +141,13 @@ class _Wandb:
     that is stopped between the two lines still has the second to come.
     """
 
-    def __init__(
-        self, run: Path, project: str, config: dict[str, Any], history: list[Line], pictures: dict[int, Picture]
-    ) -> None:
+    def __init__(self, run: Path, project: str, config: dict[str, Any], history: History) -> None:
         self._wandb = _library()
         self._row: tuple[int, Line] | None = None
         before = wandb_tools.folders(run)
-        given = {"project": project, "id": run.name, "name": run.name, "dir": str(run.resolve()), "config": config}
+        names = {"project": project, "id": run.name, "name": run.name, "dir": str(run.resolve()), "config": config}
         try:
-            self._run = self._init(run / "log.txt", given, resuming=bool(history or before))
+            self._run = self._init(run / "log.txt", names, resuming=bool(history or before))
         except BaseException:
             wandb_tools.within(wandb_tools.CLOSE_SECONDS, self._teardown)
             raise
@@ -165,23 +157,24 @@ class _Wandb:
         if self._run.offline:
             # What W&B has of an earlier folder would be there twice.
             self._older = [folder for folder in before if not wandb_tools.is_sent(folder)]
-            sent = [folder for folder in before if wandb_tools.is_sent(folder)]
-            self._first = 1 + max((wandb_tools.last_step(folder) for folder in sent), default=-1)
-        self._history_ends = max((int(line["step"]) for line in history), default=-1)
+            sent = (wandb_tools.last_step(folder) for folder in before if folder not in self._older)
+            self._first = 1 + max(sent, default=-1)
+        self._history_ends = max((int(line["step"]) for line, _ in history), default=-1)
         self._read_from = 0
-        for line in history:
-            if line["kind"] == "validation" and line["step"] in pictures:
+        for line, picture in history:
+            if picture is not None:
                 with contextlib.suppress(OSError, ValueError):  # a picture that was broken since
-                    self._show(pictures[line["step"]])
-            self._add(line)
+                    self.picture(picture)
+            self._fill(int(line["step"]), lambda line=line: _values(line))  # type: ignore[misc]
         self._drop_older()
 
     def log(self, line: Line) -> None:
-        self._add(line)
+        self._fill(int(line["step"]), lambda: _values(line))
         self._drop_older()
 
     def picture(self, picture: Picture) -> None:
-        self._show(picture)
+        name, path, step = picture
+        self._fill(step, lambda: {name: self._wandb.Image(str(path))})
 
     def close(self, error: BaseException | None) -> None:
         if error is None or self._run.offline:
@@ -200,16 +193,15 @@ class _Wandb:
                 f"          wandb: what W&B didn't take within {wandb_tools.CLOSE_SECONDS:.0f} s is kept; {later}"
             )
             return
-        for older in self._older:
-            remove_tree(older)
+        self._remove_older()
         if self._run.offline and not error:
             print_line(f"          wandb: kept offline; to send it: wandb sync {folder}")
 
-    def _init(self, log: Path, given: dict[str, Any], *, resuming: bool) -> Any:
-        settings = wandb_tools.settings(self._wandb)
+    def _init(self, log: Path, names: dict[str, Any], *, resuming: bool) -> Any:
+        begin = functools.partial(self._wandb.init, **names, resume="allow", settings=wandb_tools.settings(self._wandb))
         try:
             with disk_errors(log.parent / "wandb"), wandb_tools.drawing_into(log):
-                return self._wandb.init(**given, resume="allow", settings=settings)
+                return begin()
         except ToolError:
             raise
         except Exception as error:
@@ -219,14 +211,7 @@ class _Wandb:
             print_line(f"          --tracker wandb goes on offline: {why}")
         wandb_tools.within(wandb_tools.CLOSE_SECONDS, self._teardown)  # it holds the run's name
         with wandb_tools.drawing_into(log):
-            return self._wandb.init(**given, resume="allow", mode="offline", settings=settings)
-
-    def _add(self, line: Line) -> None:
-        self._fill(int(line["step"]), lambda: _values(line))
-
-    def _show(self, picture: Picture) -> None:
-        name, path, step = picture
-        self._fill(step, lambda: {name: self._wandb.Image(str(path))})
+            return begin(mode="offline")
 
     def _fill(self, step: int, values: Callable[[], Line]) -> None:
         """Adds to the row of a step that W&B doesn't have yet."""
@@ -243,16 +228,17 @@ class _Wandb:
 
     def _drop_older(self) -> None:
         """Offline, the older folders go as soon as the new one has on the disk all that they can hold."""
-        if not self._older or not self._run.offline or (self._row and self._row[0] <= self._history_ends):
+        ends = self._history_ends
+        if not self._older or not self._run.offline or (self._row and self._row[0] <= ends):
             return
         size = wandb_tools.file_size(self._folder)
-        if (
-            wandb_tools.last_step(self._folder, self._read_from) < self._history_ends
-            and self._first <= self._history_ends
-        ):
+        if wandb_tools.last_step(self._folder, self._read_from) < ends and self._first <= ends:
             self._read_from = self._read_from or size
             return
         sync_tree(self._folder)
+        self._remove_older()
+
+    def _remove_older(self) -> None:
         for older in self._older:
             remove_tree(older)
         self._older = []
@@ -285,11 +271,13 @@ def check(names: list[str]) -> None:
 _WAYS_OUT = "log in with `wandb login`, or log without a network: WANDB_MODE=offline"
 
 
-def _drawn(run: Path, history: list[Line]) -> dict[int, Picture]:
-    """The pictures that the run folder has of its validations, by their steps."""
-    steps = {int(line["step"]) for line in history if line["kind"] == "validation"}
-    found = {step: (run / PICTURES / picture_name(step)) for step in sorted(steps)}
-    return {step: (f"{PICTURES}/pictures", path, step) for step, path in found.items() if path.is_file()}
+def _history(run: Path) -> History:
+    history: History = []
+    for line in Run(run).read_metrics():
+        path = run / PICTURES / picture_name(line["step"])
+        drawn = line["kind"] == "validation" and path.is_file()
+        history.append((line, (f"{PICTURES}/pictures", path, line["step"]) if drawn else None))
+    return history
 
 
 def picture_name(step: int) -> str:

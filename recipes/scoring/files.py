@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,22 @@ def score_files(
         ConfigError: no such metric, option or column.
         ToolError: the metric has to be fetched and can't be.
     """
-    given = dict(options or {})
+    options = dict(options or {})
     names = metric.split(",")
     if set(names) <= set(FIGURES):
-        return _score_forecasts(names, predictions, references, given)
-    bootstrap = {key: given.pop(key) for key in _BOOTSTRAP if key in given}
+        _check_options(names[0], options, (*_BOOTSTRAP, "history", "periodicity", "freq"))
+        return score_forecasts(names, predictions, references, **options)
+    bootstrap = {key: options.pop(key) for key in _BOOTSTRAP if key in options}
     if metric == "vqa_accuracy":
-        if given:
-            raise ConfigError(f"vqa_accuracy has no option {', '.join(given)}; it has {', '.join(_BOOTSTRAP)}")
+        _check_options(metric, options, _BOOTSTRAP)
         return _score_vqa(Path(predictions), Path(references), bootstrap)
-    return _score_columns(metric, Path(predictions), Path(references), given, bootstrap)
+    return _score_columns(metric, Path(predictions), Path(references), options, bootstrap)
+
+
+def _check_options(metric: str, options: dict[str, Any], known: Sequence[str]) -> None:
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ConfigError(f"{metric} has no option {', '.join(unknown)}; it has {', '.join(known)}")
 
 
 def read_official_results(path: Path) -> dict[Any, str]:
@@ -61,10 +67,8 @@ def read_official_results(path: Path) -> dict[Any, str]:
     Raises:
         DataError: names the file and the rows that are wrong.
     """
-    found: dict[Any, str] = {}
-    for row, entry in _rows(path, read_json(path)):
-        found[entry["question_id"]] = _wanted(path, row, entry, "answer", str)
-    return found
+    rows = _rows(path, read_json(path))
+    return {entry["question_id"]: _wanted(path, row, entry, "answer", str) for row, entry in rows}
 
 
 def read_official_annotations(path: Path) -> dict[Any, dict[str, Any]]:
@@ -78,19 +82,19 @@ def read_official_annotations(path: Path) -> dict[Any, dict[str, Any]]:
     loaded = read_json(path)
     if not isinstance(loaded, dict) or "annotations" not in loaded:
         raise DataError(f"{path} must hold an object with the key 'annotations', as the official annotation files do")
-    found: dict[Any, dict[str, Any]] = {}
+    annotations: dict[Any, dict[str, Any]] = {}
     for row, entry in _rows(path, loaded["annotations"]):
         answers = _wanted(path, row, entry, "answers", list)
         texts = [answer.get("answer") if isinstance(answer, dict) else answer for answer in answers]
         if not texts or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{path}, row {row}: 'answers' must be a list of {{\"answer\": text}}, at least one")
-        found[entry["question_id"]] = {
+        annotations[entry["question_id"]] = {
             "answers": texts,
             "image_id": str(entry.get("image_id", f"question {entry['question_id']}")),
             "question_type": _wanted(path, row, entry, "question_type", str),
             "answer_type": _wanted(path, row, entry, "answer_type", str),
         }
-    return found
+    return annotations
 
 
 def _score_vqa(predictions: Path, references: Path, bootstrap: dict[str, Any]) -> dict[str, Any]:
@@ -103,16 +107,6 @@ def _score_vqa(predictions: Path, references: Path, bootstrap: dict[str, Any]) -
     images = [row["image_id"] for row in rows]
     interval = _interval(100 * accuracy, images, bootstrap, decimals=2)
     return {"metric": "vqa_accuracy", **scores, "n": len(rows), "n_images": len(set(images)), **interval}
-
-
-def _score_forecasts(
-    names: list[str], predictions: str | Path, references: str | Path, options: dict[str, Any]
-) -> dict[str, Any]:
-    known = (*_BOOTSTRAP, "history", "periodicity", "freq")
-    unknown = [key for key in options if key not in known]
-    if unknown:
-        raise ConfigError(f"{names[0]} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    return score_forecasts(names, predictions, references, **options)
 
 
 def _score_columns(
@@ -196,15 +190,12 @@ def _wanted(path: Path, row: int, entry: dict[str, Any], key: str, kind: type) -
 def _same_questions(predictions: Path, results: dict[Any, Any], references: Path, annotations: dict[Any, Any]) -> None:
     """The official evaluation takes a result for each annotated question and no other."""
     problems = []
-    for keys, others, here, there in (
-        (annotations, results, references, predictions),
-        (results, annotations, predictions, references),
-    ):
-        alone = [key for key in keys if key not in others]
+    sides = (references, annotations), (predictions, results)
+    for (here, keys), (there, others) in (sides, sides[::-1]):
+        alone = [repr(key) for key in keys if key not in others]
         if alone:
-            shown = ", ".join(repr(key) for key in alone[:3])
+            shown = ", ".join(alone[:3] + ["..."] * (len(alone) > 3))
             problems.append(f"{len(alone)} of {len(keys)} question ids in {here} are not in {there}: {shown}")
-            problems[-1] += ", ..." if len(alone) > 3 else ""
     if problems:
         raise data_errors(problems, hint="Both files must hold the same questions")
 

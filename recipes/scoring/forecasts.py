@@ -66,7 +66,7 @@ def score_forecasts(
     past = read_results(history) if history is not None and m is not None else None
     pairs = pair(predicted, read_results(references), past, m, freq)
     _check_levels(metrics, Path(predictions), pairs.levels)
-    found = score(
+    scores = score(
         pairs.forecasts,
         pairs.actual,
         pairs.scale,
@@ -78,13 +78,13 @@ def score_forecasts(
         seed=seed,
     ).as_dict()
     names = [figure for name in dict.fromkeys(metrics) for figure in FIGURES[name][0]]
-    overall = found["overall"]
-    _check_defined(metrics, overall, found["counts"], predictions)
+    overall = scores["overall"]
+    _check_defined(metrics, overall, scores["counts"], predictions)
     result: dict[str, Any] = {"metric": ",".join(dict.fromkeys(metrics))}
     result |= {name: overall[name]["value"] for name in names}
     intervals = {name: [overall[name]["low"], overall[name]["high"]] for name in names}
     result["intervals"] = {name: bounds for name, bounds in intervals.items() if None not in bounds}
-    return result | {"confidence": confidence} | _counted(found["counts"], m, metrics)
+    return result | {"confidence": confidence} | _counted(scores["counts"], m, metrics)
 
 
 def _season(metrics: Sequence[str], periodicity: int | None, freq: str | None) -> int | None:
@@ -135,11 +135,6 @@ def _check_defined(metrics: Sequence[str], overall: dict[str, Any], counts: dict
 
 def _counted(counts: dict[str, int], m: int | None, metrics: Sequence[str]) -> dict[str, Any]:
     """The counts that say what was scored and what was left out."""
-    found: dict[str, Any] = {} if m is None else {"m": m}
-    found |= {"n": counts["entries"], "series": counts["series"], "points": counts["points"]}
-    found |= {"missing_points": counts["missing_points"]}
-    if m is not None:
-        found |= {"zero_scale": counts["zero_scale"], "no_scale": counts["no_scale"]}
-    if "mape" in metrics:
-        found["zero_points"] = counts["zero_points"]
-    return found
+    names = ["series", "points", "missing_points", *(["zero_scale", "no_scale"] if m is not None else [])]
+    names += ["zero_points"] if "mape" in metrics else []
+    return {**({} if m is None else {"m": m}), "n": counts["entries"], **{name: counts[name] for name in names}}

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 LINE_SECONDS = 10.0
@@ -44,23 +43,23 @@ def print_line_once(text: str) -> None:
 
 
 class Progress:
-    """Counts from `done` to `total`; only the main process shows anything."""
+    """Counts from `done` to `total`; only the main process shows anything. With `speed` it says how many `unit` a second."""
 
-    def __init__(self, label: str, total: int, *, done: int = 0, unit: str = "", show: bool = True) -> None:
+    def __init__(
+        self, label: str, total: int, *, done: int = 0, unit: str = "", show: bool = True, speed: bool = False
+    ) -> None:
         self.label, self.total, self.done, self.unit, self.show = label, total, done, unit, show
         self._bar: Any = None
         self._task: Any = None
         self._started = self._shown = time.monotonic()
-        self._first = done
+        self._first, self._speed = done, speed
 
     def __enter__(self) -> Progress:
         if self.show and sys.stderr.isatty():
             self._open_bar()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             with suppress(OSError):  # the terminal may be gone
                 self._bar.stop()
@@ -72,8 +71,7 @@ class Progress:
         if not self.show:
             return
         if self._bar is not None:
-            with suppress(OSError):
-                self._bar.update(self._task, completed=self.done, facts=self._facts(facts))
+            self._update(completed=self.done, facts=self._facts(facts))
         elif time.monotonic() - self._shown >= LINE_SECONDS and self.done < self.total:
             self._shown = time.monotonic()
             self.line(f"{self.label} {self.done}/{self.total} · {self._facts(facts)}")
@@ -91,9 +89,12 @@ class Progress:
     def relabel(self, label: str) -> None:
         """Changes what stands before the bar."""
         self.label = label
+        self._update(description=label)
+
+    def _update(self, **fields: Any) -> None:
         if self._bar is not None:
-            with suppress(OSError):
-                self._bar.update(self._task, description=label)
+            with suppress(OSError):  # the terminal may be gone
+                self._bar.update(self._task, **fields)
 
     def left(self) -> float | None:
         """Seconds left at the speed so far, or None before there is one."""
@@ -107,6 +108,9 @@ class Progress:
         parts = [
             f"{name} {value}" if value[:1].isdigit() and name == "loss" else value for name, value in facts.items()
         ]
+        if self._speed:
+            moved, elapsed = self.done - self._first, max(time.monotonic() - self._started, 1e-9)
+            parts.append(f"{moved / elapsed:.1f} {self.unit}/s")
         return " · ".join([*parts, *([f"{duration(left)} left"] if left is not None else [])])
 
     def _open_bar(self) -> None:

@@ -11,5 +11,5 @@ PARTS = {
     "inspect": "recipes.vqa.data:inspect",
     "Sample": "recipes.vqa.config:Sample",
     "sample": "recipes.vqa.data:sample",
-    "load_model": "tasks.vqa.models.pretrained:load_with_processor",
+    "load_model": "recipes.vqa.inference:load_model",
 }

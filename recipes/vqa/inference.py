@@ -42,11 +42,16 @@ def checked(model: ViltForQuestionAnswering) -> ViltForQuestionAnswering:
     return model
 
 
+def load_model(model: str, revision: str | None = None, token: str | None = None) -> tuple[Any, Any]:
+    """A fine-tuned ViLT on the CPU, checked against transformers, and its processor."""
+    return checked(pretrained.load(model, revision, token)), pretrained.load_processor(model, revision, token)
+
+
 def open_vilt(config: UseOptions, model: str, questions: Questions) -> tuple[Any, VqaBatches, torch.device]:
     """A fine-tuned ViLT on its device, and the questions as its batches."""
     device = pick_device(config.cpu, config.threads)
-    vilt = checked(pretrained.load(model, config.revision, config.token)).to(device).eval()
-    processor = pretrained.load_processor(model, config.revision, config.token)
+    vilt, processor = load_model(model, config.revision, config.token)
+    vilt = vilt.to(device).eval()
     longest = vilt.config.max_position_embeddings
     batches = VqaBatches(questions, processor.tokenizer, ImageFormat.of(processor), max_length=longest, cache_bytes=0)
     return vilt, batches, device

@@ -16,17 +16,17 @@ def quantize(options: argparse.Namespace) -> dict[str, Any]:
     import shutil
 
     from tasks.onnx.session import find
-    from tasks.quantize.dynamic import quantize_dynamic
+    from tasks.quantize import quantizer
     from tasks.quantize.plan import Plan
 
     began = time.perf_counter()
     options.output.mkdir(parents=True, exist_ok=True)
     plan = Plan()
-    result = quantize_dynamic(find(options.source), options.output / "model.onnx", plan)
+    counts = quantizer.quantize(find(options.source), options.output / "model.onnx", plan)
     for path in sorted(options.source.iterdir()):
         if path.is_file() and not path.name.startswith("model.onnx"):
             shutil.copy2(path, options.output)
-    return {"seconds": time.perf_counter() - began, "counts": result.counts, "plan": plan.name}
+    return {"seconds": time.perf_counter() - began, "counts": counts, "plan": plan.name}
 
 
 def score(options: argparse.Namespace) -> dict[str, Any]:
@@ -55,9 +55,9 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
     from tasks.glue.batches import TextBatches
     from tasks.glue.texts import Texts
     from tasks.onnx.session import find
+    from tasks.quantize import quantizer
     from tasks.quantize.calibration.ranges import collect
     from tasks.quantize.plan import Plan
-    from tasks.quantize.static import quantize_static
 
     texts = texts_of(options)
     began = time.perf_counter()
@@ -65,17 +65,18 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
     batches = TextBatches(Texts(texts, None, None), tokenizer, max_length=options.length)
     plan = Plan(approach="static", method=options.way)
     feeds = [batches.feeds(numbers) for numbers in batches.in_order(options.batch_size)]
+    started = time.perf_counter()
     ranges = collect(find(options.source), feeds, options.way)
-    calibrated = peak()
+    calibration_seconds, calibrated = time.perf_counter() - started, peak()
     options.output.mkdir(parents=True, exist_ok=True)
-    result = quantize_static(find(options.source), options.output / "model.onnx", plan, ranges)
+    counts = quantizer.quantize(find(options.source), options.output / "model.onnx", plan, ranges)
     seconds = time.perf_counter() - began
     return {
         "seconds": seconds,
-        "calibration_seconds": ranges.seconds,
+        "calibration_seconds": calibration_seconds,
         "calibration_bytes": calibrated,
-        "samples": ranges.rows,
-        "counts": result.counts,
+        "samples": len(texts),
+        "counts": counts,
         "plan": plan.name,
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tasks.buckets import alike
 from tasks.controlnet import draws
 from tasks.controlnet.geometry import Frame, View, nearest_frame, pixels, view
 from tasks.controlnet.pairs import Pairs
 from tasks.controlnet.score import gain
+from tasks.images import ImageStore
 
 Batch = dict[str, Any]
 EMPTY = ""
@@ -55,6 +58,7 @@ class Shapes:
         return self.places * (2 if self.flip else 1)
 
 
+@dataclass(eq=False)
 class PairBatches:
     """The batches of one split.
 
@@ -64,22 +68,20 @@ class PairBatches:
         timesteps: of the schedule.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        shapes: Shapes,
-        *,
-        seed: int,
-        timesteps: int = 1000,
-        empty_prompts: float = 0.0,
-        encoded: Encoded | None = None,
-        tokenize: Any = None,
-    ) -> None:
-        self.pairs, self.shapes, self.seed, self.timesteps = pairs, shapes, seed, timesteps
-        self.empty_prompts, self.encoded, self.tokenize = empty_prompts, encoded, tokenize
-        self.frames = [self._frame(number) for number in range(len(pairs))] if shapes.buckets else None
-        self.partner = gain.derangement(len(pairs), seed)
-        self.bands = gain.bands(timesteps)
+    pairs: Pairs
+    shapes: Shapes
+    seed: int
+    timesteps: int = 1000
+    empty_prompts: float = 0.0
+    encoded: Encoded | None = None
+    tokenize: Any = None
+
+    def __post_init__(self) -> None:
+        sizes = (self.pairs.images.size(int(row)) for row in self.pairs.rows)
+        buckets, resolution = self.shapes.buckets, self.shapes.resolution
+        self.frames = [nearest_frame(size, resolution) for size in sizes] if buckets else None
+        self.partner = gain.derangement(len(self), self.seed)
+        self.bands = gain.bands(self.timesteps)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -106,16 +108,10 @@ class PairBatches:
         return [self.view(number, variant) for variant in range(self.shapes.variants)]
 
     def shown(self, number: int) -> tuple[Image.Image, Image.Image, str]:
-        """A pair's condition and picture as RGB in the size that is drawn, and its first caption.
-
-        Raises:
-            DataError: one of its files is broken.
-        """
-        seen, row, captions = self.view(number), int(self.pairs.rows[number]), self.pairs.captions[number]
-        condition, picture = (
-            Image.fromarray(pixels(store.load(row), seen)) for store in (self.pairs.conditions, self.pairs.images)
-        )
-        return condition, picture, captions[0] if captions else EMPTY
+        """Condition and picture of a pair in its first view, and its first caption."""
+        seen, row = self.view(number), int(self.pairs.rows[number])
+        condition, image = (pixels(store.load(row), seen) for store in (self.pairs.conditions, self.pairs.images))
+        return Image.fromarray(condition), Image.fromarray(image), self._caption(number, 0)
 
     def prompts(self) -> list[str]:
         """Every prompt that may come up, the empty one first, each once."""
@@ -146,7 +142,19 @@ class PairBatches:
     def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
         """A training batch: condition uint8 [b, 3, H, W]; noise, posterior [b, c, h, w]; timesteps [b]; and what was drawn of
         pictures and captions: mean, std [b, c, h, w] and hidden [b, tokens, d], or pixels uint8 [b, 3, H, W] and ids [b, tokens]."""
-        drawn = [self._draw(int(number), epoch) for number in numbers]
+        drawn = [
+            draws.draw(
+                self.seed,
+                epoch,
+                number,
+                self._latent(number),
+                timesteps=self.timesteps,
+                captions=len(self.pairs.captions[number]),
+                variants=self.shapes.variants,
+                empty_prompts=self.empty_prompts,
+            )
+            for number in numbers.tolist()
+        ]
         views = [self.view(int(number), one.variant) for number, one in zip(numbers, drawn, strict=True)]
         captions = [self._caption(int(number), one.caption) for number, one in zip(numbers, drawn, strict=True)]
         return {
@@ -171,7 +179,7 @@ class PairBatches:
         ]
         return {
             **self._inputs(numbers, views, captions),
-            "shuffled": self._conditions(others, foreign),
+            "shuffled": self._pixels(self.pairs.conditions, others, foreign),
             "noise": torch.stack([both[0] for both in normal]),
             "posterior": torch.stack([both[1] for both in normal]),
             "timesteps": torch.tensor(
@@ -180,69 +188,41 @@ class PairBatches:
         }
 
     def _inputs(self, numbers: np.ndarray, views: list[View], captions: list[str]) -> Batch:
-        found: Batch = {"condition": self._conditions([int(number) for number in numbers], views)}
+        inputs: Batch = {"condition": self._pixels(self.pairs.conditions, numbers, views)}
         if self.encoded is None:
-            images = [pixels(self._image(int(number)), seen) for number, seen in zip(numbers, views, strict=True)]
-            return {**found, "pixels": _stack(images), "ids": self.tokenize(captions)}
+            images = self._pixels(self.pairs.images, numbers, views)
+            return {**inputs, "pixels": images, "ids": self.tokenize(captions)}
         encoded = self.encoded
         moments = [encoded.moments(self.pairs, int(number), seen) for number, seen in zip(numbers, views, strict=True)]
         return {
-            **found,
+            **inputs,
             "mean": torch.stack([mean for mean, _ in moments]),
             "std": torch.stack([std for _, std in moments]),
             "hidden": torch.stack([encoded.hidden(caption) for caption in captions]),
         }
 
-    def _conditions(self, numbers: list[int], views: list[View]) -> torch.Tensor:
+    def _pixels(self, store: ImageStore, numbers: Iterable[int], views: list[View]) -> torch.Tensor:
+        """Pictures or conditions of pairs: uint8 [b, 3, H, W], channels last in memory."""
         rows = self.pairs.rows
-        return _stack(
-            [
-                pixels(self.pairs.conditions.load(int(rows[number])), seen)
-                for number, seen in zip(numbers, views, strict=True)
-            ]
-        )
-
-    def _image(self, number: int) -> Any:
-        return self.pairs.images.load(int(self.pairs.rows[number]))
+        images = [pixels(store.load(int(rows[number])), seen) for number, seen in zip(numbers, views, strict=True)]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     def _caption(self, number: int, which: int) -> str:
         given = self.pairs.captions[number]
         return given[which] if given and which >= 0 else EMPTY
 
-    def _draw(self, number: int, epoch: int) -> draws.Draw:
-        return draws.draw(
-            self.seed,
-            epoch,
-            number,
-            self._latent(number),
-            timesteps=self.timesteps,
-            captions=len(self.pairs.captions[number]),
-            variants=self.shapes.variants,
-            empty_prompts=self.empty_prompts,
-        )
-
     def _latent(self, number: int) -> tuple[int, int, int]:
         frame, factor = self.frame(number), self.shapes.factor
         return self.shapes.channels, frame.height // factor, frame.width // factor
-
-    def _frame(self, number: int) -> Frame:
-        return nearest_frame(self.pairs.images.size(int(self.pairs.rows[number])), self.shapes.resolution)
 
     def _groups(self) -> list[np.ndarray]:
         """Numbers of the pairs of each frame."""
         if self.frames is None:
             return [np.arange(len(self))]
-        members: dict[Frame, list[int]] = {}
-        for number, frame in enumerate(self.frames):
-            members.setdefault(frame, []).append(number)
-        ordered = sorted(members.items(), key=lambda item: (item[0].width, item[0].height))
-        return [np.asarray(numbers) for _, numbers in ordered]
+        groups = alike(range(len(self)), self.frame)
+        ordered = sorted(groups, key=lambda numbers: dataclasses.astuple(self.frame(numbers[0])))
+        return [np.asarray(numbers) for numbers in ordered]
 
     def _area(self, members: np.ndarray) -> int:
         frame = self.frame(int(members[0]))
         return frame.width * frame.height
-
-
-def _stack(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """uint8 [b, 3, H, W], channels last in memory."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

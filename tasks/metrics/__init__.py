@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import tempfile
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tasks.errors import ConfigError, ToolError
+from tasks.words import did_you_mean
 
 # name -> (module:class, one-line help). The classes are `evaluate.Metric`; nothing is imported before `load`.
 METRICS: dict[str, tuple[str, str]] = {
@@ -115,9 +115,9 @@ def _from_library(name: str, config_name: str | None) -> Any:
         if name in _LIBRARY:
             raise ToolError(
                 f"the metric {name} has to be fetched from the Hub, which can't be reached; "
-                f"without a network there are {', '.join(names())}{_nearest(name, names())}"
+                f"without a network there are {', '.join(names())}{did_you_mean(name, names())}"
             ) from error
-        hint = _nearest(name, [*names(), *_LIBRARY]) or f"; there are {', '.join(names())}"
+        hint = did_you_mean(name, [*names(), *_LIBRARY]) or f"; there are {', '.join(names())}"
         raise ConfigError(f"there is no metric {name!r}{hint}") from error
 
 
@@ -143,8 +143,3 @@ def _quiet(online: bool) -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     text = str(error.args[0]) if error.args else ""
     return text.strip().partition("\n")[0] or type(error).__name__
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    match = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""

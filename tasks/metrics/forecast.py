@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import evaluate
 import numpy as np
 from datasets import Features, List, Value
 
@@ -18,6 +17,7 @@ from tasks.forecast.panel import Entries
 from tasks.forecast.score.scale import bare_panel, seasonal_error
 from tasks.forecast.score.scores import QUANTILES, interval_score, quantile_loss
 from tasks.forecast.score.summary import sample_crps
+from tasks.metrics.base import Metric
 
 _NUMBER = Value("float64")
 _POINTS = [
@@ -37,25 +37,10 @@ _SCALE_USAGE = """
 """
 
 
-class _Forecast(evaluate.Metric):
-    """What all share: the description, and references without NaN."""
-
-    features_of: Any = _SPREAD
-    description_of, usage_of, citation_of = "", "", ""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=self.description_of,
-            citation=self.citation_of,
-            inputs_description=self.usage_of,
-            features=self.features_of,
-        )
-
-
-class _Pointwise(_Forecast):
+class _Pointwise(Metric):
     """The weighted mean over steps of an error of each step, by output, then over outputs."""
 
-    features_of, usage_of = _POINTS, _POINT_USAGE
+    takes, usage = _POINTS, _POINT_USAGE
 
     def _compute(
         self,
@@ -71,9 +56,7 @@ class _Pointwise(_Forecast):
         self, predictions: Sequence[Any], references: Sequence[Any], sample_weight: Sequence[float] | None
     ) -> tuple[np.ndarray, int]:
         """The figure of each output, [outputs], and how many references there were."""
-        predicted, actual = _columns(predictions, "predictions"), _columns(references, "references")
-        if predicted.shape != actual.shape:
-            raise DataError(f"predictions and references differ in shape: {predicted.shape} and {actual.shape}")
+        predicted, actual = _alike(predictions, references)
         _complete(predicted)
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = self.errors(predicted, actual)
@@ -87,27 +70,24 @@ class _Pointwise(_Forecast):
         return self.finish(found), int((~np.isnan(actual)).sum())
 
     def errors(self, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
-        """Of each step and output, [steps, outputs]; NaN is left out."""
-        raise NotImplementedError
+        """Of each step and output, [steps, outputs]; NaN is left out. By default the absolute error."""
+        return np.abs(actual - predicted)
 
     def finish(self, means: np.ndarray) -> np.ndarray:
         return means
 
 
 class Mape(_Pointwise):
-    """Mean absolute percentage error, in parts of 1; references of 0 are left out."""
-
-    description_of = "The mean of |y - p| / |y|, references of 0 left out."
+    """Mean absolute percentage error in parts of 1: the mean of |y - p| / |y|, references of 0 left out."""
 
     def errors(self, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
         return np.where(actual != 0, np.abs(actual - predicted) / np.abs(actual), np.nan)
 
 
 class Smape(_Pointwise):
-    """Symmetric mean absolute percentage error, 0 to 2; steps where both are 0 are left out."""
+    """Symmetric mean absolute percentage error, 0 to 2: the mean of 2 |y - p| / (|y| + |p|), steps where both are 0 left out."""
 
-    description_of = "The mean of 2 |y - p| / (|y| + |p|), steps where both are 0 left out."
-    citation_of = "Makridakis, Accuracy measures, International Journal of Forecasting 9 (1993)."
+    source = "Makridakis, Accuracy measures, International Journal of Forecasting 9 (1993)."
 
     def errors(self, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
         both = np.abs(actual) + np.abs(predicted)
@@ -117,8 +97,6 @@ class Smape(_Pointwise):
 class Rmse(_Pointwise):
     """Root of the mean squared error of each output."""
 
-    description_of = "The root of the mean of (y - p) squared."
-
     def errors(self, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
         return (actual - predicted) ** 2
 
@@ -127,11 +105,10 @@ class Rmse(_Pointwise):
 
 
 class Mase(_Pointwise):
-    """Mean absolute error over that of the seasonal naive on the training values."""
+    """Mean absolute scaled error: the mean of |y - p| over the mean of |y_t - y_{t-m}| on the training values."""
 
-    description_of = "The mean of |y - p| over the mean of |y_t - y_{t-m}| on the training values."
-    citation_of = "Hyndman and Koehler, Another look at measures of forecast accuracy, IJF 22 (2006)."
-    usage_of = _POINT_USAGE + _SCALE_USAGE
+    source = "Hyndman and Koehler, Another look at measures of forecast accuracy, IJF 22 (2006)."
+    usage = _POINT_USAGE + _SCALE_USAGE
 
     def _compute(  # type: ignore[override]
         self,
@@ -148,36 +125,23 @@ class Mase(_Pointwise):
         value = _combined(errors, multioutput) / _nonzero(_combined(scale, multioutput))
         return {self.name: value, "n": count}
 
-    def errors(self, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
-        return np.abs(actual - predicted)
-
 
 class Nd(_Pointwise):
-    """Normalized deviation, over all steps and outputs."""
+    """Normalized deviation: the sum of |y - p| over the sum of |y|, over all steps and outputs."""
 
-    description_of = "The sum of |y - p| over the sum of |y|."
-    usage_of = "\nArgs:\n    predictions, references: [steps], or [steps][outputs] for several series.\n"
+    usage = "\nArgs:\n    predictions, references: [steps], or [steps][outputs] for several series.\n"
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:  # type: ignore[override]
-        predicted, actual = _columns(predictions, "predictions"), _columns(references, "references")
-        if predicted.shape != actual.shape:
-            raise DataError(f"predictions and references differ in shape: {predicted.shape} and {actual.shape}")
+        predicted, actual = _alike(predictions, references)
         means, count = self._outputs(predicted.reshape(-1).tolist(), actual.reshape(-1).tolist(), None)
         return {self.name: float(means[0] / _nonzero(np.nanmean(np.abs(actual)))), "n": count}
 
-    def errors(self, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
-        return np.abs(actual - predicted)
 
+class Wql(Metric):
+    """Weighted quantile loss: 2 |(y - q) (1[y <= q] - level)|, meaned over levels and steps, over the mean of |y|."""
 
-class Wql(_Forecast):
-    """Weighted quantile loss."""
-
-    description_of = (
-        "The quantile loss 2 |(y - q) (1[y <= q] - level)|, meaned over levels and steps, over the mean of |y|."
-    )
-    usage_of = (
-        "\nArgs:\n    predictions: [steps][levels].\n    references: [steps].\n    quantile_levels: 0.1 to 0.9.\n"
-    )
+    takes = _SPREAD
+    usage = "\nArgs:\n    predictions: [steps][levels].\n    references: [steps].\n    quantile_levels: 0.1 to 0.9.\n"
 
     def _compute(
         self,
@@ -190,24 +154,24 @@ class Wql(_Forecast):
         return {self.name: float(np.mean(losses) / _nonzero(np.abs(actual).mean())), "n": len(actual)}
 
 
-class Crps(_Forecast):
-    """Continuous ranked probability score of samples."""
+class Crps(Metric):
+    """Continuous ranked probability score: E|X - y| - E|X - X'| / 2 of the samples' own distribution, meaned over steps."""
 
-    description_of = "E|X - y| - E|X - X'| / 2 of the samples' own distribution, meaned over steps."
-    citation_of = "Gneiting and Raftery, Strictly proper scoring rules, JASA 102 (2007)."
-    usage_of = "\nArgs:\n    predictions: [steps][samples].\n    references: [steps].\n"
+    takes = _SPREAD
+    source = "Gneiting and Raftery, Strictly proper scoring rules, JASA 102 (2007)."
+    usage = "\nArgs:\n    predictions: [steps][samples].\n    references: [steps].\n"
 
     def _compute(self, predictions: Sequence[Sequence[float]], references: Sequence[float]) -> dict[str, Any]:
         samples, actual = _spread(predictions, references)
         return {self.name: float(sample_crps(np.sort(samples, axis=1), actual).mean()), "n": len(actual)}
 
 
-class Msis(_Forecast):
-    """Mean scaled interval score."""
+class Msis(Metric):
+    """Mean scaled interval score: the interval's width and 2 / alpha times the distance of values outside, over MASE's scale."""
 
-    description_of = "The interval's width and 2 / alpha times the distance of values outside, over the scale of MASE."
-    citation_of = "Gneiting and Raftery, JASA 102 (2007); Makridakis et al., The M4 Competition, IJF 36 (2020)."
-    usage_of = (
+    takes = _SPREAD
+    source = "Gneiting and Raftery, JASA 102 (2007); Makridakis et al., The M4 Competition, IJF 36 (2020)."
+    usage = (
         "\nArgs:\n    predictions: [steps][2], the interval's bounds.\n    references: [steps].\n"
         "    alpha: 1 - the interval's share, 0.05.\n" + _SCALE_USAGE
     )
@@ -228,11 +192,11 @@ class Msis(_Forecast):
         return {self.name: float(score / scale), "n": len(actual)}
 
 
-class Coverage(_Forecast):
-    """Share of values within an interval, and its width."""
+class Coverage(Metric):
+    """Share of references within their interval, bounds included, and the interval's mean width."""
 
-    description_of = "The share of references within their interval, bounds included, and the interval's mean width."
-    usage_of = "\nArgs:\n    predictions: [steps][2], the interval's bounds.\n    references: [steps].\n"
+    takes = _SPREAD
+    usage = "\nArgs:\n    predictions: [steps][2], the interval's bounds.\n    references: [steps].\n"
 
     def _compute(self, predictions: Sequence[Sequence[float]], references: Sequence[float]) -> dict[str, Any]:
         bounds, actual = _spread(predictions, references, 2)
@@ -250,6 +214,14 @@ def _columns(values: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
     if found.ndim not in (1, 2) or not found.size:
         raise DataError(f"{what} must be [steps] or [steps][outputs], found the shape {found.shape}")
     return found[:, None] if found.ndim == 1 else found
+
+
+def _alike(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Both as [steps, outputs]."""
+    predicted, actual = _columns(predictions, "predictions"), _columns(references, "references")
+    if predicted.shape != actual.shape:
+        raise DataError(f"predictions and references differ in shape: {predicted.shape} and {actual.shape}")
+    return predicted, actual
 
 
 def _spread(

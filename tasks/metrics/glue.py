@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import evaluate
 import numpy as np
-from datasets import Features, Value
 
 from tasks.errors import ConfigError, DataError
 from tasks.glue import score
+from tasks.metrics.base import Metric, pairs
+from tasks.words import did_you_mean
 
 _ACCURACY = {"accuracy": "accuracy"}
-_USAGE = """
-Args:
-    predictions, references: [n] class numbers, or numbers where the metric is a correlation.
-Returns:
-    each figure by its name, and n, the number of rows.
-"""
 # The library's name of a task -> its name for each figure -> ours
 TASKS: dict[str, dict[str, str]] = {
     "cola": {"matthews_correlation": "matthews_correlation"},
@@ -32,24 +25,21 @@ TASKS: dict[str, dict[str, str]] = {
 }
 
 
-class _Scored(evaluate.Metric):
+class _Scored(Metric):
     """A metric of `tasks.glue.score`, with intervals.
 
     Attributes:
         figures: the name of each figure -> that of its metric in `tasks.glue.score`.
-        takes: kinds of values, text first: `evaluate` would read a text that looks like a number as one.
     """
 
     figures: Mapping[str, str] = MappingProxyType({})
-    takes: tuple[str, ...] = ("float64",)
-
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=f"{type(self).__doc__}",
-            citation="",
-            inputs_description=_USAGE,
-            features=[Features({"predictions": Value(kind), "references": Value(kind)}) for kind in self.takes],
-        )
+    takes = pairs("float64")
+    usage = """
+Args:
+    predictions, references: [n] class numbers, or numbers where the metric is a correlation.
+Returns:
+    each figure by its name, and n, the number of rows.
+"""
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
         found = self._scored(predictions, references, resamples=1)
@@ -81,14 +71,14 @@ class MacroF1(_Scored):
     """The mean over classes, numbers or text, of the F1 of each."""
 
     figures = MappingProxyType({"macro_f1": "macro_f1"})
-    takes = ("string", "float64")
+    takes = pairs("string", "float64")
 
 
 class MatthewsCorrelation(_Scored):
     """The correlation of predicted and true classes, numbers or text, -1 to 1."""
 
     figures = MappingProxyType({"matthews_correlation": "matthews_correlation"})
-    takes = ("string", "float64")
+    takes = pairs("string", "float64")
 
 
 class Pearsonr(_Scored):
@@ -112,9 +102,8 @@ class Glue(_Scored):
             return TASKS[self.config_name]
         if self.config_name in (None, "default"):
             raise ConfigError(f"glue needs the name of a task (--config-name): {', '.join(TASKS)}")
-        match = difflib.get_close_matches(self.config_name, TASKS, n=1)
-        hint = f"did you mean {match[0]!r}?" if match else f"there are {', '.join(TASKS)}"
-        raise ConfigError(f"glue has no task {self.config_name!r}; {hint}")
+        hint = did_you_mean(self.config_name, TASKS) or f"; there are {', '.join(TASKS)}"
+        raise ConfigError(f"glue has no task {self.config_name!r}{hint}")
 
 
 def _class_numbers(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import evaluate
 import numpy as np
 from datasets import Features, List, Value
 
+from tasks.metrics.base import Metric
 from tasks.vqa.score import official_accuracy, summary
 
-_DESCRIPTION = "The official VQA accuracy: min(1, matches / 3) averaged over leaving each human answer out."
-_CITATION = "Antol et al., VQA: Visual Question Answering, ICCV 2015; Goyal et al., CVPR 2017."
-_USAGE = """
+
+class VqaAccuracy(Metric):
+    """The official VQA accuracy: min(1, matches / 3) averaged over leaving each human answer out; also by the types given."""
+
+    takes = Features({"predictions": Value("string"), "references": List(Value("string"))})
+    source = "Antol et al., VQA: Visual Question Answering, ICCV 2015; Goyal et al., CVPR 2017."
+    urls = ("https://visualqa.org/evaluation.html",)
+    usage = """
 Args:
     predictions: [n] answers.
     references: [n] lists of human answers, usually ten.
@@ -23,19 +28,6 @@ Returns:
     n: the number of questions.
     per_question_type, per_answer_type: name -> {accuracy, n}, where types are given.
 """
-
-
-class VqaAccuracy(evaluate.Metric):
-    """The official accuracy, overall and by the types given to `compute`."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_USAGE,
-            features=Features({"predictions": Value("string"), "references": List(Value("string"))}),
-            reference_urls=["https://visualqa.org/evaluation.html"],
-        )
 
     def _compute(
         self,

@@ -21,7 +21,6 @@ class Spec:
     Attributes:
         inputs: names in the order of the graph.
         axes: the dynamic axes of each input, by name.
-        kind: text, image or both.
         heads, hidden: of the attention; 0 where the model has none.
         image: channels, height and width of `pixel_values`, as the config says them.
         patch: where height and width are dynamic, what they are multiples of in `example`; else 0.
@@ -29,7 +28,6 @@ class Spec:
 
     inputs: tuple[str, ...]
     axes: dict[str, dict[int, str]]
-    kind: str
     model_type: str
     heads: int
     hidden: int
@@ -39,7 +37,6 @@ class Spec:
     padding: int
     image: tuple[int, int, int] | None = None
     patch: int = 0
-    outputs: tuple[str, ...] = ("logits",)
 
     def example(self, batch: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
         """Random inputs: texts of `length` tokens, all but the first with padding at the end, and images.
@@ -66,7 +63,7 @@ class Spec:
 
     def shapes(self) -> list[tuple[int, int]]:
         """(batch, length) to check the graph on: other ones than it was traced with."""
-        if self.kind == "image":
+        if "input_ids" not in self.inputs:
             return [(1, 1), (2, 1), (5, 1)]
         longest = min(self.longest, 48)
         return [(1, min(5, longest)), (3, min(17, longest)), (2, longest)]
@@ -79,34 +76,19 @@ def spec_of(model: Any) -> Spec:
         ConfigError: a model of another kind (one with a decoder, or with inputs that we don't know how to make).
     """
     config = model.config
-    if getattr(config, "is_encoder_decoder", False):
-        raise ConfigError(f"a {config.model_type} has a decoder; `tool export onnx` takes encoder classifiers")
-    causal = next((part for part in model.modules() if getattr(part, "is_causal", False) is True), None)
-    if causal is not None:
-        raise ConfigError(
-            f"a {config.model_type} is a decoder ({type(causal).__name__} sees no later tokens); "
-            f"`tool export onnx` takes encoder classifiers"
-        )
-    if getattr(config, "is_decoder", False):
-        raise ConfigError(
-            f"this {config.model_type} is set up as a decoder (is_decoder in its config.json); "
-            f"`tool export onnx` takes encoder classifiers"
-        )
+    _require_encoder(model)
     known = inspect.signature(model.forward).parameters
     names = [name for name in TEXT_INPUTS if name in known] if "input_ids" in known else []
-    if (
-        "token_type_ids" in names
-        and int(getattr(config, "type_vocab_size", 0) or 0) < 2
-        and config.model_type != "vilt"
-    ):
+    types = int(getattr(config, "type_vocab_size", 0) or 0)
+    if "token_type_ids" in names and types < 2 and config.model_type != "vilt":
         names.remove("token_type_ids")
     axes: dict[str, dict[int, str]] = {name: dict(TEXT) for name in names}
     image, patch = None, 0
     if "pixel_values" in known:
         names.append("pixel_values")
         axes["pixel_values"] = {0: "batch"}
-        size = config.image_size if not isinstance(config.image_size, int) else (config.image_size, config.image_size)
-        image = (int(config.num_channels), int(size[0]), int(size[1]))
+        height, width = [config.image_size] * 2 if isinstance(config.image_size, int) else config.image_size
+        image = (int(config.num_channels), int(height), int(width))
         if config.model_type == "vilt":
             patch = int(config.patch_size)
             axes["pixel_values"] |= {2: "height", 3: "width"}
@@ -122,17 +104,30 @@ def spec_of(model: Any) -> Spec:
     return Spec(
         inputs=tuple(names),
         axes=axes,
-        kind="image" if "input_ids" not in names else "both" if image else "text",
         model_type=str(config.model_type),
         heads=heads,
         hidden=hidden,
         longest=positions - offset,
         vocabulary=int(getattr(config, "vocab_size", 0) or 0),
-        types=int(getattr(config, "type_vocab_size", 1) or 1),
+        types=types or 1,
         padding=int(padding or 0),
         image=image,
         patch=patch,
     )
+
+
+def _require_encoder(model: Any) -> None:
+    config = model.config
+    causal = next((module for module in model.modules() if getattr(module, "is_causal", False) is True), None)
+    why = ""
+    if getattr(config, "is_encoder_decoder", False):
+        why = f"a {config.model_type} has a decoder"
+    elif causal is not None:
+        why = f"a {config.model_type} is a decoder ({type(causal).__name__} sees no later tokens)"
+    elif getattr(config, "is_decoder", False):
+        why = f"this {config.model_type} is set up as a decoder (is_decoder in its config.json)"
+    if why:
+        raise ConfigError(f"{why}; `tool export onnx` takes encoder classifiers")
 
 
 def sizes(config: Any) -> tuple[int, int]:

@@ -36,9 +36,10 @@ def write_out(model: ir.Model, fused: bool) -> int:
     return count
 
 
-def add(graph: ir.Graph, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
+def add(
+    graph: ir.Graph, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], domain: str = "", **attributes: Any
+) -> ir.Value:
     """A new node in front of another one; returns its output."""
-    domain = attributes.pop("domain", "")
     node = ir.node(op, inputs, attributes=attributes, domain=domain)
     graph.insert_before(before, node)
     return node.outputs[0]
@@ -51,10 +52,8 @@ def _plain(graph: ir.Graph, node: ir.Node, masks: dict[Any, ir.Value]) -> None:
     assert key is not None
     assert value is not None
     turned = _before(key, _HEADS_FIRST)
-    if turned is not None:
-        turned_key = add(graph, node, "Transpose", [turned], perm=[0, 2, 3, 1])
-    else:
-        turned_key = add(graph, node, "Transpose", [key], perm=[0, 1, 3, 2])
+    source, perm = (key, [0, 1, 3, 2]) if turned is None else (turned, [0, 2, 3, 1])
+    turned_key = add(graph, node, "Transpose", [source], perm=perm)
     scores = add(graph, node, "MatMul", [query, turned_key])
     scores = add(graph, node, "Mul", [scores, _scale(graph, node)])
     if rest and rest[0] is not None:
@@ -62,52 +61,43 @@ def _plain(graph: ir.Graph, node: ir.Node, masks: dict[Any, ir.Value]) -> None:
     weights = add(graph, node, "Softmax", [scores], axis=-1)
     out = add(graph, node, "MatMul", [weights, value])
     out.name = node.outputs[0].name
-    _take_over(graph, node, out)
+    take_over(graph, node, out)
 
 
 def _fused(graph: ir.Graph, node: ir.Node, masks: dict[Any, ir.Value]) -> bool:
     """As MultiHeadAttention over [batch, length, hidden]; False where the operands aren't split heads of such values."""
-    parts = [_merged(value) for value in node.inputs[:3]]
-    shape, reader = dims(node.inputs[0]), _only_reader(node.outputs[0])
-    merged = _only_reader(reader.outputs[0]) if reader is not None and reader.op_type == "Transpose" else None
-    if None in parts or shape is None or not isinstance(shape[1], int) or merged is None:
+    operands = [_merged(value) for value in node.inputs[:3]]
+    shape, turned = dims(node.inputs[0]), _only_reader(node.outputs[0])
+    merged = _only_reader(turned.outputs[0]) if turned is not None and _is_turned(turned, _HEADS_FIRST) else None
+    if None in operands or shape is None or not isinstance(shape[1], int) or turned is None or merged is None:
         return False
-    assert reader is not None
-    if reader.attributes.get_ints("perm", None) != tuple(_HEADS_FIRST) and list(
-        reader.attributes.get_ints("perm", None) or []
-    ) != list(_HEADS_FIRST):
-        return False
-    target = dims(merged.outputs[0])
-    if merged.op_type != "Reshape" or target is None or len(target) != 3:
+    if merged.op_type != "Reshape" or len(dims(merged.outputs[0]) or ()) != 3:
         return False
     mask = node.inputs[3] if len(node.inputs) > 3 else None
-    padding = bias = None
+    padding = None
     if mask is not None:
         known = dims(mask)
-        if known is not None and len(known) == 4 and known[1:3] == [1, 1] and mask.dtype == ir.DataType.BOOL:
-            padding = _padding(graph, node, mask, masks)
-        else:
+        if known is None or len(known) != 4 or known[1:3] != [1, 1] or mask.dtype != ir.DataType.BOOL:
             return False
-    biases = [_bias_of(part) for part in parts]
+        padding = _padding(graph, node, mask, masks)
+    sums = [found for operand in operands if (found := bias_sum(operand)) is not None]
     packed = None
-    if None not in biases:
-        names = [str(found[1].name) for found in biases if found]
-        values = [found[1].const_value.numpy() for found in biases if found]
-        packed = constant(graph, f"{names[0]}.qkv", np.concatenate(values))
-        parts = [found[0] for found in biases if found]
+    if len(sums) == 3:
+        values = [ir.convenience.get_const_tensor(bias).numpy() for _, bias in sums]
+        packed = constant(graph, f"{sums[0][1].name}.qkv", np.concatenate(values))
+        operands = [product for product, _ in sums]
     out = add(
         graph,
         merged,
         "MultiHeadAttention",
-        [*parts, packed, padding, bias],
+        [*operands, packed, padding, None],
         domain=MICROSOFT,
         num_heads=shape[1],
         scale=node.attributes["scale"].as_float(),
         mask_filter_value=LOWEST,
     )
-    out.shape, out.dtype = merged.outputs[0].shape, merged.outputs[0].dtype
-    replace(merged.outputs[0], out)
-    graph.remove([merged, reader, node], safe=True)
+    take_over(graph, merged, out)
+    graph.remove([turned, node], safe=True)
     return True
 
 
@@ -123,27 +113,29 @@ def _merged(value: ir.Value | None) -> ir.Value | None:
     return node.inputs[0]
 
 
-def _bias_of(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
-    """(what the bias was added to, the bias) of `x W + b` where nothing else reads the sum."""
+def bias_sum(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
+    """(product, bias) where the value is `product + bias`, read once, the bias a weight [size]."""
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "Add" or _only_reader(value) is None:
         return None
-    product, bias = node.inputs
-    if product is None or bias is None or not bias.is_initializer() or len(bias.shape or ()) != 1:
-        return None
-    return product, bias
+    for product, bias in (tuple(node.inputs), tuple(reversed(node.inputs))):
+        if product is not None and bias is not None and bias.is_initializer() and len(bias.shape or ()) == 1:
+            return product, bias
+    return None
 
 
 def _before(value: ir.Value | None, perm: list[int]) -> ir.Value | None:
     node = value.producer() if value is not None else None
-    if node is None or node.op_type != "Transpose" or list(node.attributes["perm"].as_ints()) != perm:
-        return None
-    return node.inputs[0]
+    return node.inputs[0] if node is not None and _is_turned(node, perm) else None
+
+
+def _is_turned(node: ir.Node, perm: list[int]) -> bool:
+    return node.op_type == "Transpose" and list(node.attributes.get_ints("perm", [])) == perm
 
 
 def _only_reader(value: ir.Value | None) -> ir.Node | None:
-    readers = list(value.consumers()) if value is not None else []
-    return readers[0] if len(readers) == 1 and value is not None and not value.is_graph_output() else None
+    uses = list(value.uses()) if value is not None and not value.is_graph_output() else []
+    return uses[0].node if len(uses) == 1 else None
 
 
 def _scale(graph: ir.Graph, node: ir.Node) -> ir.Value:
@@ -156,10 +148,8 @@ def _bias(graph: ir.Graph, node: ir.Node, mask: ir.Value, masks: dict[Any, ir.Va
     if mask.dtype != ir.DataType.BOOL:
         return mask
     if ("bias", mask) not in masks:
-        zero, lowest = (
-            constant(graph, "attention_seen", np.float32(0)),
-            constant(graph, "attention_hidden", np.float32(LOWEST)),
-        )
+        zero = constant(graph, "attention_seen", np.float32(0))
+        lowest = constant(graph, "attention_hidden", np.float32(LOWEST))
         masks["bias", mask] = add(graph, node, "Where", [mask, zero, lowest])
     return masks["bias", mask]
 
@@ -172,7 +162,8 @@ def _padding(graph: ir.Graph, node: ir.Node, mask: ir.Value, masks: dict[Any, ir
     return masks["padding", mask]
 
 
-def _take_over(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+def take_over(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """Removes a node; what read its first output reads `value`."""
     value.shape, value.dtype = node.outputs[0].shape, node.outputs[0].dtype
     replace(node.outputs[0], value)
     graph.remove(node, safe=True)

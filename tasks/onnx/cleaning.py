@@ -79,15 +79,8 @@ def dims(value: ir.Value | None) -> list[int | str] | None:
     """The shape with dynamic axes by name; None where it, or an axis of it, isn't known."""
     if value is None or value.shape is None:
         return None
-    found: list[int | str] = []
-    for dim in value.shape:
-        if isinstance(dim, int):
-            found.append(dim)
-        elif dim.value is None:
-            return None
-        else:
-            found.append(str(dim.value))
-    return found
+    known = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+    return None if None in known else [dim if isinstance(dim, int) else str(dim) for dim in known]
 
 
 def integers(value: ir.Value | None) -> list[int] | None:
@@ -115,13 +108,13 @@ def _reshape(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
         return node.inputs[0]
     if target is None:
         return None
-    numbers: list[int] = []
-    for axis, dim in enumerate(target):
-        if source is not None and axis < len(source) and source[axis] == dim:
-            numbers.append(0)  # also where it is a number: the axis may be cut before
-        else:
-            numbers.append(dim if isinstance(dim, int) else -1)
-    if numbers.count(-1) > 1 or 0 in [dim for dim in target if isinstance(dim, int)]:
+    source = source or []
+    # A 0 also where the axis is a number: it may be cut before.
+    numbers = [
+        0 if source[axis : axis + 1] == [dim] else dim if isinstance(dim, int) else -1
+        for axis, dim in enumerate(target)
+    ]
+    if numbers.count(-1) > 1 or 0 in target:
         return None
     node.replace_input_with(1, shape_constant(graph, numbers))
     node.attributes.pop("allowzero", None)
@@ -170,15 +163,11 @@ def _transpose(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
     return value
 
 
-def _concat(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
-    return node.inputs[0] if len(node.inputs) == 1 else None
-
-
 _RULES: dict[str, Callable[[ir.Graph, ir.Node], ir.Value | None]] = {
     "Reshape": _reshape,
     "Expand": _same_shape,
     "Slice": _slice,
     "Cast": _cast,
     "Transpose": _transpose,
-    "Concat": _concat,
+    "Concat": lambda graph, node: node.inputs[0] if len(node.inputs) == 1 else None,
 }

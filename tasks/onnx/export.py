@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,11 +49,9 @@ def export(
     graph: str = "fused",
     opset: int = graphs.OPSET,
     tolerance: float = TOLERANCE,
-    external: bool | None = None,
     limit: int = graphs.LIMIT_BYTES,
     measure: bool = True,
     threads: int | None = None,
-    say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Writes `folder/model.onnx` (weights in `model.onnx.data` above 2 GB), with dynamic batch and sequence.
 
@@ -64,8 +61,7 @@ def export(
         tolerance: the largest difference of a logit from torch's that is let through.
         measure: whether fused attention is kept only where it is faster here than plain operators.
         threads: what it is measured with.
-        say: told of each step.
-        external: whether weights lie in a file of their own; None: where they are above `limit` bytes.
+        limit: bytes of weights above which they lie in a file of their own.
 
     Raises:
         ConfigError: a model of another kind.
@@ -75,13 +71,11 @@ def export(
     started = time.monotonic()
     model = model.eval()
     spec = spec_of(model)
-    say(f"tracing a {spec.model_type}")
     traced = translated(model, spec)
-    path = Path(folder) / NAME
+    path, data = folder / NAME, folder / f"{NAME}.data"
     notes: list[str] = []
     times: Times = {}
     if graph == "fused" and measure and spec.heads:
-        say("measuring attention fused and in plain operators")
         times = measure_attention(spec.heads, spec.hidden, opset, spec.longest, threads)
         if not fused_is_faster(times):
             graph = "basic"
@@ -93,14 +87,13 @@ def export(
             graph, times = "basic", {}
             notes.append("its attention has a form that onnxruntime has no fused operator for")
         try:
-            graphs.save(traced, path, external=external, limit=limit)
+            graphs.save(traced, path, limit)
             del traced
-            say("checking the graph against PyTorch")
             worst = check(model, spec, path, tolerance)
         except BaseException:
-            remove(path)
+            for file in (path, data):
+                file.unlink(missing_ok=True)
             raise
-    data = path.with_name(f"{path.name}.data")
     return Exported(
         path=path,
         spec=spec,
@@ -124,7 +117,7 @@ def translated(model: Any, spec: Spec) -> Any:
         ToolError: an operation of the model has no translation; names it.
     """
     try:
-        traced = trace(model, spec.example(2, min(9, spec.longest), seed=1), spec.axes, spec.outputs[0])
+        traced = trace(model, spec.example(2, min(9, spec.longest), seed=1), spec.axes)
     except UntranslatedError as error:
         raise ToolError(
             f"this {spec.model_type} can't be exported: {error}; write that part of the model in operations that ONNX knows"
@@ -155,9 +148,3 @@ def check(model: Any, spec: Spec, path: Path, tolerance: float) -> float:
             )
         worst = max(worst, difference)
     return worst
-
-
-def remove(path: Path) -> None:
-    """Takes away a graph and its weights."""
-    path.unlink(missing_ok=True)
-    path.with_name(f"{path.name}.data").unlink(missing_ok=True)

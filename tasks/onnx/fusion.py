@@ -5,8 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from tasks.onnx.attention import MICROSOFT, add
-from tasks.onnx.cleaning import replace
+from tasks.onnx.attention import MICROSOFT, add, bias_sum, take_over
 
 
 def fuse_layers(model: ir.Model) -> dict[str, int]:
@@ -34,7 +33,7 @@ def _skip(graph: ir.Graph, node: ir.Node) -> bool:
     gamma, beta = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     bias = None
     for one, other in ((left, right), (right, left)):
-        split = _bias_sum(one)
+        split = bias_sum(one)
         if split is not None:
             left, right, bias = split[0], other, split[1]
             break
@@ -47,43 +46,22 @@ def _skip(graph: ir.Graph, node: ir.Node) -> bool:
         num_outputs=4 if shared else 1,
     )
     graph.insert_before(node, fused)
-    _take(node.outputs[0], fused.outputs[0])
+    take_over(graph, node, fused.outputs[0])
     if shared:  # others read the sum too, and all come after the node in a layer's order
         for output in fused.outputs[1:3]:
             output.name = ""
-        graph.remove(node, safe=True)
-        _take(total.outputs[0], fused.outputs[3])
-        return True
-    graph.remove(node, safe=True)
+        take_over(graph, total, fused.outputs[3])
     return True
 
 
 def _bias_gelu(graph: ir.Graph, node: ir.Node) -> bool:
     if node.attributes.get_string("approximate", "none") != "none":
         return False
-    split = _bias_sum(node.inputs[0])
+    split = bias_sum(node.inputs[0])
     if split is None:
         return False
-    out = add(graph, node, "BiasGelu", list(split), domain=MICROSOFT)
-    _take(node.outputs[0], out)
-    graph.remove(node, safe=True)
+    take_over(graph, node, add(graph, node, "BiasGelu", split, domain=MICROSOFT))
     return True
-
-
-def _take(old: ir.Value, new: ir.Value) -> None:
-    new.shape, new.dtype = old.shape, old.dtype
-    replace(old, new)
-
-
-def _bias_sum(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
-    """(product, bias) where the value is `product + bias`, read once, the bias a weight [size]."""
-    node = value.producer() if value is not None else None
-    if node is None or value is None or node.op_type != "Add" or len(list(value.uses())) != 1:
-        return None
-    for product, bias in (tuple(node.inputs), tuple(reversed(node.inputs))):
-        if product is not None and bias is not None and bias.is_initializer() and _rank(bias) == 1:
-            return product, bias
-    return None
 
 
 def _rank(value: ir.Value) -> int:

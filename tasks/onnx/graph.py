@@ -26,9 +26,8 @@ LIMIT_BYTES = 2**31 - 2**24
 
 def shape_graph(model: ir.Model, kind: str, opset: int = OPSET) -> dict[str, int]:
     """Gives a traced and cleaned graph its form, in place; returns what was fused, by operator."""
-    counts = {"MultiHeadAttention": write_out(model, fused=kind == "fused")} if kind == "fused" else {}
-    if kind != "fused":
-        write_out(model, fused=False)
+    attentions = write_out(model, fused=kind == "fused")
+    counts = {"MultiHeadAttention": attentions} if kind == "fused" else {}
     if kind != "none":
         counts |= fuse_layers(model)
     model.opset_imports[""] = opset
@@ -36,12 +35,10 @@ def shape_graph(model: ir.Model, kind: str, opset: int = OPSET) -> dict[str, int
     return counts
 
 
-def save(model: ir.Model, path: Path, *, external: bool | None = None, limit: int = LIMIT_BYTES) -> None:
-    """Writes the graph; its weights go to `path` + ".data" where `external` says so, or where they are above `limit` bytes."""
-    if external is None:
-        weights = [value.const_value for value in model.graph.initializers.values()]
-        external = sum(tensor.nbytes for tensor in weights if tensor is not None) > limit
-    if external:
+def save(model: ir.Model, path: Path, limit: int = LIMIT_BYTES) -> None:
+    """Writes the graph; its weights go to `path` + ".data" where they are above `limit` bytes."""
+    weights = [value.const_value for value in model.graph.initializers.values()]
+    if sum(tensor.nbytes for tensor in weights if tensor is not None) > limit:
         ir.save(model, path, external_data=f"{path.name}.data")
     else:
         write(model, path)

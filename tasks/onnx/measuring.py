@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from tasks.onnx.attention import write_out
-from tasks.onnx.cleaning import constant, shape_constant
 from tasks.onnx.session import Session
 from tasks.onnx.tracing import DOMAIN
 
@@ -49,10 +49,7 @@ def measure(heads: int, hidden: int, opset: int, longest: int, threads: int | No
 
 def fused_is_faster(times: Times) -> bool:
     """By the product over the shapes: no shape counts for more than another."""
-    ratio = 1.0
-    for entry in times.values():
-        ratio *= entry["fused"] / entry["plain"]
-    return ratio <= 1
+    return math.prod(entry["fused"] / entry["plain"] for entry in times.values()) <= 1
 
 
 def alternate(sessions: list[Session], feeds: dict[str, np.ndarray], seconds: float = 0.5) -> list[float]:
@@ -72,45 +69,25 @@ def alternate(sessions: list[Session], feeds: dict[str, np.ndarray], seconds: fl
 def one_layer(heads: int, hidden: int, opset: int) -> ir.Model:
     """Attention over three products [batch, sequence, hidden] with their biases, split into heads and merged again."""
     size = hidden // heads
-    whole: list[int | str] = ["batch", "sequence", hidden]
-    split: list[int | str] = ["batch", "sequence", heads, size]
-    inputs = [_value(name, whole, ir.DataType.FLOAT) for name in ("q", "k", "v")]
-    mask = _value("attention_mask", ["batch", "sequence"], ir.DataType.INT64)
-    graph = ir.Graph([*inputs, mask], [], nodes=[], opset_imports={"": opset, DOMAIN: 1}, name="attention")
-
-    def node(
-        op: str,
-        given: list[ir.Value],
-        shape: list[int | str],
-        domain: str = "",
-        kind: ir.DataType = ir.DataType.FLOAT,
-        **attributes: Any,
-    ) -> ir.Value:
-        made = ir.node(op, given, attributes=attributes, domain=domain)
-        graph.append(made)
-        made.outputs[0].shape = ir.Shape(shape)
-        made.outputs[0].dtype = kind
-        return made.outputs[0]
-
-    parts = []
-    for value in inputs:
-        bias = constant(graph, f"{value.name}.bias", np.zeros(hidden, np.float32))
-        biased = node("Add", [value, bias], whole)
-        view = node("Reshape", [biased, shape_constant(graph, [0, 0, heads, size])], split)
-        parts.append(node("Transpose", [view], ["batch", heads, "sequence", size], perm=[0, 2, 1, 3]))
-    boolean = ir.DataType.BOOL
-    seen = node("Cast", [mask], ["batch", "sequence"], kind=boolean, to=int(boolean))
-    seen = node("Unsqueeze", [seen, shape_constant(graph, [1, 2])], ["batch", 1, 1, "sequence"], kind=boolean)
-    context = node(
-        "Attention", [*parts, seen], ["batch", heads, "sequence", size], domain=DOMAIN, scale=float(size) ** -0.5
+    inputs = ", ".join(f"float[batch, sequence, {hidden}] {name}" for name in "qkv")
+    operands = "\n".join(
+        f"{name}_sum = Add ({name}, bias)\n"
+        f"{name}_split = Reshape ({name}_sum, split)\n"
+        f"{name}_heads = Transpose <perm = [0, 2, 1, 3]> ({name}_split)"
+        for name in "qkv"
     )
-    merged = node("Transpose", [context], split, perm=[0, 2, 1, 3])
-    out = node("Reshape", [merged, shape_constant(graph, [0, 0, hidden])], whole)
-    last = node("Identity", [out], whole)
-    last.name = "logits"
-    graph.outputs.append(last)
-    return ir.Model(graph, ir_version=10)
-
-
-def _value(name: str, shape: list[int | str], kind: ir.DataType) -> ir.Value:
-    return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(kind))
+    model = ir.from_onnx_text(f"""
+        <ir_version: 10, opset_import: ["": {opset}, "{DOMAIN}": 1]>
+        attention ({inputs}, int64[batch, sequence] attention_mask) => (float[batch, sequence, {hidden}] logits)
+        <float[{hidden}] bias = {{{", ".join(["0"] * hidden)}}}, int64[4] split = {{0, 0, {heads}, {size}}},
+         int64[3] whole = {{0, 0, {hidden}}}, int64[2] axes = {{1, 2}}, float[batch, {heads}, sequence, {size}] context> {{
+            {operands}
+            mask = Cast <to = {int(ir.DataType.BOOL)}> (attention_mask)
+            seen = Unsqueeze (mask, axes)
+            context = {DOMAIN}.Attention <scale = {float(size) ** -0.5}> (q_heads, k_heads, v_heads, seen)
+            turned = Transpose <perm = [0, 2, 1, 3]> (context)
+            merged = Reshape (turned, whole)
+            logits = Identity (merged)
+        }}""")
+    common.ShapeInferencePass()(model)
+    return model

@@ -12,6 +12,13 @@ import onnxruntime
 
 from tasks.errors import ConfigError, DataError, OutOfMemory, ToolError, one_line
 
+# How a text classifier is run with onnxruntime alone; {example} stands for its texts.
+TEXT_EXAMPLE = """import numpy, onnxruntime, tokenizers
+session = onnxruntime.InferenceSession("model.onnx")
+text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
+given = {"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}
+print(session.run(["logits"], {one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}))
+"""
 # How the files are called, ours and Optimum's, in the order in which a folder is searched.
 NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
 _TYPES = {
@@ -29,7 +36,6 @@ class Session:
     Args:
         path: an ONNX file, or a folder with one.
         threads: for one operator; None: as many as this process may use.
-        optimized: whether onnxruntime may change the graph when it loads it.
 
     Raises:
         ConfigError: there is no such file.
@@ -37,14 +43,12 @@ class Session:
         OutOfMemory: it doesn't fit.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None, optimized: bool = True) -> None:
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self.path = find(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        levels = onnxruntime.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
         try:
             self.session = onnxruntime.InferenceSession(
                 str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
@@ -131,10 +135,10 @@ def open_model(folder: str | Path, *, threads: int | None = None) -> tuple[Sessi
         config = transformers.AutoConfig.from_pretrained(path.parent)
         session = Session(path, threads=threads)
         if "input_ids" not in session.inputs:
-            return session, transformers.AutoImageProcessor.from_pretrained(path.parent), config
-        if "pixel_values" in session.inputs:
-            return session, transformers.AutoProcessor.from_pretrained(path.parent), config
-        return session, transformers.AutoTokenizer.from_pretrained(path.parent), config
+            loader: Any = transformers.AutoImageProcessor
+        else:
+            loader = transformers.AutoProcessor if "pixel_values" in session.inputs else transformers.AutoTokenizer
+        return session, loader.from_pretrained(path.parent), config
 
 
 def usable_threads() -> int:

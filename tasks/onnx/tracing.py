@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import onnx_ir as ir
 import torch
@@ -75,9 +76,7 @@ class Module(torch.nn.Module):
         return logits
 
 
-def trace(
-    model: Any, example: dict[str, torch.Tensor], axes: dict[str, dict[int, str]], output: str = "logits"
-) -> ir.Model:
+def trace(model: Any, example: dict[str, torch.Tensor], axes: dict[str, dict[int, str]]) -> ir.Model:
     """The graph of a model that gives `logits`, as exported; weights are shared with torch's, not copied.
 
     Args:
@@ -98,13 +97,13 @@ def trace(
                 raise
             raise UntranslatedError(f"torch.export can't trace it ({one_line(str(error))})") from error
         simplify(program)
-        found = _translate(program, list(example), output)
+        found = _translate(program, list(example))
     name_axes(found, axes)
     name_parts(found)
     return found
 
 
-def _translate(program: torch.export.ExportedProgram, inputs: list[str], output: str) -> ir.Model:
+def _translate(program: torch.export.ExportedProgram, inputs: list[str]) -> ir.Model:
     def onnx() -> ir.Model:
         done = torch.onnx.export(
             program,
@@ -114,7 +113,7 @@ def _translate(program: torch.export.ExportedProgram, inputs: list[str], output:
             verbose=False,
             opset_version=TORCHLIB_OPSET,
             input_names=inputs,
-            output_names=[output],
+            output_names=["logits"],
             custom_translation_table=translations(),
         )
         assert done is not None
@@ -194,14 +193,12 @@ def name_parts(model: ir.Model) -> None:
 @contextmanager
 def plain_span() -> Iterator[None]:
     """DeBERTa makes a tensor of a length and then a length of the tensor, which no trace can follow; within, it stays one."""
-    before = modeling_deberta.compute_attention_span
-    modeling_deberta.compute_attention_span = lambda query, key, most: torch.sym_min(
-        torch.sym_max(query.size(-2), key.size(-2)), most
-    )
-    try:
+
+    def span(query: torch.Tensor, key: torch.Tensor, most: int) -> Any:
+        return torch.sym_min(torch.sym_max(query.size(-2), key.size(-2)), most)
+
+    with mock.patch.object(modeling_deberta, "compute_attention_span", span):
         yield
-    finally:
-        modeling_deberta.compute_attention_span = before
 
 
 @contextmanager
@@ -303,8 +300,7 @@ def quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from tasks.errors import ConfigError
-from tasks.quantize.formats import Format
-from tasks.quantize.graph.rewriting import MICROSOFT, Product, Rewriting, quantize
-from tasks.quantize.graph.tables import replace_table
-from tasks.quantize.plan import Plan, Result
+from tasks.quantize.graph.rewriting import MICROSOFT, Product, Rewriting
 
 SIZES = (16, 32, 64, 128, 256)
 # Products in 8-bit integers (activations rounded by block); 1 would be in float32.
 ACCURACY_LEVEL = 4
 _LOW, _HIGH = -8, 7
-
-
-def quantize_blocks(source: str | Path, target: str | Path, plan: Plan) -> Result:
-    """Writes `target`, the float graph `source` with weights of 4 bits (MatMulNBits), and embeddings of 8 bits a row.
-
-    Raises:
-        ConfigError: the source is quantized already, the plan excludes what isn't there, or an unknown block size.
-        ToolError: nothing could be quantized.
-    """
-    check_block(plan.block_size)
-    return quantize(source, target, plan, _replace)
-
-
-def check_block(size: int) -> None:
-    """Refuses a block size that the kernel doesn't have.
-
-    Raises:
-        ConfigError: naming those that it has.
-    """
-    if size not in SIZES:
-        raise ConfigError(f"--block-size {size}: one of {', '.join(map(str, SIZES))}")
 
 
 def to_blocks(weight: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,26 +43,22 @@ def from_blocks(values: np.ndarray, scales: np.ndarray, inner: int) -> np.ndarra
     return np.ascontiguousarray(floats.reshape(columns, -1)[:, :inner].T)
 
 
-def _replace(rewriting: Rewriting, part: Product, plan: Plan) -> None:
-    if part.layer.operator == "Gather":
-        replace_table(rewriting, part, Format("u8", "s8", True, False))
-        return
-    name, out = part.layer.weight, part.output
-    inner, columns = part.weight.shape
-    blocks, sizes = to_blocks(part.weight, plan.block_size)
-    values = rewriting.constant(f"{name}_int4", blocks)
-    scales = rewriting.constant(f"{name}_scales", sizes.ravel())
-    product = f"{out}_product" if part.bias else out
-    rewriting.node(
-        "MatMulNBits",
-        [part.data, values, scales],
-        product,
-        domain=MICROSOFT,
-        K=inner,
-        N=columns,
-        bits=4,
-        block_size=plan.block_size,
-        accuracy_level=ACCURACY_LEVEL,
-    )
-    if part.bias:
-        rewriting.node("Add", [product, part.bias], out)
+def block_product(rewriting: Rewriting, product: Product, size: int) -> None:
+    """Writes a product with weights of 4 bits (MatMulNBits) in blocks of `size`."""
+    name = product.layer.weight
+    inner, columns = product.weight.shape
+    packed, block_scales = to_blocks(product.weight, size)
+    values = rewriting.constant(f"{name}_int4", packed)
+    scales = rewriting.constant(f"{name}_scales", block_scales.ravel())
+    with rewriting.biased(product, "product") as output:
+        rewriting.node(
+            "MatMulNBits",
+            [product.data, values, scales],
+            output,
+            domain=MICROSOFT,
+            K=inner,
+            N=columns,
+            bits=4,
+            block_size=size,
+            accuracy_level=ACCURACY_LEVEL,
+        )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from tasks.errors import ConfigError
-from tasks.files import folder_bytes
 from tasks.hub import loading
 from tasks.weights import model_folder
 
-KINDS = ("bnb-int8", "bnb-nf4")
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "bnb-int8": {"load_in_8bit": True},
+    "bnb-nf4": {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": torch.bfloat16,
+    },
+}
+KINDS = tuple(_OPTIONS)
 
 
 def quantized_model(
@@ -21,7 +27,7 @@ def quantized_model(
     kind: str,
     *,
     excluded: tuple[str, ...] = (),
-    device: str | None = None,
+    device: str,
     revision: str | None = None,
     token: str | None = None,
 ) -> Any:
@@ -31,15 +37,14 @@ def quantized_model(
         model: a Hub id, a folder or a run.
         kind: one of `KINDS`.
         excluded: paths of modules that keep their precision ("bert.pooler"), besides the head, which always does.
-        device: "cuda" or "cpu"; the GPU where there is one.
+        device: "cuda" or "cpu".
 
     Raises:
         ConfigError: an unknown kind, bitsandbytes is missing, no GPU for a format that needs one, or quantized already.
     """
     import transformers
 
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    require(kind, place)
+    require(kind, device)
     folder = model_folder(model)
     with loading(folder, "--model"):
         config = transformers.AutoConfig.from_pretrained(folder, revision=revision or "main", token=token)
@@ -51,25 +56,13 @@ def quantized_model(
             folder,
             revision=revision or "main",
             token=token,
-            quantization_config=_config(kind, skipped),
-            device_map={"": place},
-            dtype=torch.bfloat16 if place == "cpu" else torch.float16,
+            quantization_config=transformers.BitsAndBytesConfig(**_OPTIONS[kind], llm_int8_skip_modules=skipped),
+            device_map={"": device},
+            dtype=torch.bfloat16 if device == "cpu" else torch.float16,
         )
     if not quantized_layers(loaded):
         raise ConfigError(f"--model {model}: {kind} quantized nothing; it has no linear layers besides its head")
     return loaded.eval()
-
-
-def save(loaded: Any, folder: Path) -> tuple[dict[str, int], int, float]:
-    """Writes the model as `from_pretrained` reads it; returns (counts of layers, bytes, seconds).
-
-    Args:
-        loaded: not used yet: on CPUs that compute bfloat16 bitsandbytes packs 4-bit weights at their first use, and the scales that it
-            then gives back are rounded.
-    """
-    started = time.monotonic()
-    loaded.save_pretrained(folder)
-    return {"linear_quantized": quantized_layers(loaded)}, folder_bytes(folder), time.monotonic() - started
 
 
 def quantized_layers(loaded: Any) -> int:
@@ -109,17 +102,3 @@ def head_names(config: Any) -> list[str]:
         empty = transformers.AutoModelForSequenceClassification.from_config(config)
     base = empty.base_model_prefix
     return [name for name, _ in empty.named_children() if name != base]
-
-
-def _config(kind: str, skipped: list[str]) -> Any:
-    import transformers
-
-    if kind == "bnb-int8":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=skipped,
-    )

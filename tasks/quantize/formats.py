@@ -31,6 +31,8 @@ _MACOS = {
     "hw.optional.arm.FEAT_DotProd": "dotprod",
     "hw.optional.arm.FEAT_I8MM": "i8mm",
 }
+# The target that an instruction set makes a CPU, the fastest first.
+_TARGET_OF = {"amx_int8": "amx", "avx512_vnni": "vnni", "avx_vnni": "vnni", "avx512": "avx512", "neon": "neon"}
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,14 @@ class Format:
     why: str = ""
 
     @property
+    def signs(self) -> str:
+        """Such as `u8s8`."""
+        return self.activation + self.weight
+
+    @property
     def name(self) -> str:
         """Such as `u8s8`, `u8s8-7bit-channel` or `u8u8-channel`."""
-        bits = "-7bit" if self.reduce_range else ""
-        return f"{self.activation}{self.weight}{bits}{'-channel' if self.per_channel else ''}"
+        return f"{self.signs}{'-7bit' if self.reduce_range else ''}{'-channel' if self.per_channel else ''}"
 
 
 _PLAIN = (
@@ -98,35 +104,31 @@ def formats(target: str = "this", approach: str = "dynamic") -> list[Format]:
 
 def target_of(features: tuple[str, ...]) -> str:
     """The target that a CPU with these instruction sets is; one with none known is taken for the plainest, avx2."""
-    if "amx_int8" in features:
-        return "amx"
-    if "avx512_vnni" in features or "avx_vnni" in features:
-        return "vnni"
-    if "avx512" in features:
-        return "avx512"
-    return "neon" if "neon" in features else "avx2"
+    return next((target for feature, target in _TARGET_OF.items() if feature in features), "avx2")
 
 
 @cache
 def cpu_features() -> tuple[str, ...]:
     """The instruction sets of this CPU that matter to 8-bit products, by our names, in a fixed order; empty where unknown."""
-    found = _of_macos() if platform.system() == "Darwin" else _of_linux(Path("/proc/cpuinfo"))
+    found = _of_macos() if platform.system() == "Darwin" else _of_linux()
     return tuple(name for name in dict.fromkeys([*_LINUX.values(), *_MACOS.values()]) if name in found)
 
 
-def _of_linux(path: Path) -> set[str]:
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The processors' flags by Linux's names; none where the system doesn't list them."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return set()
-    flags = {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
-    return {ours for theirs, ours in _LINUX.items() if theirs in flags}
+    return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
+
+
+def _of_linux(path: Path = Path("/proc/cpuinfo")) -> set[str]:
+    return {ours for theirs, ours in _LINUX.items() if theirs in cpu_flags(path)}
 
 
 def _of_macos() -> set[str]:
-    found = set()
-    for key, ours in _MACOS.items():
-        answer = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=False)
-        if answer.stdout.strip() == "1":
-            found.add(ours)
-    return found
+    def answer(key: str) -> str:
+        return subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=False).stdout.strip()
+
+    return {ours for key, ours in _MACOS.items() if answer(key) == "1"}

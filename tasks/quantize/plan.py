@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from tasks.quantize.formats import Format, formats
 
+APPROACHES = ("dynamic", "static", "int4")
 METHODS = ("minmax", "entropy", "percentile")
 # Operators whose constant weights can be quantized. A Gather is an embedding's table.
 OPERATORS = ("MatMul", "Gemm", "Gather")
@@ -58,21 +58,7 @@ class Plan:
             return ["percentile", f"{self.percentile:g}"]
         return [*([self.method] if self.method else []), *(["moving"] if self.moving_average is not None else [])]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For reports: plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a quantizer did.
-
-    Args:
-        counts: as `nodes.counts` gives them.
-        bytes: of the file and its external data.
-        seconds: wall time.
-    """
-
-    counts: dict[str, int]
-    bytes: int
-    seconds: float
+    @property
+    def row_scales(self) -> bool:
+        """Whether each row of a table has a scale of its own."""
+        return self.format.per_channel or self.approach == "int4"

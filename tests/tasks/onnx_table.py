@@ -14,9 +14,9 @@ from tasks.onnx import graph
 from tasks.onnx.architectures import spec_of
 from tasks.onnx.export import TOLERANCE, check, translated
 from tasks.onnx.session import Session
-from tasks.quantize.dynamic import quantize_dynamic
 from tasks.quantize.formats import formats
 from tasks.quantize.plan import Plan
+from tasks.quantize.quantizer import quantize
 
 # Not by the CPU that it runs on: the table is the same everywhere. The heads of these models are narrow and stay float.
 PLAN = Plan(format=formats("avx2")[0], operators=("MatMul", "Gemm"))
@@ -58,7 +58,7 @@ def row(name, folder):
 
 def quantized(path, small):
     """Writes the graph in dynamic int8 as `tool quantize` does; how many products of matrices became integers."""
-    return quantize_dynamic(path, small, PLAN).counts.get("MatMulInteger", 0)
+    return quantize(path, small, PLAN).get("MatMulInteger", 0)
 
 
 def int8_error(spec, path, small):

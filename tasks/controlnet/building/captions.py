@@ -48,9 +48,19 @@ def reader(way: str, images: Path, column: str | None = None, template: str | No
     elif way == "class":
         found = _by_class(images)
     elif way == "column":
-        found = _by_table(find_table(images), images, column)
+        table = find_table(images)
+        if table is None:
+            raise DataError(
+                f"--caption column: no {' or '.join(TABLES)} in {images} or above it; give the file itself: --caption FILE"
+            )
+        found = _by_table(table, images, column)
     else:
-        found = _by_table(_given_file(way), images, column)
+        path = Path(way).expanduser()
+        if not path.is_file():
+            if path.suffix.lower() in (".jsonl", ".ndjson", ".csv", ".tsv"):
+                raise DataError(str(missing_path(way)).replace("--data", "--caption"))
+            raise ConfigError(f"--caption {way}: neither a file nor one of {', '.join(WAYS)}")
+        found = _by_table(path, images, column)
     return lambda relative: [filled(one, template) for one in map(_clean, found(relative)) if one]
 
 
@@ -90,21 +100,10 @@ def load_blip(model: str = BLIP, token: str | None = None, device: str = "cpu") 
     return run
 
 
-def find_table(images: Path, needed: bool = True) -> Path | None:
-    """The table beside the pictures: in their folder, or in the one above it.
-
-    Raises:
-        DataError: there is none, and it is needed.
-    """
-    for folder in (images, images.absolute().parent):
-        for name in TABLES:
-            if (folder / name).is_file():
-                return folder / name
-    if needed:
-        raise DataError(
-            f"--caption column: no {' or '.join(TABLES)} in {images} or above it; give the file itself: --caption FILE"
-        )
-    return None
+def find_table(images: Path) -> Path | None:
+    """The table beside the pictures, in their folder or in the one above it; None where there is none."""
+    paths = (folder / name for folder in (images, images.absolute().parent) for name in TABLES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
@@ -134,17 +133,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _given_file(way: str) -> Path:
-    path = Path(way).expanduser()
-    if path.is_file():
-        return path
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".csv", ".tsv"):
-        raise DataError(str(missing_path(way)).replace("--data", "--caption"))
-    raise ConfigError(f"--caption {way}: neither a file nor one of {', '.join(WAYS)}")
-
-
-def _by_table(path: Path | None, images: Path, column: str | None) -> Reader:
-    assert path is not None
+def _by_table(path: Path, images: Path, column: str | None) -> Reader:
     rows = read_table(path)
     known = list(rows[0]) if rows else []
     name = next((one for one in NAMES if one in known), None)
@@ -175,7 +164,7 @@ def _as_list(value: Any, where: str) -> list[str]:
 
 def _by_class(images: Path) -> Reader:
     """The column `class` of the table beside the pictures, else the folder that a picture lies in."""
-    path = find_table(images, needed=False)
+    path = find_table(images)
     if path is not None and any("class" in row for row in read_table(path)[:1]):
         inner = _by_table(path, images, "class")
     else:

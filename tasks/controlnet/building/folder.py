@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
+from tasks.buckets import alike
 from tasks.controlnet import conditions
 from tasks.controlnet.building.scan import Picture
 from tasks.files import write_text, writing
@@ -88,14 +89,7 @@ def frame_of(size: tuple[int, int], resolution: int | None, crop: str) -> tuple[
 
 def framed(image: Image.Image, frame: tuple[int, int]) -> Image.Image:
     """The picture made just large enough to cover the frame (Lanczos), and its middle cut out."""
-    if image.size == frame:
-        return image
-    width, height = frame
-    scale = max(width / image.width, height / image.height)
-    cut = (width / scale, height / scale)
-    left, top = (image.width - cut[0]) / 2, (image.height - cut[1]) / 2
-    box = (left, top, left + cut[0], top + cut[1])
-    return image.resize(frame, Image.Resampling.LANCZOS, box=box)
+    return image if image.size == frame else ImageOps.fit(image, frame, Image.Resampling.LANCZOS)
 
 
 def moved(face: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
@@ -121,7 +115,7 @@ def items_of(
     crop: str,
     image_format: str,
 ) -> list[Item]:
-    """The pairs to make; without a validation split all lie in `output` itself."""
+    """The pairs to make, in order; without a validation split all lie in `output` itself."""
     several = "validation" in splits
     found = []
     for number, (picture, split) in enumerate(zip(pictures, splits, strict=True)):
@@ -185,23 +179,17 @@ def write_png(path: Path, image: Image.Image) -> None:
         image.save(file, "PNG", compress_level=2)
 
 
-def write_metadata(items: Sequence[Item], captions: dict[int, list[str]]) -> list[Path]:
-    """metadata.jsonl of each split, in order; captions are lists where any picture has several.
-
-    Returns:
-        The files written.
-    """
+def write_metadata(items: Sequence[Item], captions: dict[int, list[str]]) -> None:
+    """metadata.jsonl of each split, in order; captions are lists where any picture has several."""
     several = any(len(captions[item.number]) > 1 for item in items)
-    lines: dict[Path, list[str]] = {}
-    for item in items:
-        texts = captions[item.number]
-        row = {
-            "file_name": item.image_name,
-            "conditioning_image_file_name": item.condition_name,
-            "text": texts if several else texts[0],
-            "source": item.picture.relative,
-        }
-        lines.setdefault(item.folder / METADATA, []).append(json.dumps(row, ensure_ascii=False))
-    for path, rows in lines.items():
-        write_text(path, "\n".join(rows) + "\n")
-    return list(lines)
+    for split in alike(items, lambda item: item.folder):
+        rows = [
+            {
+                "file_name": item.image_name,
+                "conditioning_image_file_name": item.condition_name,
+                "text": captions[item.number] if several else captions[item.number][0],
+                "source": item.picture.relative,
+            }
+            for item in split
+        ]
+        write_text(split[0].folder / METADATA, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

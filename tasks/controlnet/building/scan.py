@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from tasks.buckets import alike
 from tasks.controlnet.building.captions import Reader
 from tasks.errors import DataError
 from tasks.files import sha256
@@ -21,6 +22,7 @@ from tasks.readers.paths import listing
 # Reasons for leaving a picture out. Of these the last is no fault, and stops nothing.
 BROKEN_FILE, SMALL, NO_CAPTION, NO_LANDMARKS = "broken", "below the resolution", "no caption", "no landmarks"
 DUPLICATE = "same file twice"
+THREADS = 8
 COPIED = {"JPEG": ".jpg", "PNG": ".png"}
 
 
@@ -60,7 +62,10 @@ def find_files(folder: Path, without: Path) -> list[tuple[str, str]]:
     Raises:
         DataError: no picture, or a folder that can't be read.
     """
-    suffixes = readable_suffixes()
+    Image.init()
+    films = ("PDF", "EPS", "MPEG", "FLI")  # and documents
+    formats = Image.registered_extensions().items()
+    suffixes = {suffix for suffix, name in formats if name in Image.OPEN and name not in films}
     found: list[tuple[str, str]] = []
     excluded = os.path.realpath(without)
 
@@ -83,21 +88,11 @@ def find_files(folder: Path, without: Path) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def readable_suffixes() -> set[str]:
-    """Of the formats that PIL can open, but for documents and films."""
-    Image.init()
-    known = Image.registered_extensions()
-    return {
-        suffix for suffix, name in known.items() if name in Image.OPEN and name not in ("PDF", "EPS", "MPEG", "FLI")
-    }
-
-
 def scan(
     files: Sequence[tuple[str, str]],
     captions: Reader | None,
     faces: Callable[[str], Sequence[object]] | None,
     resolution: int | None,
-    threads: int = 8,
 ) -> tuple[list[Picture], list[Left]]:
     """Looks at every file's header.
 
@@ -111,9 +106,9 @@ def scan(
         What can be used, and what is left out, both in order.
     """
     store = FileImages([path for _, path in files])
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         headers = list(pool.map(lambda i: _header(store, i), range(len(files))))
-    repeated = duplicates([path for _, path in files], [header[0] if header else -1 for header in headers], threads)
+    repeated = duplicates([path for _, path in files], [header[0] if header else -1 for header in headers])
     used, left = [], []
     for i, (relative, path) in enumerate(files):
         header, first = headers[i], repeated.get(i)
@@ -136,14 +131,11 @@ def scan(
     return used, left
 
 
-def duplicates(paths: Sequence[str], sizes: Sequence[int], threads: int = 8) -> dict[int, int]:
+def duplicates(paths: Sequence[str], sizes: Sequence[int]) -> dict[int, int]:
     """Files whose bytes are those of an earlier one: number -> number of the first. `sizes` below 0 are passed over."""
-    alike = defaultdict(list)
-    for i, size in enumerate(sizes):
-        if size >= 0:
-            alike[size].append(i)
-    doubtful = [i for numbers in alike.values() if len(numbers) > 1 for i in numbers]
-    with ThreadPoolExecutor(threads) as pool:
+    known = [i for i, size in enumerate(sizes) if size >= 0]
+    doubtful = [i for numbers in alike(known, lambda i: sizes[i]) if len(numbers) > 1 for i in numbers]
+    with ThreadPoolExecutor(THREADS) as pool:
         digests = dict(zip(doubtful, pool.map(lambda i: sha256(paths[i]), doubtful), strict=True))
     firsts: dict[str, int] = {}
     found = {}
@@ -168,8 +160,6 @@ def _header(store: FileImages, i: int) -> tuple[int, tuple[int, int], str | None
 
 def digest(pictures: Sequence[Picture], splits: Sequence[str]) -> str:
     """What the result is made of: names, sizes, landmarks and splits, in order."""
-    import numpy as np
-
     found = hashlib.sha256()
     for picture, split in zip(pictures, splits, strict=True):
         found.update(f"{picture.relative}\0{picture.bytes}\0{picture.size}\0{split}\0".encode())

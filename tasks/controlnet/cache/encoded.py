@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -38,59 +36,36 @@ def pictures_of(batches: PairBatches) -> list[Picture]:
     return [Picture(pairs, number, seen) for number in range(len(pairs)) for seen in batches.views(number)]
 
 
-class Contents:
-    """Digests of the files behind pictures."""
+def digest(item: tuple[ImageStore, int]) -> bytes:
+    """sha256 of the file at a row of a store, and of the ground under its transparent parts.
 
-    def __init__(self) -> None:
-        # Stores by identity; a list, for an id is another one in a worker.
-        self._known: list[tuple[ImageStore, dict[int, bytes]]] = []
-
-    def of(self, store: ImageStore) -> dict[int, bytes]:
-        """Row -> digest, as far as known, to read and to fill."""
-        for other, found in self._known:
-            if other is store:
-                return found
-        self._known.append((store, {}))
-        return self._known[-1][1]
-
-    @staticmethod
-    def wanted(pictures: Iterable[Picture]) -> list[tuple[ImageStore, int]]:
-        """The stores and rows behind the pictures, each once, in their order."""
-        found = {(id(picture.pairs.images), picture.row): picture.pairs.images for picture in pictures}
-        return [(store, row) for (_, row), store in found.items()]
-
-    @staticmethod
-    def digests(wanted: list[tuple[ImageStore, int]], threads: int = 8) -> list[bytes]:
-        """sha256 of each file and of the ground under its transparent parts.
-
-        Raises:
-            DataError: a file can't be read.
-        """
-
-        def digest(item: tuple[ImageStore, int]) -> bytes:
-            store, row = item
-            try:
-                return hashlib.sha256(store.content(row) + bytes(store.ground)).digest()
-            except BROKEN as error:
-                raise DataError(f"{store.where(row)}: can't be read ({error})") from error
-
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(digest, wanted))
+    Raises:
+        DataError: it can't be read.
+    """
+    store, row = item
+    try:
+        return hashlib.sha256(store.content(row) + bytes(store.ground)).digest()
+    except BROKEN as error:
+        raise DataError(f"{store.where(row)}: can't be read ({error})") from error
 
 
 @dataclass
 class Encodings:
-    """What the VAE and the text encoder made beforehand (`tasks.controlnet.batches.Encoded`); may go to workers."""
+    """What the VAE and the text encoder made beforehand (`tasks.controlnet.batches.Encoded`); may go to workers.
+
+    Attributes:
+        contents: `digest` of each picture's file.
+    """
 
     pictures: Cache
     prompts: Cache
     vae_key: str
     text_key: str
-    contents: Contents = field(default_factory=Contents)
+    contents: dict[tuple[ImageStore, int], bytes] = field(default_factory=dict)
 
     def picture_key(self, picture: Picture) -> str:
         """The key of a picture's moments."""
-        content = self.contents.of(picture.pairs.images)[picture.row]
+        content = self.contents[picture.pairs.images, picture.row]
         return keys.moments_key(self.vae_key, content, picture.view)
 
     def prompt_key(self, caption: str) -> str:

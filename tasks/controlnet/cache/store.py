@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from tasks.buckets import alike
 from tasks.controlnet.cache.mapped import MappedShard
 from tasks.errors import DataError
 from tasks.files import disk_errors, sha256, write_json, writing
@@ -65,20 +66,11 @@ class Cache:
         self._damaged: dict[str, str] = {}
         self.refresh()
 
-    def __len__(self) -> int:
-        return len(self._index) + len(self._ram)
-
     def __contains__(self, key: str) -> bool:
         return key in self._ram or key in self._index
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_open": {}}  # a worker maps the files anew
-
-    @property
-    def bytes(self) -> int:
-        """What the entries take, on the disk or in RAM."""
-        held = sum(tensor.nbytes for entry in self._ram.values() for tensor in entry.values())
-        return held + sum(shard.size for shard in self._shards.values())
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Those of the keys that have no entry, in their order, each once."""
@@ -108,12 +100,18 @@ class Cache:
         if not entries:
             return
         if self.folder is None:
-            self._ram.update(
-                {key: {name: tensor.clone() for name, tensor in entry.items()} for key, entry in entries.items()}
-            )
+            self._ram |= {key: {name: tensor.clone() for name, tensor in one.items()} for key, one in entries.items()}
             return
-        groups = _groups(entries)
-        content = save(_stacked(entries, groups), {"format": "pt"})
+        # Keys of entries alike in names, shapes and precision, each a stack in the shard.
+        groups = alike(
+            entries, lambda key: tuple((n, t.dtype, tuple(t.shape)) for n, t in sorted(entries[key].items()))
+        )
+        stacked = {
+            f"{number}.{name}": torch.stack([entries[key][name].detach().cpu() for key in group])
+            for number, group in enumerate(groups)
+            for name in entries[group[0]]
+        }
+        content = save(stacked, {"format": "pt"})
         digest = hashlib.sha256(content).hexdigest()
         path = self.folder / f"shard-{digest[:20]}.safetensors"
         with writing(path, "wb") as file:
@@ -154,13 +152,9 @@ class Cache:
         used = sorted({self._index[key][0] for key in keys if key in self._index})
         todo = [name for name in used[share[0] :: share[1]] if name not in self._verified]
         with ThreadPoolExecutor(min(8, (os.cpu_count() or 1))) as pool:
-            sound = list(pool.map(self._is_sound, todo))
-        self._verified.update(name for name, good in zip(todo, sound, strict=True) if good)
-        lines = [
-            self._put_away(name, "its content is not what was written")
-            for name, good in zip(todo, sound, strict=True)
-            if not good
-        ]
+            sound = {name for name, good in zip(todo, pool.map(self._is_sound, todo), strict=True) if good}
+        self._verified |= sound
+        lines = [self._put_away(name, "its content is not what was written") for name in todo if name not in sound]
         if share[0] == 0:
             lines += [self._put_away(name, why) for name, why in sorted(self._damaged.items())]
         if lines:
@@ -241,23 +235,6 @@ class Cache:
                 self._open.pop(next(iter(self._open)))
         self._open[name] = found  # the latest last
         return found
-
-
-def _groups(entries: dict[str, Entry]) -> list[list[str]]:
-    """Keys of entries alike in names, shapes and precision, each a stack in the shard."""
-    found: dict[Any, list[str]] = {}
-    for key, entry in entries.items():
-        signature = tuple((name, tensor.dtype, tuple(tensor.shape)) for name, tensor in sorted(entry.items()))
-        found.setdefault(signature, []).append(key)
-    return list(found.values())
-
-
-def _stacked(entries: dict[str, Entry], groups: Sequence[list[str]]) -> Entry:
-    return {
-        f"{number}.{name}": torch.stack([entries[key][name].detach().cpu() for key in group])
-        for number, group in enumerate(groups)
-        for name in entries[group[0]]
-    }
 
 
 def _check(body: dict[str, Any]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
+import torch
+import transformers
 from PIL import Image
 
 from tasks.controlnet.conditions.networks import open_network
@@ -24,13 +25,13 @@ def load(model: str = DEFAULT, token: str | None = None, device: str = "cpu") ->
         ConfigError: the model estimates no depth.
         ToolError: it can't be loaded.
     """
-    import torch
-    import transformers
-
     processor, network = open_network(
         transformers.AutoModelForDepthEstimation, model, "--depth-model", "depth estimation", token, device
     )
-    turned = says_distance(network.config)
+    # Whether the model's large values are far away.
+    turned = (
+        network.config.model_type in FAR_IS_LARGE or getattr(network.config, "depth_estimation_type", None) == "metric"
+    )
 
     @torch.inference_mode()
     def run(pictures: Sequence[Image.Image]) -> list[Image.Image]:
@@ -41,16 +42,6 @@ def load(model: str = DEFAULT, token: str | None = None, device: str = "cpu") ->
         return [as_picture(one[0].cpu().numpy(), turned) for one in maps]
 
     return run
-
-
-def make(image: Image.Image, network: Network) -> Image.Image:
-    """The condition of one picture."""
-    return network([image])[0]
-
-
-def says_distance(config: Any) -> bool:
-    """Whether the model's large values are far away."""
-    return config.model_type in FAR_IS_LARGE or getattr(config, "depth_estimation_type", None) == "metric"
 
 
 def as_picture(values: np.ndarray, turned: bool = False) -> Image.Image:

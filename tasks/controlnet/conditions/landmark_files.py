@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -88,8 +89,6 @@ def _ends(relative: str) -> list[str]:
 
 def _dlib(path: Path) -> list[tuple[str, list[np.ndarray]]]:
     """The faces of dlib's training files: <image file><box><part name x y/></box></image>."""
-    from xml.etree import ElementTree
-
     text = read_text(path)
     if "<!ENTITY" in text:
         raise DataError(f"{path}: defines entities, which annotations have no need of; remove them")
@@ -125,13 +124,10 @@ def _json(path: Path) -> list[tuple[str, list[np.ndarray]]]:
         where = f"{path}, {name}"
         if not isinstance(name, str) or not isinstance(points, list):
             raise DataError(f'{where}: needs a "file_name" and "landmarks", a list of [x, y]')
-        faces = points if points and _is_face(points[0]) else [points]
+        several = points and isinstance(points[0], list) and points[0] and isinstance(points[0][0], list)
+        faces = points if several else [points]
         found.append((name, [_checked(face, where) for face in faces if face]))
     return found
-
-
-def _is_face(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
 
 
 def _points_of_file(path: Path) -> np.ndarray:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import transformers
+
 from tasks.errors import ConfigError
 from tasks.hub import loading
 from tasks.weights import check_weights
@@ -24,9 +27,6 @@ def open_network(
         ConfigError: a model of another sort.
         ToolError: it can't be loaded.
     """
-    import torch
-    import transformers
-
     with loading(model, flag):
         config = transformers.AutoConfig.from_pretrained(model, token=token)
         if not fits(kind, config):

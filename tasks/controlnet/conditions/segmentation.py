@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
+import transformers
 from PIL import Image
 
 from tasks.controlnet.conditions.networks import open_network
@@ -28,9 +30,6 @@ def load(model: str = DEFAULT, token: str | None = None, device: str = "cpu") ->
         ConfigError: the model does no semantic segmentation.
         ToolError: it can't be loaded.
     """
-    import torch
-    import transformers
-
     processor, network = open_network(
         transformers.AutoModelForSemanticSegmentation,
         model,
@@ -50,11 +49,6 @@ def load(model: str = DEFAULT, token: str | None = None, device: str = "cpu") ->
         return [Image.fromarray(colours[one.cpu().numpy()]) for one in logits.argmax(dim=1)]
 
     return run
-
-
-def make(image: Image.Image, network: Network) -> Image.Image:
-    """The condition of one picture."""
-    return network([image])[0]
 
 
 @cache

@@ -7,7 +7,10 @@ from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.images import to_rgb
+
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 GROUND, INK, FRAME = (255, 255, 255), (30, 30, 30), (200, 200, 200)
 GAP = 8
 LINES = 3
@@ -21,7 +24,7 @@ def grid(
     cell: int = 192,
     heading: str = "",
     lines: int = LINES,
-) -> Image.Image:
+) -> tuple[Image.Image, list[list[Box | None]]]:
     """Rows of pictures, each with its words under it.
 
     Args:
@@ -33,27 +36,28 @@ def grid(
         lines: the most lines of a caption; what goes on is cut.
 
     Returns:
-        RGB.
+        The sheet, RGB, and where each picture lies on it.
     """
     columns = max((len(row) for row in rows), default=0) or max(len(titles), 1)
     shown = [[None if picture is None else fitted(picture, cell) for picture in row] for row in rows]
     width = GAP + columns * (cell + GAP)
     font = default_font(max(11, cell // 14))
+    boxes: list[list[Box | None]] = []
     blocks = [_text_band([heading], width, font, 1)] if heading else []
     if titles:
         blocks.append(_text_band(list(titles), width, font, 1, columns))
     for number, row in enumerate(shown):
-        blocks.append(_picture_band(row, width, cell))
+        band, places = _picture_band(row, width, cell, GAP + sum(block.height for block in blocks))
+        blocks.append(band)
+        boxes.append(places)
         if number < len(captions):
             given = captions[number]
             blocks.append(_text_band([given] if isinstance(given, str) else list(given), width, font, lines))
-    return _stack(blocks, width)
+    return _stack(blocks, width), boxes
 
 
 def fitted(picture: Image.Image, cell: int) -> Image.Image:
     """The picture as RGB with its longer side `cell` pixels; small ones are enlarged with their pixels visible."""
-    from tasks.images import to_rgb
-
     picture = to_rgb(picture)
     scale = cell / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -116,17 +120,23 @@ def _text_band(texts: list[str], width: int, font: Font, lines: int, shares: int
     return band
 
 
-def _picture_band(row: list[Image.Image | None], width: int, cell: int) -> Image.Image:
+def _picture_band(
+    row: list[Image.Image | None], width: int, cell: int, top: int
+) -> tuple[Image.Image, list[Box | None]]:
+    """Pictures in the middles of their cells, and where they lie on a sheet that has the band at `top`."""
     height = max((picture.height for picture in row if picture is not None), default=0)
     band = Image.new("RGB", (width, height + GAP), GROUND)
     draw = ImageDraw.Draw(band)
+    boxes: list[Box | None] = []
     for place, picture in enumerate(row):
         if picture is None:
+            boxes.append(None)
             continue
-        left, top = GAP + place * (cell + GAP) + (cell - picture.width) // 2, (height - picture.height) // 2 + GAP // 2
-        draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=FRAME)
-        band.paste(picture, (left, top))
-    return band
+        left, upper = GAP + place * (cell + GAP) + (cell - picture.width) // 2, (height - picture.height + GAP) // 2
+        draw.rectangle((left - 1, upper - 1, left + picture.width, upper + picture.height), outline=FRAME)
+        band.paste(picture, (left, upper))
+        boxes.append((left, top + upper, left + picture.width, top + upper + picture.height))
+    return band, boxes
 
 
 def _stack(blocks: list[Image.Image], width: int) -> Image.Image:

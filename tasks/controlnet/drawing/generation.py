@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
+from tasks.buckets import alike
 from tasks.controlnet.geometry import Frame, pixels, view
+from tasks.controlnet.models.pretrained import Base
 from tasks.deferred import SCIPY, deferred
 from tasks.errors import ConfigError
 
@@ -73,8 +76,6 @@ def make_scheduler(name: str, config: dict[str, Any], prediction_type: str) -> A
     Args:
         config: the base's own scheduler's, of whatever class.
     """
-    import diffusers
-
     # Latents are no pixels: cutting them to -1..1, the default of some of these classes, spoils the picture.
     given = {**config, "prediction_type": prediction_type, "clip_sample": False}
     if name == "pndm":
@@ -83,7 +84,7 @@ def make_scheduler(name: str, config: dict[str, Any], prediction_type: str) -> A
         return getattr(diffusers, SCHEDULERS[name]).from_config(given)
 
 
-def check_steps(base: Any, steps: int, flag: str = "--steps") -> None:
+def check_steps(base: Base, steps: int, flag: str = "--steps") -> None:
     """Raises where a base can't be sampled in so many steps.
 
     Raises:
@@ -101,10 +102,8 @@ def frame_for(size: tuple[int, int], resolution: int | None = None) -> Frame:
         size: (width, height).
         resolution: the shorter side; None: as it is.
     """
-    shorter = min(size)
-    scale = 1.0 if resolution is None else resolution / shorter
-    width, height = (max(MULTIPLE, int(side * scale + 1e-6) // MULTIPLE * MULTIPLE) for side in size)
-    return Frame(width, height)
+    scale = 1.0 if resolution is None else resolution / min(size)
+    return Frame(*(max(MULTIPLE, int(side * scale + 1e-6) // MULTIPLE * MULTIPLE) for side in size))
 
 
 def fit(image: Image.Image, frame: Frame) -> Image.Image:
@@ -118,43 +117,25 @@ def picture_seed(seed: int, pair: int, picture: int) -> int:
 
 
 @dataclass
-class _Item:
-    """One picture to be drawn."""
-
-    pair: int
-    picture: int
-    condition: np.ndarray
-    seed: int
-
-
 class Painter:
     """Draws with the modules handed over and leaves them as they were.
 
     Args:
-        base: has `scheduler_config` and `prediction_type`.
         unet, controlnet: plain modules, on the device, each in any precision.
-        vae: the base's, or its `Decoder`; on any device, it is on `device` only while it decodes.
+        decoder: of the base's VAE; on any device, it is on `device` only while it decodes.
         scheduler: a name of `SCHEDULERS`.
         autocast: -> the context that the networks run in.
         batch_size: pictures at once; it changes a picture by rounding alone.
     """
 
-    def __init__(
-        self,
-        base: Any,
-        unet: Any,
-        controlnet: Any,
-        vae: Any,
-        device: torch.device,
-        scheduler: str = "unipc",
-        *,
-        autocast: Callable[[], Any] = contextlib.nullcontext,
-        batch_size: int = 4,
-    ) -> None:
-        self.base, self.unet, self.controlnet = base, unet, controlnet
-        self.decoder = vae if isinstance(vae, Decoder) else Decoder(vae)
-        self.device, self.scheduler = device, scheduler
-        self.autocast, self.batch_size = autocast, batch_size
+    base: Base
+    unet: Any
+    controlnet: Any
+    decoder: Decoder
+    device: torch.device
+    scheduler: str = "unipc"
+    autocast: Callable[[], Any] = contextlib.nullcontext
+    batch_size: int = 4
 
     def draw(
         self,
@@ -162,98 +143,74 @@ class Painter:
         hidden: torch.Tensor,
         empty: torch.Tensor,
         *,
+        seeds: Sequence[int],
         steps: int,
         guidance: float,
-        seed: int = 0,
-        n: int = 1,
         scale: float = 1.0,
         check: Callable[[], None] = nothing,
         done: Callable[[int], None] = nothing,
-        seeds: Sequence[Sequence[int]] | None = None,
-        numbers: Sequence[int] | None = None,
-    ) -> list[list[Image.Image]]:
-        """`n` pictures for each condition, of the condition's size.
+    ) -> list[Image.Image]:
+        """A picture for each condition, of the condition's size.
 
         Args:
             conditions: k RGB pictures; sides that are no multiples of 8 are cut.
             hidden: the prompts' hidden states [k, tokens, d].
-            empty: [1, tokens, d] or [k, tokens, d], of the empty or the negative prompt.
-            steps: of the sampler.
+            empty: [1, tokens, d], of the empty or the negative prompt.
+            seeds: of the k pictures.
             guidance: classifier-free; up to 1 there is no second pass without the prompt.
             scale: how much the condition counts.
             check: called between denoising steps; what it raises ends the drawing.
-            done: hears after each denoising step how many pictures took it.
-            seeds: of each picture, k times n, in place of those from (seed, pair, picture).
-            numbers: each condition's number for its seeds; 0, 1, ... by default.
+            done: called after each denoising step with the number of pictures that took it.
 
         Raises:
             ConfigError: more steps than the base has.
         """
         check_steps(self.base, steps)
-        numbers = list(range(len(conditions))) if numbers is None else numbers
-        fitted = [fit(image, frame_for(image.size)) for image in conditions]
-        items = [
-            _Item(
-                pair,
-                picture,
-                np.asarray(fitted[pair]),
-                picture_seed(seed, numbers[pair], picture) if seeds is None else seeds[pair][picture],
-            )
-            for pair in range(len(conditions))
-            for picture in range(n)
-        ]
-        found: list[list[Image.Image]] = [[] for _ in conditions]
+        inputs = [np.asarray(fit(image, frame_for(image.size))) for image in conditions]
+        drawn: dict[int, Image.Image] = {}
         # Not in inference mode, should the caller be: the decoder's weights move, and are to stay ordinary tensors.
         with self._at_rest(), torch.inference_mode(False), torch.no_grad():
-            for batch in _alike(items, self.batch_size):
-                rows = [item.pair for item in batch]
-                unconditional = empty[rows] if len(empty) == len(conditions) else empty.expand(len(rows), -1, -1)
-                latents = self._denoise(batch, hidden[rows], unconditional, steps, guidance, scale, check, done)
-                check()
-                for item, picture in zip(batch, self._decode(latents), strict=True):
-                    found[item.pair].append(picture)
-        return found
+            for batch in alike(range(len(inputs)), lambda number: inputs[number].shape, self.batch_size):
 
-    def _denoise(
-        self,
-        batch: list[_Item],
-        hidden: torch.Tensor,
-        empty: torch.Tensor,
-        steps: int,
-        guidance: float,
-        scale: float,
-        check: Callable[[], None],
-        done: Callable[[int], None],
-    ) -> torch.Tensor:
-        """Scaled latents float32 [b, c, h, w]."""
-        height, width = batch[0].condition.shape[:2]
-        pipeline = self._pipeline()
+                def after_step(*_: Any, count: int = len(batch)) -> dict[str, Any]:
+                    done(count)
+                    check()
+                    return {}
+
+                latents = self._denoise(
+                    np.stack([inputs[number] for number in batch]),
+                    [seeds[number] for number in batch],
+                    prompt_embeds=hidden[batch].to(self.device, torch.float32),
+                    negative_prompt_embeds=(
+                        empty.expand(len(batch), -1, -1).to(self.device, torch.float32) if guidance > 1 else None
+                    ),
+                    num_inference_steps=steps,
+                    guidance_scale=guidance,
+                    controlnet_conditioning_scale=float(scale),
+                    callback_on_step_end=after_step,
+                )
+                check()
+                drawn |= zip(batch, self._decode(latents), strict=True)
+        return [drawn[number] for number in range(len(inputs))]
+
+    def _denoise(self, pixels: np.ndarray, seeds: list[int], **options: Any) -> torch.Tensor:
+        """Scaled latents float32 [b, c, h, w] under conditions uint8 [b, H, W, 3]; `options` are the pipeline's."""
+        height, width = pixels.shape[1:3]
         # On the CPU, so that every device draws the same noise.
-        generators = [torch.Generator().manual_seed(item.seed) for item in batch]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         shape = (self.unet.config.in_channels, height // self.decoder.factor, width // self.decoder.factor)
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        condition = torch.from_numpy(np.stack([item.condition for item in batch])).permute(0, 3, 1, 2).float() / 255
-
-        def after_step(_pipeline: Any, _step: int, _timestep: Any, _values: dict[str, Any]) -> dict[str, Any]:
-            done(len(batch))
-            check()
-            return {}
-
+        pipeline = self._pipeline()
         with self.autocast():
             latents: torch.Tensor = pipeline(
-                image=condition,
+                image=torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255,
                 height=height,
                 width=width,
-                prompt_embeds=hidden.to(self.device, torch.float32),
-                negative_prompt_embeds=empty.to(self.device, torch.float32) if guidance > 1 else None,
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                controlnet_conditioning_scale=float(scale),
                 generator=generators,
                 latents=noise.to(self.device),
                 output_type="latent",
-                callback_on_step_end=after_step,
                 callback_on_step_end_tensor_inputs=["latents"],
+                **options,
             ).images
         return latents
 
@@ -266,10 +223,8 @@ class Painter:
             self.decoder.to(home)
 
     def _pipeline(self) -> Any:
-        from diffusers import StableDiffusionControlNetPipeline
-
         scheduler = make_scheduler(self.scheduler, self.base.scheduler_config, self.base.prediction_type)
-        pipeline = StableDiffusionControlNetPipeline(
+        pipeline = diffusers.StableDiffusionControlNetPipeline(
             vae=_Vae(self.decoder.config),
             text_encoder=None,
             tokenizer=None,
@@ -318,13 +273,3 @@ class _Unet:
         given["down_block_additional_residuals"] = [part.to(dtype) for part in given["down_block_additional_residuals"]]
         given["mid_block_additional_residual"] = given["mid_block_additional_residual"].to(dtype)
         return (self.unet(sample.to(dtype), timestep, **given)[0].float(),)
-
-
-def _alike(items: list[_Item], size: int) -> Iterator[list[_Item]]:
-    """Batches of pictures of one size, in order of the sizes' first appearance."""
-    groups: dict[tuple[int, ...], list[_Item]] = {}
-    for item in items:
-        groups.setdefault(item.condition.shape, []).append(item)
-    for group in groups.values():
-        for start in range(0, len(group), size):
-            yield group[start : start + size]

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 Tensor = torch.Tensor
 Grads = tuple[Tensor | None, ...]
@@ -94,9 +93,3 @@ def by_weight(grad: Tensor, x: Tensor, weight: Tensor, wanted: bool) -> Tensor |
     if not wanted:
         return None
     return (grad.flatten(0, -2).t() @ x.flatten(0, -2)).to(weight.dtype)
-
-
-def recomputed(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    """The function without any of its intermediates kept; for what is cheap as a whole."""
-    found: Tensor = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
-    return found

@@ -9,6 +9,7 @@ largest number.
 from __future__ import annotations
 
 import copy
+from itertools import product
 from typing import Any
 
 import torch
@@ -92,20 +93,16 @@ def _block_inputs(block: Any, generator: torch.Generator) -> list[Tensor]:
 
 
 def _results(parts: list[nn.Module], inputs: list[list[Tensor]]) -> list[Tensor]:
-    """Outputs and gradients of both parts, with trained weights and with frozen ones."""
-    found: list[Tensor] = []
-    for part, given in zip(parts, inputs, strict=True):
-        for trained in (True, False):
-            found += _pass(part.requires_grad_(trained), given)
-    return found
-
-
-def _pass(part: nn.Module, given: list[Tensor]) -> list[Tensor]:
-    """The last output of a forward pass, and the gradients of its inputs but the prompt, and of trained weights."""
-    wanted = [one.clone().requires_grad_() for one in given[:2]]
-    with torch.enable_grad():
-        out = part(*wanted, *given[2:])
-        last: Tensor = out[0] if isinstance(out, tuple) else out
-        by_last = torch.linspace(-1, 1, last.numel()).view_as(last)
-        wanted += [one for one in part.parameters() if one.requires_grad]
-        return [last.detach(), *torch.autograd.grad(last, wanted, by_last)]
+    """Of both parts, with trained weights and with frozen ones: the last output, and the gradients of inputs but the prompt, and of
+    trained weights."""
+    results: list[Tensor] = []
+    for (part, tensors), trained in product(zip(parts, inputs, strict=True), (True, False)):
+        part.requires_grad_(trained)
+        wanted = [one.clone().requires_grad_() for one in tensors[:2]]
+        with torch.enable_grad():
+            out = part(*wanted, *tensors[2:])
+            last: Tensor = out[0] if isinstance(out, tuple) else out
+            by_last = torch.linspace(-1, 1, last.numel()).view_as(last)
+            wanted += [one for one in part.parameters() if one.requires_grad]
+            results += [last.detach(), *torch.autograd.grad(last, wanted, by_last)]
+    return results

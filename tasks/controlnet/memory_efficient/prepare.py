@@ -9,14 +9,17 @@ diffusers' own code runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from tasks.controlnet.memory_efficient import attention as attention_functions
-from tasks.controlnet.memory_efficient.common import Precision, add, recomputed
+from tasks.controlnet.memory_efficient.common import Precision, add
 from tasks.controlnet.memory_efficient.convolution import Convolution, NormConvolution
 from tasks.controlnet.memory_efficient.feed_forward import FeedForward
 from tasks.deferred import SCIPY, deferred
@@ -97,8 +100,6 @@ def _let_go_of_file(network: nn.Module) -> None:
 def _kernel(attention: str) -> Callable[..., Tensor]:
     if attention == "sdpa":
         return attention_functions.sdpa
-    from importlib.util import find_spec
-
     if find_spec("xformers") is None:
         raise ConfigError("--attention xformers: it is not installed; pip install xformers, or leave the flag out")
     return attention_functions.xformers
@@ -250,8 +251,8 @@ class MemoryEfficientConditionEmbedding(ControlNetConditioningEmbedding):
         """[b, 3, H, W] -> [b, c, h, w]."""
         if _stock():
             return super().forward(conditioning)
-        embed = super().forward
-        return torch.cat([recomputed(embed, one) for one in conditioning.split(1)])
+        again = partial(checkpoint, super().forward, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([again(one) for one in conditioning.split(1)])
 
 
 MEMORY_EFFICIENT: dict[type, type] = {

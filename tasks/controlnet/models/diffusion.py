@@ -78,7 +78,6 @@ def predict(
     timesteps: torch.Tensor,
     hidden: torch.Tensor,
     condition: torch.Tensor | None,
-    scale: float = 1.0,
 ) -> torch.Tensor:
     """The base's prediction under the ControlNet's residuals, [b, c, h, w].
 
@@ -87,7 +86,6 @@ def predict(
         controlnet: None for the base alone.
         hidden: the text encoder's output [b, tokens, d].
         condition: float [b, 3, H, W] in 0..1.
-        scale: how much the residuals count.
     """
     dtype = unet.dtype
     extra: dict[str, Any] = {}
@@ -97,7 +95,6 @@ def predict(
             timesteps,
             encoder_hidden_states=hidden,
             controlnet_cond=condition,
-            conditioning_scale=scale,
             return_dict=False,
         )
         extra = {

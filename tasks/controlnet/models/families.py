@@ -35,8 +35,7 @@ _BY_CHANNELS = {
 def family(index: dict[str, Any]) -> str | None:
     """The family that a model_index.json names, where it is none of Stable Diffusion 1 and 2."""
     name = str(index.get("_class_name", ""))
-    found = (told for beginning, told in _FAMILIES.items() if name.startswith(beginning))
-    return next(found, None)
+    return next((title for beginning, title in _FAMILIES.items() if name.startswith(beginning)), None)
 
 
 def missing(index: dict[str, Any]) -> list[str]:

@@ -56,11 +56,8 @@ def footprint(
     gradient_checkpointing: bool = False,
     precision: torch.dtype = torch.float32,
     eight_bit: bool = False,
-    plain: bool = False,
-    factor: int = 8,
-    card: bool = True,
 ) -> Footprint:
-    """That of a step of `tool train controlnet`.
+    """That of a step of `tool train controlnet` on a GPU.
 
     Args:
         unet_config: the base's; None: Stable Diffusion 1.5's.
@@ -69,9 +66,6 @@ def footprint(
         accumulated: gradients of earlier micro-batches are there already.
         precision: of the base and of autocast; float32: no autocast.
         eight_bit: the optimizer is adamw-8bit.
-        plain: with diffusers' own modules; `gradient_checkpointing` then is their ControlNet's.
-        factor: pixels a latent.
-        card: as a GPU goes through it; False: as a CPU does.
     """
     from diffusers import ControlNetModel, UNet2DConditionModel
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -80,19 +74,15 @@ def footprint(
         with _made_in(precision):  # fake weights can't be cast in place
             unet = UNet2DConditionModel.from_config(unet_config or SD15)
         controlnet = ControlNetModel.from_unet(unet, load_weights_from_unet=False).train()
-        if plain:
-            unet.requires_grad_(False)
-            if gradient_checkpointing:
-                controlnet.enable_gradient_checkpointing()
-        else:
-            prepare.prepare(
-                unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False, pieces=not card
-            )
+        # Not in pieces: so a GPU goes through it.
+        prepare.prepare(
+            unet, controlnet, gradient_checkpointing=gradient_checkpointing, channels_last=False, pieces=False
+        )
         trained = [parameter for parameter in controlnet.parameters() if parameter.requires_grad]
         count = sum(parameter.numel() for parameter in trained)
         weights = sum(one.numel() * one.element_size() for net in (unet, controlnet) for one in net.parameters())
         with Tracker() as tracker:
-            _step(unet, controlnet, (batch_size, height, width, factor), precision, trained if accumulated else [])
+            _step(unet, controlnet, (batch_size, height, width), precision, trained if accumulated else [])
     return Footprint(weights, count * (ADAM_8BIT_BYTES if eight_bit else ADAM_BYTES), tracker.peak)
 
 
@@ -106,14 +96,12 @@ def _made_in(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _step(
-    unet: Any, controlnet: Any, shape: tuple[int, int, int, int], precision: torch.dtype, held: list[Any]
-) -> None:
+def _step(unet: Any, controlnet: Any, shape: tuple[int, int, int], precision: torch.dtype, held: list[Any]) -> None:
     """Forward and backward of zeros; `held` parameters have gradients already."""
-    batch, height, width, factor = shape
+    batch, height, width = shape
     for parameter in held:
         parameter.grad = torch.zeros_like(parameter)
-    noisy = torch.zeros(batch, unet.config.in_channels, height // factor, width // factor)
+    noisy = torch.zeros(batch, unet.config.in_channels, height // 8, width // 8)
     hidden = torch.zeros(batch, WORDS, unet.config.cross_attention_dim)
     condition = torch.zeros(batch, 3, height, width)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != torch.float32):
@@ -133,21 +121,16 @@ class Tracker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation and notes what it made."""
-        found = func(*args, **(kwargs or {}))
-        given = {id(one.untyped_storage()) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
-        for one in tree_leaves(found):
-            if isinstance(one, torch.Tensor):
-                storage = one.untyped_storage()
-                if id(storage) not in given and id(storage) not in self._alive:
-                    self._note(storage)
-        self.peak = max(self.peak, self._bytes())
-        return found
+        result = func(*args, **(kwargs or {}))
+        before = {id(one.untyped_storage()) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
+        for one in tree_leaves(result):
+            if isinstance(one, torch.Tensor) and id(one.untyped_storage()) not in before | self._alive.keys():
+                self._note(one.untyped_storage())
+        # Asked of each anew: some are let go in place.
+        alive = [reference() for reference in list(self._alive.values())]
+        self.peak = max(self.peak, sum(storage.nbytes() for storage in alive if storage is not None))
+        return result
 
     def _note(self, storage: Any) -> None:
         number = id(storage)
         self._alive[number] = weakref.ref(storage, lambda _: self._alive.pop(number, None))
-
-    def _bytes(self) -> int:
-        """Asked of each anew: some are let go in place."""
-        alive = [reference() for reference in list(self._alive.values())]
-        return sum(storage.nbytes() for storage in alive if storage is not None)

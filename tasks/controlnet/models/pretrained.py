@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 
 from tasks.controlnet.models import families
 from tasks.controlnet.models.snapshot import STEMS, Snapshot
@@ -50,7 +52,10 @@ class Base:
 
     def files(self, component: str) -> list[Path]:
         """Config and weight files of a component, or all of it where it has no weights; sorted."""
-        snapshot = Snapshot(self.name, "--model", None, None, self.folder, _below(self.folder, component))
+        inside = sorted(
+            path.relative_to(self.folder).as_posix() for path in self.folder.glob(f"{component}/*") if path.is_file()
+        )
+        snapshot = Snapshot(self.name, "--model", None, None, self.folder, inside)
         weights = snapshot.weights(component, self.variants[component]) if component in STEMS else snapshot.files
         names = {*weights, *(name for name in snapshot.files if name.endswith("config.json"))}
         return [self.folder / name for name in sorted(names)]
@@ -65,14 +70,12 @@ def find_base(
     *,
     cache_dir: str | Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-    check: Callable[[], None] = lambda: None,
 ) -> Base:
     """The base that `--model` names, with its files fetched and its configs looked at; `tiny` is made, once a seed.
 
     Args:
         cache_dir: where `tiny` is kept.
         say: told what goes on while `tiny` is made.
-        check: asked in between; may raise.
 
     Raises:
         ConfigError: it isn't Stable Diffusion 1 or 2: says what it is; or a part is missing.
@@ -81,7 +84,7 @@ def find_base(
     if model == "tiny":
         from tasks.controlnet.tiny import training
 
-        return open_base(str(training.made(seed, cache_dir=cache_dir, say=say, check=check)), name="tiny")
+        return replace(open_base(str(training.made(seed, cache_dir=cache_dir, say=say))), name="tiny")
     return open_base(model, revision, token, variant)
 
 
@@ -90,9 +93,8 @@ def open_base(
     revision: str | None = None,
     token: str | None = None,
     variant: str | None = None,
-    name: str | None = None,
 ) -> Base:
-    """As `find_base`, for a folder or a Hub id; `name` is how to call it."""
+    """As `find_base`, for a folder or a Hub id."""
     path = Path(model).expanduser()
     if path.suffix in (".safetensors", ".ckpt", ".pt", ".bin") and path.is_file():
         raise ConfigError(f"--model {model}: one file in the original form; {families.conversion(model)}")
@@ -107,21 +109,24 @@ def open_base(
     unet = snapshot.json("unet/config.json")
     _refuse(model, families.another_kind(index, unet))
     weights = {component: snapshot.weights(component, variant) for component in STEMS}
-    _require_variant(model, weights, variant)
+    variants = {component: variant if _has(files, variant) else None for component, files in weights.items()}
+    if variant not in variants.values():
+        raise ConfigError(f"--model {model}: has no weights of --variant {variant}; leave it out")
     configs = {name: snapshot.json(f"{name}/config.json") for name in ("vae", "text_encoder")}
     scheduler = snapshot.json("scheduler/scheduler_config.json")
-    tokenizer = _tokenizer_files(snapshot)
+    if not any(all(name in snapshot.files for name in names) for names in _TOKENIZERS):
+        snapshot.require("tokenizer/merges.txt" if "tokenizer/vocab.json" in snapshot.files else "tokenizer/vocab.json")
     folder = snapshot.fetch(
         [
             "model_index.json",
             "*/config.json",
             "scheduler/*.json",
-            *tokenizer,
-            *(n for found in weights.values() for n in found),
+            "tokenizer/*.json",
+            "tokenizer/*.txt",
+            *(name for files in weights.values() for name in files),
         ]
     )
-    variants = {component: variant if _has(found, variant) else None for component, found in weights.items()}
-    return _described(name or model, folder, unet, configs, scheduler, variants)
+    return _described(model, folder, unet, configs, scheduler, variants)
 
 
 def load_unet(base: Base, dtype: torch.dtype = torch.float32) -> Any:
@@ -130,39 +135,29 @@ def load_unet(base: Base, dtype: torch.dtype = torch.float32) -> Any:
     Raises:
         DataError: NaN in the weights, or weights that don't fit the config.
     """
-    from diffusers import UNet2DConditionModel
-
-    return _load(base, "unet", UNet2DConditionModel, torch_dtype=dtype)
+    return _load(base, "unet", diffusers.UNet2DConditionModel, torch_dtype=dtype)
 
 
 def load_vae(base: Base, dtype: torch.dtype = torch.float32) -> Any:
     """Its `AutoencoderKL`; errors as `load_unet`."""
-    from diffusers import AutoencoderKL
-
-    return _load(base, "vae", AutoencoderKL, torch_dtype=dtype)
+    return _load(base, "vae", diffusers.AutoencoderKL, torch_dtype=dtype)
 
 
 def load_text_encoder(base: Base, dtype: torch.dtype = torch.float32) -> Any:
     """Its `CLIPTextModel`; errors as `load_unet`."""
-    from transformers import CLIPTextModel
-
-    return _load(base, "text_encoder", CLIPTextModel, dtype=dtype)
+    return _load(base, "text_encoder", transformers.CLIPTextModel, dtype=dtype)
 
 
 def load_tokenizer(base: Base) -> Any:
     """Its `CLIPTokenizer`."""
-    from transformers import CLIPTokenizer
-
     with loading(str(base.folder), "--model"):
-        return CLIPTokenizer.from_pretrained(base.folder, subfolder="tokenizer")
+        return transformers.CLIPTokenizer.from_pretrained(base.folder, subfolder="tokenizer")
 
 
 def load_scheduler(base: Base) -> Any:
     """The training noise schedule: a `DDPMScheduler` with the base's betas and prediction type."""
     with deferred(*SCIPY):  # diffusers looks at all its schedulers to read one's config
-        from diffusers import DDPMScheduler
-
-        return DDPMScheduler.from_config(base.scheduler_config)
+        return diffusers.DDPMScheduler.from_config(base.scheduler_config)
 
 
 def new_controlnet(base: Base, unet: Any, seed: int = 0) -> Any:
@@ -170,11 +165,9 @@ def new_controlnet(base: Base, unet: Any, seed: int = 0) -> Any:
 
     Its embedding of the condition is drawn from the seed, and has a halving for each of the base's VAE.
     """
-    from diffusers import ControlNetModel
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ControlNetModel.from_unet(
+        return diffusers.ControlNetModel.from_unet(
             unet, conditioning_embedding_out_channels=embedding_channels(base.vae_scale_factor)
         ).float()
 
@@ -187,12 +180,7 @@ def embedding_channels(factor: int) -> tuple[int, ...]:
 
 
 def load_controlnet(
-    model: str,
-    revision: str | None = None,
-    token: str | None = None,
-    base: Base | None = None,
-    *,
-    flag: str = "--controlnet",
+    model: str, token: str | None = None, base: Base | None = None, *, flag: str = "--controlnet"
 ) -> Any:
     """A trained `ControlNetModel` in float32 from the Hub, a folder or a run, checked against the base where one is given.
 
@@ -200,9 +188,7 @@ def load_controlnet(
         ConfigError: it isn't a ControlNet, or not one for this base: says what doesn't fit.
         DataError: NaN in its weights.
     """
-    from diffusers import ControlNetModel
-
-    snapshot = Snapshot.of(model_folder(model), revision, token, flag)
+    snapshot = Snapshot.of(model_folder(model), None, token, flag)
     if "model_index.json" in snapshot.files:
         raise ConfigError(
             f"{flag} {model} is a whole pipeline, not a ControlNet; give the folder of a ControlNet, or a run"
@@ -219,7 +205,9 @@ def load_controlnet(
     folder = snapshot.fetch(["config.json", *snapshot.weights("", None)])
     with loading(model, flag):
         return check_weights(
-            ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True), model, flag
+            diffusers.ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True),
+            model,
+            flag,
         )
 
 
@@ -297,20 +285,3 @@ def _refuse(model: str, told: str | None) -> None:
 
 def _has(files: list[str], variant: str | None) -> bool:
     return variant is not None and any(f".{variant}" in name for name in files)
-
-
-def _require_variant(model: str, weights: dict[str, list[str]], variant: str | None) -> None:
-    if variant is not None and not any(_has(found, variant) for found in weights.values()):
-        raise ConfigError(f"--model {model}: has no weights of --variant {variant}; leave it out")
-
-
-def _tokenizer_files(snapshot: Snapshot) -> list[str]:
-    if not any(all(name in snapshot.files for name in names) for names in _TOKENIZERS):
-        snapshot.require(
-            "tokenizer/vocab.json" if "tokenizer/vocab.json" not in snapshot.files else "tokenizer/merges.txt"
-        )
-    return ["tokenizer/*.json", "tokenizer/*.txt"]
-
-
-def _below(folder: Path, component: str) -> list[str]:
-    return sorted(f"{component}/{path.name}" for path in (folder / component).iterdir() if path.is_file())

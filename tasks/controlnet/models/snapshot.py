@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import HfApi, constants, snapshot_download
 
 from tasks.errors import ConfigError, DataError
 from tasks.hub import is_hub_id, loading
@@ -43,8 +46,6 @@ class Snapshot:
             if not is_hub_id(model):
                 folder = Path(model).expanduser()
                 return Snapshot(model, flag, None, None, folder, _names(folder))
-            from huggingface_hub import HfApi, constants, snapshot_download
-
             if constants.HF_HUB_OFFLINE:
                 # By name, for the library wants all that is asked for; what else is there is seen below.
                 wanted = ["model_index.json", "config.json"]
@@ -57,8 +58,6 @@ class Snapshot:
         """The folder in which these files lie now."""
         if self.folder is not None:
             return self.folder
-        from huggingface_hub import snapshot_download
-
         with loading(self.model, self.flag):
             return Path(snapshot_download(self.model, revision=self.revision, token=self.token, allow_patterns=names))
 
@@ -111,16 +110,9 @@ class Snapshot:
 
 def _is_weights(name: str, stem: str, variant: str | None) -> bool:
     """Whether a file is of the weights in one variant: whole, in numbered parts, or their index."""
-    if not name.startswith(stem):
-        return False
-    rest = name.removeprefix(stem)
-    tag = f".{variant}" if variant else ""
-    if rest in (f"{tag}.safetensors", f".safetensors.index{tag}.json"):
-        return True
-    part, end = rest.removesuffix(".safetensors"), rest.endswith(".safetensors")
-    if not end or "-of-" not in part:
-        return False
-    return part.startswith(f"{tag}-") or part.endswith(tag) if tag else part.startswith("-") and "." not in part
+    tag, part = re.escape(f".{variant}" if variant else ""), r"-[^.]*of-[^.]*"
+    ends = (rf"{tag}(?:{part})?\.safetensors", rf"{part}{tag}\.safetensors", rf"\.safetensors\.index{tag}\.json")
+    return re.fullmatch(f"{re.escape(stem)}(?:{'|'.join(ends)})", name) is not None
 
 
 def _names(folder: Path) -> list[str]:

@@ -50,7 +50,7 @@ def evaluate(
     Returns:
         score, low, high: the mean and its 95 % bootstrap interval over conditions; baseline, baseline_low,
         baseline_high: of shuffled pairs; difference, difference_low, difference_high, p: of the two, by picture (all
-        None where there is a single condition); n; per_picture, per_picture_baseline: [n].
+        None where there is a single condition); n.
 
     Raises:
         DataError: no pictures, or not as many as conditions.
@@ -65,16 +65,12 @@ def evaluate(
     others = _strangers(groups, seed)
     names = ("baseline", "baseline_low", "baseline_high", "difference", "difference_low", "difference_high", "p")
     if others is None:
-        return found | dict.fromkeys(names) | {"per_picture": own.tolist(), "per_picture_baseline": None}
+        return found | dict.fromkeys(names)
     base = np.array(
         [np.mean([score(kind, conditions[j], pictures[i], **options) for j in row]) for i, row in enumerate(others)]
     )
     against = (*bootstrap_mean(base, groups, seed=seed), *paired_bootstrap(own, base, groups, seed=seed))
-    return (
-        found
-        | dict(zip(names, against, strict=True))
-        | {"per_picture": own.tolist(), "per_picture_baseline": base.tolist()}
-    )
+    return found | dict(zip(names, against, strict=True))
 
 
 def score(kind: str, condition: Image.Image, picture: Image.Image, **options: Any) -> float:

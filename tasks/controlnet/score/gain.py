@@ -7,7 +7,6 @@ conditions. No picture has to be drawn and judged for it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,6 @@ def bands(timesteps: int) -> list[tuple[int, int]]:
     """The timesteps in equal parts, each (first, behind the last)."""
     edges = [round(timesteps * part / BANDS) for part in range(BANDS + 1)]
     return list(itertools.pairwise(edges))
-
-
-def band_name(band: tuple[int, int]) -> str:
-    """Such as `0-199`."""
-    return f"{band[0]}-{band[1] - 1}"
 
 
 def derangement(count: int, seed: int) -> np.ndarray:
@@ -53,29 +47,6 @@ def measure_batch(diffusion: Diffusion, unet: Any, controlnet: Any, batch: dict[
     return stacked.reshape(len(stacked), -1, len(KINDS))
 
 
-def measure(
-    batches: Any,
-    each: Callable[[np.ndarray], np.ndarray],
-    planned: Iterable[np.ndarray],
-    gather: Callable[[list[Any]], list[Any]],
-) -> dict[str, Any]:
-    """The figures over a split.
-
-    Args:
-        batches: the split's `PairBatches`.
-        each: pair numbers -> their losses [b, bands, 3].
-        planned: this process's batches of pair numbers.
-        gather: joins the processes' lists.
-    """
-    rows = [
-        (int(number), row.tolist()) for numbers in planned for number, row in zip(numbers, each(numbers), strict=True)
-    ]
-    found = np.zeros((len(batches), BANDS, len(KINDS)))
-    for number, row in gather(rows):
-        found[number] = row
-    return summarise(found, batches.bands)
-
-
 def summarise(found: np.ndarray, edges: list[tuple[int, int]]) -> dict[str, Any]:
     """Losses of every pair, band and kind as the figures of an evaluation.
 
@@ -86,34 +57,24 @@ def summarise(found: np.ndarray, edges: list[tuple[int, int]]) -> dict[str, Any]
         loss (own) with its interval, shuffled and none, gain and gain_none (relative, 0.1 is 10 % lower) with their intervals
         over pairs, by_band, n, per_pair.
     """
-    own = bootstrap_mean(found[:, :, 0].mean(axis=1))
-    gain, gain_none = _gain(found.mean(axis=1), 1), _gain(found.mean(axis=1), 2)
-    by_band = {}
-    for number, band in enumerate(edges):
-        value, low, high = _gain(found[:, number], 1)
-        means = found[:, number].mean(axis=0)
-        by_band[band_name(band)] = {
-            **dict(zip(KINDS, map(float, means), strict=True)),
-            "gain": value,
-            "low": low,
-            "high": high,
+    means = found.mean(axis=1)
+    figures: dict[str, Any] = dict(zip(_with_interval("loss"), bootstrap_mean(means[:, 0]), strict=True))
+    figures |= {kind: float(found[:, :, at].mean()) for at, kind in enumerate(KINDS) if at}
+    for at, name in ((1, "gain"), (2, "gain_none")):
+        figures |= zip(_with_interval(name), _gain(means, at), strict=True)
+    by_band = {
+        f"{first}-{behind - 1}": {
+            **dict(zip(KINDS, map(float, found[:, number].mean(axis=0)), strict=True)),
+            **dict(zip(("gain", "low", "high"), _gain(found[:, number], 1), strict=True)),
         }
-    return {
-        "loss": own.mean,
-        "loss_low": own.low,
-        "loss_high": own.high,
-        "shuffled": float(found[:, :, 1].mean()),
-        "none": float(found[:, :, 2].mean()),
-        "gain": gain[0],
-        "gain_low": gain[1],
-        "gain_high": gain[2],
-        "gain_none": gain_none[0],
-        "gain_none_low": gain_none[1],
-        "gain_none_high": gain_none[2],
-        "n": len(found),
-        "by_band": by_band,
-        "per_pair": {kind: found[:, :, at].mean(axis=1).tolist() for at, kind in enumerate(KINDS)},
+        for number, (first, behind) in enumerate(edges)
     }
+    per_pair = {kind: means[:, at].tolist() for at, kind in enumerate(KINDS)}
+    return {**figures, "n": len(found), "by_band": by_band, "per_pair": per_pair}
+
+
+def _with_interval(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
 
 
 def _gain(means: np.ndarray, against: int) -> tuple[float, float, float]:

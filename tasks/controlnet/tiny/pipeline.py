@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
+from tokenizers.pre_tokenizers import ByteLevel
 
 from tasks.files import umask
 
@@ -28,8 +31,6 @@ class Parts:
 
     def save(self, folder: Path) -> None:
         """Writes them in diffusers' form, for `DiffusionPipeline.from_pretrained`."""
-        import diffusers
-
         index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": diffusers.__version__}
         for name, part in vars(self).items():
             library = "transformers" if name in ("text_encoder", "tokenizer") else "diffusers"
@@ -45,9 +46,6 @@ class Parts:
 
 def build_tokenizer(words: Iterable[str], length: int = TEXT_LENGTH) -> Any:
     """A `CLIPTokenizer` with a token for each of these words; others fall apart into their bytes."""
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTokenizer
-
     letters = sorted(ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
     merges: dict[tuple[str, str], None] = {}
@@ -58,16 +56,14 @@ def build_tokenizer(words: Iterable[str], length: int = TEXT_LENGTH) -> Any:
             left += letter
             pieces.append(left)
     names = dict.fromkeys([*pieces, START, END])
-    return CLIPTokenizer(
+    return transformers.CLIPTokenizer(
         vocab={name: number for number, name in enumerate(names)}, merges=list(merges), model_max_length=length
     )
 
 
 def build_text_encoder(tokenizer: Any, hidden: int, layers: int) -> Any:
     """A `CLIPTextModel` for the tokenizer, of random weights by which words are told apart."""
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    config = CLIPTextConfig(
+    config = transformers.CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -78,7 +74,7 @@ def build_text_encoder(tokenizer: Any, hidden: int, layers: int) -> Any:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = CLIPTextModel(config).eval()
+    model = transformers.CLIPTextModel(config).eval()
     with torch.no_grad():
         # The library's 0.02 is meant to be trained: left as it is, words drown in what the layers add.
         model.embeddings.token_embedding.weight.normal_()
@@ -88,9 +84,7 @@ def build_text_encoder(tokenizer: Any, hidden: int, layers: int) -> Any:
 
 def build_vae(channels: tuple[int, ...], groups: int) -> Any:
     """An `AutoencoderKL` that halves the size between each two channel counts."""
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
+    return diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         block_out_channels=channels,
@@ -110,10 +104,8 @@ def build_unet(channels: tuple[int, ...], hidden: int, groups: int, *, fine_atte
         fine_attention: attention in all blocks but the coarsest, as Stable Diffusion has it; else in the coarsest alone, which
             takes a third less time.
     """
-    from diffusers import UNet2DConditionModel
-
     attends = [fine_attention] * (len(channels) - 1) + [not fine_attention]
-    return UNet2DConditionModel(
+    return diffusers.UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -129,9 +121,7 @@ def build_unet(channels: tuple[int, ...], hidden: int, groups: int, *, fine_atte
 
 def build_scheduler(prediction_type: str = "epsilon") -> Any:
     """Stable Diffusion's noise schedule."""
-    from diffusers import DDPMScheduler
-
-    return DDPMScheduler(
+    return diffusers.DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -35,10 +36,9 @@ WARMUP, EMPTY_PROMPTS = 50, 0.1
 SAY_SECONDS = 10.0
 
 Say = Callable[[str], None]
-Check = Callable[[], None]
 
 
-def train(seed: int, say: Say, check: Check) -> pipeline.Parts:
+def train(seed: int, say: Say) -> pipeline.Parts:
     """The whole base, from the seed alone."""
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
@@ -53,39 +53,35 @@ def train(seed: int, say: Say, check: Check) -> pipeline.Parts:
             pipeline.build_scheduler(),
         )
         chance = torch.Generator().manual_seed(seed)
-        _train_decoder(parts.vae, seed, chance, _Steps(VAE_STEPS, "learning to decode pictures", say, check))
-        _train_unet(parts, seed, chance, _Steps(STEPS, "learning to draw circles", say, check))
+        _train_decoder(parts.vae, seed, chance, lambda step: say(f"learning to decode pictures · {step}"))
+        _train_unet(parts, seed, chance, lambda step: say(f"learning to draw circles · {step}"))
     for part in (parts.vae, parts.unet):
         part.to(memory_format=torch.contiguous_format)  # as it is written
     return parts
 
 
-class _Steps:
-    """Step numbers, with words in between."""
-
-    def __init__(self, count: int, what: str, say: Say, check: Check) -> None:
-        self.count, self.what, self.say, self.check = count, what, say, check
-
-    def rate(self, step: int, highest: float) -> float:
-        """Up in a few steps, then down along a cosine."""
-        return highest * min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * step / self.count))
-
-    def run(
-        self, model: Any, optimizer: torch.optim.Optimizer, highest: float, loss: Callable[[], torch.Tensor]
-    ) -> None:
-        shown = time.monotonic()
-        model.train().requires_grad_(True)
-        for step in range(self.count):
-            self.check()
-            if time.monotonic() - shown > SAY_SECONDS:
-                shown = time.monotonic()
-                self.say(f"{self.what} · step {step} of {self.count}")
-            optimizer.param_groups[0]["lr"] = self.rate(step, highest)
-            optimizer.zero_grad()
-            loss().backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        model.eval().requires_grad_(False)
+def _fit(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    highest: float,
+    loss: Callable[[], torch.Tensor],
+    steps: int,
+    note: Say,
+) -> None:
+    """Trains: the learning rate goes up in a few steps, then down along a cosine; `note` hears of it in between."""
+    shown = time.monotonic()
+    model.train().requires_grad_(True)
+    for step in range(steps):
+        if time.monotonic() - shown > SAY_SECONDS:
+            shown = time.monotonic()
+            note(f"step {step} of {steps}")
+        rate = highest * min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval().requires_grad_(False)
 
 
 def pictures(seed: int, first: int, count: int) -> torch.Tensor:
@@ -94,7 +90,7 @@ def pictures(seed: int, first: int, count: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
 
 
-def _train_decoder(vae: Any, seed: int, chance: torch.Generator, steps: _Steps) -> None:
+def _train_decoder(vae: Any, seed: int, chance: torch.Generator, note: Say) -> None:
     start_linear(vae)
     vae.to(memory_format=torch.channels_last)
     shown = pictures(seed, 0, VAE_SCENES)
@@ -110,12 +106,12 @@ def _train_decoder(vae: Any, seed: int, chance: torch.Generator, steps: _Steps) 
         wanted = seen / 127.5 - 1
         return F.l1_loss(decoded, wanted) + F.mse_loss(decoded, wanted)
 
-    steps.run(vae.decoder, optimizer, VAE_RATE, loss)
+    _fit(vae.decoder, optimizer, VAE_RATE, loss, VAE_STEPS, note)
 
 
-def _train_unet(parts: pipeline.Parts, seed: int, chance: torch.Generator, steps: _Steps) -> None:
+def _train_unet(parts: pipeline.Parts, seed: int, chance: torch.Generator, note: Say) -> None:
     unet = parts.unet.to(memory_format=torch.channels_last)
-    mean, std = _moments(parts.vae, seed, steps.check)
+    mean, std = _moments(parts.vae, seed)
     parts.vae.register_to_config(scaling_factor=1.0 / float(mean.std()))
     diffusion = Diffusion.of(parts.scheduler, parts.vae.config.scaling_factor)
     hidden, empty = _prompts(parts, seed)
@@ -136,16 +132,15 @@ def _train_unet(parts: pipeline.Parts, seed: int, chance: torch.Generator, steps
         weights = diffusion.alphas_cumprod[times] ** -0.5
         return (weights * losses(predicted, diffusion.target(latents, noise, times))).mean()
 
-    steps.run(unet, optimizer, RATE, loss)
+    _fit(unet, optimizer, RATE, loss, STEPS, note)
 
 
-def _moments(vae: Any, seed: int, check: Check) -> tuple[torch.Tensor, torch.Tensor]:
+def _moments(vae: Any, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Of all scenes: two float32 [n, 4, 16, 16]."""
-    found = []
-    for first in range(0, SCENES, 50):
-        check()
-        found.append(encode_pixels(vae, pictures(seed, first, 50)))
-    return torch.cat([mean for mean, _ in found]), torch.cat([std for _, std in found])
+    means, deviations = zip(
+        *(encode_pixels(vae, pictures(seed, first, 50)) for first in range(0, SCENES, 50)), strict=True
+    )
+    return torch.cat(means), torch.cat(deviations)
 
 
 def _prompts(parts: pipeline.Parts, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -161,28 +156,24 @@ def made(
     seed: int = 0,
     *,
     cache_dir: str | Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    check: Callable[[], None] = lambda: None,
+    say: Say = lambda line: None,
 ) -> Path:
     """The folder of `--model tiny` for a seed; trained where it is not there yet, by one process while others wait.
 
     Args:
-        say: told how far it is.
-        check: asked in between; may raise, and nothing is left then.
+        say: told how far it is; where it raises, nothing is left.
     """
-    import diffusers
-
     versions = f"torch{torch.__version__.partition('+')[0]}-diffusers{diffusers.__version__}"
     folder = cache_root(cache_dir) / "tiny" / f"controlnet-{VERSION}-seed{seed}-{versions}"
     if not folder.is_dir():
-        with _alone(folder.with_name(f"{folder.name}.lock"), say, check):
+        with _alone(folder.with_name(f"{folder.name}.lock"), say):
             if not folder.is_dir():  # another process made it meanwhile
-                write_folder(folder, train(seed, say, check).save)
+                write_folder(folder, train(seed, say).save)
     return folder
 
 
 @contextmanager
-def _alone(lock: Path, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[None]:
+def _alone(lock: Path, say: Say) -> Iterator[None]:
     """Within it this process holds the lock, which the system takes back when it ends; without locks, all go on at once."""
     import fcntl
 
@@ -199,7 +190,6 @@ def _alone(lock: Path, say: Callable[[str], None], check: Callable[[], None]) ->
                 if not told:
                     say("another process makes it; waiting")
                 told = True
-                check()
                 time.sleep(0.5)
             except OSError:
                 # Some network disks know no locks; the folder is renamed whole, and the same from any process.

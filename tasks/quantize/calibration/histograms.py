@@ -27,21 +27,19 @@ class Histogram:
     bins: int
     counts: np.ndarray = field(init=False)
     edges: np.ndarray = field(init=False)
+    span: Any = field(init=False)  # in float32, so that the edges are too
 
     def __post_init__(self) -> None:
-        self.top = np.float32(max(abs(self.low), abs(self.high)))
+        top = np.float32(max(abs(self.low), abs(self.high)))
         self.counts = np.zeros(self.bins, np.int64)
-        self.edges = np.histogram_bin_edges(np.zeros(1, np.float32), self.bins, self.span())
-
-    def span(self) -> Any:
-        """From where to where, in float32, so that the edges are too."""
-        return -self.top, self.top
+        self.span = (-top, top)
+        self.edges = np.histogram_bin_edges(np.zeros(1, np.float32), self.bins, self.span)
 
     def add(self, values: np.ndarray) -> None:
         """Counts flat values, in pieces, so that the counting takes little memory of its own."""
         for start in range(0, len(values), _PIECE):
             piece = values[start : start + _PIECE]
-            self.counts += np.histogram(piece, self.bins, range=self.span())[0]
+            self.counts += np.histogram(piece, self.bins, range=self.span)[0]
 
 
 def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, float]:

@@ -8,8 +8,7 @@ quantized are looked at, and rows of padding don't count.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tasks.quantize.graph import files as graph_files
 from tasks.quantize.graph import nodes
 from tasks.quantize.graph.rewriting import prepare
 from tasks.quantize.plan import METHODS
+from tasks.quantize.weights import scale_of
 
 Batch = Mapping[str, np.ndarray]
 # Bytes of tensors that one run may give back; a batch whose tensors are larger is run several times.
@@ -34,15 +34,14 @@ class Ranges:
 
     Args:
         values: (lowest, highest) by the name of the tensor.
-        method: how they were found.
-        rows: how many examples they come from.
-        seconds: wall time.
     """
 
     values: dict[str, tuple[float, float]]
-    method: str
-    rows: int
-    seconds: float
+
+    def scale_of(self, name: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """(scale, zero point) of a tensor in "s8" or "u8"."""
+        low, high = (np.asarray(bound, np.float32) for bound in self.values[name])
+        return scale_of(low, high, kind)
 
 
 def collect(
@@ -53,7 +52,6 @@ def collect(
     percentile: float = 99.99,
     bins: int = 2048,
     moving_average: float | None = None,
-    tensors: Sequence[str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Ranges:
     """Runs the float graph over the batches.
@@ -65,19 +63,17 @@ def collect(
             divergence (Kullback-Leibler) between the values and the values in 8 bits, with 128 steps.
         bins: of the histograms, over [-highest absolute value, +highest absolute value].
         moving_average: of "minmax": the weight of the newest batch's range; None: the widest range of all batches.
-        tensors: which ones; the inputs of all layers that can be quantized where left out.
         check: called after each batch; may raise to stop.
 
     Raises:
         ConfigError: an unknown method or a number out of its range.
         DataError: no batches, or values that are no numbers.
     """
-    started = time.monotonic()
     _check_options(method, percentile, bins, moving_average)
     batches = list(batches)
     if not batches:
         raise DataError("no calibration data: static quantization needs some rows of the training split (--data)")
-    watch = _Watch(source, tensors)
+    watch = _Watch(source)
     lows, highs = _extremes(watch, batches, moving_average if method == "minmax" else None, check)
     values = {name: (float(lows[name]), float(highs[name])) for name in watch.tensors}
     if method != "minmax":
@@ -90,18 +86,17 @@ def collect(
             values[name] = (
                 percentile_range(histogram, percentile) if method == "percentile" else entropy_range(histogram)
             )
-    rows = sum(len(next(iter(batch.values()))) for batch in batches)
-    return Ranges(values, method, rows, time.monotonic() - started)
+    return Ranges(values)
 
 
 class _Watch:
     """A session that gives back the tensors in groups of bounded size, real rows only."""
 
-    def __init__(self, source: str | Path, tensors: Sequence[str] | None) -> None:
+    def __init__(self, source: str | Path) -> None:
         model = prepare(source)
         inputs = {node.name: node.input[0] for node in model.graph.node}
-        found = [inputs[layer.node] for layer in nodes.layers(model) if layer.operator != "Gather"]
-        self.tensors = list(dict.fromkeys(tensors if tensors is not None else found))
+        layers = [layer for layer in nodes.layers(model) if layer.operator != "Gather"]
+        self.tensors = list(dict.fromkeys(inputs[layer.node] for layer in layers))
         fed = {value.name for value in model.graph.input}
         self.fed = [name for name in self.tensors if name in fed]
         self.asked = [name for name in self.tensors if name not in fed]

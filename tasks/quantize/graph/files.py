@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from tasks.errors import DataError, ToolError
+from tasks.errors import DataError, ToolError, one_line
 from tasks.files import disk_errors
 from tasks.onnx.session import usable_threads
 
@@ -22,35 +21,12 @@ _MESSAGE_BYTES = 2**31 - 2**24
 _LARGE = 2**16
 
 
-def load(path: str | Path, change: Callable[[onnx.ModelProto], object] = lambda model: None) -> onnx.ModelProto:
-    """A graph with every node named and without the shapes that its exporter noted, which would be wrong after changes.
-
-    Args:
-        change: runs while the shapes are still there.
+def read(path: str | Path, weights: bool = True) -> onnx.ModelProto:
+    """A graph with every node named; without `weights` those in a file of their own stay unread.
 
     Raises:
         DataError: no such file, or not an ONNX graph.
     """
-    model = _read(Path(path), weights=True)
-    _name_nodes(model.graph)
-    change(model)
-    del model.graph.value_info[:]
-    drop_unread(model)
-    return model
-
-
-def skeleton(path: str | Path) -> onnx.ModelProto:
-    """The graph as its file holds it, external weights unread: for looking at its structure.
-
-    Raises:
-        DataError: as `load`.
-    """
-    model = _read(Path(path), weights=False)
-    _name_nodes(model.graph)
-    return model
-
-
-def _read(path: Path, weights: bool) -> onnx.ModelProto:
     hint = "export it again: tool export onnx --model ..."
     try:
         model = onnx.load(str(path), load_external_data=weights)
@@ -62,32 +38,41 @@ def _read(path: Path, weights: bool) -> onnx.ModelProto:
         raise DataError(f"{path} is not a whole ONNX file, or the weights beside it are missing; {hint}") from error
     if not model.graph.node:
         raise DataError(f"{path} holds no ONNX graph; {hint}")
+    _name_nodes(model.graph)
     return model
 
 
-def save(model: onnx.ModelProto, path: str | Path) -> int:
-    """Writes a graph, with its weights in `<name>.data` beside it where one file can't hold them; returns the bytes."""
+def save(model: onnx.ModelProto, path: str | Path) -> None:
+    """Writes a graph, with its weights in `<name>.data` beside it where one file can't hold them."""
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MESSAGE_BYTES
         beside = path.with_name(path.name + ".data")
         beside.unlink(missing_ok=True)
-        if large:
-            onnx.save(model, str(path), save_as_external_data=True, location=beside.name)
-        else:
-            onnx.save(model, str(path))
-    return path.stat().st_size + (beside.stat().st_size if large else 0)
+        large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MESSAGE_BYTES
+        onnx.save(model, str(path), save_as_external_data=large, location=beside.name)
+
+
+def has_subgraphs(graph: onnx.GraphProto) -> bool:
+    """Whether a node (If, Loop) holds a graph of its own."""
+    return any(a.type in _SUBGRAPHS for node in graph.node for a in node.attribute)
 
 
 def drop_unread(model: onnx.ModelProto) -> None:
     """Takes constants out that no node reads."""
     graph = model.graph
     read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    if not any(a.type in _SUBGRAPHS for node in graph.node for a in node.attribute):
+    if not has_subgraphs(graph):
         unread = [number for number, tensor in enumerate(graph.initializer) if tensor.name not in read]
         for number in reversed(unread):
             del graph.initializer[number]
+
+
+def set_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Replaces the nodes of a graph, of which some may be its own."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
@@ -100,14 +85,14 @@ def array(tensor: onnx.TensorProto) -> np.ndarray:
     return numpy_helper.to_array(tensor)
 
 
-def session(model: onnx.ModelProto, threads: int | None = None) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Runs a graph that is in memory, its weights read from a file that goes away at once, so that they are held once.
 
     Raises:
         DataError: it isn't a graph that onnxruntime can run.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or usable_threads()
+    options.intra_op_num_threads = usable_threads()
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.disable_prepacking", "1")
@@ -122,7 +107,7 @@ def session(model: onnx.ModelProto, threads: int | None = None) -> onnxruntime.I
         except ToolError:
             raise
         except Exception as error:  # its errors share no base class
-            line = " ".join(str(error).split())[:200]
+            line = one_line(str(error), limit=200)
             raise DataError(f"the graph can't be run by onnxruntime ({line}); export it again") from error
 
 

@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tasks.errors import ToolError
+from tasks.quantize.graph.files import has_subgraphs, set_nodes
 
 Shape = list[int | str | None]
 
@@ -40,20 +41,20 @@ def keep_first_token(model: onnx.ModelProto) -> int:
         How many products with weights now run for one row; 0: the graph is as it was.
     """
     graph = model.graph
-    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for n in graph.node for a in n.attribute):
+    if has_subgraphs(graph):
         return 0
     constants = {tensor.name for tensor in graph.initializer}
-    selects = [number for number, node in enumerate(graph.node) if _row(graph, node) is not None]
+    rows = {number: row for number, node in enumerate(graph.node) if (row := _row(graph, node)) is not None}
     readers = _readers(graph)
-    for number in selects:
+    for number, row in rows.items():
         node = graph.node[number]
         shapes = _shapes(model)
         if len(shapes.get(node.input[0], [])) != 3 or len(readers[node.input[0]]) != 1:
             continue
-        cone = _cone(graph, number, shapes, readers, constants)
+        cone = _cone(graph, number, shapes, readers)
         products = [i for i in cone.nodes if graph.node[i].op_type == "MatMul" and graph.node[i].input[1] in constants]
         if products:
-            _rewrite(graph, number, cone, shapes)
+            _rewrite(graph, number, row, cone, shapes)
             return len(products)
     return 0
 
@@ -66,13 +67,7 @@ def _row(graph: onnx.GraphProto, node: onnx.NodeProto) -> int | None:
     return int(numpy_helper.to_array(index)) if index is not None and not index.dims else None
 
 
-def _cone(
-    graph: onnx.GraphProto,
-    select: int,
-    shapes: dict[str, Shape],
-    readers: dict[str, list[int]],
-    constants: set[str],
-) -> _Cone:
+def _cone(graph: onnx.GraphProto, select: int, shapes: dict[str, Shape], readers: dict[str, list[int]]) -> _Cone:
     """Walks up from the choice of the row as far as every reader of a tensor wants that row alone."""
     asks: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     asks[graph.node[select].input[0]].append((select, 0, 1))
@@ -154,9 +149,7 @@ def _attention(node: onnx.NodeProto, axis: int, shapes: dict[str, Shape]) -> lis
     return wanted
 
 
-def _rewrite(graph: onnx.GraphProto, select: int, cone: _Cone, shapes: dict[str, Shape]) -> None:
-    index = next(tensor for tensor in graph.initializer if tensor.name == graph.node[select].input[1])
-    row = int(numpy_helper.to_array(index))
+def _rewrite(graph: onnx.GraphProto, select: int, row: int, cone: _Cone, shapes: dict[str, Shape]) -> None:
     _constant(graph, "kept_row", np.array([row], np.int64))
     _constant(graph, "only_row", np.array(0, np.int64))
     before: dict[int, list[onnx.NodeProto]] = defaultdict(list)
@@ -171,10 +164,7 @@ def _rewrite(graph: onnx.GraphProto, select: int, cone: _Cone, shapes: dict[str,
         if node.op_type == "Reshape":
             _reshape(graph, node, shapes[node.output[0]], cone.axis[number])
     graph.node[select].input[1] = "only_row"
-    nodes = [made for number, node in enumerate(graph.node) for made in (*before[number], node)]
-    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(ordered)
+    set_nodes(graph, [made for number, node in enumerate(graph.node) for made in (*before[number], node)])
     del graph.value_info[:]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from tasks.errors import ConfigError, ToolError
-from tasks.quantize.graph.files import initializers, skeleton
+from tasks.quantize.graph.files import initializers, read
 from tasks.quantize.plan import Plan
 
 # Where torch's exporter notes the path of a node's module.
@@ -53,7 +53,6 @@ class Layer:
         operator: type of its node.
         node: name of its node.
         weight: name of its constant.
-        shape: of the weight, as the graph holds it.
         columns: outputs, which per-channel quantization gives a scale each.
     """
 
@@ -61,7 +60,6 @@ class Layer:
     operator: str
     node: str
     weight: str
-    shape: tuple[int, ...]
     columns: int
 
 
@@ -70,7 +68,7 @@ def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tup
 
     A first word that all names share is left out: it is the exporter's wrapper around the model.
     """
-    model = model if isinstance(model, onnx.ModelProto) else skeleton(model)
+    model = model if isinstance(model, onnx.ModelProto) else read(model, weights=False)
     constants = initializers(model)
     found: list[Layer] = []
     taken: Counter[str] = Counter()
@@ -83,8 +81,8 @@ def layers(model: str | Path | onnx.ModelProto, operators: tuple[str, ...] = tup
         name = module_name(node, weight.name)
         taken[name] += 1
         name = name if taken[name] == 1 else f"{name}#{taken[name]}"
-        shape = tuple(weight.dims)
-        found.append(Layer(name, node.op_type, node.name, weight.name, shape, _columns(node, shape)))
+        columns = weight.dims[0 if is_transposed(node) else 1]
+        found.append(Layer(name, node.op_type, node.name, weight.name, columns))
     first = {layer.name.partition(".")[0] for layer in found}
     if len(first) == 1 and all("." in layer.name for layer in found):
         found = [replace(layer, name=layer.name.partition(".")[2]) for layer in found]
@@ -129,7 +127,7 @@ def left_float(model: onnx.ModelProto, plan: Plan) -> list[str]:
 
 def counts(path: str | Path | onnx.ModelProto) -> dict[str, int]:
     """How many nodes of each quantized type a graph has, and `weights_quantized` of `weights` (constants of weighty nodes)."""
-    model = path if isinstance(path, onnx.ModelProto) else skeleton(path)
+    model = path if isinstance(path, onnx.ModelProto) else read(path, weights=False)
     types = Counter(node.op_type for node in model.graph.node)
     found = {name: types[name] for name in INTEGER if types[name]}
     quantized = _quantized_weights(model)
@@ -152,36 +150,27 @@ def require_float(path: str | Path) -> None:
         )
 
 
-def require_quantized(path: str | Path | onnx.ModelProto, plan: Plan, name: object = "") -> dict[str, int]:
-    """The counts of a graph that its plan has quantized.
-
-    Args:
-        name: what the message calls it, where `path` is a model in memory.
+def require_quantized(model: onnx.ModelProto, plan: Plan, name: str | Path) -> dict[str, int]:
+    """The counts of a graph that its plan has quantized; messages call it `name`.
 
     Raises:
         ToolError: nothing was quantized, or weights alone where activations were to be.
     """
-    found = counts(path)
-    where = f"{path if isinstance(path, (str, Path)) else name}: {plan.name}"
+    found, every = counts(model), layers(model, plan.operators)
+    operators, products = ", ".join(plan.operators), _PRODUCTS[plan.approach]
     if not found["weights_quantized"]:
+        reason = f"the graph has no {operators} with a constant float weight"
+        if every:
+            reason = f"all {len(every)} layers of {operators} are excluded, or narrower than {plan.narrow} columns"
         raise ToolError(
-            f"{where} quantized nothing: {_reason(path, plan)}; name other operators or exclude fewer layers"
+            f"{name}: {plan.name} quantized nothing: {reason}; name other operators or exclude fewer layers"
         )
-    if not any(found.get(kind) for kind in _PRODUCTS[plan.approach]):
+    if not any(found.get(kind) for kind in products):
         raise ToolError(
-            f"{where} quantized weights alone, so the products stay float: no {' or '.join(_PRODUCTS[plan.approach])} in the "
+            f"{name}: {plan.name} quantized weights alone, so the products stay float: no {' or '.join(products)} in the "
             f"graph; quantize its MatMul or Gemm too, or give the graph without fused operators (tool export onnx --graph none)"
         )
     return found
-
-
-def _reason(path: str | Path | onnx.ModelProto, plan: Plan) -> str:
-    every = layers(path, plan.operators)
-    if not every:
-        return f"the graph has no {', '.join(plan.operators)} with a constant float weight"
-    return (
-        f"all {len(every)} layers of {', '.join(plan.operators)} are excluded, or narrower than {plan.narrow} columns"
-    )
 
 
 def _weight(node: onnx.NodeProto) -> str:
@@ -197,11 +186,9 @@ def _weight(node: onnx.NodeProto) -> str:
     return "" if node.op_type == "Gather" and numbers.get("axis", 0) != 0 else str(node.input[place])
 
 
-def _columns(node: onnx.NodeProto, shape: tuple[int, ...]) -> int:
-    if node.op_type == "Gemm":
-        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        return shape[0] if transposed else shape[1]
-    return shape[-1]
+def is_transposed(node: onnx.NodeProto) -> bool:
+    """Whether a node holds its weight as [columns, inner]."""
+    return node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
 
 
 def _quantized_weights(model: onnx.ModelProto) -> int:

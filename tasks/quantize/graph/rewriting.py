@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tasks.errors import ConfigError
 from tasks.quantize.graph import files as graph_files
 from tasks.quantize.graph import nodes
 from tasks.quantize.graph.first_token import keep_first_token
-from tasks.quantize.plan import Plan, Result
+from tasks.quantize.plan import Plan
 
 MICROSOFT = "com.microsoft"
 
@@ -69,8 +69,16 @@ class Rewriting:
             self.made.add(output)
         return output
 
-    def run(self, plan: Plan, replace: Callable[[Rewriting, Product], None]) -> int:
-        """Calls `replace` for each layer that the plan takes, in the graph's order; returns how many there were."""
+    @contextmanager
+    def biased(self, product: Product, suffix: str) -> Iterator[str]:
+        """Names the output to write a product to; the product's bias is added to it afterwards."""
+        output = f"{product.output}_{suffix}" if product.bias else product.output
+        yield output
+        if product.bias:
+            self.node("Add", [output, product.bias], product.output)
+
+    def run(self, plan: Plan, replace: Callable[[Rewriting, Product], None]) -> None:
+        """Calls `replace` for each layer that the plan takes, in the graph's order."""
         left = set(nodes.left_float(self.model, plan))
         layers = {layer.node: layer for layer in nodes.layers(self.model, plan.operators) if layer.node not in left}
         tensors = graph_files.initializers(self.model)
@@ -80,40 +88,12 @@ class Rewriting:
                 continue
             self._scopes = [prop for prop in node.metadata_props if prop.key == nodes.SCOPES]
             replace(self, product(node, layers[node.name], tensors))
-        self._finish(tensors)
-        return len(layers)
-
-    def _finish(self, tensors: dict[str, onnx.TensorProto]) -> None:
-        own = self.model.graph
-        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self.new]
-        del own.node[:]
-        own.node.extend(kept)
-        own.initializer.extend(self.added[name] for name in self.added if name not in tensors)
+        graph_files.set_nodes(self.model.graph, self.new)
+        self.model.graph.initializer.extend(self.added[name] for name in self.added if name not in tensors)
         graph_files.drop_unread(self.model)
-        if any(node.domain == MICROSOFT for node in kept) and all(
-            o.domain != MICROSOFT for o in self.model.opset_import
-        ):
+        domains = {opset.domain for opset in self.model.opset_import}
+        if MICROSOFT not in domains and any(node.domain == MICROSOFT for node in self.model.graph.node):
             self.model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-
-
-def quantize(
-    source: str | Path,
-    target: str | Path,
-    plan: Plan,
-    replace: Callable[[Rewriting, Product, Plan], None],
-    oldest: int = 11,
-) -> Result:
-    """Writes `target`, the float graph `source` with each product that the plan takes put in other terms by `replace`.
-
-    Raises:
-        ConfigError: as `prepare`, or the plan excludes what isn't there.
-        ToolError: nothing could be quantized.
-    """
-    started = time.monotonic()
-    model = prepare(source, oldest)
-    Rewriting(model).run(plan, lambda rewriting, part: replace(rewriting, part, plan))
-    counts = nodes.require_quantized(model, plan, source)
-    return Result(counts, graph_files.save(model, target), time.monotonic() - started)
 
 
 def prepare(source: str | Path, oldest: int = 11) -> onnx.ModelProto:
@@ -123,7 +103,10 @@ def prepare(source: str | Path, oldest: int = 11) -> onnx.ModelProto:
         ConfigError: quantized already, or of an operator set before `oldest`.
     """
     nodes.require_float(source)
-    model = graph_files.load(source, change=keep_first_token)
+    model = graph_files.read(source)
+    keep_first_token(model)
+    del model.graph.value_info[:]  # what its exporter noted would be wrong after changes
+    graph_files.drop_unread(model)
     version = next((opset.version for opset in model.opset_import if opset.domain == ""), 0)
     if version < oldest:
         raise ConfigError(
@@ -137,6 +120,5 @@ def product(node: onnx.NodeProto, layer: nodes.Layer, tensors: dict[str, onnx.Te
     weight = graph_files.array(tensors[layer.weight])
     if node.op_type == "Gather":
         return Product(layer, node.input[1], weight, "", node.output[0])
-    transposed = node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
     bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
-    return Product(layer, node.input[0], weight.T if transposed else weight, bias, node.output[0])
+    return Product(layer, node.input[0], weight.T if nodes.is_transposed(node) else weight, bias, node.output[0])

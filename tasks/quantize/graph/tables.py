@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from tasks.quantize.formats import Format
 from tasks.quantize.graph.rewriting import Product, Rewriting
-from tasks.quantize.weights import to_integers
+from tasks.quantize.weights import Integers, to_integers
 
 
-def replace_table(rewriting: Rewriting, part: Product, form: Format) -> None:
-    """Looks rows up in a table of bytes.
+def table_integers(table: np.ndarray, by_row: bool) -> Integers:
+    """A table in signed bytes with a scale for each row, or in unsigned ones with one scale for all.
 
-    With `per_channel` each row has a scale of its own, looked up beside it: rows of rare and of frequent words differ
-    many times in size, and one scale for all rounds the small ones to a few steps.
+    Rows of rare and of frequent words differ many times in size, and one scale for all rounds the small ones to a few steps.
     """
-    name, weight = part.layer.weight, part.weight
-    if not form.per_channel:
-        table = to_integers(weight, Format("u8", "u8", False, False), None)
-        values = rewriting.constant(f"{name}_quantized", table.values)
-        scale = rewriting.constant(f"{name}_scale", table.scale)
-        zero = rewriting.constant(f"{name}_zero_point", table.zero)
-        rows = rewriting.node("Gather", [values, part.data], f"{part.output}_quantized", axis=0)
-        rewriting.node("DequantizeLinear", [rows, scale, zero], part.output)
-        return
-    table = to_integers(weight, Format("u8", "s8", True, False), 0)
+    if by_row:
+        return to_integers(table, Format("u8", "s8", True, False), 0)
+    return to_integers(table, Format("u8", "u8", False, False), None)
+
+
+def replace_table(rewriting: Rewriting, product: Product, by_row: bool) -> None:
+    """Looks rows up in a table of bytes, and beside it their scales where each row has its own."""
+    name, out = product.layer.weight, product.output
+    table = table_integers(product.weight, by_row)
     values = rewriting.constant(f"{name}_quantized", table.values)
-    scales = rewriting.constant(f"{name}_scale", table.scale[:, None])
-    rows = rewriting.node("Gather", [values, part.data], f"{part.output}_quantized", axis=0)
-    floats = rewriting.node("Cast", [rows], f"{part.output}_cast", to=onnx.TensorProto.FLOAT)
-    scale = rewriting.node("Gather", [scales, part.data], f"{part.output}_scale", axis=0)
-    rewriting.node("Mul", [floats, scale], part.output)
+    scale = rewriting.constant(f"{name}_scale", table.scale[:, None] if by_row else table.scale)
+    rows = rewriting.node("Gather", [values, product.data], f"{out}_quantized", axis=0)
+    if not by_row:
+        zero = rewriting.constant(f"{name}_zero_point", table.zero)
+        rewriting.node("DequantizeLinear", [rows, scale, zero], out)
+        return
+    floats = rewriting.node("Cast", [rows], f"{out}_cast", to=onnx.TensorProto.FLOAT)
+    row_scale = rewriting.node("Gather", [scale, product.data], f"{out}_scale", axis=0)
+    rewriting.node("Mul", [floats, row_scale], out)

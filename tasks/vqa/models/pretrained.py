@@ -45,11 +45,6 @@ def load(model: str, revision: str | None = None, token: str | None = None) -> V
     return check_weights(loaded, model)
 
 
-def load_with_processor(model: str, revision: str | None = None, token: str | None = None) -> tuple[Any, Any]:
-    """As `load`, with the model's processor."""
-    return load(model, revision, token), load_processor(model, revision, token)
-
-
 def load_for_training(
     model: str, answers: list[str], revision: str | None = None, token: str | None = None
 ) -> tuple[ViltForQuestionAnswering, int]:

@@ -30,7 +30,8 @@ def save(folder, number, model, optimizer, state):
 
 def load(path, model, optimizer):
     saved = checkpoint.read(path)
-    checkpoint.restore(saved, model, optimizer)
+    checkpoint.set_weights(model, saved.weights)
+    checkpoint.unflatten(optimizer, saved.optimizer, saved.scalars)
     return saved.state
 
 

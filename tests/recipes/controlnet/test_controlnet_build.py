@@ -19,7 +19,6 @@ from recipes.config import options_of, resolve
 from recipes.controlnet import build_passes
 from recipes.controlnet.build import build
 from recipes.controlnet.build_config import OF_KIND, Build
-from tasks import files
 from tasks.controlnet import conditions
 from tasks.controlnet.building import folder as building
 from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted
@@ -172,7 +171,7 @@ def test_broken_pictures_stop_the_build_or_are_left_out(photos, tmp_path):
 
 
 def test_too_little_room_is_seen_before_anything_is_written(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr("recipes.controlnet.build.free_bytes", lambda path: 1000)
     with pytest.raises(OutOfDisk, match=r"12 pairs will take about .* kB, and 1\.0 kB are free"):
         build(config(photos, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
@@ -191,7 +190,7 @@ def test_captions_of_a_model_are_kept_and_the_batches_are_the_same_after_a_stop(
 
         return network
 
-    monkeypatch.setattr("tasks.controlnet.building.captions.load_blip", load)
+    monkeypatch.setattr("recipes.controlnet.build_passes.load_blip", load)
     options = {"caption": "blip", "caption_template": "a {caption}", "batch_size": 5, "condition": "gray"}
     stop_at = 0
     build(config(photos, tmp_path / "whole", **options))

@@ -35,22 +35,23 @@ def batches():
 
 
 class Stop:
-    """Stops at its n-th question."""
+    """An encoder that a signal stops at its n-th batch."""
 
-    def __init__(self, after):
-        self.left = after
+    def __init__(self, encode, after):
+        self.encode, self.left = encode, after
 
-    def __call__(self):
+    def __call__(self, *given):
         self.left -= 1
         if self.left < 0:
             raise Preempted("stopped by SIGTERM")
+        return self.encode(*given)
 
 
 @pytest.fixture
 def fill(base, batches, accelerator):
-    def run(folder, *, of=base, check=lambda: None, batch_size=5):
+    def run(folder, *, of=base, batch_size=5):
         captions = batches.prompts()
-        return caching.fill(folder, of, pictures_of(batches), captions, accelerator, batch_size=batch_size, check=check)
+        return caching.fill(folder, of, pictures_of(batches), captions, accelerator, batch_size=batch_size)
 
     return run
 
@@ -88,7 +89,10 @@ def test_entries_are_what_the_encoders_give(tmp_path, fill, base, batches, capsy
         f"cache     {2 * COUNT} pictures to encode · {captions} captions to encode · {place}\n"
         in capsys.readouterr().err
     )
-    payload = found.pictures.bytes + found.prompts.bytes
+    if on_disk:
+        payload = sum(shard.stat().st_size for shard in folder.rglob("*.safetensors"))
+    else:
+        payload = values(found, batches)[0].nbytes + values(found, batches)[1].nbytes
     # Mean and deviation of each picture, hidden states of each caption, float32.
     pixels = (32 // base.vae_scale_factor) ** 2
     expected = 4 * (2 * COUNT * 2 * base.latent_channels * pixels + captions * base.text_length * base.hidden_size)
@@ -110,10 +114,14 @@ def test_a_second_run_encodes_nothing_and_loads_no_encoder(tmp_path, fill, batch
 
 
 @pytest.mark.parametrize("after", [0, 2, 5])
-def test_stopped_and_run_again_it_goes_on_to_the_same_values(tmp_path, fill, batches, capsys, after):
+def test_stopped_and_run_again_it_goes_on_to_the_same_values(tmp_path, fill, batches, capsys, monkeypatch, after):
     whole = values(fill(None), batches)
-    with pytest.raises(Preempted):
-        fill(tmp_path, check=Stop(after))
+    stopped = Stop(caching.encode_pixels, after)
+    with monkeypatch.context() as patched:
+        patched.setattr(caching, "encode_pixels", stopped)
+        patched.setattr(caching, "encode_prompts", stopped)
+        with pytest.raises(Preempted):
+            fill(tmp_path)
     capsys.readouterr()
     again = fill(tmp_path)
     done = min(5 * after, 2 * COUNT)

@@ -64,8 +64,8 @@ def finished(trained, nets, batches, tmp_path):
         base=nets.base,
         controlnet=nets.controlnet,
         validator=made,
-        train_pairs=batches.pairs,
-        eval_pairs=batches.pairs,
+        train=batches,
+        evaluation=batches,
     )
     outcome = Outcome(measured(0.3), 30, 12.0, 20, ["the weights of step 20 are kept"])
     return config_of(data=str(tmp_path / "six")), parts, run, outcome

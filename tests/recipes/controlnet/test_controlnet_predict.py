@@ -186,19 +186,19 @@ def test_the_base_is_the_runs_the_cards_or_the_one_given(here, place):
     run = "runs/controlnet-20261123-0100-aaaa"
     for model in (run, f"{run}/model"):  # the folder of the model itself knows its run
         name, was = opening.choose(Predict(model=model))
-        assert opening.base_of(config, name, was).folder == place / "base"
+        assert opening.find_base(config, name, was).folder == place / "base"
     lone = here / "lone"
     lone.mkdir()
     for path in (place / run / "model").iterdir():
         (lone / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ConfigError, match="--base ID_OR_FOLDER"):
-        opening.base_of(config, str(lone), {})
+        opening.find_base(config, str(lone), {})
     (lone / "README.md").write_text(f"---\nbase_model: {place / 'base'}\n---\n# A card\n")
-    assert opening.base_of(config, str(lone), {}).folder == place / "base"
+    assert opening.find_base(config, str(lone), {}).folder == place / "base"
     (lone / "README.md").write_text("---\nbase_model: [broken\n---\n")
     with pytest.raises(ConfigError, match="--base ID_OR_FOLDER"):
-        opening.base_of(config, str(lone), {})
-    assert opening.base_of(Predict(base=str(place / "base")), str(lone), {}).folder == place / "base"
+        opening.find_base(config, str(lone), {})
+    assert opening.find_base(Predict(base=str(place / "base")), str(lone), {}).folder == place / "base"
 
 
 def test_out_of_memory_draws_fewer_at_once_and_names_the_ways_out(here, monkeypatch, capfd):

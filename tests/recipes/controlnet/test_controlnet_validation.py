@@ -10,7 +10,7 @@ from PIL import Image
 from recipes.controlnet import grids, validation
 from recipes.controlnet.config import SCHEDULERS
 from recipes.controlnet.train import make_validator
-from recipes.controlnet.validation import check_files, scenes
+from recipes.controlnet.validation import from_files, scenes
 from tasks.controlnet.drawing import generation
 from tasks.controlnet.drawing.png import read_facts
 from tasks.errors import ConfigError, DataError, OutOfDisk, Preempted
@@ -99,12 +99,12 @@ def test_conditions_that_cannot_be_drawn_are_told_together(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     given = [str(tmp_path / "absent.png"), str(tmp_path / "broken.png")]
     with pytest.raises(DataError) as told:
-        check_files(config_of(validation_image=given, validation_prompt=["p"]))
+        from_files(config_of(validation_image=given, validation_prompt=["p"]))
     assert str(told.value) == (
         f"--validation-image {given[0]}: no such image file; --validation-image {given[1]}: is not an image file, "
         "whatever its name says"
     )
-    check_files(config_of(validation_image=given, validation_prompt=["p"], num_validation_images=0))
+    assert not len(scenes(config_of(validation_image=given, validation_prompt=["p"], num_validation_images=0), None))
 
 
 def test_no_pictures_where_none_are_wanted(nets, batches, tmp_path):
@@ -168,8 +168,8 @@ def test_nothing_that_fails_in_drawing_ends_the_training(nets, batches, tmp_path
 
 def test_too_many_steps_are_told_before_the_training(nets, batches, tmp_path):
     accelerator = SimpleNamespace(num_processes=1, device=CPU, autocast=None)
-    parts = SimpleNamespace(base=nets.base, evaluation=batches)
     session = SimpleNamespace(accelerator=accelerator, run=SimpleNamespace(path=tmp_path))
+    parts = SimpleNamespace(base=nets.base, evaluation=batches)
     assert make_validator(config_of(), parts, session).device == CPU
     with pytest.raises(ConfigError, match="--validation-inference-steps 1,001: the base has 1,000 timesteps"):
         make_validator(config_of(validation_inference_steps=1001), parts, session)

@@ -120,3 +120,26 @@ def test_what_cannot_be_exported_is_told_in_one_line(run_folder, tmp_path, capsy
         assert message in found[2]
         assert len(found[2].strip().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "headless", "int8"]
+
+
+def test_a_vilt_whose_forward_differs_is_loaded_with_the_forward_of_transformers(tmp_path, monkeypatch):
+    from recipes.export.pretrained import load
+    from tasks.vqa.models import vilt
+
+    config = transformers.ViltConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        **LABELS,
+    )
+    torch.manual_seed(0)
+    transformers.ViltForQuestionAnswering(config).save_pretrained(tmp_path)
+    words = transformers.BertTokenizerFast(vocab={word: number for number, word in enumerate(WORDS)})
+    transformers.ViltProcessor(transformers.ViltImageProcessor(), words).save_pretrained(tmp_path)
+    assert not load(str(tmp_path))[0].library_forward
+    monkeypatch.setattr(vilt, "attend", lambda query, *others: 100 + query)
+    assert load(str(tmp_path))[0].library_forward

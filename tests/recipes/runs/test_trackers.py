@@ -454,7 +454,7 @@ def test_an_open_tensorboard_forgets_the_older_file(run):
 
 FAULTS = """
 import os, sys, time
-sys.path[:0] = [{here!r}, {root!r}]
+sys.path[:0] = [{here!r}, {helpers!r}, {root!r}]
 from pathlib import Path
 import psutil
 from test_trackers import log, only, start
@@ -475,7 +475,8 @@ trackers.close()
 
 def test_a_dead_service_and_a_full_disk_are_told_once_each_and_the_run_goes_on(run):
     """W&B's process is killed, and TensorBoard's file is put on /dev/full, which takes nothing."""
-    places = {"here": str(Path(__file__).parent), "root": str(Path(__file__).parents[3]), "run": str(run.path)}
+    here, helpers, _, root = map(str, Path(__file__).parents[:4])
+    places = {"here": here, "helpers": helpers, "root": root, "run": str(run.path)}
     done = subprocess.run([sys.executable, "-c", FAULTS.format(**places)], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (0, "")
     told = sorted(line.split(" (")[0] for line in done.stderr.splitlines())

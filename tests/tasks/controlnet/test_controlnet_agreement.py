@@ -1,6 +1,7 @@
 """The agreement of a picture with its condition: right at both ends, with a baseline, robust on small pictures."""
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -99,7 +100,9 @@ def test_pictures_that_obey_are_told_from_pictures_that_do_not(kind):
     found = agreement.evaluate(kind, made, drawn, seed=0)
     assert found["low"] <= found["score"] <= found["high"] <= 1
     assert found["baseline_low"] <= found["baseline"] <= found["baseline_high"]
-    assert found["score"] == pytest.approx(np.mean(found["per_picture"]))
+    assert found["score"] == pytest.approx(
+        np.mean([agreement.score(kind, condition, picture) for condition, picture in zip(made, drawn, strict=True)])
+    )
     assert found["difference"] == pytest.approx(found["score"] - found["baseline"])
     assert found["difference_low"] > 0.05
     assert found["n"] == 12
@@ -113,7 +116,9 @@ def test_several_pictures_of_a_condition_are_one_group_and_no_baseline_of_each_o
     scenes = [scene(1, number, 64) for number in range(3)]
     twice = [one for one in scenes for _ in range(2)]
     found = agreement.evaluate("circles", [one.condition for one in twice], [one.image for one in twice])
-    assert max(found["per_picture_baseline"]) < 0.8
+    others = [agreement.score("circles", one.condition, other.image) for one, other in permutations(scenes, 2)]
+    assert found["baseline"] == pytest.approx(np.mean(others))
+    assert max(others) < 0.8
     alone = agreement.evaluate("circles", [scenes[0].condition] * 3, [scenes[0].image] * 3)
     assert alone["score"] > 0.98
     assert alone["baseline"] is None
@@ -162,12 +167,15 @@ def test_captions_are_wrapped_and_cut_to_their_width():
 
 def test_a_grid_holds_every_picture_and_its_words():
     red, blue = Image.new("RGB", (64, 64), (255, 0, 0)), Image.new("L", (30, 90), 7)
-    plain = grid([[red, blue], [red, None]], cell=96)
-    told = grid([[red, blue], [red, None]], ["condition", "picture"], ["one caption", ["two", "three"]], cell=96)
+    plain, boxes = grid([[red, blue], [red, None]], cell=96)
+    told, _ = grid([[red, blue], [red, None]], ["condition", "picture"], ["one caption", ["two", "three"]], cell=96)
     assert plain.mode == told.mode == "RGB"
     assert plain.width == told.width
     assert told.height > plain.height + 30
     counted = {colour: count for count, colour in told.getcolors(1 << 20)}
     assert counted[(255, 0, 0)] == 2 * 96 * 96
     assert counted[(7, 7, 7)] == 32 * 96
-    assert grid([], ["nothing"]).height > 0
+    assert plain.crop(boxes[0][0]).getcolors() == [(96 * 96, (255, 0, 0))]
+    assert plain.crop(boxes[0][1]).getcolors() == [(32 * 96, (7, 7, 7))]
+    assert boxes[1][1] is None
+    assert grid([], ["nothing"])[0].height > 0

@@ -290,9 +290,10 @@ def test_tiny_is_made_once_and_whole(tmp_path, monkeypatch):
             path.read_bytes() for path in base.files(component)
         ]
 
-    def stop():
+    def stop(line):
         raise DataError("asked to stop")
 
+    monkeypatch.setattr(training, "SAY_SECONDS", -1.0)
     with pytest.raises(DataError):
-        pretrained.find_base("tiny", cache_dir=tmp_path, seed=6, check=stop)
+        pretrained.find_base("tiny", cache_dir=tmp_path, seed=6, say=stop)
     assert [path.name for path in (tmp_path / "tiny").iterdir() if path.is_dir()] == [base.folder.name]

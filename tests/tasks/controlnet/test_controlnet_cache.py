@@ -54,9 +54,8 @@ def test_what_goes_in_comes_out(tmp_path, on_disk):
     assert cache.missing(["k3", "k99", "k14"]) == ["k99"]
     readers = [cache, Cache(tmp_path / "new"), pickle.loads(pickle.dumps(cache))] if on_disk else [cache]
     for reader in readers:
-        assert len(reader) == 15
+        assert not reader.missing(entries(0, 15))
         assert all(same(reader.get(key), entry) for key, entry in entries(0, 15).items())
-    assert cache.bytes >= sum(tensor.nbytes for entry in entries(0, 15).values() for tensor in entry.values())
     with pytest.raises(KeyError):
         cache.get("k99")
 
@@ -143,7 +142,7 @@ def test_a_share_of_the_shards_each(filled):
     lines = [*one.verify(entries(0, 30), (0, 2)), *other.verify(entries(0, 30), (1, 2))]
     assert len(set(lines)) == 3
     one.refresh()
-    assert len(one) == 0
+    assert one.missing(entries(0, 30)) == list(entries(0, 30))
 
 
 def test_a_shard_without_marker_is_no_shard_and_goes_when_old(filled, tmp_path):
@@ -152,7 +151,7 @@ def test_a_shard_without_marker_is_no_shard_and_goes_when_old(filled, tmp_path):
     half = tmp_path / ".shard-1.safetensors.abc.part"
     half.write_bytes(b"half")
     reader = Cache(tmp_path)
-    assert len(reader) == 20
+    assert len(reader.missing(entries(0, 30))) == 10
     reader.clean()
     assert shard.exists()  # someone may be about to write its marker
     for path in (shard, half):

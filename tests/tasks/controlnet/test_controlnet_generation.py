@@ -9,7 +9,16 @@ from PIL import Image
 from untrained import random_base
 
 from tasks.controlnet.cache import encoding
-from tasks.controlnet.drawing.generation import SCHEDULERS, Decoder, Painter, as_picture, fit, frame_for, make_scheduler
+from tasks.controlnet.drawing.generation import (
+    SCHEDULERS,
+    Decoder,
+    Painter,
+    as_picture,
+    fit,
+    frame_for,
+    make_scheduler,
+    picture_seed,
+)
 from tasks.controlnet.models import pretrained
 from tasks.errors import ConfigError, Preempted
 
@@ -42,13 +51,18 @@ def parts(tmp_path_factory):
 
 def painter(parts, scheduler="unipc", **given):
     base, unet, controlnet, vae = parts[:4]
-    return Painter(base, unet, controlnet, vae, CPU, scheduler, **given)
+    return Painter(base, unet, controlnet, Decoder(vae), CPU, scheduler, **given)
 
 
-def draw(parts, pen=None, **given):
+def draw(parts, pen=None, n=1, seed=5, pairs=(0, 1), seeds=None, **given):
+    """n pictures for each of the pairs, a list of them each."""
     conditions, hidden, empty = parts[4:]
-    options = {"steps": 3, "guidance": 7.5, "seed": 5, **given}
-    return (pen or painter(parts)).draw(conditions, hidden, empty, **options)
+    rows = [pair for pair in pairs for _ in range(n)]
+    options = {"steps": 3, "guidance": 7.5, "seeds": seeds, **given}
+    if seeds is None:
+        options["seeds"] = [picture_seed(seed, pair, picture) for pair in pairs for picture in range(n)]
+    drawn = (pen or painter(parts)).draw([conditions[row] for row in rows], hidden[rows], empty, **options)
+    return [drawn[start : start + n] for start in range(0, len(drawn), n)]
 
 
 def same(one, other):
@@ -72,7 +86,7 @@ def whole(parts):
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_pictures_are_those_of_the_whole_pipeline_from_disk(parts, whole, scheduler):
     whole.scheduler = make_scheduler(scheduler, parts[0].scheduler_config, parts[0].prediction_type)
-    drawn = draw(parts, painter(parts, scheduler), scale=0.7, seeds=[[11], [12]])
+    drawn = draw(parts, painter(parts, scheduler), scale=0.7, seeds=[11, 12])
     for condition, prompt, seed, picture in zip(parts[4], PROMPTS, (11, 12), drawn, strict=True):
         wanted = whole(
             prompt,
@@ -98,10 +112,7 @@ def test_a_picture_is_the_same_alone_and_in_company(parts):
         )
         <= 1
     )
-    conditions, hidden, empty = parts[4:]
-    second = painter(parts, batch_size=1).draw(
-        conditions[1:], hidden[1:], empty, steps=3, guidance=7.5, seed=5, n=3, numbers=[1]
-    )
+    second = draw(parts, painter(parts, batch_size=1), n=3, pairs=[1])
     assert all(same(a, b) for a, b in zip(second[0], one_by_one[1], strict=True))
     assert len({picture.tobytes() for row in one_by_one for picture in row}) == 6
     assert not same(one_by_one[0][0], draw(parts, painter(parts, batch_size=1), seed=6)[0][0])
@@ -109,16 +120,16 @@ def test_a_picture_is_the_same_alone_and_in_company(parts):
 
 def test_condition_prompt_scale_and_negative_prompt_count(parts):
     conditions, hidden, empty = parts[4:]
-    pen, options = painter(parts, batch_size=1), {"steps": 2, "guidance": 5.0, "numbers": [0]}
-    first = pen.draw(conditions[:1], hidden[:1], empty, **options)[0][0]
-    assert same(first, pen.draw(conditions[:1], hidden[:1], empty, **options)[0][0])
+    pen, options = painter(parts, batch_size=1), {"steps": 2, "guidance": 5.0, "seeds": [picture_seed(0, 0, 0)]}
+    first = pen.draw(conditions[:1], hidden[:1], empty, **options)[0]
+    assert same(first, pen.draw(conditions[:1], hidden[:1], empty, **options)[0])
     others = [
         pen.draw(conditions[1:], hidden[:1], empty, **options),
         pen.draw(conditions[:1], hidden[1:], empty, **options),
         pen.draw(conditions[:1], hidden[:1], empty, **options, scale=0.0),
         pen.draw(conditions[:1], hidden[:1], hidden[1:], **options),
     ]
-    assert all(not same(first, other[0][0]) for other in others)
+    assert all(not same(first, other[0]) for other in others)
 
 
 def test_without_guidance_there_is_no_second_pass(parts):
@@ -182,8 +193,8 @@ def test_progress_counts_every_picture_at_every_step(parts):
 def test_sizes_go_by_the_condition(parts):
     conditions, hidden, empty = parts[4:]
     wide = conditions[1].resize((91, 40))
-    drawn = painter(parts).draw([conditions[0], wide], hidden, empty, steps=1, guidance=1.0)
-    assert [row[0].size for row in drawn] == [(64, 64), (88, 40)]
+    drawn = painter(parts).draw([conditions[0], wide], hidden, empty, seeds=[1, 2], steps=1, guidance=1.0)
+    assert [picture.size for picture in drawn] == [(64, 64), (88, 40)]
 
 
 @pytest.mark.parametrize(
@@ -217,11 +228,11 @@ def test_more_steps_than_timesteps_are_told(parts):
 def test_a_base_of_half_precision_draws_nearly_the_same(parts):
     base, _, controlnet, vae, conditions, hidden, empty = parts
     half = pretrained.load_unet(base, torch.bfloat16)
-    pen = Painter(base, half, controlnet, vae, CPU, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    pen = Painter(base, half, controlnet, Decoder(vae), CPU, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
     small = [condition.resize((32, 32)) for condition in conditions[:1]]
-    drawn = pen.draw(small, hidden[:1], empty, steps=2, guidance=1.0)
-    exact = painter(parts).draw(small, hidden[:1], empty, steps=2, guidance=1.0)
-    spread = np.abs(np.asarray(drawn[0][0]).astype(int) - np.asarray(exact[0][0]))
+    drawn = pen.draw(small, hidden[:1], empty, seeds=[3], steps=2, guidance=1.0)
+    exact = painter(parts).draw(small, hidden[:1], empty, seeds=[3], steps=2, guidance=1.0)
+    spread = np.abs(np.asarray(drawn[0]).astype(int) - np.asarray(exact[0]))
     assert 0 < spread.mean() < 4
     assert half.dtype == torch.bfloat16
 
@@ -240,17 +251,19 @@ def test_the_decoder_alone_decodes_as_the_vae(parts):
 def test_a_vae_of_another_factor(tmp_path, parts):
     base = pretrained.open_base(str(random_base(tmp_path / "base", vae_factor=4, prediction_type="v_prediction")))
     unet = pretrained.load_unet(base)
-    pen = Painter(base, unet, pretrained.new_controlnet(base, unet), pretrained.load_vae(base), CPU)
-    drawn = pen.draw(parts[4], parts[5], parts[6], steps=2, guidance=3.0)
-    assert [row[0].size for row in drawn] == [(64, 64), (64, 64)]
+    pen = Painter(base, unet, pretrained.new_controlnet(base, unet), Decoder(pretrained.load_vae(base)), CPU)
+    drawn = pen.draw(parts[4], parts[5], parts[6], seeds=[1, 2], steps=2, guidance=3.0)
+    assert [picture.size for picture in drawn] == [(64, 64), (64, 64)]
     epsilon = dataclasses.replace(base, prediction_type="epsilon")
-    other = Painter(epsilon, unet, pen.controlnet, pen.decoder, CPU).draw(*parts[4:], steps=2, guidance=3.0)
-    assert not same(drawn[0][0], other[0][0])
+    other = Painter(epsilon, unet, pen.controlnet, pen.decoder, CPU).draw(
+        *parts[4:], seeds=[1, 2], steps=2, guidance=3.0
+    )
+    assert not same(drawn[0], other[0])
 
 
 def test_a_compiled_base_is_not_compiled_anew_for_drawing(parts):
     wanted = draw(parts, steps=1)
     compiled = pretrained.load_unet(parts[0])
     compiled.compile(backend=lambda graph, inputs: pytest.fail("was compiled"))
-    pen = Painter(parts[0], compiled, *parts[2:4], CPU)
+    pen = Painter(parts[0], compiled, parts[2], Decoder(parts[3]), CPU)
     assert same(draw(parts, pen, steps=1)[0][0], wanted[0][0])

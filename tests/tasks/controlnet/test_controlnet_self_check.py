@@ -90,7 +90,7 @@ PLANTED = {
     "a norm's weight's gradient": (attention, "layer_norm_back", 1),
     "a feed-forward": (feed_forward, "project", 0),
     "a feed-forward's second weight's gradient": (feed_forward, "_back", 5),
-    "the embedding of conditions": (prepare, "recomputed", 0),
+    "the embedding of conditions": (prepare, "checkpoint", 0),
 }
 
 

@@ -35,14 +35,13 @@ def test_logits_stay_near_and_the_folder_loads(model: Path, tmp_path: Path, kind
     with torch.inference_mode():
         wanted = loads(model).eval()(input_ids=ids).logits
         quantized = bnb.quantized_model(str(model), kind, device="cpu")
-        counts, size, _ = bnb.save(quantized, tmp_path / kind)
+        quantized.save_pretrained(tmp_path / kind)
         found = quantized(input_ids=ids).logits.float()
         again = loads(tmp_path / kind).eval()(input_ids=ids).logits.float()
-    assert counts == {"linear_quantized": 7}  # query, key, value, two sums, the way up, the pooler
+    assert bnb.quantized_layers(quantized) == 7  # query, key, value, two sums, the way up, the pooler
     assert type(quantized.classifier) is torch.nn.Linear
     assert 0 < (found - wanted).abs().max() < 0.05
     assert torch.equal(found, again)
-    assert size > 0
     with pytest.raises(ConfigError, match="is quantized already; give the float model"):
         bnb.quantized_model(str(tmp_path / kind), kind, device="cpu")
 
