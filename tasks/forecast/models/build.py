@@ -8,28 +8,23 @@ import torch
 import transformers
 
 from tasks.errors import ConfigError
-from tasks.forecast.models.modeling_dlinear import DLinearConfig, DLinearForPrediction
-from tasks.forecast.models.modeling_nbeats import NBeatsConfig, NBeatsForPrediction
+from tasks.forecast.models.modeling_dlinear import DLinearForPrediction
+from tasks.forecast.models.modeling_nbeats import NBeatsForPrediction
 from tasks.forecast.models.spec import OWN, Spec
 from tasks.hub import loading
 from tasks.weights import check_weights, model_folder
 
-CLASSES: dict[str, Any] = {
-    "time_series_transformer": transformers.TimeSeriesTransformerForPrediction,
+_CLASSES: dict[str, Any] = {
+    "transformer": transformers.TimeSeriesTransformerForPrediction,
     "informer": transformers.InformerForPrediction,
     "autoformer": transformers.AutoformerForPrediction,
     "dlinear": DLinearForPrediction,
     "nbeats": NBeatsForPrediction,
     "patchtst": transformers.PatchTSTForPrediction,
 }
-CONFIGS: dict[str, Any] = {
-    "transformer": transformers.TimeSeriesTransformerConfig,
-    "informer": transformers.InformerConfig,
-    "autoformer": transformers.AutoformerConfig,
-    "dlinear": DLinearConfig,
-    "nbeats": NBeatsConfig,
-    "patchtst": transformers.PatchTSTConfig,
-}
+CONFIGS: dict[str, Any] = {kind: model.config_class for kind, model in _CLASSES.items()}
+# Models by the `model_type` of their config.
+CLASSES: dict[str, Any] = {CONFIGS[kind].model_type: model for kind, model in _CLASSES.items()}
 
 
 def _same(names: str) -> dict[str, str]:

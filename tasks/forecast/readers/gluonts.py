@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tasks.errors import DataError
 from tasks.forecast.panel import Entries
@@ -48,19 +49,10 @@ def read_folder(folder: Path, options: Options) -> Read:
             f"{before[series[at]]}: a horizon of {horizon} is beyond the test data; lower --prediction-length"
         )
     # The order of the file; the n-th record of a series is in the n-th window.
-    window = _occurrence(series)
+    window = pd.Series(series).groupby(series).cumcount().to_numpy()
     order = np.argsort(window, kind="stable")
     whole.split = Split(before, Entries(series[order], origin[order], window[order]), int(horizon))
     return whole
-
-
-def _occurrence(numbers: np.ndarray) -> np.ndarray:
-    """How often each number came before: [4, 5, 4, 4] gives [0, 0, 1, 2]."""
-    order = np.argsort(numbers, kind="stable")
-    _, first, count = np.unique(numbers[order], return_index=True, return_counts=True)
-    result = np.empty_like(order)
-    result[order] = np.arange(len(numbers)) - np.repeat(first, count)
-    return result
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

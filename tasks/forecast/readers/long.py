@@ -190,13 +190,8 @@ def _texts(batch: pa.RecordBatch, name: str, source: str, row: int) -> tuple[lis
         raise complaint(source, row, name)(_first_null(column), "the cell is empty")
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = column.indices.to_numpy(zero_copy_only=False)
-    used, first, series = np.unique(codes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    names = column.dictionary.take(pa.array(used[order])).cast(pa.string()).to_pylist()
-    return names, rank[series]
+    series, used = pd.factorize(column.indices.to_numpy(zero_copy_only=False))
+    return column.dictionary.take(pa.array(used)).cast(pa.string()).to_pylist(), series
 
 
 def numbers_of(batch: pa.RecordBatch, names: list[str], source: str, row: int) -> np.ndarray:
