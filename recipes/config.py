@@ -1,4 +1,4 @@
-"""Options live in one place, a dataclass a recipe: flags, the YAML file, --print-config and the docs come from it."""
+"""Config dataclasses: one declaration of an option gives its flag, its YAML key, `--print-config` and the docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that every training recipe shares: what the one loop, the run folder and the launcher understand."""
+"""The options that all training recipes share."""
 
 from __future__ import annotations
 

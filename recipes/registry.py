@@ -1,4 +1,4 @@
-"""The recipes: a literal table, and whatever installed packages add by the entry point `modeltool.recipes`."""
+"""The recipe registry: a literal table of ours, and the entry point `modeltool.recipes` for other packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe's training as a class, and the way through it that all share: processes, run folder, loop, what the run leaves."""
+"""The `Recipe` base class, and the training command that all recipes share: processes, run folder, loop, artefacts."""
 
 from __future__ import annotations
 

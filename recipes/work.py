@@ -1,4 +1,4 @@
-"""What a recipe gives to the training loop: a model, its data, the loss of a batch and an evaluation."""
+"""The `Work` base class, which a recipe gives to the loop: model, data, training step, evaluation."""
 
 from __future__ import annotations
 

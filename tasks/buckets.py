@@ -1,4 +1,4 @@
-"""Batches of like with like: sorted by size within pieces of a seeded order, so that padding is little and the order random."""
+"""Length bucketing: batches of alike sizes from a seeded order, so that padding is little and the order random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images are the same picture, whatever they are called."""
+"""Duplicate pictures: which images of a split are the same, whatever their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules of large libraries that other libraries import in passing: loaded when they are used, not before."""
+"""Deferred imports: modules of large libraries that others import in passing, loaded only when used."""
 
 from __future__ import annotations
 

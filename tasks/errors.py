@@ -1,4 +1,4 @@
-"""The one error family. Each error is a sentence for the user and an exit code of `tool`."""
+"""The errors of the tool: one family, each with a message for the user and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way to write a file: aside, synced, then renamed. A reader sees the old file or the new one."""
+"""Atomic file writing: aside, synced, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes and modes of plain PNG and JPEG files from their first bytes, several times as fast as a general reader."""
+"""Sizes and modes of PNG and JPEG files from their first bytes, several times as fast as a general reader."""
 
 from __future__ import annotations
 

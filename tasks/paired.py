@@ -1,4 +1,4 @@
-"""Two models on the same rows: the difference of a score, with its interval and the chance of one as large by luck."""
+"""Paired comparison of two models on the same rows: difference, interval and p-value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every recipe checks of a model that it is given: where its folder is, and that its weights are numbers."""
+"""Checks of model folders that all recipes share: where weights lie, and that they are finite."""
 
 from __future__ import annotations
 

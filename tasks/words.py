@@ -1,4 +1,4 @@
-"""Phrases of messages: numbers with their nouns, and the known name that is nearest to a wrong one."""
+"""Numbers with their nouns, for messages."""
 
 from __future__ import annotations
 

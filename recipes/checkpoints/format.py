@@ -1,4 +1,4 @@
-"""Checkpoints: written aside, hashed, renamed; whole or ignored. Tensors in safetensors, the rest in JSON."""
+"""The checkpoint format: tensors in safetensors, the rest in JSON, and a marker with sizes and hashes that is written last."""
 
 from __future__ import annotations
 

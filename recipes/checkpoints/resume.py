@@ -1,4 +1,4 @@
-"""Where a run stands, as its checkpoints hold it, and how it is taken up from there again."""
+"""Resuming a run: the training position that a checkpoint holds, and the choice of the run and checkpoint to continue from."""
 
 from __future__ import annotations
 

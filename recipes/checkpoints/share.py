@@ -1,4 +1,4 @@
-"""A checkpoint that one process has read, handed to all the others."""
+"""Broadcast of a checkpoint from the main process, which has read it, to all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints behind the training's back: a copy on the host, then a write while the next steps run."""
+"""Asynchronous checkpoint writing: a copy on the host, written to disk while the next steps run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ControlNet run leaves behind: the model folder with its card and pictures, figures and the report."""
+"""Files of a finished ControlNet run: the model folder with its card and pictures, evaluation.json, scores and the report."""
 
 from __future__ import annotations
 

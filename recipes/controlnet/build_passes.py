@@ -1,4 +1,4 @@
-"""The work of a build: pictures and what is image processing by threads, then models over batches of what was written.
+"""The two passes of a data build: image processing in threads, then models over batches of what was written.
 
 Each pass leaves out what an earlier call has made. A model sees the same batches whatever was made before, so that a
 build that was interrupted gives the same bytes as one that wasn't.

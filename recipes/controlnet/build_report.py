@@ -1,4 +1,4 @@
-"""What a build shows: a contact sheet, a report, and its last words."""
+"""Contact sheet, report and summary of a ControlNet data build."""
 
 from __future__ import annotations
 

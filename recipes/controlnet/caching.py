@@ -1,4 +1,4 @@
-"""Filling the caches before training: all processes encode what is missing, write as they go, and forget the encoders."""
+"""Filling the latent and prompt caches before training, shared by all processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One encoder's part in filling a cache: rounds over all processes, inputs loaded ahead, shards written as it goes."""
+"""Encoding of one cache's inputs in rounds over all processes, with inputs loaded ahead and shards written on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tool eval controlnet`: how far a trained net obeys its condition, by its denoising loss and by the pictures that it draws."""
+"""`tool eval controlnet`: conditioning gain of a trained net, and the agreement of the pictures that it draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grids of drawn pictures: written with what lies where, so that the report and the card can cut the pictures out again."""
+"""Grids of drawn pictures as PNG files that record their layout, so that report and card can cut single pictures out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moments and hidden states made when they are asked for, for a dry run: it writes nothing, and needs but a few of them."""
+"""Latents and hidden states computed on demand, for a dry run, which writes no cache."""
 
 from __future__ import annotations
 

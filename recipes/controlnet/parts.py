@@ -1,4 +1,4 @@
-"""What a ControlNet training run is made of: splits, base, batches, nets; and how they are prepared."""
+"""The components of a ControlNet run (splits, base model, batches, nets) and their preparation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--memory`: settings for a card's size, what they are told as, and whether what they need fits the card."""
+"""Memory presets (`--memory`): settings for a GPU's size, and the check that a run fits it."""
 
 from __future__ import annotations
 

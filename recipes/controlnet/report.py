@@ -1,4 +1,4 @@
-"""The report's parts: how far the condition counts, by step and by timestep, and what was drawn on the way."""
+"""Report sections of a ControlNet run: conditioning gain by step and by timestep, and the pictures drawn."""
 
 from __future__ import annotations
 

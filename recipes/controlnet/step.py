@@ -1,4 +1,4 @@
-"""What training, evaluation and the benchmark compute of a batch: the frozen parts on their device, and the losses."""
+"""The frozen parts of Stable Diffusion on their device, and the losses of a batch."""
 
 from __future__ import annotations
 

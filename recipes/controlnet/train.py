@@ -1,4 +1,4 @@
-"""`tool train controlnet`: pairs, base, caches, the net, the loop, and what a run leaves behind."""
+"""`tool train controlnet`: the recipe, what the loop trains, and the filling of the caches."""
 
 from __future__ import annotations
 

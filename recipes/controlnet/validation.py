@@ -1,4 +1,4 @@
-"""Pictures drawn at each evaluation, as grids in the run folder: what the net makes of a few conditions as it learns."""
+"""Validation pictures: a few conditions drawn at each evaluation, as grids in the run folder."""
 
 from __future__ import annotations
 

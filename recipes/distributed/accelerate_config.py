@@ -1,4 +1,4 @@
-"""`--accelerate-config FILE`: what `accelerate config` wrote, read by Accelerate's own launcher code."""
+"""Accelerate's config file (`--accelerate-config`), read by Accelerate's own launcher code."""
 
 from __future__ import annotations
 

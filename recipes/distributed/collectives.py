@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other; nothing where there is one."""
+"""Collective operations between the processes of a run; they do nothing where there is one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device to compute on, and quiet libraries."""
+"""Choice of the device, number of threads, and silencing of libraries."""
 
 from __future__ import annotations
 

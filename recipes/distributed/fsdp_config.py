@@ -1,4 +1,4 @@
-"""`fsdp_config` of Accelerate's file: how a model is to be cut into shards."""
+"""`fsdp_config` of Accelerate's file: how a model is sharded by FSDP2."""
 
 from __future__ import annotations
 

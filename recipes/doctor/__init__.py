@@ -1,4 +1,4 @@
-"""What on this machine would stop a run, and how to mend it: small checks, each with a verdict of its own."""
+"""`tool doctor`: checks of this machine, each with a verdict and how to mend what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room and the right to write where runs, temporary files and caches go; one finding a filesystem."""
+"""Free space and write permission where runs, temporary files and caches go; one finding a file system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check says: a verdict, what was found and how to mend it."""
+"""A finding of `tool doctor`: verdict, facts and how to mend it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Hub and the token for it."""
+"""Checks of the Hub's reachability and of its token."""
 
 from __future__ import annotations
 

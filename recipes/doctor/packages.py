@@ -1,4 +1,4 @@
-"""Python, the packages that this distribution needs, and those that may do harm or are asked for by an option."""
+"""Checks of Python, the required packages, and those that an option needs or that do harm."""
 
 from __future__ import annotations
 

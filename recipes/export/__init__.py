@@ -1,1 +1,1 @@
-"""Writing trained models in other forms."""
+"""Export of trained models to other formats."""

@@ -1,4 +1,4 @@
-"""What a training run leaves behind: the model folder with its card, the back-test's files, and the report."""
+"""Files of a finished forecasting run: the model folder with its card, the back-test's files, and the report."""
 
 from __future__ import annotations
 

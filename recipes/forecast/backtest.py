@@ -1,4 +1,4 @@
-"""`tool backtest`: models and baselines on rolling windows, saved piece by piece so that an interrupted one goes on."""
+"""`tool backtest`: models and baselines on rolling windows, saved in pieces so that an interrupted one resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe's data: from the options to a panel that a model takes; `tool data inspect|sample forecast`."""
+"""Data of the forecasting recipe: from options to a panel of series; `tool data inspect|sample forecast`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the options of training become where they are left out, by model."""
+"""Defaults of the training options by model."""
 
 from __future__ import annotations
 

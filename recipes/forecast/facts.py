@@ -1,4 +1,4 @@
-"""forecast.json: what a model folder has to say of the data it was trained on, so that it can be used on others."""
+"""forecast.json: what a model folder records of its training data, so that the model can be used on other data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasts of many windows by one or several models, piece by piece."""
+"""Forecasts of many windows by one or several models, in pieces of bounded memory."""
 
 from __future__ import annotations
 

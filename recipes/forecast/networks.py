@@ -1,4 +1,4 @@
-"""Trained networks by name: a run folder, a local folder, a Hub id; and the baselines, which need none."""
+"""Opening of trained networks by name (run folder, local folder, Hub id), and of the baselines."""
 
 from __future__ import annotations
 

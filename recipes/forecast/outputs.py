@@ -1,4 +1,4 @@
-"""What a back-test leaves as files: forecasts.parquet, metrics.json, scores.json."""
+"""Files of a back-test: forecasts.parquet, metrics.json, scores.json."""
 
 from __future__ import annotations
 

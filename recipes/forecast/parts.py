@@ -1,4 +1,4 @@
-"""What a forecasting run is made of: panel, model, windows; and how they are prepared."""
+"""The components of a forecasting run (panel, model, windows) and their preparation."""
 
 from __future__ import annotations
 

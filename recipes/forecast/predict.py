@@ -1,4 +1,4 @@
-"""`tool predict forecast`: the steps after the end of the data."""
+"""`tool predict forecast`: forecasts of the steps after the end of the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Back-tests whose models are trained anew as time goes on."""
+"""Refits: back-tests whose models are trained anew as time goes on."""
 
 from __future__ import annotations
 

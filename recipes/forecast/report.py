@@ -1,4 +1,4 @@
-"""What the report of a back-test shows: the table of models, errors by step and window, calibration, and three series."""
+"""Report sections of a back-test: table of models, errors by step and window, calibration, example series."""
 
 from __future__ import annotations
 

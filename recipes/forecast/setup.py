@@ -1,4 +1,4 @@
-"""What a back-test is made of: data, models and windows, prepared from its options."""
+"""The components of a back-test (data, models, windows), prepared from its options."""
 
 from __future__ import annotations
 

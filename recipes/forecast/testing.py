@@ -1,4 +1,4 @@
-"""From forecasts to figures: models and baselines on the same entries, in one table."""
+"""Scores of forecasts: models and baselines on the same entries, in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tool train forecast`: data, windows, model, the loop, and the closing back-test."""
+"""`tool train forecast`: the recipe, what the loop trains, and the closing back-test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers to texts as they are printed and written: the form of transformers' pipeline, CSV, and GLUE's own."""
+"""Output formats of a classifier's answers: transformers' pipeline, CSV, and GLUE's own."""
 
 from __future__ import annotations
 

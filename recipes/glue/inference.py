@@ -1,4 +1,4 @@
-"""Logits of a text classifier over batches, PyTorch or ONNX, for training's evaluation, `tool eval` and `tool predict` alike."""
+"""Logits of a text classifier over batches, PyTorch or ONNX, for training, `tool eval` and `tool predict`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text classification run is made of: splits, tokenizer, model, batches; and how they are prepared."""
+"""The components of a text classification run (splits, tokenizer, model, batches) and their preparation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R-Drop (Wu et al. 2021, "R-Drop: Regularized Dropout for Neural Networks"): answers should agree under two draws of dropout."""
+"""R-Drop (Wu et al. 2021, "R-Drop: Regularized Dropout for Neural Networks"): consistency between two dropout masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report of a text classifier shows: each class, what is taken for what, scores by length, and examples."""
+"""Report sections of a text classifier: scores by class, confusion matrix, scores by length, and examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tool train glue`: texts, labels, model, the loop, and what a run leaves behind."""
+"""`tool train glue`: the recipe, and what the loop trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights (Polyak & Juditsky 1992), kept in the optimizer's state: checkpoints hold it so."""
+"""Exponential moving average of the weights (Polyak & Juditsky 1992), kept in the optimizer's state and so in checkpoints."""
 
 from __future__ import annotations
 

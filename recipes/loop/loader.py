@@ -1,4 +1,4 @@
-"""From an epoch's plan to this process's micro-batches, loaded ahead of need."""
+"""Data loading of the loop: from an epoch's plan to this process's micro-batches, loaded ahead."""
 
 from __future__ import annotations
 

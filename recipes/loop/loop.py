@@ -1,4 +1,4 @@
-"""The one training loop: every recipe gives it a `Work`, and it gives back a trained model in a run folder."""
+"""The training loop that all recipes share: from a `Work` to a trained model in a run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss and speed between two lines of metrics.jsonl."""
+"""Running loss and throughput between two lines of metrics.jsonl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before the first step: batches are tried without taking a step, to find what fits and how long all will take."""
+"""Memory and time probe: batches are tried before the first step, without taking one, to find what fits and how long a run takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step and an evaluation take, timed on a few of their batches."""
+"""Timing of a training step and of an evaluation, on a few of their batches."""
 
 from __future__ import annotations
 

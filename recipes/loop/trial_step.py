@@ -1,4 +1,4 @@
-"""A batch's way through the model as a training step takes it, without taking the step."""
+"""A trial training step: forward and backward of a batch, without the optimizer's step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages that come with an extra of ours: what to install where they are missing."""
+"""Optional packages: the line that installs the extra of a missing one."""
 
 from __future__ import annotations
 

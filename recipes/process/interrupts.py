@@ -1,4 +1,4 @@
-"""Preemption: SIGTERM, SIGINT, SIGUSR1 and SIGHUP become one question that the loop asks at every safe point."""
+"""Signal handling: SIGTERM, SIGINT, SIGUSR1 and SIGHUP become a request that the loop answers at its safe points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory: how much there is, how much was used, moving batches, and knowing when it is full."""
+"""Memory of host and device: how much is free and used, moving batches, and recognising out-of-memory errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a quantization leaves behind: the folder that plain onnxruntime runs, quantization.json, the report, and the words printed."""
+"""Files of a quantization: the folder that plain onnxruntime runs, quantization.json, the report, and the text printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--approach bnb-int8|bnb-nf4`: bitsandbytes' formats of a PyTorch model, measured like the others; made for GPUs."""
+"""bitsandbytes' formats (`--approach bnb-int8|bnb-nf4`) of a PyTorch model, measured like the others; made for GPUs."""
 
 from __future__ import annotations
 

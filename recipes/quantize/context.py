@@ -1,4 +1,4 @@
-"""What the trials of a quantization share: the float model, its data and figures, and how a model is scored and written."""
+"""The interface between a quantization's trials and its files: model, reference figures, writing of a trial's model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a model as it will be used: its score on the evaluation split, its latency at the lengths that the data have, its speed."""
+"""Measurement of a classifier: score on the evaluation split, latency at the data's lengths, throughput."""
 
 from __future__ import annotations
 

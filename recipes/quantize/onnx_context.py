@@ -1,4 +1,4 @@
-"""The workplace of a quantization: the float graph, its figures, and a trial of any plan from start to verdict."""
+"""Quantization trials of an ONNX graph: the float graph, its figures, and each plan from quantization to verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on a quantization: every trial, speed against loss, the sensitivity of layers, and which answers changed."""
+"""Report of a quantization: all trials, speed against loss, sensitivity of layers, changed answers."""
 
 from __future__ import annotations
 

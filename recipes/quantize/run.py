@@ -1,4 +1,4 @@
-"""`tool quantize`: the float model and its figures, one way to make it small or a search for the best, and the verdict."""
+"""`tool quantize`: the float model's figures, one approach or a search for the best, and the verdict."""
 
 from __future__ import annotations
 

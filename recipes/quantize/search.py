@@ -1,4 +1,4 @@
-"""`--approach auto`: tries approaches and formats, leaves the most sensitive layers float where too much is lost, keeps the fastest."""
+"""Search of `--approach auto`: approaches and formats, sensitive layers left float, the fastest within the budget kept."""
 
 from __future__ import annotations
 

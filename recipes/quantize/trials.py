@@ -1,4 +1,4 @@
-"""Trials of a search: what was tried, what came of it, kept on disk after each so that an interrupted call goes on."""
+"""Trials of a quantization search, stored on disk so that an interrupted search resumes."""
 
 from __future__ import annotations
 

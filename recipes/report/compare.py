@@ -1,4 +1,4 @@
-"""Several runs side by side: what they differ in, what they measured, and which differences are more than chance."""
+"""Comparison of runs: differing options, measured figures, and whether their difference is significant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs side by side, for reading: tables for stdout, and one page with the curves of all."""
+"""Tables and the HTML page of a comparison of runs."""
 
 from __future__ import annotations
 

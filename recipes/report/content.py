@@ -1,4 +1,4 @@
-"""The plain data that a recipe hands to its report and its model card. Imports nothing heavy."""
+"""Content types of reports and model cards: tables, charts, examples, sections. Imports nothing heavy."""
 
 from __future__ import annotations
 

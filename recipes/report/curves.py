@@ -1,4 +1,4 @@
-"""The curves of a run, from its metrics: loss, learning rate, validation, gradient norm, throughput."""
+"""Training curves from a run's metrics: loss, learning rate, validation, gradient norm, throughput."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands at the head of a report: recipe, model, data, steps, time, cost, each beside its estimate."""
+"""Facts at the head of a report: recipe, model, data, steps, time, cost, each beside its estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures and texts as people read them: percentages, durations, sizes, and columns of equal decimals."""
+"""Formatting of figures: percentages, durations, sizes, and columns of equal decimals."""
 
 from __future__ import annotations
 

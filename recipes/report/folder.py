@@ -1,4 +1,4 @@
-"""Reads what a run left in its folder, as far as it got: a torn line or a missing file is told, never fatal."""
+"""Reading of a run folder for reports; a torn line or a missing file is told, never fatal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report.html: everything that a run has to say, in one file that loads nothing from anywhere."""
+"""report.html: a run's report in one self-contained file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every finished training leaves: the model folder with its card, and the report."""
+"""Model folder, card and report of a finished training, written alike by all recipes."""
 
 from __future__ import annotations
 

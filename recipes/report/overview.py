@@ -1,4 +1,4 @@
-"""What run folders say of themselves, to be read: the list of runs, one run, and whether a run is alive."""
+"""Overviews of run folders: the list of runs, one run, and whether a run is alive."""
 
 from __future__ import annotations
 

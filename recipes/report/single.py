@@ -1,4 +1,4 @@
-"""A run's report from its files alone, for a run whose recipe didn't come to write one."""
+"""Report of a run from its files alone, where its recipe has written none."""
 
 from __future__ import annotations
 

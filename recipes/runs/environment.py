@@ -1,4 +1,4 @@
-"""What a run was computed with: versions, hardware, git revision, command line."""
+"""The environment of a run: versions, hardware, git revision, command line."""
 
 from __future__ import annotations
 

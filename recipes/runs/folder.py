@@ -1,4 +1,4 @@
-"""Run folders: making, finding, locking, and the small files that describe a run."""
+"""Run folders: creation, locking, and the small files that describe a run."""
 
 from __future__ import annotations
 

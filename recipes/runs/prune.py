@@ -1,4 +1,4 @@
-"""Frees disk under a folder of runs: checkpoints that are no longer needed, leftovers of killed writes, whole runs."""
+"""Freeing disk under a folder of runs: old checkpoints, leftovers of killed writes, whole runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pushing a model folder to the Hugging Face Hub: all of it in one commit, or nothing."""
+"""Upload of a model folder to the Hugging Face Hub, in one commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model a command uses: the one asked for, or that of the newest finished run."""
+"""Model selection of a command: the model asked for, or that of the newest finished run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What W&B's library needs around it: settings, silence, a limit in time, and what its folders hold."""
+"""Settings of the W&B library: silence, time limits, and reading of its run folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a long job shows itself: a bar on a terminal, plain lines where stderr is not one."""
+"""Progress of a long job: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

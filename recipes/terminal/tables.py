@@ -1,4 +1,4 @@
-"""Results as tables of text, for stdout."""
+"""Plain text tables for stdout."""
 
 from __future__ import annotations
 

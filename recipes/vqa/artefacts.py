@@ -1,4 +1,4 @@
-"""What a VQA run leaves behind: the model folder with its card, predictions, figures and the report."""
+"""Files of a finished VQA run: the model folder with its card, predictions, scores and the report."""
 
 from __future__ import annotations
 

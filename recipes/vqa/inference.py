@@ -1,4 +1,4 @@
-"""Answers of a ViLT over batches, for training's evaluation, `tool eval` and `tool predict` alike."""
+"""Answers of a ViLT over batches, for training, `tool eval` and `tool predict`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a VQA run is made of: splits, answers, model, processor, batches; and how they are prepared."""
+"""The components of a VQA run (splits, answers, model, processor, batches) and their preparation."""
 
 from __future__ import annotations
 

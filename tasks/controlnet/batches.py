@@ -1,4 +1,4 @@
-"""From pairs to batches of tensors, for training and for the conditioning gain."""
+"""Batches of pairs as tensors, for training and for the conditioning gain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks before anything is paid for: pairs that can't be used, each named with file and row."""
+"""Data checks before training: pairs that can't be used, each named with file and row."""
 
 from __future__ import annotations
 

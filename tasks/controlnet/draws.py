@@ -1,4 +1,4 @@
-"""What chance decides for an example, as a function of seed, epoch and example alone.
+"""Random draws of an example (timestep, noise, crop, flip), a function of seed, epoch and example alone.
 
 So a batch may be cut into pieces, spread over processes, interrupted and resumed, and each example still meets the same noise.
 """

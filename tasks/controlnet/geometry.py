@@ -1,4 +1,4 @@
-"""How a picture and its condition become pixels alike: resized to cover a frame, cut to it, mirrored."""
+"""Resizing, cropping and mirroring of a picture together with its condition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hold-out by picture, drawn from a seed."""
+"""Hold-out by picture, and a random subset of the pairs, each drawn from a seed."""
 
 from __future__ import annotations
 

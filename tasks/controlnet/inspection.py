@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, for `tool data inspect controlnet`."""
+"""Statistics and problems of a data set, for `tool data inspect controlnet`."""
 
 from __future__ import annotations
 

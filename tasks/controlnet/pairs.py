@@ -1,4 +1,4 @@
-"""Pictures with their conditions and captions: what every reader gives and everything else takes."""
+"""Pairs of picture and conditioning image with captions: what readers return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with series, told before anything is computed from them."""
+"""Data checks of series, before anything is computed from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time series, from whatever form they come in to a checked panel with its training part and its test."""
+"""Loading of time series: from any of the known formats to a checked panel with training part and test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set holds, for `tool data inspect forecast`."""
+"""Statistics and problems of a data set, for `tool data inspect forecast`."""
 
 from __future__ import annotations
 

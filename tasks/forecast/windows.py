@@ -1,4 +1,4 @@
-"""Windows of a panel by one gather, under the names that transformers' time-series models take."""
+"""Windows of a panel by one gather, under the input names of transformers' time-series models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From texts to padded batches: tokens kept flat in memory, batches of about equal length."""
+"""Padded batches of texts: tokens kept flat in memory, batches of about equal length."""
 
 from __future__ import annotations
 

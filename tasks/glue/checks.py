@@ -1,4 +1,4 @@
-"""Checks before anything is paid for: rows that can't be used, each named with file and row."""
+"""Data checks before training: rows that can't be used, each named with file and row."""
 
 from __future__ import annotations
 

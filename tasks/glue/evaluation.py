@@ -1,4 +1,4 @@
-"""From logits to the figures of a task: each evaluation split by its official metrics, beside the baseline."""
+"""Figures of an evaluation: each split by its official metrics, beside the baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, for `tool data inspect glue`."""
+"""Statistics and problems of a data set, for `tool data inspect glue`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the labels of data mean: classes and their numbers, or scores of a regression."""
+"""Labels of a data set: classes and their numbers, or scores of a regression."""
 
 from __future__ import annotations
 

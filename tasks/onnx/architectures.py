@@ -1,4 +1,4 @@
-"""What the export must know of an architecture: its inputs, their dynamic axes, its heads and its hidden size."""
+"""Export settings by architecture: inputs, dynamic axes, heads and hidden size."""
 
 from __future__ import annotations
 

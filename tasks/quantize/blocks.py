@@ -1,4 +1,4 @@
-"""Weights alone in 4 bits, a scale for each block of them: the smallest files, not the fastest."""
+"""Weight-only 4-bit quantization in blocks: the smallest files, not the fastest."""
 
 from __future__ import annotations
 

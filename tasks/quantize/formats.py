@@ -1,4 +1,4 @@
-"""Which 8-bit format runs fastest on which CPU, and which instruction sets this CPU has."""
+"""8-bit formats by CPU: the fastest one, and the CPU's instruction sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be quantized, and how: one value that every quantizer takes and that the report keeps."""
+"""Quantization plans: what is quantized and how."""
 
 from __future__ import annotations
 

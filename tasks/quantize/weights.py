@@ -1,4 +1,4 @@
-"""Weights in 8 bits: scales and zero points as onnxruntime's quantizers choose them, whole arrays at a time."""
+"""8-bit weights: scales and zero points as onnxruntime's quantizers choose them, vectorised."""
 
 from __future__ import annotations
 

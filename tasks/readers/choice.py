@@ -1,4 +1,4 @@
-"""Which of the splits at hand a run trains on, and which it is measured on."""
+"""Choice of the training and evaluation splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of splits and files: what a file is called, which split that makes it, and whether a --data is a path at all."""
+"""Names of splits and files, and whether a --data is a path at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong in the rows of a data set, collected to be told at once."""
+"""Collected problems in the rows of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader of any task gives: recognised data and their splits, each read when asked for."""
+"""The result of a reader: a recognised format and its splits, each read when asked for."""
 
 from __future__ import annotations
 

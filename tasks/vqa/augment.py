@@ -1,4 +1,4 @@
-"""Changes to training images, each a function of the seed, the epoch and the example, so that a resumed run draws the same."""
+"""Image augmentation, a function of seed, epoch and example, so that a resumed run draws the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From questions to padded batches: an order that keeps like with like, images decoded once, pixels as bytes until the model."""
+"""Padded batches of questions and pictures: images decoded once, pixels as bytes until the model."""
 
 from __future__ import annotations
 

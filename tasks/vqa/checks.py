@@ -1,4 +1,4 @@
-"""Checks before anything is paid for: rows and images that can't be used, each named with file and row."""
+"""Data checks before training: rows and images that can't be used, each named with file and row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions on images, from whatever form they come in to checked training and evaluation splits."""
+"""Loading of visual questions: from any of the known formats to checked training and evaluation splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good answers are: the score that fits the data, its interval, its parts, and the priors it has to beat."""
+"""Figures of an evaluation: the score that fits the data, its interval, and the priors beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers a model can give, the soft labels they make, and the best score that they leave within reach."""
+"""Answer vocabulary: the classes of the model, soft labels, and the best score within reach."""
 
 from __future__ import annotations
 

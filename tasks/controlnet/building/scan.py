@@ -1,4 +1,4 @@
-"""Which pictures of a folder can be used, seen before any of them is worked on: headers, sizes, repeated files."""
+"""Scan of a picture folder before a build: headers, sizes, repeated files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moments and hidden states by pair and caption, out of their caches."""
+"""Cached latents and hidden states, by pair and caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the frozen encoders make of pictures and prompts: the moments of the VAE, the hidden states of the text encoder."""
+"""Encoding of pictures and prompts: the VAE's moments and the text encoder's hidden states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names for what the encoders give: digests of the model's files, of the picture or the caption, and of how it is seen."""
+"""Cache keys: digests of the model's files, of a picture or caption, and of its crop and size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One safetensors file of stacked tensors, mapped into memory and read row by row."""
+"""A safetensors file of stacked tensors, memory-mapped and read row by row."""
 
 from __future__ import annotations
 

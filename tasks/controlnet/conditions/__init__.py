@@ -1,4 +1,4 @@
-"""Conditions made from pictures, a small module a kind: each imported only when it is used."""
+"""Conditioning images by kind: a literal table of small modules, each imported when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture out of focus: a net under it learns to sharpen."""
+"""Blurred picture: a net conditioned on it learns to sharpen."""
 
 from __future__ import annotations
 

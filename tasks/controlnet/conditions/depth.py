@@ -1,4 +1,4 @@
-"""How near things are, by a model of transformers: near is bright, as ControlNets on depth are used to."""
+"""Depth map by a model of transformers: near is bright."""
 
 from __future__ import annotations
 

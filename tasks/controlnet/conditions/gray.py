@@ -1,4 +1,4 @@
-"""The picture without its colours: a net under it learns to colour."""
+"""Greyscale picture: a net conditioned on it learns to colour."""
 
 from __future__ import annotations
 

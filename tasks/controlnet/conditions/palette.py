@@ -1,4 +1,4 @@
-"""The picture in few colours and large blocks: where which colour is, and nothing of the shapes."""
+"""Colour palette: the picture in few colours and large blocks."""
 
 from __future__ import annotations
 

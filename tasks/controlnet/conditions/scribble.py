@@ -1,4 +1,4 @@
-"""The main edges as strokes of one thickness, as of someone who draws quickly."""
+"""Scribbles: the main edges as strokes of one thickness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures side by side with words under them: contact sheets, and the grids that validation draws."""
+"""Contact sheets: pictures side by side with captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG files that say what they were drawn with, in text chunks that any viewer shows."""
+"""PNG files that record their generation parameters in text chunks."""
 
 from __future__ import annotations
 

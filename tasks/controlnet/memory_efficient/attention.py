@@ -1,4 +1,4 @@
-"""Memory-efficient attention: an autograd function of layer norm and attention that saves its input and result, and its kernels."""
+"""Memory-efficient attention behind a layer norm: only input and output are kept for the backward pass."""
 
 from __future__ import annotations
 

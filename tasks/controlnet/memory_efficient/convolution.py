@@ -1,4 +1,4 @@
-"""Memory-efficient convolutions: autograd functions, alone and behind a group norm and SiLU, that save at most their input."""
+"""Memory-efficient convolutions, alone and behind group norm and SiLU: only the input is kept for the backward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory-efficient feed-forward: an autograd function of layer norm and GEGLU that saves its input and little else."""
+"""Memory-efficient feed-forward part of an attention block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model folder holds, told from its configs: Stable Diffusion 1 or 2, or what it is instead."""
+"""Recognition of a model folder by its configs: Stable Diffusion 1 or 2, or what else it is."""
 
 from __future__ import annotations
 

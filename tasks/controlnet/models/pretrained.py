@@ -1,4 +1,4 @@
-"""Loading Stable Diffusion 1 and 2, part by part, and ControlNets; what is neither is refused by its name."""
+"""Loading of Stable Diffusion 1 and 2, part by part, and of ControlNets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a model in diffusers' form, in a folder or on the Hub: which there are, and only those needed fetched."""
+"""Files of a model in diffusers' format, in a folder or on the Hub; only those needed are fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion in small, made from configs, for `--model tiny`."""
+"""`--model tiny`: a small Stable Diffusion made from configs, untrained."""
 
 from __future__ import annotations
 

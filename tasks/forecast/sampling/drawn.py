@@ -1,4 +1,4 @@
-"""What a model forecasts for a batch of windows, and the joining of several models' forecasts."""
+"""Forecasts of a batch of windows, and the pooling of several models' forecasts."""
 
 from __future__ import annotations
 

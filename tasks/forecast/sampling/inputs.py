@@ -1,4 +1,4 @@
-"""What the transformers of transformers' time-series family read of a batch, prepared once for all samples and steps."""
+"""Inputs of transformers' time-series models, prepared once for all samples and steps."""
 
 from __future__ import annotations
 

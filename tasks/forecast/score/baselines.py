@@ -1,4 +1,4 @@
-"""The forecasts that every model is held against: the last value, and the value one season ago."""
+"""Baseline forecasts: the last value, and the value one season ago."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings files of forecasts, of what came true and of histories together, by series and time stamp or by their order."""
+"""Pairing of forecasts, actual values and histories from files, by series and time stamp or by order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of forecasts, of what came true and of histories, in the layouts that people have them in."""
+"""Reading of files of forecasts, actual values and histories, in the usual layouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What forecasts are measured against: the actual values, and the error of the seasonal naive on each entry's own history."""
+"""Actual values and scaling errors: the seasonal naive's error on each entry's own history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasts as they are kept and scored: median, mean and quantiles of each step."""
+"""Summaries of sampled forecasts: median, mean and quantiles of each step."""
 
 from __future__ import annotations
 

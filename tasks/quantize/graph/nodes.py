@@ -1,4 +1,4 @@
-"""Which layers of a graph can be quantized, by readable names, and how much of a graph is quantized."""
+"""Quantizable layers of a graph, by readable names, and the share that is quantized."""
 
 from __future__ import annotations
 

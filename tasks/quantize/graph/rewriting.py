@@ -1,4 +1,4 @@
-"""Replaces a graph's weighty products by others, keeping everything else as it was."""
+"""Replacement of a graph's matrix products, with everything else unchanged."""
 
 from __future__ import annotations
 

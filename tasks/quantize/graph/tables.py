@@ -1,4 +1,4 @@
-"""Tables that rows are looked up in (embeddings), in 8 bits."""
+"""8-bit lookup tables (embeddings)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model that writes its answers is asked, and what of its text is the answer."""
+"""Prompts of generative models, and the extraction of the answer from their text."""
 
 from __future__ import annotations
 
