@@ -16,7 +16,7 @@ from benchmarks.forecast_sets import BATCH, SAMPLES, Set, spread_over
 from recipes.distributed.device import keep_memory
 from recipes.forecast.data import with_item_category
 from recipes.work import decay_groups
-from tasks.forecast.data import Loaded
+from tasks.forecast.data import Loaded, Options
 from tasks.forecast.data import load as load_data
 from tasks.forecast.models import load, losses, past_length
 from tasks.forecast.origins import Origins
@@ -35,13 +35,14 @@ SCORED = 9
 def read(one: Set, file: Path) -> Loaded:
     """The data with each series as its static category."""
     if one.share:
-        loaded = load_data(one.name, data_file=str(file), prediction_length=one.horizon)
+        options = Options(one.name, data_file=str(file), prediction_length=one.horizon)
     else:
         item, stamp, value = one.columns
-        loaded = load_data(
+        options = Options(
             str(file), format="long", item_column=item, timestamp_column=stamp, target_columns=[value], freq=one.freq,
             prediction_length=one.horizon, windows=one.windows,
         )  # fmt: skip
+    loaded = load_data(options)
     return Loaded(**{**vars(loaded), "panel": with_item_category(loaded.panel)})
 
 
