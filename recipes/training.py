@@ -90,6 +90,7 @@ class Recipe(ABC, Generic[ConfigT, PartsT]):
         """Writes evaluation.json, the model with its card, and the report; returns what `--json` prints: {"run", "model", "report",
         "metrics", ...}. By default by `save`, `card` and `sections`."""
         run, figures = self.session.run, {**outcome.metrics, "best_step": outcome.best_step}
+        figures.pop("pictures", None)  # files of the run, which the trackers have
         write_json(run.path / "evaluation.json", figures)
         card = self.card(outcome)
         sections = self.sections(outcome)

@@ -83,7 +83,7 @@ class Probe:
         tensors, _ = checkpoint.flatten(self.optimizer)
         self.state_bytes = checkpoint.count_bytes(tensors)
         if self.options.ema_decay and self.fresh:
-            self.state_bytes += checkpoint.count_bytes(dtensor.weights(self.model))
+            self.state_bytes += checkpoint.count_bytes(dtensor.trained_weights(self.model))
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -22,8 +22,9 @@ from recipes.vqa.config import Train
 from recipes.vqa.parts import Parts
 from tasks.errors import DataError
 from tasks.files import write_json
-from tasks.vqa import evaluation, tiny
+from tasks.vqa import evaluation
 from tasks.vqa.evaluation import ranked
+from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
 from tasks.vqa.score import write_official_results
 
@@ -60,7 +61,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     headline = Headline("accuracy", accuracy, low, high, figures["n"], parts.priors, parts.ceiling)
     return write_outputs(
         run,
-        partial(tiny.save, parts.model, parts.processor),
+        partial(pretrained.save, parts.model, parts.processor),
         make_card(config, parts, run, headline),
         title=f"VQA · {config.model} on {config.data}",
         headline=headline,

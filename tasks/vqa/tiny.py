@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,9 +108,3 @@ def build_model(
                 projection.weight.copy_(weight.view_as(projection.weight))
                 projection.bias.copy_(bias)
     return model
-
-
-def save(model: Any, processor: Any, folder: Path) -> None:
-    """What `from_pretrained` of model, processor and tokenizer loads."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,3 +89,9 @@ def _from_pretrained(folder: str, revision: str | None, token: str | None, **ext
             folder, revision=revision or "main", token=token, use_safetensors=True, dtype=torch.float32, **extra
         )
     return loaded
+
+
+def save(model: Any, processor: Any, folder: Path) -> None:
+    """What `from_pretrained` of model, processor and tokenizer loads."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)

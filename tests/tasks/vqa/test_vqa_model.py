@@ -8,6 +8,7 @@ from PIL import Image
 
 from tasks.vqa import tiny
 from tasks.vqa.batches import ImageFormat, pad_images
+from tasks.vqa.models import pretrained
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
 
 QUESTIONS = ["what shape is it?", "is there a blue circle in it?", "is it?", "how many circles?"]
@@ -157,7 +158,7 @@ def test_tiny_is_loaded_by_transformers_and_gives_the_same(tmp_path):
     processor = tiny.build_processor(tokenizer)
     model = tiny.build_model(tokenizer, ANSWERS, seed=3).eval()
     assert 500_000 < sum(parameter.numel() for parameter in model.parameters()) < 1_000_000
-    tiny.save(model, processor, tmp_path)
+    pretrained.save(model, processor, tmp_path)
     library = transformers.ViltForQuestionAnswering.from_pretrained(tmp_path).eval()
     loaded = transformers.ViltProcessor.from_pretrained(tmp_path)
     assert type(library) is transformers.ViltForQuestionAnswering
