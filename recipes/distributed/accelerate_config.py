@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from recipes.config import read_yaml
 from recipes.distributed import deepspeed_config, fsdp_config
-from recipes.distributed.deepspeed_config import Zero
+from recipes.distributed.deepspeed_config import DeepSpeedConfig
 from recipes.distributed.fsdp_config import FsdpConfig, refuse
 from recipes.options import AUTO, TrainOptions
 from tasks.errors import ConfigError
@@ -76,7 +76,7 @@ def _read_as(kind: str, config: TrainOptions, read: Callable[[str, dict[str, Any
     return read(config.accelerate_config, content) if _kind(content) == kind else None
 
 
-def _as_deepspeed(config: C, deepspeed: Zero) -> C:
+def _as_deepspeed(config: C, deepspeed: DeepSpeedConfig) -> C:
     """The config with the pieces of DeepSpeed's file.
 
     Raises:

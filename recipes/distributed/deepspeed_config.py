@@ -62,7 +62,7 @@ RATES = {"lr": "learning_rate", "weight_decay": "weight_decay", "eps": "adam_eps
 
 
 @dataclass(frozen=True)
-class Zero:
+class DeepSpeedConfig:
     """What the file asks for.
 
     Attributes:
@@ -79,7 +79,7 @@ class Zero:
     same: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
 
-def read(file: str, content: dict[str, Any]) -> Zero:
+def read(file: str, content: dict[str, Any]) -> DeepSpeedConfig:
     """The `deepspeed_config` in the content of Accelerate's file, with DeepSpeed's own file where it names one.
 
     Raises:
@@ -128,7 +128,7 @@ class _Fields(Fields):
             if name not in (*TUNING, *READ)
         ]
 
-    def zero(self) -> Zero:
+    def zero(self) -> DeepSpeedConfig:
         """All of it."""
         self._machines()
         stage = int(self.of("zero_stage", {"0": 0, "1": 1, "2": 2, "3": 3}, 2))
@@ -137,7 +137,7 @@ class _Fields(Fields):
             reshard=stage == 3, wrap="transformer", offload=any(offload), notes=self._notes(stage, *offload)
         )
         same = {option: (name, value) for option, name, value in self._same() if value is not None}
-        return Zero(
+        return DeepSpeedConfig(
             sharding if stage else None,
             self._number("gradient_accumulation_steps", self.given),
             self._number("train_micro_batch_size_per_gpu", self.own),
