@@ -74,7 +74,7 @@ def save_by_accelerate(loop: Loop, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         loop.accelerator.save_state(str(folder / f"checkpoint-{step}"))
 
-    loop.saver.save = save  # type: ignore[method-assign]
+    loop.saver.save = save  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def main() -> None:
                 saved.append(step)
                 inner(step, *rest)
 
-        loop.saver.save = save  # type: ignore[method-assign]
+        loop.saver.save = save  # type: ignore[method-assign, assignment]
         loop.train()
     lines = [line for line in run.read_metrics() if line["kind"] == "train"]
     digest = hashlib.sha256()

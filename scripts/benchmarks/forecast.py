@@ -112,7 +112,7 @@ def bench_model(
     trained = ["--trained", work / f"trained-{kind}"]
     checks = read_worker("forecast_checks", work / "checks", *common, *trained, *extra)
     agree(kind, pairs, checks)
-    found = {"pairs": pairs, "checks": checks, "ratios": ratios(pairs)}
+    found: dict[str, Any] = {"pairs": pairs, "checks": checks, "ratios": ratios(pairs)}
     forecast_report.summary(kind, found)
     for part in () if asked.quick else forecast_report.missed(kind, found["ratios"]):
         if part in PARTS:

@@ -196,7 +196,7 @@ def score(place: Place, asked: Request) -> dict[str, Any]:
     logits = {
         f"{side} {what}": np.load(_logits(place, side, what)) for side in ("peer", "ours") for what in ("float", "int8")
     }
-    found = {"pairs": pairs, "agreement": agreement(logits)}
+    found: dict[str, Any] = {"pairs": pairs, "agreement": agreement(logits)}
     found["speedup"] = [pair["peer"]["seconds"] / pair["ours"]["seconds"] for pair in pairs]
     report.agreed(found)
     agree(found["agreement"])

@@ -29,9 +29,9 @@ def peer_python() -> Path:
         return python
     say(f"making {FOLDER} for the peer: {', '.join(PINS)}")
     shutil.rmtree(FOLDER, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", FOLDER])
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "-c", REPOSITORY / "constraints.txt", TORCH])
+    _run([sys.executable, "-m", "venv", str(FOLDER)])
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "-c", str(REPOSITORY / "constraints.txt"), TORCH])
     _run([*pip, TORCH, *PINS])
     marker.write_text(wanted, encoding="utf-8")
     return python

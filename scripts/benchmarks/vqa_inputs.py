@@ -98,6 +98,7 @@ def read_rows(source: Path, rows: int, held_out: int) -> tuple[list[Row], list[R
 def save_model(size: str, train: list[Row], vocabulary: Path, folder: Path) -> None:
     """Random weights from the seed, with the answers in the order in which the guide's side numbers them."""
     from tasks.vqa import tiny
+    from tasks.vqa.models import pretrained
 
     answers = sorted({answer for row in train for answer in row["label"]["ids"]})
     questions = [row["question"] for row in train]
@@ -107,7 +108,7 @@ def save_model(size: str, train: list[Row], vocabulary: Path, folder: Path) -> N
         model = tiny.build_model(tokenizer, answers, SEED)
     else:
         model, processor = base(tokenizer, vocabulary, answers)
-    tiny.save(model, processor, folder)
+    pretrained.save(model, processor, folder)
 
 
 def base(tokenizer: Any, vocabulary: Path, answers: list[str]) -> tuple[Any, Any]:
