@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from tasks.images import EncodedImages, FileImages, ImageStore
+from tasks.images import BROKEN, EncodedImages, FileImages, ImageStore
+from tasks.seen import content_digests
 
 # How much of a file's beginning and end tells most pictures of equal size apart, before whole files are compared.
 _EDGE = 4096
@@ -48,6 +50,22 @@ def same_images(parts: Sequence[tuple[ImageStore, np.ndarray]]) -> np.ndarray:
     for members in alike:
         group[members] = members[0]
     return group
+
+
+def picture_digests(store: ImageStore, entries: np.ndarray) -> np.ndarray:
+    """uint64 [entries]: of each picture's file, as stored, for `tasks.seen`; one that can't be read has that of its name."""
+
+    def content(entry: int) -> bytes:
+        try:
+            return store.content(entry)
+        except BROKEN:
+            return store.where(entry).encode()
+
+    with ThreadPoolExecutor(8) as pool:
+        # In pieces: a picture is read and let go, and what waits stays small.
+        pieces = [entries[start : start + 64].tolist() for start in range(0, len(entries), 64)]
+        digests = pool.map(lambda piece: content_digests(map(content, piece)), pieces)
+        return np.concatenate([np.empty(0, np.uint64), *digests])
 
 
 def _parted(members: Sequence[int], items: list[_Item], key: Callable[[_Item], Any]) -> list[list[int]]:

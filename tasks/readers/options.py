@@ -14,6 +14,7 @@ class DataOptions:
         train_split, eval_split: the splits to train on and to measure on.
         max_samples, max_eval_samples: a random subset of each, drawn from `seed`.
         eval_fraction: the share held out of the training split where there is none to measure on.
+        drop_leaks: leave out of the evaluation split what the training split has too.
         skip_bad: leave out what can't be used, and say so in `Splits.skipped`.
         revision, token, cache_dir: of a data set on the Hub.
     """
@@ -27,6 +28,7 @@ class DataOptions:
     eval_fraction: float = 0.1
     seed: int = 0
     skip_bad: bool = False
+    drop_leaks: bool = False
     revision: str | None = None
     token: str | None = None
     cache_dir: str | None = None

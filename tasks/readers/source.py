@@ -38,6 +38,7 @@ class Splits(Generic[Split]):
     Attributes:
         description: one line for the run header.
         held_out: whether the evaluation split was held out of the training split.
+        leaks: lines on what the evaluation split shares with the training split.
         skipped: one line for each sort of row left out (with `skip_bad`).
     """
 
@@ -46,3 +47,4 @@ class Splits(Generic[Split]):
     description: str
     held_out: bool = False
     skipped: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
