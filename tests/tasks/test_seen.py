@@ -45,5 +45,6 @@ def test_pictures_are_known_by_their_files(tmp_path):
     store = FileImages([str(tmp_path / f"{name}.png") for name in ("a", "b", "c", "missing")])
     digests = picture_digests(store, np.array([0, 1, 2, 3]))
     assert digests.dtype == np.uint64
-    assert digests[0] == digests[2] and len(set(digests.tolist())) == 3
+    assert digests[0] == digests[2]
+    assert len(set(digests.tolist())) == 3
     assert len(picture_digests(store, np.array([], np.int64))) == 0
