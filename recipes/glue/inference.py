@@ -34,6 +34,7 @@ class Classifier:
         labels: names of the classes in order of their numbers; None: a regression.
         longest: tokens that it reads at most.
         kind: `torch` or `onnx`.
+        batch_dependent: whether an answer hangs on what else is in its batch, as in int8 with dynamic ranges.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Classifier:
     longest: int
     device: torch.device
     kind: str
+    batch_dependent: bool = False
 
     def batches(self, texts: Texts, max_length: int | None) -> TextBatches:
         """The texts as batches for this model.
@@ -89,7 +91,9 @@ def _open_onnx(config: UseOptions, model: str, folder: Path) -> Classifier:
         return torch.from_numpy(session.run(feeds))
 
     longest = pretrained.longest(settings, tokenizer)
-    return Classifier(model, logits, tokenizer, labels_of(settings), longest, torch.device("cpu"), "onnx")
+    return Classifier(
+        model, logits, tokenizer, labels_of(settings), longest, torch.device("cpu"), "onnx", session.batch_dependent
+    )
 
 
 def labels_of(config: Any) -> list[str] | None:
@@ -149,13 +153,13 @@ def predict_logits(
 
 
 def predict_texts(
-    classifier: Classifier, texts: Texts, length: int, config: UseOptions
+    classifier: Classifier, texts: Texts, length: int, config: UseOptions, batch_size: int | None = None
 ) -> tuple[np.ndarray, float, float]:
     """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
     batches = classifier.batches(texts, min(length, classifier.longest))
     precision = getattr(config, "mixed_precision", "no")
     with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
-        evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)
+        evaluator = Evaluator.alone(classifier.device, batch_size or config.batch_size, progress.advance, precision)
         began = time.perf_counter()
         logits, loss = predict_logits(classifier.logits, batches, evaluator)
         return logits, loss, len(texts) / max(1e-9, time.perf_counter() - began)

@@ -118,9 +118,23 @@ def readme(context: QuantizationContext, trial: Trial) -> str:
         f"A quantized text classifier. {subject.description}.\n\n"
         f"| | {subject.title} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n\n"
-        f"Measured on {subject.description}. All figures, versions and settings are in `{FACTS}`.\n\n"
+        f"{batches_of(context, trial)}Measured on {subject.description}, {context.config.eval_batch_size} a batch. All figures, versions and settings are in `{FACTS}`.\n\n"
         f"{context.usage.replace('{example}', subject.example)}\n\n"
         f"{labels}\n"
+    )
+
+
+def batches_of(context: QuantizationContext, trial: Trial) -> str:
+    """A line on the score in batches of the other size, where it differs; else nothing."""
+    batched = trial.measured["in_batches"]
+    if not batched or not batched["changed"]:
+        return ""
+    subject, metric = context.subject, context.subject.metric
+    used, figures = context.config.eval_batch_size, trial.measured["figures"]
+    return (
+        f"{subject.title} {subject.text_of(figures[metric])} at batch {used} and {subject.text_of(batched['figures'][metric])} at batch "
+        f"{batched['batch_size']} (drop {trial.drop:+.2f} and {batched['drop']:+.2f}): {batched['changed']} of {batched['n']:,} answers "
+        f"hang on what else is in the batch\n\n"
     )
 
 
@@ -131,7 +145,9 @@ def rows_of(context: QuantizationContext, trials: list[Trial]) -> list[list[str]
     rows = [["float", subject.text_of(reference["figures"][metric]), "", *_speed(reference, 1.0)]]
     for trial in trials:
         against = trial.measured["against"]
-        score = subject.text_of(trial.measured["figures"][metric])
+        score, batched = subject.text_of(trial.measured["figures"][metric]), trial.measured["in_batches"]
+        if batched and batched["changed"]:
+            score += f" (batch {batched['batch_size']}: {subject.text_of(batched['figures'][metric])})"
         drop = f"{against['drop']:+.2f} ({against['drop_low']:+.2f} to {against['drop_high']:+.2f})"
         rows.append([trial.name, score, drop, *_speed(trial.measured, trial.cost("latency"))])
     return rows
@@ -158,7 +174,16 @@ def text_of(context: QuantizationContext, outcome: SearchResult, trial: Trial, o
     for row, one in zip(rows[1:], shown, strict=True):
         mark = "Pareto" if one.key in front else ""
         row[-1] = "kept" if one is trial and not refused else mark if one.within(context.config.max_drop) else "over"
-    columns = ["", metric, "drop (95 %)", "1 text, median", "of float", "texts/s", "size", ""]
+    columns = [
+        "",
+        f"{metric}, batch {context.config.eval_batch_size}",
+        "drop (95 %)",
+        "1 text, median",
+        "of float",
+        "texts/s",
+        "size",
+        "",
+    ]
     lines = [table(columns, rows)]
     for key, now in trial.measured["latency"].items():
         before = context.reference.latency[key]["median_ms"]
@@ -171,6 +196,8 @@ def text_of(context: QuantizationContext, outcome: SearchResult, trial: Trial, o
         f"{against['largest_logit_difference']:.3f} · paired p {against['p']:.2g} "
         f"(better {against['better']}, worse {against['worse']})"
     )
+    if batched := batches_of(context, trial).strip():
+        lines.append(f"batches   {batched}")
     if trial.plan["excluded"]:
         lines.append(f"float     {_first(trial.plan['excluded'], 8)} left float")
     if outcome.unfinished:

@@ -86,8 +86,9 @@ class OnnxContext(QuantizationContext):
         )
         machine = (formats.cpu_features(), platform.machine(), config.threads, onnxruntime.__version__)
         return key_of(
-            self._digest, chosen, calibrated, self.subject.digest, config.batch_size, config.latency_samples, *machine
-        )
+            self._digest, chosen, calibrated, self.subject.digest, config.eval_batch_size, config.batch_size,
+            config.latency_samples, *machine,
+        )  # fmt: skip
 
     def make(self, plan: Plan, key: str) -> tuple[dict[str, int], float]:
         """Writes the trial's graph, unless it is there; returns the counts of quantized nodes, and the seconds it took."""
