@@ -118,7 +118,9 @@ def readme(context: QuantizationContext, trial: Trial) -> str:
         f"A quantized text classifier. {subject.description}.\n\n"
         f"| | {subject.title} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n\n"
-        f"{batches_of(context, trial)}Measured on {subject.description}, {context.config.eval_batch_size} a batch. All figures, versions and settings are in `{FACTS}`.\n\n"
+        f"{batches_of(context, trial)}"
+        f"Measured on {subject.description}, at batch {context.config.eval_batch_size}. "
+        f"All figures, versions and settings are in `{FACTS}`.\n\n"
         f"{context.usage.replace('{example}', subject.example)}\n\n"
         f"{labels}\n"
     )
@@ -130,11 +132,11 @@ def batches_of(context: QuantizationContext, trial: Trial) -> str:
     if not batched or not batched["changed"]:
         return ""
     subject, metric = context.subject, context.subject.metric
-    used, figures = context.config.eval_batch_size, trial.measured["figures"]
+    one, other = (subject.text_of(figures[metric]) for figures in (trial.measured["figures"], batched["figures"]))
     return (
-        f"{subject.title} {subject.text_of(figures[metric])} at batch {used} and {subject.text_of(batched['figures'][metric])} at batch "
-        f"{batched['batch_size']} (drop {trial.drop:+.2f} and {batched['drop']:+.2f}): {batched['changed']} of {batched['n']:,} answers "
-        f"hang on what else is in the batch\n\n"
+        f"{subject.title} {one} at batch {context.config.eval_batch_size} and {other} at batch {batched['batch_size']} "
+        f"(drop {trial.drop:+.2f} and {batched['drop']:+.2f}): {batched['changed']} of {batched['n']:,} answers hang on "
+        f"what else is in the batch\n\n"
     )
 
 
