@@ -53,15 +53,13 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         suffix = "" if len(splits.evaluation) == 1 else f"-{name}"
         write_answers(run.path / f"predictions{suffix}.jsonl", texts, logits[name], splits.labels)
     scores.write(run.path, per_text(config, splits, logits))
-    trained_on = after(config.model, record(parts.train_texts))
-    seen.write(run.path, trained_on)
     headline = headline_of(splits, figures, parts.baselines)
     card = make_card(config, parts, run, headline, figures)
 
     def save(folder: Path) -> None:
         parts.model.save_pretrained(folder)
         parts.tokenizer.save_pretrained(folder)
-        seen.write(folder, trained_on)
+        seen.write(folder, after(config.model, record(parts.train_texts)))
 
     lengths = {name: batches.lengths for name, batches in parts.evaluation.items()}
     return write_outputs(
