@@ -57,6 +57,7 @@ class DataOptions:
     max_series: int | None = DATA.option(None, "Take this many series, drawn by seed.", minimum=1, shown_default="all")
     data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
     skip_bad: bool = DATA.option(False, "Leave out series that can't be used, and say how many.")
+    drop_leaks: bool = DATA.option(False, "Leave out test windows whose values are in the training data too.")
 
 
 @dataclasses.dataclass
