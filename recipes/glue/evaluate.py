@@ -11,6 +11,7 @@ from recipes.glue.config import Eval
 from recipes.glue.data import run_data
 from recipes.glue.inference import open_classifier, predict_texts, trained_length
 from recipes.runs.select import choose_model
+from recipes.runs.summary import verdict_lines
 from recipes.terminal.progress import print_line
 from recipes.terminal.tables import table
 from tasks.glue import evaluation
@@ -36,10 +37,11 @@ def evaluate(config: Eval) -> dict[str, Any]:
             target = path if len(splits.evaluation) == 1 else path.with_stem(f"{path.stem}-{name}")
             write_answers(target, texts, logits[name], classifier.labels)
     figures = evaluation.summarise(splits, logits, loss)
-    beside = evaluation.baselines(splits)
+    beside, verdict = evaluation.baselines(splits), evaluation.verdict(splits, logits, figures)
     result = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
+    result["verdict"] = verdict
     result["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
-    return {**result, "text": _text(splits, figures, beside, speed)}
+    return {**result, "text": _text(splits, {**figures, "verdict": verdict}, beside, speed)}
 
 
 def _text(splits: Splits, figures: dict[str, Any], beside: dict[str, float], speed: dict[str, float]) -> str:
@@ -49,4 +51,5 @@ def _text(splits: Splits, figures: dict[str, Any], beside: dict[str, float], spe
             cells = [evaluation.text_of(metric, found[key]) for key in (metric, f"{metric}_low", f"{metric}_high")]
             rows.append([name, evaluation.title(metric), *cells, found["n"], f"{speed[name]:,.0f}"])
     columns = ["split", "metric", "value", "low", "high", "n", "texts/s"]
-    return f"{evaluation.describe(splits, figures, beside)}\n\n{table(columns, rows)}"
+    lines = [evaluation.describe(splits, figures, beside), *verdict_lines(figures["verdict"])]
+    return "\n".join([*lines, "", table(columns, rows)])
