@@ -49,7 +49,10 @@ def _text(splits: Splits, figures: dict[str, Any], beside: dict[str, float], spe
     for name, found in figures["splits"].items():
         for metric in splits.metrics:
             cells = [evaluation.text_of(metric, found[key]) for key in (metric, f"{metric}_low", f"{metric}_high")]
-            rows.append([name, evaluation.title(metric), *cells, found["n"], f"{speed[name]:,.0f}"])
-    columns = ["split", "metric", "value", "low", "high", "n", "texts/s"]
+            # The constants are of the first split.
+            first = name == next(iter(figures["splits"]))
+            constant = evaluation.text_of(metric, figures["verdict"]["metrics"][metric]["value"]) if first else ""
+            rows.append([name, evaluation.title(metric), *cells, constant, found["n"], f"{speed[name]:,.0f}"])
+    columns = ["split", "metric", "value", "low", "high", "constant", "n", "texts/s"]
     lines = [evaluation.describe(splits, figures, beside), *verdict_lines(figures["verdict"])]
     return "\n".join([*lines, "", table(columns, rows)])
