@@ -19,6 +19,7 @@ from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.data_sets import data_options
 from recipes.process.memory import release
+from recipes.runs.summary import verdict_lines
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.work import Evaluator
@@ -31,6 +32,7 @@ from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.score import agreement
+from tasks.controlnet.score.verdict import judge
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import disk_errors
 from tasks.words import counted
@@ -56,6 +58,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(f"note      {line}")
     batches = as_batches(config, nets, splits.evaluation)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
+    figures["verdict"] = judge(figures).as_dict()
     del figures["per_pair"]
     drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))
     if drawn is not None:
@@ -214,6 +217,7 @@ def text_of(figures: dict[str, Any]) -> str:
     lines = [
         gain_text(figures),
         f"against the base alone {against[0]} % ({against[1]} to {against[2]})",
+        *verdict_lines(figures["verdict"]),
         "",
         table(["timesteps", "loss", "shuffled", "base alone", "gain %", "low", "high"], rows),
     ]

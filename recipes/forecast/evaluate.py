@@ -10,6 +10,8 @@ from recipes.forecast import testing
 from recipes.forecast.config import Eval
 from recipes.forecast.networks import place
 from recipes.forecast.setup import forecast_request, score, set_up
+from recipes.forecast.verdict import verdict_dict
+from recipes.runs.summary import verdict_lines
 from recipes.terminal.progress import print_line
 from tasks.files import write_json
 
@@ -27,7 +29,9 @@ def evaluate(config: Eval) -> dict[str, Any]:
         tested = testing.measure(setup.models, request, setup.m)
     else:
         tested = score(setup, {})
-    figures = testing.figures(tested)
+    verdict = verdict_dict(tested)
+    figures = {**testing.figures(tested), "verdict": verdict}
     if config.output:
         write_json(Path(config.output), figures)
-    return {**figures, "text": f"{testing.score_table(tested)}\n{testing.counts_line(tested)}"}
+    lines = [testing.score_table(tested), testing.counts_line(tested), *verdict_lines(verdict)]
+    return {**figures, "text": "\n".join(lines)}

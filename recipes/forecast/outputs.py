@@ -11,6 +11,7 @@ import pandas as pd
 
 from recipes.forecast import testing
 from recipes.forecast.testing import BacktestResult
+from recipes.forecast.verdict import verdict_dict
 from recipes.runs import scores
 from tasks.files import write_json, writing
 from tasks.forecast.data import Loaded
@@ -107,7 +108,7 @@ def write_all(folder: Path, tested: BacktestResult, data: dict[str, Any]) -> Non
     """The files of a back-test: forecasts, metrics, and the scores of each series for `tool runs compare`."""
     with testing.phase(tested.seconds, "write"):
         write_forecasts(folder / FORECASTS, tested)
-        write_json(folder / METRICS, {"data": data, **testing.figures(tested)})
+        write_json(folder / METRICS, {"data": data, **testing.figures(tested), "verdict": verdict_dict(tested)})
         found = per_series(tested, data)
         if found is not None:
             scores.write(folder, found)

@@ -22,7 +22,7 @@ from recipes.vqa.config import Train
 from recipes.vqa.parts import Parts
 from tasks.errors import DataError
 from tasks.files import write_json
-from tasks.vqa import evaluation
+from tasks.vqa import baselines, evaluation
 from tasks.vqa.evaluation import ranked
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
@@ -53,13 +53,17 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         "priors": parts.priors,
         "best_step": outcome.best_step,
     }
-    write_json(run.path / "evaluation.json", figures)
-    answers = outcome.metrics["predictions"]
+    answers, kind = outcome.metrics["predictions"], evaluation.kind_of(parts.eval_questions)
+    found = baselines.judge(outcome.metrics["scores"], answers, parts.train_questions, parts.eval_questions, kind)
+    verdict = found.as_dict()
+    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     write_official_results(run.path / "predictions.json", parts.eval_questions.question_id, answers)
     scores.write(run.path, per_question(config, parts.eval_questions, outcome.metrics["scores"]))
     accuracy, low, high = (figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-    headline = Headline("accuracy", accuracy, low, high, figures["n"], parts.priors, parts.ceiling)
-    return write_outputs(
+    headline = Headline(
+        "accuracy", accuracy, low, high, figures["n"], parts.priors, parts.ceiling, verdict=found.line or ""
+    )
+    summary = write_outputs(
         run,
         partial(pretrained.save, parts.model, parts.processor),
         make_card(config, parts, run, headline),
@@ -68,6 +72,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         sections=sections(parts.eval_questions, outcome.metrics),
         metrics={key: value for key, value in figures.items() if not key.startswith("by_")},
     )
+    return {**summary, "verdict": verdict}
 
 
 def per_question(config: Train, questions: Questions, accuracy: np.ndarray) -> scores.Scores:

@@ -11,12 +11,13 @@ from recipes.data_sets import data_options
 from recipes.distributed.device import silence
 from recipes.runs import folder as run_folder
 from recipes.runs.select import choose_model
+from recipes.runs.summary import verdict_lines
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.vqa.config import Eval
 from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics
 from recipes.work import Evaluator
-from tasks.vqa import evaluation
+from tasks.vqa import baselines, evaluation
 from tasks.vqa.data import Options, Splits, load_splits
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
@@ -38,12 +39,14 @@ def evaluate(config: Eval) -> dict[str, Any]:
     else:
         with Progress("evaluating", len(questions), unit="questions") as progress:
             answers = generate(config, model, questions, progress.advance)
-    scores = evaluation.accuracy(answers, questions)
+    kind = evaluation.kind_of(questions)
+    scores = evaluation.accuracy(answers, questions, kind)
     figures: dict[str, Any] = {
         "model": model,
-        "score": evaluation.kind_of(questions),
+        "score": kind,
         **evaluation.summarise(scores, questions),
-        "priors": evaluation.priors(splits.train, questions) if splits.train is not None else {},
+        "priors": baselines.priors(splits.train, questions, kind),
+        "verdict": baselines.judge(scores, answers, splits.train, questions, kind).as_dict(),
     }
     if config.output:
         write_official_results(Path(config.output), questions.question_id, answers)
@@ -74,4 +77,5 @@ def _text(figures: dict[str, Any]) -> str:
         for name, part in list(figures[f"by_{kind}_type"].items())[:15]
     ]
     shown = table(["", "type", "accuracy %", "low", "high", "n"], rows)
-    return f"{show_metrics(figures, figures['priors'])}\n\n{shown}"
+    lines = [show_metrics(figures, figures["priors"]), *verdict_lines(figures["verdict"])]
+    return "\n".join([*lines, "", shown])

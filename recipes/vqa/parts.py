@@ -11,7 +11,7 @@ from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line
 from recipes.vqa.config import Train
 from recipes.vqa.inference import checked
-from tasks.vqa import evaluation
+from tasks.vqa import baselines, evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Options, Splits, load_splits
@@ -70,7 +70,7 @@ def prepare(config: Train) -> Parts:
         )
 
     train, held = batches(splits.train, augmentation), batches(splits.evaluation)
-    priors = evaluation.priors(splits.train, splits.evaluation)
+    priors = baselines.priors(splits.train, splits.evaluation, evaluation.kind_of(splits.evaluation))
     return Parts(splits, vocabulary, model, processor, train, held, priors, ceiling(splits.evaluation, vocabulary))
 
 
