@@ -150,6 +150,7 @@ def assemble(
     source: str,
     rows: list[int],
     problems: Problems,
+    notes: tuple[str, ...] = (),
 ) -> Questions:
     """Joins read columns and images into `Questions`; rows whose label can't be used are reported and dropped.
 
@@ -182,6 +183,7 @@ def assemble(
         images=images,
         source=source,
         rows=rows,
+        notes=notes,
     )
     return result if keep.all() else result.take(np.flatnonzero(keep))
 
