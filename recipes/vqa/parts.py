@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line
 from recipes.vqa.config import Train
 from recipes.vqa.inference import checked
+from tasks import seen
+from tasks.seen import Seen
 from tasks.vqa import evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Options, Splits, load_splits
+from tasks.vqa.evaluation import Choice, choose_score
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
+from tasks.vqa.training_record import Overlap, overlap
 from tasks.vqa.vocabulary import Vocabulary, build_vocabulary, ceiling, targets
+from tasks.weights import model_folder
 
 
 @dataclass
@@ -32,6 +39,13 @@ class Parts:
     evaluation: VqaBatches
     priors: dict[str, float]
     ceiling: float
+    choice: Choice
+    # What the weights that training starts from have seen, None where that isn't known, or nothing; and in words, of the
+    # evaluation questions.
+    before: Seen | None
+    known_before: str
+    # The evaluation questions that the trained weights have seen, now or before.
+    known: Overlap
 
     @property
     def train_questions(self) -> Questions:
@@ -49,8 +63,14 @@ def prepare(config: Train) -> Parts:
     splits = load_splits(data_options(Options, config))
     assert splits.train is not None
     assert splits.evaluation is not None
+    choice = choose_score(splits.evaluation, config.score)
+    before = starting_record(config.model)
+    known = known_questions(splits, splits.evaluation, before)
     vocabulary = build_vocabulary(
-        splits.train, min_frequency=config.min_answer_frequency, max_answers=config.max_answers
+        splits.train,
+        min_frequency=config.min_answer_frequency,
+        max_answers=config.max_answers,
+        every=config.label_answers == "all",
     )
     model, processor = build(config, splits.train, vocabulary.answers)
     images = ImageFormat.of(processor)
@@ -70,8 +90,23 @@ def prepare(config: Train) -> Parts:
         )
 
     train, held = batches(splits.train, augmentation), batches(splits.evaluation)
-    priors = evaluation.priors(splits.train, splits.evaluation)
-    return Parts(splits, vocabulary, model, processor, train, held, priors, ceiling(splits.evaluation, vocabulary))
+    priors = evaluation.priors(splits.train, splits.evaluation, choice.kind)
+    reachable = ceiling(splits.evaluation, vocabulary, choice.kind)
+    return Parts(splits, vocabulary, model, processor, train, held, priors, reachable, choice, before, *known)
+
+
+def starting_record(model: str) -> Seen | None:
+    """What the model that training starts from was trained on, where a run here or a folder says so."""
+    return seen.read(Path(model_folder(model)), Path(model)) if model != "tiny" else None
+
+
+def known_questions(splits: Splits, questions: Questions, before: Seen | None) -> tuple[str, Overlap]:
+    """What the starting weights have seen of the evaluation questions, in words, and what the trained ones will have."""
+    shared = splits.shared if splits.shared is not None else np.zeros(len(questions), bool)
+    earlier = Overlap(None) if before is None else overlap(before, questions)
+    if earlier.pictures is None:
+        return "", Overlap(shared)
+    return earlier.line(), Overlap(shared | earlier.pictures, earlier.questions)
 
 
 def build(config: Train, questions: Questions, answers: list[str]) -> tuple[ViltForQuestionAnswering, Any]:

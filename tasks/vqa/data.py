@@ -66,7 +66,8 @@ def load_splits(
             check_some(part)
     if train is not None:
         check_classes(train)
-    shared, leaks = None, []
+    shared: np.ndarray | None = None
+    leaks: list[str] = []
     if train is not None and evaluation is not None and not held_out:
         name, drop = evaluation.source, options.drop_leaks
         evaluation, shared, leaks = without_shared(train, evaluation, drop=drop, name=name)

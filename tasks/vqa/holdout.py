@@ -45,9 +45,7 @@ def without_shared(
     """
     ours, theirs = _pictures(train, evaluation)
     shared = np.isin(theirs, ours)
-    evaluation_left, line = without_leaks(
-        evaluation, shared, drop=drop, units="questions", what="pictures", name=name
-    )
+    evaluation_left, line = without_leaks(evaluation, shared, drop=drop, units="questions", what="pictures", name=name)
     if not line:
         return evaluation, shared, []
     known = set(zip(map(plain, train.question), ours.tolist(), strict=True))

@@ -443,11 +443,15 @@ def test_pictures_that_given_splits_share_are_counted_and_left_out(tmp_path, kin
     assert np.flatnonzero(whole.shared).tolist() == [0, 1, 6]
     same = 2 if kind == "csv" else 3
     (line,) = whole.leaks
-    assert line.startswith("3 of 7 evaluation questions have pictures that are also in the training split: they are not")
+    assert line.startswith(
+        "3 of 7 evaluation questions have pictures that are also in the training split: they are not"
+    )
     assert f"({same} of them ask the same of the same picture)" in line
     clean = load_splits(Options(str(tmp_path), cache_dir=cache, drop_leaks=True))
     assert (len(clean.evaluation), clean.shared.tolist()) == (4, [False] * 4)
-    assert clean.leaks[0].startswith("3 of 7 evaluation questions have pictures that are also in the training split, and are")
+    assert clean.leaks[0].startswith(
+        "3 of 7 evaluation questions have pictures that are also in the training split, and are"
+    )
     assert len(clean.train) == len(whole.train)
 
 
