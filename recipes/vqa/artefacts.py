@@ -18,9 +18,10 @@ from recipes.report.content import BarChart, Example, Headline, Section, Table, 
 from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
+from recipes.scoring.seen_data import after
 from recipes.vqa.config import Train
-from recipes.vqa.inference import unseen
 from recipes.vqa.parts import Parts
+from recipes.vqa.seen_questions import unseen_figures
 from tasks import seen
 from tasks.errors import DataError
 from tasks.files import write_json
@@ -52,20 +53,20 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     figures = {key: outcome.metrics[key] for key in FIGURES}
     figures |= {
         "score": parts.choice.kind,
-        "seen": parts.known.as_dict(),
+        "seen": parts.seen.facts(),
         "ceiling": parts.ceiling,
         "priors": parts.priors,
         "best_step": outcome.best_step,
     }
-    figures |= unseen(outcome.metrics["scores"], parts.eval_questions, parts.known)
+    figures["unseen"] = unseen_figures(outcome.metrics["scores"], parts.eval_questions, parts.seen)
     write_json(run.path / "evaluation.json", figures)
-    saw = training_record.record(parts.train_questions, parts.before)
+    saw = after(config.model, training_record.record(parts.train_questions))
     seen.write(run.path, saw)
     answers = outcome.metrics["predictions"]
     write_official_results(run.path / "predictions.json", parts.eval_questions.question_id, answers)
     scores.write(run.path, per_question(config, parts, outcome.metrics["scores"]))
     accuracy, low, high = (figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-    title = evaluation.label(parts.choice.kind) + parts.known.mark()
+    title = evaluation.label(parts.choice.kind) + parts.seen.mark()
     headline = Headline("accuracy", accuracy, low, high, figures["n"], parts.priors, parts.ceiling, title=title)
     return write_outputs(
         run,

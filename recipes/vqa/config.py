@@ -178,6 +178,7 @@ class Predict(UseOptions):
 class Data(DataOptions):
     """`tool data inspect vqa`."""
 
+    model: str = MODEL.option("tiny", "Whose tokenizer counts the questions that a model would cut.")
     train_split: str | None = DATA.option(None, "Split to look at as training data.")
     eval_split: str | None = DATA.option(None, "Split to look at as evaluation data.")
     token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from recipes.data_sets import data_options
@@ -17,19 +16,16 @@ from recipes.runs.select import choose_model
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.vqa.config import Eval
-from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics, told, unseen
+from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics, told
+from recipes.vqa.seen_questions import SeenQuestions, seen_questions, unseen_figures
 from recipes.work import Evaluator
-from tasks import seen
 from tasks.errors import ConfigError
-from tasks.readers.leaks import without_leaks
 from tasks.vqa import evaluation
 from tasks.vqa.data import Options, Splits, load_splits
 from tasks.vqa.evaluation import Choice, choose_score
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
 from tasks.vqa.score import write_official_results
-from tasks.vqa.training_record import Overlap, overlap
-from tasks.weights import model_folder
 
 
 def evaluate(config: Eval) -> dict[str, Any]:
@@ -37,14 +33,18 @@ def evaluate(config: Eval) -> dict[str, Any]:
     silence()
     model, run = choose_model(config.model, config.output_dir, ("vqa",))
     splits = read_data(config, run)
-    questions, known, left_out = seen_in_training(config, model, run, splits)
+    seen = seen_questions(model, splits)
+    if config.drop_leaks:
+        splits, seen = without_seen(model, splits, seen)
+    questions = splits.evaluation
+    assert questions is not None
     choice = choice_for(config, run, questions)
     print_line(f"vqa · {model} · {splits.description} · measured by {evaluation.NAMES[choice.kind]}: {choice.why}")
     # What was seen tells of the pictures that the run's own splits share, too.
-    for line in told(replace(splits, leaks=[]) if known.count else splits, choice):
+    for line in told(replace(splits, leaks=[]) if seen.count else splits, choice):
         print_line(line)
-    for line in filter(None, (left_out, known.line())):
-        print_line(f"seen      {line}")
+    if seen.line():
+        print_line(seen.line())
     if pretrained.model_type(model, config.revision, config.token) == "vilt":
         answers = answer_by_vilt(config, model, questions)
     else:
@@ -55,13 +55,13 @@ def evaluate(config: Eval) -> dict[str, Any]:
         "model": model,
         "score": choice.kind,
         **evaluation.summarise(scores, questions),
-        "seen": known.as_dict(),
-        **unseen(scores, questions, known),
+        "seen": seen.facts(),
+        "unseen": unseen_figures(scores, questions, seen),
         "priors": evaluation.priors(splits.train, questions, choice.kind) if splits.train is not None else {},
     }
     if config.output:
         write_official_results(Path(config.output), questions.question_id, answers)
-    return {**figures, "text": _text(figures, known)}
+    return {**figures, "text": _text(figures, seen.mark())}
 
 
 def read_data(config: Eval, run: run_folder.Run | None) -> Splits:
@@ -72,26 +72,20 @@ def read_data(config: Eval, run: run_folder.Run | None) -> Splits:
     return load_splits(data_options(Options, config, was if same else None), need)
 
 
-def seen_in_training(
-    config: Eval, model: str, run: run_folder.Run | None, splits: Splits
-) -> tuple[Questions, Overlap, str]:
-    """The questions to score, what of them the model was trained on, and what to say of those left out.
+def without_seen(model: str, splits: Splits, seen: SeenQuestions) -> tuple[Splits, SeenQuestions]:
+    """The splits for --drop-leaks, and what of them was seen.
 
     Raises:
-        DataError: with --drop-leaks none would be left.
+        DataError: no question would be left, or it isn't known which pictures training saw.
     """
-    questions = splits.evaluation
-    assert questions is not None
-    record = seen.read(Path(model_folder(model)), None if run is None else run.path)
-    known = overlap(record, questions)
-    if known.pictures is None and splits.shared is not None:  # of an older run, on its own splits
-        known = Overlap(splits.shared)
-    if not (config.drop_leaks and known.pictures is not None and known.count):
-        return questions, known, ""
-    questions, line = without_leaks(
-        questions, known.pictures, drop=True, units="questions", what="pictures", name=questions.source
-    )
-    return questions, Overlap(np.zeros(len(questions), bool)), line
+    assert splits.evaluation is not None
+    left = seen.left()
+    if not seen.count:
+        return splits, seen
+    lines = [*splits.leaks, f"{seen.text()}, and are left out"]
+    shared = None if splits.shared is None else splits.shared[left]
+    splits = replace(splits, evaluation=splits.evaluation.take(left), leaks=lines, shared=shared)
+    return splits, seen_questions(model, splits)
 
 
 def choice_for(config: Eval, run: run_folder.Run | None, questions: Questions) -> Choice:
@@ -112,14 +106,14 @@ def answer_by_vilt(config: Eval, model: str, questions: Questions) -> list[str]:
     return [vilt.config.id2label[int(label)] for label in predicted.label]
 
 
-def _text(figures: dict[str, Any], known: Overlap) -> str:
+def _text(figures: dict[str, Any], mark: str) -> str:
     rows = [
         [f"{kind} type", name, *(round(100 * part[key], 1) for key in ("accuracy", "low", "high")), int(part["n"])]
         for kind in ("answer", "question")
         for name, part in list(figures[f"by_{kind}_type"].items())[:15]
     ]
     shown = table(["", "type", "accuracy %", "low", "high", "n"], rows)
-    lines = [show_metrics(figures, figures["priors"], figures["score"], known.mark())]
-    if "unseen" in figures:
-        lines.append(f"of these unseen in training: {show_metrics(figures['unseen'], {}, figures['score'])}")
+    lines = [show_metrics(figures, figures["priors"], figures["score"], mark)]
+    if figures["unseen"]:
+        lines.append(f"unseen    {show_metrics(figures['unseen'], {}, figures['score'])}")
     return "\n".join([*lines, "", shown])

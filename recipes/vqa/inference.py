@@ -12,17 +12,15 @@ import torch.nn.functional as F
 
 from recipes.distributed.device import pick_device
 from recipes.process.memory import to_device
-from recipes.terminal.progress import print_line_once
+from recipes.terminal.progress import print_line, print_line_once
 from recipes.vqa.config import UseOptions
 from recipes.work import Batch, Evaluator
-from tasks.vqa import evaluation
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Splits
 from tasks.vqa.evaluation import Choice, label
 from tasks.vqa.models import library_check, pretrained
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
-from tasks.vqa.training_record import Overlap
 from tasks.weights import model_folder
 
 
@@ -55,8 +53,10 @@ def open_vilt(config: UseOptions, model: str, questions: Questions) -> tuple[Any
     device = pick_device(config.cpu, config.threads)
     vilt, processor = load_model(model, config.revision, config.token)
     vilt = vilt.to(device).eval()
-    longest = vilt.config.max_position_embeddings
+    longest = min(vilt.config.max_position_embeddings, int(processor.tokenizer.model_max_length))
     batches = VqaBatches(questions, processor.tokenizer, ImageFormat.of(processor), max_length=longest, cache_bytes=0)
+    if line := batches.truncation.line():
+        print_line(f"cut       {line}")
     return vilt, batches, device
 
 
@@ -130,15 +130,6 @@ def told(splits: Splits, choice: Choice) -> list[str]:
         *(f"leaks     {line}" for line in splits.leaks),
         *([f"score     {choice.mixed}"] if choice.mixed else []),
     ]
-
-
-def unseen(scores: np.ndarray, questions: Questions, known: Overlap) -> dict[str, Any]:
-    """{"unseen": the figure of the questions on pictures that training did not see}, where that is some of them."""
-    if known.pictures is None or known.count in (0, len(questions)):
-        return {}
-    rows = np.flatnonzero(~known.pictures)
-    part = evaluation.summarise(scores[rows], questions.take(rows))
-    return {"unseen": {key: value for key, value in part.items() if not key.startswith("by_")}}
 
 
 def show_metrics(metrics: dict[str, Any], priors: dict[str, float], kind: str = "official", mark: str = "") -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line
 from recipes.vqa.config import Train
 from recipes.vqa.inference import checked
-from tasks import seen
-from tasks.seen import Seen
+from recipes.vqa.seen_questions import SeenQuestions, will_be_seen
 from tasks.vqa import evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
@@ -22,9 +19,7 @@ from tasks.vqa.data import Options, Splits, load_splits
 from tasks.vqa.evaluation import Choice, choose_score
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
-from tasks.vqa.training_record import Overlap, overlap
 from tasks.vqa.vocabulary import Vocabulary, build_vocabulary, ceiling, targets
-from tasks.weights import model_folder
 
 
 @dataclass
@@ -40,12 +35,7 @@ class Parts:
     priors: dict[str, float]
     ceiling: float
     choice: Choice
-    # What the weights that training starts from have seen, None where that isn't known, or nothing; and in words, of the
-    # evaluation questions.
-    before: Seen | None
-    known_before: str
-    # The evaluation questions that the trained weights have seen, now or before.
-    known: Overlap
+    seen: SeenQuestions
 
     @property
     def train_questions(self) -> Questions:
@@ -64,8 +54,6 @@ def prepare(config: Train) -> Parts:
     assert splits.train is not None
     assert splits.evaluation is not None
     choice = choose_score(splits.evaluation, config.score)
-    before = starting_record(config.model)
-    known = known_questions(splits, splits.evaluation, before)
     vocabulary = build_vocabulary(
         splits.train,
         min_frequency=config.min_answer_frequency,
@@ -77,12 +65,16 @@ def prepare(config: Train) -> Parts:
     kinds = tuple(kind for kind in config.augment if kind != "none")
     augmentation = Augmentation.of(kinds, config.seed, splits.train.question, evaluation.given_answers(splits.train))
 
+    limit = min(config.max_question_length, model.config.max_position_embeddings)
+    # Whoever opens the model cuts questions as its training did.
+    processor.tokenizer.model_max_length = limit
+
     def batches(questions: Questions, augmentation: Augmentation | None = None) -> VqaBatches:
         return VqaBatches(
             questions,
             processor.tokenizer,
             images,
-            max_length=min(config.max_question_length, model.config.max_position_embeddings),
+            max_length=limit,
             targets=targets(questions, vocabulary),
             num_labels=len(vocabulary.answers),
             augmentation=augmentation,
@@ -92,21 +84,9 @@ def prepare(config: Train) -> Parts:
     train, held = batches(splits.train, augmentation), batches(splits.evaluation)
     priors = evaluation.priors(splits.train, splits.evaluation, choice.kind)
     reachable = ceiling(splits.evaluation, vocabulary, choice.kind)
-    return Parts(splits, vocabulary, model, processor, train, held, priors, reachable, choice, before, *known)
-
-
-def starting_record(model: str) -> Seen | None:
-    """What the model that training starts from was trained on, where a run here or a folder says so."""
-    return seen.read(Path(model_folder(model)), Path(model)) if model != "tiny" else None
-
-
-def known_questions(splits: Splits, questions: Questions, before: Seen | None) -> tuple[str, Overlap]:
-    """What the starting weights have seen of the evaluation questions, in words, and what the trained ones will have."""
-    shared = splits.shared if splits.shared is not None else np.zeros(len(questions), bool)
-    earlier = Overlap(None) if before is None else overlap(before, questions)
-    if earlier.pictures is None:
-        return "", Overlap(shared)
-    return earlier.line(), Overlap(shared | earlier.pictures, earlier.questions)
+    return Parts(
+        splits, vocabulary, model, processor, train, held, priors, reachable, choice, will_be_seen(config.model, splits)
+    )
 
 
 def build(config: Train, questions: Questions, answers: list[str]) -> tuple[ViltForQuestionAnswering, Any]:

@@ -51,14 +51,24 @@ class VisualQuestionAnswering(training.Recipe[Train, Parts]):
             f"ceiling {100 * parts.ceiling:.1f} % on {len(questions):,} evaluation questions · "
             f"measured by {evaluation.NAMES[parts.choice.kind]}: {parts.choice.why}",
             *told(parts.splits, parts.choice),
-            *([f"seen      {parts.known_before} by {self.config.model}"] if parts.known_before else []),
+            *(f"cut       {line}" for line in self.cut() if line),
+            # The pictures that the splits share are told of as leaks.
+            *([parts.seen.line()] if parts.seen.count > parts.splits.shared_count else []),
         ]
+
+    def cut(self) -> list[str]:
+        """What the limit on a question's length does to each split, in words."""
+        parts = self.parts
+        longer = self.config.max_question_length < parts.model.config.max_position_embeddings
+        hint = "; keep them with a greater --max-question-length" if longer else ""
+        splits = ((parts.train, "training questions"), (parts.evaluation, "evaluation questions"))
+        return [batches.truncation.line(what, hint) for batches, what in splits]
 
     def make_work(self) -> Work:
         return AnswerWork(self.config, self.parts)
 
     def score(self, outcome: Outcome) -> str:
-        return f"{evaluation.label(self.parts.choice.kind)} {100 * outcome.metrics['accuracy']:.1f} %{self.parts.known.mark()}"
+        return f"{evaluation.label(self.parts.choice.kind)} {100 * outcome.metrics['accuracy']:.1f} %{self.parts.seen.mark()}"
 
     def write(self, outcome: Outcome) -> dict[str, Any]:
         return artefacts.write(self.config, self.parts, self.session.run, outcome)
@@ -129,7 +139,7 @@ class AnswerWork(Work):
         )
 
     def describe(self, metrics: dict[str, Any]) -> str:
-        return show_metrics(metrics, self.parts.priors, self.parts.choice.kind, self.parts.known.mark())
+        return show_metrics(metrics, self.parts.priors, self.parts.choice.kind, self.parts.seen.mark())
 
     def fsdp_layers(self, model: Any) -> list[torch.nn.Module]:
         return list(model.vilt.encoder.layer)

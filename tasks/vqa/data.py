@@ -31,6 +31,11 @@ class Splits(base.Splits[Questions]):
     shared: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def shared_count(self) -> int:
+        """How many evaluation questions are on pictures that training has too, as far as is known."""
+        return 0 if self.shared is None else int(self.shared.sum())
+
 
 def load_splits(
     options: Options, need: tuple[str, ...] = ("train", "evaluation"), *, check_images: bool = True
