@@ -170,7 +170,7 @@ def _figures(card: Card, headline: Headline) -> Table:
     """The measured figures, only with the columns that something is known for."""
     unit = headline.unit
     cells = [
-        ("metric", headline.name),
+        ("metric", headline.title),
         ("value", figure(headline.value, unit)),
         ("95 % interval", interval(headline)),
         ("n", plain(headline.n) if headline.n is not None else ""),

@@ -103,7 +103,9 @@ def compare(runs: list[Run]) -> Comparison:
     if sum(pair.difference is not None for pair in paired) >= MANY:
         notes.append("Each interval stands by itself: of twenty runs that are no better, one may look so by chance.")
     other_machines, _ = _differing(machines)
-    units = {side.scores.metric: side.scores.unit for side in reversed(sides) if side.scores is not None}
+    units = {
+        side.scores.metric.partition(" (")[0]: side.scores.unit for side in reversed(sides) if side.scores is not None
+    }
     return Comparison(sides, options, same, other_machines, paired, _metrics(sides), units, notes)
 
 

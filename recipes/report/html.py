@@ -158,7 +158,7 @@ class _Page:
             f"ceiling {figure(headline.ceiling, headline.unit)}" if headline.ceiling is not None else "",
         ]
         return {
-            "name": headline.name,
+            "name": headline.title,
             "value": figure(value, headline.unit) or "not measured",
             "details": [detail for detail in details if detail],
             "against": against,
