@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from recipes.controlnet import opening
+from recipes.controlnet import opening, provenance
 from recipes.controlnet.config import Eval
 from recipes.controlnet.grids import write_grid
 from recipes.controlnet.opening import Opened
@@ -22,6 +22,7 @@ from recipes.process.memory import release
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.work import Evaluator
+from tasks.controlnet import training_record
 from tasks.controlnet.batches import PairBatches, Shapes
 from tasks.controlnet.cache.encoding import tokenize
 from tasks.controlnet.data import Options, load_splits
@@ -30,9 +31,11 @@ from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.pairs import Pairs, Splits
-from tasks.controlnet.score import agreement
+from tasks.controlnet.score import agreement, gain
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import disk_errors
+from tasks.readers.leaks import without_leaks
+from tasks.seen import Seen, describe
 from tasks.words import counted
 
 DEFAULT_RESOLUTION = 512
@@ -43,8 +46,10 @@ def evaluate(config: Eval) -> dict[str, Any]:
     opening.quiet()
     opening.check_resolution(config.resolution)
     model, was = opening.choose(config)
+    config = replace(config, **provenance.settings(config, model, was))
     splits = read_data(config, was)
     assert splits.evaluation is not None
+    record = provenance.record(model, config.token)
     if config.output:
         with disk_errors(Path(config.output)):
             Path(config.output).expanduser().mkdir(parents=True, exist_ok=True)
@@ -52,16 +57,46 @@ def evaluate(config: Eval) -> dict[str, Any]:
     print_line(f"controlnet · {model} on {nets.base.name} · {splits.description}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
-    for line in splits.notes:
-        print_line(f"note      {line}")
-    batches = as_batches(config, nets, splits.evaluation)
+    for label, lines in (("leak", splits.leaks), ("blank", splits.blank), ("note", splits.notes)):
+        for line in lines:
+            print_line(f"{label:<10}{line}")
+    pairs, seen, whole = unseen_pairs(config, splits.evaluation, record)
+    if line := describe(seen, "pairs (by picture or condition)"):
+        print_line(f"seen      {line}{f'; {whole:,} of them as a whole, with their captions' if whole else ''}")
+    batches = as_batches(config, nets, pairs)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
-    del figures["per_pair"]
+    figures |= seen_figures(seen, figures.pop("per_pair"))
     drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))
     if drawn is not None:
         figures["agreement"] = drawn
     figures["text"] = text_of(figures)
     return figures
+
+
+def unseen_pairs(config: Eval, pairs: Pairs, record: Seen | None) -> tuple[Pairs, np.ndarray | None, int]:
+    """The pairs to measure; bool [n], which of them training saw (None: not known); how many it saw as a whole.
+
+    Raises:
+        DataError: with --drop-leaks, training saw all of them.
+    """
+    seen, whole = training_record.seen_pairs(record, pairs)
+    if seen is None or not (config.drop_leaks and seen.any()):
+        return pairs, seen, whole
+    what = "pictures or conditions"
+    rest, line = without_leaks(pairs, seen, drop=True, units="pairs", what=what, name=pairs.source)
+    print_line(f"leak      {pairs.source}: {line}")
+    return rest, np.zeros(len(rest), bool), 0
+
+
+def seen_figures(seen: np.ndarray | None, per_pair: dict[str, list[float]]) -> dict[str, Any]:
+    """How many of the pairs training saw, and, where it saw some, the gain of the others alone."""
+    if seen is None:
+        return {"seen": None}
+    count = int(seen.sum())
+    facts: dict[str, Any] = {"seen": {"count": count, "of": len(seen), "unit": "pairs"}}
+    if 0 < count < len(seen):
+        facts["unseen"] = gain.over_pairs(per_pair, ~seen)
+    return facts
 
 
 def read_data(config: Eval, was: dict[str, Any]) -> Splits:
@@ -213,6 +248,7 @@ def text_of(figures: dict[str, Any]) -> str:
     against = _percent(figures, "gain_none", "gain_none_low", "gain_none_high")
     lines = [
         gain_text(figures),
+        *([f"of the unseen pairs alone: {gain_text(figures['unseen'])}"] if "unseen" in figures else []),
         f"against the base alone {against[0]} % ({against[1]} to {against[2]})",
         "",
         table(["timesteps", "loss", "shuffled", "base alone", "gain %", "low", "high"], rows),

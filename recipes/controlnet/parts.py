@@ -20,6 +20,7 @@ from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.models.pretrained import Base
 from tasks.controlnet.pairs import Splits
+from tasks.seen import Seen
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Parts:
     controlnet: Any = None
     frozen: Frozen | None = None
     validator: Validator | None = None
+    seen: Seen | None = None
 
 
 def prepare(config: Train) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata as metadata
 import itertools
 import json
@@ -12,13 +13,15 @@ from typing import Any
 
 from PIL import Image
 
-from recipes.controlnet import opening
+from recipes.controlnet import opening, provenance
 from recipes.controlnet.config import Predict
 from recipes.terminal.progress import Progress, print_line
 from tasks.buckets import alike
+from tasks.controlnet.condition_pixels import AUTO, parse_range
 from tasks.controlnet.drawing.generation import fit, frame_for
 from tasks.controlnet.drawing.png import read_facts, write_png
 from tasks.controlnet.pairs import condition_files
+from tasks.deep_images import is_deep
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import disk_errors
 from tasks.images import FileImages
@@ -49,11 +52,12 @@ def predict(config: Predict) -> dict[str, Any]:
     opening.quiet()
     check_inputs(config)
     pairs = read_inputs(config)
+    model, was = opening.choose(config)
+    config = dataclasses.replace(config, **provenance.settings(config, model, was))
     orders = as_orders(config, pairs)
     output = Path(config.output).expanduser()
     with disk_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    model, was = opening.choose(config)
     nets = opening.open_nets(config, model, was)
     print_line(
         f"controlnet · {model} on {nets.base.name} · {counted(len(orders), 'picture')} of "
@@ -126,10 +130,14 @@ def _json_lines(path: Path) -> list[tuple[str, str]]:
 def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
     """The pictures in order of the inputs; picture k has the seed given plus k, whatever else is drawn."""
     loaded: dict[str, Image.Image] = {}
-    orders = []
+    orders, value_range = [], parse_range(config.condition_range or AUTO)
     for image, prompt in pairs:
         if image not in loaded:
-            whole = condition_files([image]).load(0)
+            store = condition_files([image], value_range)
+            whole = store.load(0)
+            if is_deep(store.header(0).mode):
+                how = "its own range of values" if value_range is None else f"{config.condition_range} as black,white"
+                print_line(f"note      {image}: of more than 8 bits, read with {how}; --condition-range sets it")
             loaded[image] = fit(whole, frame_for(whole.size, config.resolution))
         orders += [Order(image, loaded[image], prompt, k, config.seed + k) for k in range(config.n)]
     return orders
@@ -189,6 +197,7 @@ def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, A
         **drawn,
         "resolution": config.resolution,
         "mixed_precision": config.mixed_precision,
+        **{name: given for name, default in provenance.DEFAULTS.items() if (given := getattr(config, name)) != default},
     }
     flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
     width, height = order.condition.size

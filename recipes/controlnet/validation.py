@@ -22,6 +22,7 @@ from recipes.terminal.progress import print_line
 from recipes.work import Evaluator
 from tasks.controlnet.batches import EMPTY, PairBatches
 from tasks.controlnet.cache.encoding import encode_prompts
+from tasks.controlnet.condition_pixels import parse_range
 from tasks.controlnet.drawing.generation import Decoder, Painter, fit, frame_for, nothing, picture_seed
 from tasks.controlnet.models.pretrained import Base, load_vae
 from tasks.controlnet.pairs import condition_files
@@ -70,7 +71,8 @@ def from_files(config: Train) -> Scenes:
     Raises:
         DataError: files that are missing or broken.
     """
-    images = condition_files([str(Path(path).expanduser()) for path in config.validation_image])
+    paths = [str(Path(path).expanduser()) for path in config.validation_image]
+    images = condition_files(paths, parse_range(config.condition_range))
     bad = images.problems(range(len(images)), decode=True)
     if bad:
         raise data_errors([f"--validation-image {images.where(at)}: {reason}" for at, reason in bad.items()])

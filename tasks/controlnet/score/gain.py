@@ -73,6 +73,17 @@ def summarise(found: np.ndarray, edges: list[tuple[int, int]]) -> dict[str, Any]
     return {**figures, "n": len(found), "by_band": by_band, "per_pair": per_pair}
 
 
+def over_pairs(per_pair: dict[str, list[float]], chosen: np.ndarray) -> dict[str, Any]:
+    """Gain with its interval, and n, over some of the pairs.
+
+    Args:
+        per_pair: as `summarise` gives it.
+        chosen: bool [n].
+    """
+    means = np.array([per_pair[kind] for kind in KINDS]).T[chosen]
+    return {**dict(zip(_with_interval("gain"), _gain(means, 1), strict=True)), "n": len(means)}
+
+
 def _with_interval(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
