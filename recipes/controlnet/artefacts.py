@@ -24,6 +24,7 @@ from recipes.runs import scores
 from recipes.runs import summary as run_summary
 from recipes.runs.folder import Run
 from recipes.runs.trackers import PICTURES, picture_name
+from tasks.controlnet.cache.encoding import CHUNK
 from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
@@ -163,6 +164,7 @@ def make_card(config: Train, parts: Parts, run: Run, outcome: Outcome, kept: Kep
             "evaluation pairs": len(parts.evaluation.pairs),
             "held out of the training pairs": parts.splits.held_out,
             **({"evaluation pairs with a picture or condition of training": shared} if shared else {}),
+            **({"long captions": "in pieces"} if config.long_captions == CHUNK else {}),
             **({"black and white of the conditions": config.condition_range} if parts.splits.condition_range else {}),
         },
         training={key: given[key] for key in TRAINING if given.get(key) is not None},

@@ -265,6 +265,11 @@ class Predict(UseOptions):
 class Data(DataOptions):
     """`tool data inspect controlnet`."""
 
+    model: str | None = MODEL.option(
+        None,
+        "Base whose tokenizer counts the captions' tokens.",
+        shown_default="counted in words, of one token or more",
+    )
     train_split: str | None = DATA.option(None, "Split to look at as training data.")
     eval_split: str | None = DATA.option(None, "Split to look at as evaluation data.")
     resolution: int | None = DATA.option(None, "Say what is smaller than this.", minimum=16)

@@ -13,9 +13,11 @@ def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
     from tasks.controlnet.data import Options
     from tasks.controlnet.inspection import inspect as look
+    from tasks.controlnet.models.pretrained import tokenizer_of
 
     silence()
-    return described(look(data_options(Options, config)))
+    tokenizer = tokenizer_of(config.model, config.token) if config.model else None
+    return described(look(data_options(Options, config), tokenizer))
 
 
 def sample(config: Sample) -> dict[str, Any]:

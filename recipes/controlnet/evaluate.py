@@ -22,9 +22,9 @@ from recipes.process.memory import release
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.work import Evaluator
-from tasks.controlnet import training_record
+from tasks.controlnet import caption_lengths, training_record
 from tasks.controlnet.batches import PairBatches, Shapes
-from tasks.controlnet.cache.encoding import tokenize
+from tasks.controlnet.cache.encoding import CHUNK, CUT, tokenize
 from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.drawing.generation import picture_seed
 from tasks.controlnet.drawing.png import write_png
@@ -60,6 +60,9 @@ def evaluate(config: Eval) -> dict[str, Any]:
     for label, lines in (("leak", splits.leaks), ("blank", splits.blank), ("note", splits.notes)):
         for line in lines:
             print_line(f"{label:<10}{line}")
+    cut = caption_lengths.of_splits([splits.evaluation], pretrained.load_tokenizer(nets.base))
+    if line := caption_lengths.line(cut, config.long_captions == CHUNK):
+        print_line(f"captions  {line}")
     pairs, seen, whole = unseen_pairs(config, splits.evaluation, record)
     if line := describe(seen, "pairs (by picture or condition)"):
         print_line(f"seen      {line}{f'; {whole:,} of them as a whole, with their captions' if whole else ''}")
@@ -124,7 +127,7 @@ def as_batches(config: Eval, nets: Opened, pairs: Pairs) -> PairBatches:
         factor=base.vae_scale_factor,
         channels=base.latent_channels,
     )
-    to_ids = functools.partial(tokenize, pretrained.load_tokenizer(base))
+    to_ids = functools.partial(tokenize, pretrained.load_tokenizer(base), long_captions=config.long_captions or CUT)
     return PairBatches(pairs, shapes, int(was.get("seed") or 0), timesteps, tokenize=to_ids)
 
 
@@ -195,7 +198,7 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
 
 def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
     """A picture for each condition."""
-    states = nets.hidden([*prompts, ""])
+    *states, empty = nets.hidden([*prompts, ""], config.long_captions or CUT)
     painter = nets.painter(config)
     found: list[Image.Image] = []
     with Progress("drawing", len(conditions) * config.steps, unit="steps") as progress:
@@ -204,8 +207,8 @@ def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: l
             found += opening.paint(
                 painter,
                 conditions[part],
-                states[:-1][part],
-                states[-1:],
+                states[part],
+                empty[None],
                 config,
                 seeds=[picture_seed(config.seed, number, 0) for number in range(len(conditions))[part]],
                 done=progress.advance,

@@ -17,9 +17,12 @@ from recipes.controlnet import opening, provenance
 from recipes.controlnet.config import Predict
 from recipes.terminal.progress import Progress, print_line
 from tasks.buckets import alike
+from tasks.controlnet import caption_lengths
+from tasks.controlnet.cache.encoding import CHUNK, CUT
 from tasks.controlnet.condition_pixels import AUTO, parse_range
 from tasks.controlnet.drawing.generation import fit, frame_for
 from tasks.controlnet.drawing.png import read_facts, write_png
+from tasks.controlnet.models import pretrained
 from tasks.controlnet.pairs import condition_files
 from tasks.deep_images import is_deep
 from tasks.errors import ConfigError, DataError, data_errors
@@ -63,6 +66,11 @@ def predict(config: Predict) -> dict[str, Any]:
         f"controlnet · {model} on {nets.base.name} · {counted(len(orders), 'picture')} of "
         f"{counted(len(pairs), 'condition')} · {config.scheduler}, {config.steps} steps, guidance {config.guidance:g}"
     )
+    cut = caption_lengths.cut_by(
+        pretrained.load_tokenizer(nets.base), list(dict.fromkeys(prompt for _, prompt in pairs))
+    )
+    if line := caption_lengths.line(cut, config.long_captions == CHUNK, "prompts"):
+        print_line(f"prompts   {line}")
     predictions = draw(config, nets, orders, output)
     return {"predictions": predictions, "text": "\n".join(_line(entry) for entry in predictions)}
 
@@ -146,7 +154,7 @@ def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
 def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Path) -> list[dict[str, Any]]:
     """Draws in batches of one size and writes each picture as soon as it is there."""
     prompts = list(dict.fromkeys(order.prompt for order in orders))
-    states = nets.hidden([*prompts, config.negative_prompt or ""])
+    *states, negative = nets.hidden([*prompts, config.negative_prompt or ""], config.long_captions or CUT)
     painter = nets.painter(config)
     predictions: dict[int, dict[str, Any]] = {}
     taken: set[Path] = set()
@@ -156,8 +164,8 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
             drawn = opening.paint(
                 painter,
                 [order.condition for order in chosen],
-                states[[prompts.index(order.prompt) for order in chosen]],
-                states[-1:],
+                [states[prompts.index(order.prompt)] for order in chosen],
+                negative[None],
                 config,
                 seeds=[order.seed for order in chosen],
                 done=progress.advance,

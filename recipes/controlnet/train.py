@@ -19,6 +19,7 @@ from recipes.controlnet.parts import Parts, prepare
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator, scenes
+from recipes.distributed.accelerate_config import fsdp_config_of
 from recipes.distributed.device import DTYPES
 from recipes.loop.loop import Outcome
 from recipes.process.memory import release
@@ -26,6 +27,7 @@ from recipes.terminal.progress import print_line, print_line_once
 from recipes.work import Batch, Evaluator, Work
 from tasks.controlnet import training_record
 from tasks.controlnet.cache.encoded import pictures_of
+from tasks.controlnet.cache.encoding import CHUNK
 from tasks.controlnet.cache.store import cache_root
 from tasks.controlnet.condition_pixels import range_text
 from tasks.controlnet.drawing.generation import check_steps
@@ -61,6 +63,9 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
         self.preset = preset
 
     def prepare(self) -> Parts:
+        if self.config.long_captions == CHUNK and fsdp_config_of(self.config) is not None:
+            # Prompts of unlike lengths go through apart, and shards must go through equally often in all processes.
+            raise ConfigError("--long-captions chunk: not with a model in shards (--accelerate-config); take cut")
         parts = prepare(self.config)
         if parts.splits.condition_range is not None:
             # Kept with the run: a value is the same grey in other data.
@@ -78,6 +83,7 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
             *(f"skipped   {line}" for line in parts.splits.skipped),
             *(f"leak      {line}" for line in parts.splits.leaks),
             *(f"blank     {line}" for line in parts.splits.blank),
+            *([f"captions  {parts.long_captions}"] if parts.long_captions else []),
             *(f"note      {line}" for line in parts.splits.notes),
         ]
 
@@ -221,7 +227,7 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
             parts.frozen.vae, parts.frozen.text_encoder = vae, text
         else:
             views = len(parts.train) * parts.train.shapes.variants + len(parts.evaluation)
-            encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions))
+            encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions), config.long_captions)
             parts.train.encoded = parts.evaluation.encoded = encoded
         return
     parts.train.encoded = parts.evaluation.encoded = caching.fill(
@@ -232,6 +238,7 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
         accelerator,
         batch_size=int(config.eval_batch_size or 1),
         dtype=dtype,
+        long_captions=config.long_captions,
     )
 
 

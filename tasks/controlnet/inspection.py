@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from tasks.controlnet import condition_pixels
+from tasks.controlnet import caption_lengths, condition_pixels
 from tasks.controlnet.checks import check, notes
 from tasks.controlnet.leaks import without_leaks
 from tasks.controlnet.readers import Options, Read, recognise
@@ -22,11 +23,12 @@ from tasks.readers.problems import Problems
 LISTED = 10
 
 
-def inspect(options: Options) -> dict[str, Any]:
+def inspect(options: Options, tokenizer: Any = None) -> dict[str, Any]:
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
     Args:
         options: with `skip_bad` the pixels of every file are read, not the headers alone; with `skip_blank` those of every condition.
+        tokenizer: of the base; without one, captions are counted in words.
 
     Returns:
         format, name, splits {name: pairs, pictures, ...}, leaks (what the splits share), notes, problems (up to ten, with file and
@@ -44,12 +46,19 @@ def inspect(options: Options) -> dict[str, Any]:
     value_range = condition_pixels.set_range(
         [read for read in sound if len(read)], options.condition_range, options.seed
     )
-    described = {}
+    described, cuts = {}, []
     for name, read in reads.items():
         readable = _readable(read)
         blank = _blank(readable, problems, options)
-        described[name] = {**describe(readable, options.resolution), "blank_conditions": blank}
+        cut = caption_lengths.of_splits([readable.pairs], tokenizer)
+        cuts.append(f"{readable.pairs.source}: {caption_lengths.line(cut)}" if cut.cut else "")
+        described[name] = {
+            **describe(readable, options.resolution),
+            "cut_captions": dataclasses.asdict(cut),
+            "blank_conditions": blank,
+        }
     lines = [line for read in sound for line in notes(read)] + condition_pixels.range_notes(sound, value_range)
+    lines += filter(None, cuts)
     return {
         "format": source.format,
         "name": source.name,

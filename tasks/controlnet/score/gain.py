@@ -42,7 +42,8 @@ def measure_batch(diffusion: Diffusion, unet: Any, controlnet: Any, batch: dict[
         noisy = diffusion.noisy(latents, batch["noise"], timesteps)
         target = diffusion.target(latents, batch["noise"], timesteps)
         for net, condition in ((controlnet, own), (controlnet, shuffled), (None, None)):
-            found.append(losses(predict(unet, net, noisy, timesteps, batch["hidden"], condition), target))
+            predicted = predict(unet, net, noisy, timesteps, batch["hidden"], condition, batch.get("tokens"))
+            found.append(losses(predicted, target))
     stacked = torch.stack(found, dim=1).double().cpu().numpy()
     return stacked.reshape(len(stacked), -1, len(KINDS))
 
