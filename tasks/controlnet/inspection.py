@@ -39,10 +39,12 @@ def inspect(options: Options, tokenizer: Any = None) -> dict[str, Any]:
     """
     source = recognise(options)
     problems = Problems(noun="pair")
-    reads, sound = {}, []
+    reads, checked = {}, {}
     for name in inspected(source, options):
         read = reads[name] = subset(source.splits[name](problems), options.max_samples, options.seed)
-        sound.append(check(read, problems, options.resolution, options.skip_bad))
+        checked[name] = check(read, problems, options.resolution, options.skip_bad)
+    # That of training first, to which the others are compared.
+    sound = [checked[name] for name in sorted(checked, key=lambda name: name != "train")]
     value_range = condition_pixels.set_range(
         [read for read in sound if len(read)], options.condition_range, options.seed
     )
