@@ -41,9 +41,11 @@ def headline_of(metrics: dict[str, Any]) -> Headline:
 
 
 def gain_text(metrics: dict[str, Any]) -> str:
-    """'conditioning gain 3.1 % (2.2 to 4.0, n 200)'."""
+    """'conditioning gain 3.1 % (2.2 to 4.0, n 200)', and how many of the pairs training saw, where it saw any."""
     value, low, high = (percent(metrics[name]) for name in ("gain", "gain_low", "gain_high"))
-    return f"conditioning gain {value} % ({low} to {high}, n {metrics['n']:,})"
+    seen = metrics.get("seen")
+    mark = f" ({seen['count']:,} of {seen['of']:,} seen in training)" if seen and seen["count"] else ""
+    return f"conditioning gain {value} % ({low} to {high}, n {metrics['n']:,}){mark}"
 
 
 def percent(share: float) -> str:
