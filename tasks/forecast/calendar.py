@@ -7,7 +7,7 @@ transformers were published with: the frequency's own, then the age.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,14 @@ class Calendar:
             longer ones what the zone's clocks show.
         length: how many steps the data cover.
         zone: the time zone's name or offset; None where the data tell none.
+        features_zone: whose clocks the features are of, where a model was trained on those of another.
     """
 
     freq: str
     start: pd.Timestamp
     length: int
     zone: str | None = None
+    features_zone: str | None = None
 
     def timestamps(self, first: int, count: int) -> pd.DatetimeIndex:
         """`count` time stamps from position `first` >= 0 on, in the zone where there is one."""
@@ -54,7 +56,8 @@ class Calendar:
     def features(self, count: int) -> np.ndarray:
         """What gluonts.time_feature gives for the frequency, float32 [count, features], for positions 0 to count - 1; by the
         time that the zone's clocks show."""
-        index = self.timestamps(0, count).tz_localize(None)
+        zone = self.zone if by_the_clock(self.freq) else self.features_zone or self.zone
+        index = replace(self, zone=zone).timestamps(0, count).tz_localize(None)
         columns = [np.asarray(feature(index), dtype=np.float32) for feature in time_features(self.freq)]
         return np.stack(columns, axis=1) if columns else np.zeros((count, 0), dtype=np.float32)
 

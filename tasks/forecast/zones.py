@@ -36,7 +36,11 @@ def zone_of(name: str) -> datetime.tzinfo:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         names = {known.lower(): known for known in sorted(zoneinfo.available_timezones())}
         near = difflib.get_close_matches(name.lower(), names, 1, 0.6)
-        hint = f"; did you mean {names[near[0]]}?" if near else "; give a name like Europe/Berlin, UTC, or an offset like +01:00"
+        hint = (
+            f"; did you mean {names[near[0]]}?"
+            if near
+            else "; give a name like Europe/Berlin, UTC, or an offset like +01:00"
+        )
         raise ConfigError(f"--time-zone {name!r}: there is no such time zone{hint}") from None
 
 
@@ -100,7 +104,5 @@ class Clock:
         return first, int(lost[0]) if len(lost) else None
 
     def _instants(self, index: pd.DatetimeIndex, first: bool) -> np.ndarray:
-        moved = index.tz_localize(
-            zone_of(self.zone), ambiguous=np.full(len(index), first), nonexistent="shift_forward"
-        )
+        moved = index.tz_localize(zone_of(self.zone), ambiguous=np.full(len(index), first), nonexistent="shift_forward")
         return moved.asi8.copy()

@@ -255,7 +255,7 @@ class Gather:
 
     def _check_words(self) -> None:
         """NA and its like name a series or a category among words; among numbers they are empty cells."""
-        columns = [(self.columns.item, list(self.numbers), np.arange(len(self.numbers)))]
+        columns = [(self.columns.item, list(self.numbers), np.arange(len(self.numbers), dtype=np.int32))]
         columns += [
             (name, list(column.numbers), column.codes)
             for name, column in zip(self.columns.categories, self.categories, strict=True)

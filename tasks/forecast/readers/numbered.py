@@ -12,7 +12,7 @@ from tasks.forecast.zones import DAY, HOUR
 
 # pandas's time, and the years of dates whose digits could be seconds too.
 YEARS, NEAR, MONTHS = (1678, 2261), (1900, 2199), 12
-STEPS, DECIMAL = "step numbers", "years and their parts"
+STEPS, DECIMAL = "step numbers", "years and twelfths"
 # Digits -> what they write out.
 _DATES = {
     4: "years",
@@ -94,9 +94,9 @@ def unit_of(values: np.ndarray) -> Unit | None:
 
 def guesses(value: float) -> str:
     """What a number of no known unit may be, for a message."""
-    if 20_000 <= value < 80_000:
-        return "an Excel date, days since 1970 or a step"
-    return "neither a year, YYYYMM, YYYYMMDD nor seconds since 1970"
+    if 10_000 <= value < 80_000:
+        return "may be an Excel date, days since 1970 or a step"
+    return "is neither a year, YYYYMM, YYYYMMDD nor seconds since 1970"
 
 
 def _scaled(values: np.ndarray, factor: int) -> np.ndarray:
@@ -111,11 +111,12 @@ def _scaled(values: np.ndarray, factor: int) -> np.ndarray:
 def _written_out(values: np.ndarray, digits: int) -> tuple[np.ndarray, np.ndarray]:
     """(int64 nanoseconds, bool) of numbers like 20240131."""
     rest = values.astype(np.int64)
-    fields = []
+    fields: list[np.ndarray] = []
     for _ in range((digits - 4) // 2):
         rest, field = np.divmod(rest, 100)
         fields.append(field)
-    month, day, hour, minute, second = [*reversed(fields), *[None] * 5][:5]
+    some: list[np.ndarray | None] = [*reversed(fields), *[None] * 5]
+    month, day, hour, minute, second = some[:5]
     first, last = YEARS if digits <= 8 else NEAR
     good = (rest >= first) & (rest <= last)
     year = np.where(good, rest, 1970)
@@ -129,8 +130,8 @@ def _written_out(values: np.ndarray, digits: int) -> tuple[np.ndarray, np.ndarra
         length = ((months + 1).astype("datetime64[M]").astype("datetime64[D]") - begin).astype(np.int64)
         good &= (day >= 1) & (day <= length)
         result = result + (day - 1) * DAY
-    for field, most, step in ((hour, 24, HOUR), (minute, 60, HOUR // 60), (second, 60, HOUR // 3600)):
-        if field is not None:
-            good &= field < most
-            result = result + field * step
+    for part, most, step in ((hour, 24, HOUR), (minute, 60, HOUR // 60), (second, 60, HOUR // 3600)):
+        if part is not None:
+            good &= part < most
+            result = result + part * step
     return result, good

@@ -152,7 +152,13 @@ class TimeColumn:
 
     def frequency(self, stamps: Stamps, where: str) -> str:
         """The frequency as stated or inferred, of one series' rows; by the clock on the wall where its steps are days or longer."""
-        freq = resolve(self.options.freq, stamps.values if stamps.clock is None else stamps.clock, where)
+        shown = stamps.values if stamps.clock is None else stamps.clock
+        try:
+            freq = resolve(self.options.freq, shown, where)
+        except DataError:
+            if stamps.clock is None:
+                raise
+            freq = "h"  # not by the clock; the time that passes may be regular
         if self.unit is not None and self.options.freq is not None and self.unit.finer(freq):
             raise DataError(
                 f"{where}: the column {self.name} holds {self.unit.words}, and --freq {self.options.freq} has shorter steps; "
@@ -160,11 +166,9 @@ class TimeColumn:
             )
         if stamps.clock is None or by_the_clock(freq):
             return freq
-        return resolve(self.options.freq, self.ticks(stamps, freq, np.zeros(len(stamps.values), np.int64), None), where)
+        return resolve(self.options.freq, self.ticks(stamps, freq, np.zeros(len(shown), np.int64), None), where)
 
-    def ticks(
-        self, stamps: Stamps, freq: str | None, series: np.ndarray, complain: Complain | None
-    ) -> np.ndarray:
+    def ticks(self, stamps: Stamps, freq: str | None, series: np.ndarray, complain: Complain | None) -> np.ndarray:
         """What lies on the grid of a frequency: step numbers, or int64 nanoseconds of the clock, or of the instants.
 
         Args:
@@ -204,7 +208,9 @@ class TimeColumn:
 
     def _kind(self, zoned: bool, complain: Complain, at: int = 0) -> None:
         if self.zoned not in (None, zoned):
-            raise complain(at, "no time zone where other rows have one" if self.zoned else "a time zone where other rows have none")
+            raise complain(
+                at, "no time zone where other rows have one" if self.zoned else "a time zone where other rows have none"
+            )
         self.zoned = zoned
 
     def _plain(self, shown: np.ndarray, complain: Complain) -> Stamps:
@@ -260,12 +266,14 @@ class TimeColumn:
             self.unit = Unit(numbered.STEPS) if stated else numbered.unit_of(values)
             if self.unit is None:
                 odd = int(np.argmax(values))
-                raise complain(odd, f"{_number(values[odd])} is {numbered.guesses(float(values[odd]))}; {numbered.WAY_OUT}")
+                raise complain(
+                    odd, f"{_number(values[odd])} {numbered.guesses(float(values[odd]))}; {numbered.WAY_OUT}"
+                )
             self.notes.append(f"{self.name}: {_number(values[0])} read as {self.unit.words}")
         if self.unit.words == numbered.STEPS:
-            odd = np.flatnonzero(values != np.floor(values))
-            if len(odd):
-                raise complain(int(odd[0]), f"{_number(values[odd[0]])} is no step number")
+            broken = np.flatnonzero(values != np.floor(values))
+            if len(broken):
+                raise complain(int(broken[0]), f"{_number(values[broken[0]])} is no step number")
             return Stamps(False, values.astype(np.int64))
         nanoseconds, good = self.unit.nanoseconds(values)
         if not good.all():
@@ -367,5 +375,7 @@ def _shown(texts: pa.Array) -> np.ndarray:
     if found.isna().any():
         quarters = series.where(found.isna(), "").str.extract(_QUARTER)
         months = pd.to_numeric(quarters[1], errors="coerce") * 3 - 2
-        found = found.fillna(pd.to_datetime(quarters[0] + "-" + months.map("{:02.0f}".format), errors="coerce", format="%Y-%m"))
+        found = found.fillna(
+            pd.to_datetime(quarters[0] + "-" + months.map("{:02.0f}".format), errors="coerce", format="%Y-%m")
+        )
     return found.to_numpy(dtype="datetime64[ns]").view(np.int64)

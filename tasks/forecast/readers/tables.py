@@ -21,7 +21,12 @@ from tasks.cells import MISSING_WORDS
 from tasks.cells import is_number as number
 from tasks.errors import DataError
 
-NULLS = ["", "NaT", *sorted({form for word in MISSING_WORDS for form in (word, word.upper(), word.capitalize())}), "NaN"]
+NULLS = [
+    "",
+    "NaT",
+    *sorted({form for word in MISSING_WORDS for form in (word, word.upper(), word.capitalize())}),
+    "NaN",
+]
 Complain = Callable[[int, str], DataError]
 _OPEN = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BLOCK = 8 << 20
@@ -150,19 +155,23 @@ def explain(
                         raise DataError(f"{row}, column {name}: {not_a_number(cells[column])}")
                 for column, name in time:
                     text = cells[column].strip()
-                    if not any(_is_stamp(text, format) for format in ("ISO8601", *FORMATS)):
-                        raise DataError(f"{row}, column {name}: {text[:40]!r} is no time stamp like 2026-01-31 17:00")
+                    wrong = not_a_stamp(text)
+                    if wrong:
+                        raise DataError(f"{row}, column {name}: {wrong}")
     except UnicodeDecodeError as wrong:
         raise DataError(f"{path}: not UTF-8 text (byte {wrong.start}); save it as UTF-8") from wrong
     raise DataError(f"{path}: can't be read as CSV ({' '.join(str(error).split())[:200]})") from error
 
 
-def _is_stamp(text: str, format: str) -> bool:
-    """Whether a text is a time stamp of a format, without a zone as the column's first row."""
+def not_a_stamp(text: str) -> str:
+    """What is wrong with a cell among time stamps without a zone; "" where nothing is."""
     import pandas as pd
 
-    found = pd.to_datetime(text, errors="coerce", format=format)
-    return not pd.isna(found) and found.tzinfo is None
+    for format in ("ISO8601", *FORMATS):
+        stamp = pd.to_datetime(text, errors="coerce", format=format)
+        if not pd.isna(stamp):
+            return "" if stamp.tzinfo is None else f"{text[:40]!r} has a time zone where other rows have none"
+    return f"{text[:40]!r} is no time stamp like 2026-01-31 17:00"
 
 
 def is_number(cell: str) -> bool:

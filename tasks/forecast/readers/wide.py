@@ -29,7 +29,6 @@ from tasks.forecast.readers.tables import (
     plain_suffix,
 )
 
-
 # The names of a column without one: of an index that pandas wrote, or of the cells after a line's last delimiter.
 _NAMELESS = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
 
@@ -122,7 +121,7 @@ def read_file(path: Path, options: Options, *, header: bool | None = None) -> Re
 
 
 def _time(names: list[str], cells: list[str], options: Options, dates: str | None = None) -> str | None:
-    """The column with the time: the named one, the first if it tells a time, one named as times are, or a first one without a name.
+    """The column with the time: the named one, the first if it tells a time, one named as times are, or an index without a name.
 
     Args:
         cells: of the first row.
@@ -134,20 +133,21 @@ def _time(names: list[str], cells: list[str], options: Options, dates: str | Non
     free = [name for name in names if name not in others]
     if not cells or not free or len(names) < 2:
         return dates
-    first = next((name for name in free if not _NAMELESS.fullmatch(name)), free[0])
-    if dates is not None or is_stamp(_cell(names, cells, free[0])):
-        return dates or free[0]
-    if is_stamp(_cell(names, cells, first)):
-        return first
-    usual = time_among(free)
+    named = [name for name in free if not _NAMELESS.fullmatch(name)]
+    index = [name for name in free if _NAMELESS.fullmatch(name)]
+    for name in (*free[:1], *named[:1], *index):
+        if dates is None and is_stamp(_cell(names, cells, name)):
+            return name
+    usual = dates or time_among(free)
     if usual is not None:
         return usual
-    cell = _cell(names, cells, free[0])
-    return free[0] if _NAMELESS.fullmatch(free[0]) and _plain_number(cell) and _tells_time(cell) else None
+    return next((name for name in index if _tells_time(_cell(names, cells, name))), None)
 
 
 def _tells_time(cell: str) -> bool:
     """Whether the number of an index without a name is a date rather than a row's number."""
+    if not _plain_number(cell):
+        return False
     found = unit_of(np.array([float(cell)]))
     return found is not None and found.words != STEPS
 
