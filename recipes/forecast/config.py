@@ -39,6 +39,11 @@ class DataOptions:
         None, "Frequency as pandas writes it: h, D, B, W, MS, 15min.", shown_default="inferred"
     )
     start: str | None = DATA.option(None, "First time stamp, for data that have none.")
+    time_zone: str | None = DATA.option(
+        None,
+        "Time zone of the data and of forecasts, as Europe/Berlin; stamps with another are turned into it.",
+        shown_default="the data's own",
+    )
     item_column: str | None = DATA.option(None, "Column with the series' name.")
     timestamp_column: str | None = DATA.option(None, "Column with the time stamp.")
     target_columns: list[str] = DATA.option(

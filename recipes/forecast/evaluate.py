@@ -8,6 +8,7 @@ from typing import Any
 from recipes.distributed.device import pick_device, silence
 from recipes.forecast import testing
 from recipes.forecast.config import Eval
+from recipes.forecast.data import notes
 from recipes.forecast.networks import place
 from recipes.forecast.setup import forecast_request, score, set_up
 from recipes.forecast.verdict import verdict_dict
@@ -21,6 +22,8 @@ def evaluate(config: Eval) -> dict[str, Any]:
     silence()
     config, setup = set_up(config)
     print_line(f"forecast · {', '.join(model.name for model in setup.models)} · {setup.loaded.description}")
+    for line in notes(setup.loaded):
+        print_line(line)
     networks = [model for model in setup.models if model.network is not None]
     if networks:
         device = pick_device(config.cpu, config.threads)
