@@ -19,12 +19,14 @@ def evaluate(config: Eval) -> dict[str, Any]:
     silence()
     config, setup = set_up(config)
     print_line(f"forecast · {', '.join(model.name for model in setup.models)} · {setup.loaded.description}")
+    for line in setup.seen.notes:
+        print_line(f"note      {line}")
     networks = [model for model in setup.models if model.network is not None]
     if networks:
         device = pick_device(config.cpu, config.threads)
         place(networks, device)
         request = forecast_request(config, setup.loaded.panel, setup.loaded.test, setup.horizon, device)
-        tested = testing.measure(setup.models, request, setup.m)
+        tested = testing.measure(setup.models, request, setup.m, seen=setup.seen)
     else:
         tested = score(setup, {})
     figures = testing.figures(tested)
