@@ -192,9 +192,11 @@ def counts_line(tested: BacktestResult) -> str:
 
 def _counted(tested: BacktestResult) -> str:
     counts = tested.scores[tested.best].counts
+    short = int((tested.entries.origin < tested.m).sum()) * tested.panel.dims
     windows = f"{counts['windows']} window{'s' if counts['windows'] > 1 else ''}"
     parts = [
         f"{counts['entries']:,} forecasts of {tested.horizon} steps ({counts['series']:,} series x {windows})",
+        f"{short:,} with a history shorter than m, scaled with m 1" if short else "",
         f"{counts['missing_points']:,} missing values" if counts["missing_points"] else "",
         f"{counts['zero_scale']:,} with scale 0, left out of MASE and MSIS" if counts["zero_scale"] else "",
         f"{counts['no_scale']:,} without a scale, left out of MASE and MSIS" if counts["no_scale"] else "",
