@@ -25,6 +25,8 @@ EVIDENCE = 6
 # Points whose digests are held at once, and candidates for a series that are looked at closely.
 _BLOCK = 1 << 20
 _CANDIDATES = 4
+# Anchors of equal digest that are followed: short runs of few values stand in many series.
+_ALIKE = 8
 
 
 @dataclass(frozen=True)
@@ -172,16 +174,18 @@ def seen_ends(record: TrainingRecord, panel: Panel) -> SeenEnds:
     """
     ends, known, other = (np.zeros(len(panel), kind) for kind in (np.int64, bool, bool))
     last = _calendar_ends(record, panel)
-    candidates = _by_name(record, panel, last)
-    agree, comparable = _agreement(record, panel, *candidates, evidence=0)
-    _take(candidates, agree | ~comparable, panel, ends, known)
-    other[candidates[0][comparable & ~agree]] = True
+    named = _by_name(record, panel, last)
+    agree, comparable = _agreement(record, panel, *named, evidence=0)
+    # A piece that is too short to compare is taken for what its name and time say.
+    _take(named, agree | (~comparable & (named[2] > 0)), panel, ends, known)
+    other[named[0][comparable & ~agree]] = True
     for positions in (last, None):
         rest = np.flatnonzero(~known)
         if len(rest) and len(record.anchors):
             candidates = _by_values(record, panel, rest, positions)
             agree, _ = _agreement(record, panel, *candidates, evidence=EVIDENCE, aligned=positions is not None)
             _take(candidates, agree, panel, ends, known)
+    known[named[0][named[2] <= 0]] = True  # what comes wholly after training
     return SeenEnds(ends, known, other & ~known)
 
 
@@ -214,7 +218,8 @@ def _by_values(record: TrainingRecord, panel: Panel, series: np.ndarray, last: n
     row, back = _numbered(record.offsets)
     behind = back * record.spacing[row] + ANCHOR  # from an anchor's first value to the end of what was seen
     keys = record.anchors if last is None else record.anchors + _mixed((last[row] - behind).astype(np.uint64))
-    keys, first = np.unique(keys, return_index=True)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
     found: list[np.ndarray] = []
     for some, values, begins in _blocks(panel, series):
         digests = _rolling(values)
@@ -224,11 +229,16 @@ def _by_values(record: TrainingRecord, panel: Panel, series: np.ndarray, last: n
             digests = digests + _mixed((panel.starts[some][owner] + step).astype(np.uint64))
         place = np.minimum(np.searchsorted(keys, digests), len(keys) - 1)
         hit = np.flatnonzero((keys[place] == digests) & (step + ANCHOR <= panel.lengths[some][owner]))
-        anchor = first[place[hit]]
-        found.append(np.stack([some[owner[hit]], row[anchor], step[hit] + behind[anchor]]))
+        place = place[hit]
+        for _ in range(_ALIKE):
+            anchor = order[place]
+            found.append(np.stack([some[owner[hit]], row[anchor], step[hit] + behind[anchor]]))
+            place = place + 1
+            more = np.flatnonzero(place < len(keys))
+            more = more[keys[place[more]] == digests[hit[more]]]
+            hit, place = hit[more], place[more]
     one, votes = np.unique(np.concatenate(found, axis=1), axis=1, return_counts=True)
-    order = np.lexsort((-votes, one[0]))
-    one = one[:, order]
+    one = one[:, np.lexsort((-votes, one[0]))]
     rank = np.arange(one.shape[1]) - np.searchsorted(one[0], one[0])
     return tuple(one[:, rank < _CANDIDATES])
 
