@@ -31,6 +31,7 @@ TRAINING = (
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: BacktestResult) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
     outputs.write_all(run.path, tested, data_facts(config, parts))
+    parts.training_record().write(run.path)
     summary = write_outputs(
         run,
         functools.partial(save, parts),
@@ -54,9 +55,10 @@ def write_model(parts: Parts, run: Run) -> dict[str, Any]:
 
 
 def save(parts: Parts, folder: Path) -> None:
-    """The network as `from_pretrained` loads it, and the facts of its data."""
+    """The network as `from_pretrained` loads it, the facts of its data, and what training saw of them."""
     parts.model.save(folder)
     parts.facts.write(folder)
+    parts.training_record().write(folder)
 
 
 def data_facts(config: Train, parts: Parts) -> dict[str, Any]:

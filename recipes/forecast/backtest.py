@@ -82,7 +82,7 @@ def say_header(setup: Setup, run: run_folder.Run) -> None:
         f"windows   {len(setup.loaded.test):,} forecasts of {setup.horizon} steps, {windows} window{'s' if windows > 1 else ''} · "
         f"m {setup.m}"
     )
-    for line in notes(setup.loaded):
+    for line in [*notes(setup.loaded), *(f"note      {line}" for line in setup.seen.notes)]:
         print_line(line)
     print_line(f"run       {run.path}       interrupted? run the same command again")
 
@@ -131,8 +131,8 @@ def read_piece(path: Path) -> dict[str, Forecasts]:
         return forecasts
 
 
-def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
-    """The sample paths of every piece, in order, with its entries."""
+def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, list[bool | None], dict[str, np.ndarray]]]:
+    """The sample paths of every piece, in order, with its entries and whether they were seen in training."""
     for path in sorted(folder.glob("*.npz")):
         first = int(path.stem)
         with np.load(path, allow_pickle=False) as arrays:
@@ -141,7 +141,8 @@ def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np
                 name: arrays[f"{number}.samples"] for number, name in enumerate(names) if f"{number}.samples" in arrays
             }
             count = len(arrays["0.median"]) // setup.loaded.panel.dims
-        yield setup.loaded.test.part(slice(first, first + count)), samples
+        part = slice(first, first + count)
+        yield setup.loaded.test.part(part), setup.seen.marks(part), samples
 
 
 def finish(config: Backtest, setup: Setup, run: run_folder.Run, forecasts: dict[str, Forecasts]) -> dict[str, Any]:

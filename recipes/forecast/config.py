@@ -221,6 +221,9 @@ class Score(SeriesOptions):
     periodicity: int | None = FORECAST.option(
         None, "m of MASE and of the seasonal naive.", minimum=1, shown_default="by frequency"
     )
+    include_seen: bool = DATA.option(
+        False, "Score windows that a model was trained on or chosen by too, apart and marked."
+    )
 
 
 @dataclasses.dataclass

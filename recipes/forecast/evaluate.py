@@ -22,14 +22,14 @@ def evaluate(config: Eval) -> dict[str, Any]:
     silence()
     config, setup = set_up(config)
     print_line(f"forecast · {', '.join(model.name for model in setup.models)} · {setup.loaded.description}")
-    for line in notes(setup.loaded):
+    for line in [*notes(setup.loaded), *(f"note      {line}" for line in setup.seen.notes)]:
         print_line(line)
     networks = [model for model in setup.models if model.network is not None]
     if networks:
         device = pick_device(config.cpu, config.threads)
         place(networks, device)
         request = forecast_request(config, setup.loaded.panel, setup.loaded.test, setup.horizon, device)
-        tested = testing.measure(setup.models, request, setup.m)
+        tested = testing.measure(setup.models, request, setup.m, seen=setup.seen)
     else:
         tested = score(setup, {})
     verdict = verdict_dict(tested)
