@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tasks.errors import DataError
-from tasks.glue import score
+from tasks.glue import multi_label, score
 from tasks.glue.data import Splits
 from tasks.glue.texts import Texts
 
 
-def answers_of(logits: np.ndarray, labels: list[str] | None) -> np.ndarray:
-    """Class numbers int64 [n], or scores float64 [n] of a regression, from logits [n, labels]."""
+def answers_of(logits: np.ndarray, labels: list[str] | None, thresholds: Sequence[float] | None = None) -> np.ndarray:
+    """Class numbers int64 [n], or scores float64 [n] of a regression, from logits [n, labels].
+
+    Args:
+        thresholds: where a text may have several labels, the probability from which on it has each; the answers are then
+            uint8 [n, labels].
+    """
+    if thresholds is not None:
+        return (sigmoid(logits) >= np.asarray(thresholds)).astype(np.uint8)
     return logits[:, 0].astype(np.float64) if labels is None else logits.argmax(1)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each label by itself, float64 [n, labels]."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -700, 700))))
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -49,7 +62,11 @@ def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:
         raise DataError(
             f"the model's answer to text {row + 1} is not a number; its weights are damaged, or training diverged"
         )
-    scored = score.score(splits.metrics, answers_of(logits, splits.labels), texts.label)
+    answers = answers_of(logits, splits.labels, splits.thresholds)
+    if splits.thresholds is not None:
+        scored = multi_label.score(splits.metrics, sigmoid(logits), answers, texts.label)
+    else:
+        scored = score.score(splits.metrics, answers, texts.label)
     flat: dict[str, Any] = {"n": int(scored["n"])}
     for name in splits.metrics:
         low, high = scored["intervals"][name]
@@ -60,11 +77,23 @@ def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:
 def baselines(splits: Splits) -> dict[str, float]:
     """What the headline metric is of the constant answer that the training labels suggest; {} where it is undefined."""
     texts = next(iter(splits.evaluation.values()))
+    if splits.thresholds is not None:
+        return _constant_sets(splits, texts)
     if splits.train is None or splits.train.label is None or texts.label is None:
         return {}
     value = score.baseline(splits.metrics, splits.train.label, texts.label)[splits.metrics[0]]
     name = "mean score" if splits.labels is None else "majority"
     return {name: float(value)} if np.isfinite(value) else {}
+
+
+def _constant_sets(splits: Splits, texts: Texts) -> dict[str, float]:
+    """The label set that is best for the training texts, and the best there is for these, given to every text."""
+    metric, train = splits.metrics[0], None if splits.train is None else splits.train.label
+    assert texts.label is not None
+    sets = {} if train is None else {"majority labels": multi_label.best_constant(metric, train)}
+    sets["best constant"] = multi_label.best_constant(metric, texts.label)
+    values = {name: multi_label.constant_score(metric, answer, texts.label) for name, answer in sets.items()}
+    return dict(list(values.items())[: 1 + (len(set(values.values())) > 1)])
 
 
 PLAIN = {"matthews_correlation", "pearson", "spearman"}
@@ -97,4 +126,5 @@ def describe(splits: Splits, metrics: dict[str, Any], beside: dict[str, float]) 
 
 def title(metric: str) -> str:
     """The metric's name to read."""
-    return {"f1": "F1", "macro_f1": "macro F1", "matthews_correlation": "Matthews correlation"}.get(metric, metric)
+    known = {"f1": "F1", "micro_f1": "micro F1", "macro_f1": "macro F1", "matthews_correlation": "Matthews correlation"}
+    return known.get(metric, metric.replace("_", " "))
