@@ -13,7 +13,11 @@ from recipes.glue import report
 from recipes.glue.answers import names_of, shown, write_answers
 from recipes.glue.config import Train
 from recipes.glue.parts import Parts
+<<<<<<< HEAD
 from recipes.glue.report_sets import tables
+=======
+from recipes.glue.seen_texts import record
+>>>>>>> main
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment
@@ -21,6 +25,8 @@ from recipes.report.content import Headline, evenly
 from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
+from recipes.scoring.seen_data import after
+from tasks import seen
 from tasks.files import write_json
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
@@ -50,18 +56,23 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         "baselines": parts.baselines,
         "best_step": outcome.best_step,
     }
+    if splits.leaks:
+        figures["leaks"] = splits.leaks
     write_json(run.path / "evaluation.json", figures)
     for name, texts in splits.evaluation.items():
         suffix = "" if len(splits.evaluation) == 1 else f"-{name}"
         path = run.path / f"predictions{suffix}.jsonl"
         write_answers(path, texts, logits[name], splits.labels, thresholds=splits.thresholds)
     scores.write(run.path, per_text(config, splits, logits))
+    trained_on = after(config.model, record(parts.train_texts))
+    seen.write(run.path, trained_on)
     headline = headline_of(splits, figures, parts.baselines)
     card = make_card(config, parts, run, headline, figures, logits)
 
     def save(folder: Path) -> None:
         parts.model.save_pretrained(folder)
         parts.tokenizer.save_pretrained(folder)
+        seen.write(folder, trained_on)
 
     lengths = {name: batches.lengths for name, batches in parts.evaluation.items()}
     return write_outputs(
@@ -153,6 +164,7 @@ def make_card(
             *threshold_limits(config, parts),
             f"Texts longer than {config.max_length} tokens are cut.",
             "Measured on the evaluation split named above, and on nothing else: other kinds of text were not tried.",
+            *(f"{line}." for line in splits.leaks),
         ],
         environment=known_environment(run.environment()),
     )

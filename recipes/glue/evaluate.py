@@ -10,6 +10,7 @@ from recipes.glue.answers import check_output, write_answers
 from recipes.glue.config import Eval
 from recipes.glue.data import run_data
 from recipes.glue.inference import open_classifier, predict_texts, trained_length
+from recipes.glue.seen_texts import seen_texts, together, unseen_figures, without_seen
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line
 from recipes.terminal.tables import table
@@ -35,6 +36,15 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(f"note      {line}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
+    seen = seen_texts(model, splits)
+    if config.drop_leaks:
+        for line in splits.leaks:
+            print_line(f"leaks     {line}")
+        splits = without_seen(splits, seen)
+        seen = seen_texts(model, splits)
+    whole = together(seen)
+    if whole.line():
+        print_line(whole.line())
     logits, loss, speed = {}, {}, {}
     for name, texts in splits.evaluation.items():
         logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config)
@@ -46,14 +56,24 @@ def evaluate(config: Eval) -> dict[str, Any]:
     beside = evaluation.baselines(splits)
     result = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
     result["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
-    return {**result, "text": _text(splits, figures, beside, speed)}
+    result["seen"] = whole.facts()
+    result["unseen"], unseen = unseen_figures(splits, seen, logits)
+    return {**result, "text": _text(splits, figures, beside, speed, whole.mark(), unseen)}
 
 
-def _text(splits: Splits, figures: dict[str, Any], beside: dict[str, float], speed: dict[str, float]) -> str:
+def _text(
+    splits: Splits,
+    figures: dict[str, Any],
+    beside: dict[str, float],
+    speed: dict[str, float],
+    mark: str,
+    unseen: str,
+) -> str:
     rows = []
     for name, found in figures["splits"].items():
         for metric in splits.metrics:
             cells = [evaluation.text_of(metric, found[key]) for key in (metric, f"{metric}_low", f"{metric}_high")]
             rows.append([name, evaluation.title(metric), *cells, found["n"], f"{speed[name]:,.0f}"])
     columns = ["split", "metric", "value", "low", "high", "n", "texts/s"]
-    return f"{evaluation.describe(splits, figures, beside)}\n\n{table(columns, rows)}"
+    headline = f"{evaluation.describe(splits, figures, beside)}{mark}"
+    return "\n".join([headline, *([unseen] if unseen else []), "", table(columns, rows)])
