@@ -13,11 +13,8 @@ from recipes.glue import report
 from recipes.glue.answers import names_of, shown, write_answers
 from recipes.glue.config import Train
 from recipes.glue.parts import Parts
-<<<<<<< HEAD
 from recipes.glue.report_sets import tables
-=======
 from recipes.glue.seen_texts import record
->>>>>>> main
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment

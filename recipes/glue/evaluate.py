@@ -47,7 +47,7 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(whole.line())
     logits, loss, speed = {}, {}, {}
     for name, texts in splits.evaluation.items():
-        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config)
+        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config, name)
         if config.output:
             path = Path(config.output)
             target = path if len(splits.evaluation) == 1 else path.with_stem(f"{path.stem}-{name}")

@@ -16,11 +16,12 @@ from recipes.distributed.device import pick_device
 from recipes.glue.config import MAX_LENGTH, UseOptions
 from recipes.process.memory import to_device
 from recipes.runs import folder as run_folder
-from recipes.terminal.progress import Progress
+from recipes.terminal.progress import Progress, print_line
 from recipes.work import Batch, Evaluator
 from tasks.errors import ConfigError
 from tasks.glue import pretrained, thresholds
 from tasks.glue.batches import TextBatches
+from tasks.glue.cuts import cut_notes, cuts
 from tasks.glue.texts import Texts
 from tasks.weights import holds_onnx, model_folder
 
@@ -183,10 +184,17 @@ def predict_logits(
 
 
 def predict_texts(
-    classifier: Classifier, texts: Texts, length: int, config: UseOptions
+    classifier: Classifier, texts: Texts, length: int, config: UseOptions, name: str = ""
 ) -> tuple[np.ndarray, float, float]:
-    """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits."""
-    batches = classifier.batches(texts, min(length, classifier.longest))
+    """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits; says how many are cut.
+
+    Args:
+        name: of their split, where there are several.
+    """
+    length = min(length, classifier.longest)
+    batches = classifier.batches(texts, length)
+    for line in cut_notes({name: cuts(batches, texts, classifier.tokenizer, length)}, length):
+        print_line(f"note      {line}")
     precision = getattr(config, "mixed_precision", "no")
     with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
         evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)

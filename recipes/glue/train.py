@@ -60,11 +60,11 @@ class TextClassification(training.Recipe[Train, Parts]):
         lines.append(f"labels    {kind} · measured by {measured} on {' and '.join(splits.evaluation)}{held}")
         if parts.head:
             lines.append(f"model     {parts.head}")
-<<<<<<< HEAD
         if splits.thresholds is not None:
             lines.append(f"threshold {self.threshold_text()}")
-        notes = [*splits.notes, *cut_notes(parts.cut, config.max_length)]
-        return [*lines, *(f"note      {line}" for line in notes), *(f"skipped   {line}" for line in splits.skipped)]
+        lines += [f"note      {line}" for line in (*splits.notes, *cut_notes(parts.cut, config.max_length))]
+        lines += [f"leaks     {line}" for line in splits.leaks]
+        return [*lines, *(f"skipped   {line}" for line in splits.skipped)]
 
     def threshold_text(self) -> str:
         """How it is decided from which probability on a text has a label."""
@@ -76,15 +76,6 @@ class TextClassification(training.Recipe[Train, Parts]):
             f"chosen for each label on {len(tuning):,} training texts that are held out, neither trained on nor scored "
             "(--threshold-fraction)"
         )
-=======
-        if parts.cut:
-            lines.append(
-                f"note      {parts.cut:,} of {len(parts.train):,} training texts reach --max-length {config.max_length} "
-                "and may be cut"
-            )
-        lines += [f"leaks     {line}" for line in splits.leaks]
-        return [*lines, *(f"skipped   {line}" for line in splits.skipped)]
->>>>>>> main
 
     def make_work(self) -> Work:
         return ClassificationWork(self.config, self.parts)

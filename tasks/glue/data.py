@@ -12,12 +12,8 @@ from tasks.errors import ConfigError, DataError, ToolError
 from tasks.glue import multi_label, thresholds
 from tasks.glue.checks import check_classes, checked
 from tasks.glue.choice import called, choose
-<<<<<<< HEAD
-from tasks.glue.holdout import hold_out
-from tasks.glue.label_sets import read_label_sets
-=======
 from tasks.glue.holdout import hold_out, shared_texts
->>>>>>> main
+from tasks.glue.label_sets import read_label_sets
 from tasks.glue.labels import Scheme, decide, without_held_back
 from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
@@ -50,12 +46,9 @@ class Splits:
         description: one line for the run header.
         held_out: whether the evaluation split was held out of the training split.
         skipped: one line for each sort of row left out.
-<<<<<<< HEAD
+        leaks: lines on what the evaluation splits share with the training split.
         notes: lines on how labels and texts were read.
         thresholds: where a text may have several labels, the probability from which on it has each, by number; else None.
-=======
-        leaks: lines on what the evaluation splits share with the training split.
->>>>>>> main
     """
 
     train: Texts | None
@@ -67,12 +60,9 @@ class Splits:
     description: str
     held_out: bool = False
     skipped: list[str] = field(default_factory=list)
-<<<<<<< HEAD
+    leaks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     thresholds: list[float] | None = None
-=======
-    leaks: list[str] = field(default_factory=list)
->>>>>>> main
 
 
 def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation")) -> Splits:
@@ -121,12 +111,9 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
         _describe(source, train, evaluation, scheme, held_out),
         held_out,
         problems.summary(),
-<<<<<<< HEAD
+        leaks,
         notes,
         [thresholds.DEFAULT] * len(names) if names is not None and scheme is not None and scheme.multi_label else None,
-=======
-        leaks,
->>>>>>> main
     )
 
 
