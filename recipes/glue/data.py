@@ -23,7 +23,12 @@ def inspect(config: Data) -> dict[str, Any]:
 
     silence()
     options = data_options(Options, config)
-    return inspected(look(options), lambda: load_splits(options), width=120)
+    if config.model in (None, "tiny"):  # whose vocabulary is made in training
+        return inspected(look(options, max_length=config.max_length), lambda: load_splits(options), width=120)
+    from tasks.glue.pretrained import load_tokenizer
+
+    tokenizer = load_tokenizer(str(config.model), config.revision, config.token)
+    return inspected(look(options, tokenizer, config.max_length), lambda: load_splits(options), width=120)
 
 
 def sample(config: Sample) -> dict[str, Any]:

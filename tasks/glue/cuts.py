@@ -30,7 +30,7 @@ def cuts(batches: TextBatches, texts: Texts, tokenizer: Any, max_length: int) ->
         part = texts.take(numbers)
         whole = tokenizer(part.first, part.second, verbose=False, return_attention_mask=False)["input_ids"]
         for number, tokens in zip(numbers, whole, strict=True):
-            cut += len(tokens) > batches.lengths[number]
+            cut += int(len(tokens) > batches.lengths[number])
             short = batches.flat["input_ids"][batches.offsets[number] : batches.offsets[number + 1]].tobytes()
             uncut.setdefault(short, set()).add(np.asarray(tokens, np.int32).tobytes())
             rows[short] = rows.get(short, 0) + 1

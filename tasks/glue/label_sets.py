@@ -43,7 +43,8 @@ def read_label_sets(raws: Sequence[Raw], options: Options, task: str | None) -> 
     if not several and not any(_has_lists(raw, options) for raw in labelled):
         for raw in labelled:
             _check_single(raw)
-        return [_without_broken_lists(raw, options) for raw in raws], _separator_notes(labelled[0])
+        notes = _separator_notes(labelled[0])
+        return [_without_broken_lists(raw, options, "".join(notes)) for raw in raws], notes
     names = _multi_hot_names(labelled, options)
     read = [raw if raw.label is None else _as_sets(raw, options, names) for raw in raws]
     return read, _notes(read, labelled, options)
@@ -95,8 +96,12 @@ def _has_lists(raw: Raw, options: Options) -> bool:
     return False
 
 
-def _without_broken_lists(raw: Raw, options: Options) -> Raw:
-    """A split with one label a text, in which cells that look like lists and are none are noted as unreadable."""
+def _without_broken_lists(raw: Raw, options: Options, note: str) -> Raw:
+    """A split with one label a text, in which cells that look like lists and are none are noted as unreadable.
+
+    Args:
+        note: that cells look as if they held several labels, which is told with the first cell that is empty.
+    """
     broken: dict[str, tuple[str, str]] = {}
     for text in _texts_of(raw):
         try:
@@ -104,10 +109,13 @@ def _without_broken_lists(raw: Raw, options: Options) -> Raw:
                 _written_list(text)
         except ValueError as error:
             broken[text] = _unreadable(text, error)
-    if not broken:
-        return raw
     cells = list(raw.label or ())
     wrong = {i: broken[cell] for i, cell in enumerate(cells) if isinstance(cell, str) and cell in broken}
+    empty = next((i for i, cell in enumerate(cells) if cell in (None, "")), None) if note else None
+    if empty is not None:
+        wrong[empty] = f"has no label ({note})", "no label"
+    if not wrong:
+        return raw
     return replace(raw, label=[None if i in wrong else cell for i, cell in enumerate(cells)], unreadable=wrong)
 
 
