@@ -17,6 +17,7 @@ from recipes.terminal.progress import print_line
 from recipes.terminal.tables import table
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
+from tasks.glue.thresholds import text_of
 
 
 def evaluate(config: Eval) -> dict[str, Any]:
@@ -25,9 +26,15 @@ def evaluate(config: Eval) -> dict[str, Any]:
     check_output(config.output)
     model, run = choose_model(config.model, config.output_dir, ("glue",))
     classifier = open_classifier(config, model)
-    splits = run_data(config, run, ("evaluation",), classifier.labels, regression=classifier.labels is None)
+    levels = classifier.thresholds
+    regression = classifier.labels is None
+    splits = run_data(config, run, ("evaluation",), classifier.labels, regression=regression, thresholds=levels)
     length = trained_length(run, config.max_length, classifier.longest)
     print_line(f"glue · {model} ({classifier.kind}) · {splits.description}")
+    if levels is not None:
+        print_line(f"threshold a text has a label from a probability of {text_of(levels)} on")
+    for line in splits.notes:
+        print_line(f"note      {line}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
     seen = seen_texts(model, splits)
@@ -41,11 +48,11 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(whole.line())
     logits, loss, speed = {}, {}, {}
     for name, texts in splits.evaluation.items():
-        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config)
+        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config, name)
         if config.output:
             path = Path(config.output)
             target = path if len(splits.evaluation) == 1 else path.with_stem(f"{path.stem}-{name}")
-            write_answers(target, texts, logits[name], classifier.labels)
+            write_answers(target, texts, logits[name], classifier.labels, thresholds=levels)
     figures = evaluation.summarise(splits, logits, loss)
     beside, verdict = evaluation.baselines(splits), evaluation.verdict(splits, logits, figures)
     result = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
