@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import torch
 
 from recipes.process.memory import room
 from recipes.runs.folder import Run
-from recipes.terminal.progress import size
-from tasks.errors import OutOfMemory
+from recipes.terminal.progress import print_line, size
+from tasks.errors import ConfigError, OutOfMemory
 from tasks.paired import Paired
 
 Feeds = dict[str, np.ndarray]
@@ -112,12 +113,42 @@ class Quantizable(ABC):
         """The metrics of every split, from its logits float32 [n, labels]."""
 
     @abstractmethod
+    def verdict(self, logits: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Whether logits clear what a constant answer scores: "clears", and "line", what is wrong in words or None."""
+
+    @abstractmethod
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """Class numbers int64 [n], or scores float64 [n] of a regression."""
 
     @abstractmethod
     def paired(self, split: str, reference: np.ndarray, other: np.ndarray) -> Paired:
         """The headline of two models' answers to a split, example by example."""
+
+
+def trained_verdict(run: Run | None) -> dict[str, Any] | None:
+    """What training found of its own evaluation, as `Quantizable.verdict`; None of models from elsewhere and older runs."""
+    path = None if run is None else run.path / "evaluation.json"
+    if path is None or not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("verdict")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, dict) and "clears" in found else None
+
+
+def require_better(verdict: dict[str, Any], model: str, force: bool) -> None:
+    """Refuses a model that is no better than a constant answer: what quantization loses of it can't be seen.
+
+    Raises:
+        ConfigError: with the verdict's line, unless it is forced.
+    """
+    if verdict["clears"]:
+        return
+    line = verdict.get("line") or "no better than a constant answer"
+    if not force:
+        raise ConfigError(f"--model {model}: {line}; --force quantizes it all the same")
+    print_line(f"forced    {line}")
 
 
 def check_memory(folder: str, model: str) -> None:

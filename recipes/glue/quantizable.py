@@ -10,7 +10,7 @@ import numpy as np
 
 from recipes.glue.data import digest, run_data
 from recipes.glue.inference import check_length, labels_of, thresholds_of, trained_length
-from recipes.quantizable import Feeds, Quantizable, check_memory
+from recipes.quantizable import Feeds, Quantizable, check_memory, require_better, trained_verdict
 from recipes.runs import folder as run_folder
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line
@@ -49,6 +49,10 @@ class QuantizableTexts(Quantizable):
         found = evaluation.summarise(self.splits, logits, dict.fromkeys(logits, float("nan")))
         return {key: value for key, value in found.items() if key != "splits" and not key.endswith("loss")}
 
+    def verdict(self, logits: dict[str, np.ndarray]) -> dict[str, Any]:
+        """See `Quantizable`."""
+        return evaluation.verdict(self.splits, logits, self.figures(logits))
+
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """See `Quantizable`."""
         return evaluation.answers_of(logits, self.labels, self.splits.thresholds)
@@ -74,6 +78,8 @@ def quantizable(config: Any) -> QuantizableTexts:
     """
     model, run = choose_model(config.model, config.output_dir, ("glue",))
     folder = model_folder(model)
+    if (trained := trained_verdict(run)) is not None:
+        require_better(trained, model, config.force)
     network, tokenizer, settings = _open(config, model, folder)
     labels = labels_of(settings)
     seed = config.seed if config.seed is not None else int(run.config().get("seed", 0)) if run is not None else 0

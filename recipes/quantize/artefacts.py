@@ -12,6 +12,7 @@ from recipes.config import as_dict
 from recipes.quantize import report
 from recipes.quantize.config import RECIPE
 from recipes.quantize.context import QuantizationContext
+from recipes.quantize.remarks import remarks, sentences
 from recipes.quantize.trials import SearchResult, Trial, pareto
 from recipes.runs.environment import versions
 from recipes.terminal.progress import size
@@ -90,6 +91,7 @@ def facts_of(
         "labels": subject.labels,
         "data": {"description": subject.description, "max_length": subject.length, "digest": subject.digest},
         "float": {**context.reference.as_dict(), "export": exported},
+        "verdict": {key: context.verdict.get(key) for key in ("clears", "baseline", "value", "line")},
         "quantized": trial.measured,
         "trials": [dataclasses.asdict(one) for one in outcome.trials],
         "pareto": pareto(outcome.trials, config.optimize_for),
@@ -118,25 +120,11 @@ def readme(context: QuantizationContext, trial: Trial) -> str:
         f"A quantized text classifier. {subject.description}.\n\n"
         f"| | {subject.title} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n\n"
-        f"{batches_of(context, trial)}"
+        f"{''.join(f'{line}{chr(10) * 2}' for line in sentences(context, trial))}"
         f"Measured on {subject.description}, at batch {context.config.eval_batch_size}. "
         f"All figures, versions and settings are in `{FACTS}`.\n\n"
         f"{context.usage.replace('{example}', subject.example)}\n\n"
         f"{labels}\n"
-    )
-
-
-def batches_of(context: QuantizationContext, trial: Trial) -> str:
-    """A line on the score in batches of the other size, where it differs; else nothing."""
-    batched = trial.measured["in_batches"]
-    if not batched or not batched["changed"]:
-        return ""
-    subject, metric = context.subject, context.subject.metric
-    one, other = (subject.text_of(figures[metric]) for figures in (trial.measured["figures"], batched["figures"]))
-    return (
-        f"{subject.title} {one} at batch {context.config.eval_batch_size} and {other} at batch {batched['batch_size']} "
-        f"(drop {trial.drop:+.2f} and {batched['drop']:+.2f}): {batched['changed']} of {batched['n']:,} answers hang on "
-        f"what else is in the batch\n\n"
     )
 
 
@@ -198,8 +186,7 @@ def text_of(context: QuantizationContext, outcome: SearchResult, trial: Trial, o
         f"{against['largest_logit_difference']:.3f} · paired p {against['p']:.2g} "
         f"(better {against['better']}, worse {against['worse']})"
     )
-    if batched := batches_of(context, trial).strip():
-        lines.append(f"batches   {batched}")
+    lines += [f"{name:<9} {remark}" for name, remark in remarks(context, trial).items()]
     if trial.plan["excluded"]:
         lines.append(f"float     {_first(trial.plan['excluded'], 8)} left float")
     if outcome.unfinished:

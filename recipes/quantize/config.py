@@ -76,6 +76,9 @@ class Quantize(DataOptions):
     max_drop: float = EVALUATION.option(
         1.0, "Points of the score that may be lost; above it the files are put aside and the exit code is 1.", minimum=0
     )
+    force: bool = EVALUATION.option(
+        False, "Quantize a model too whose score is no better than that of a constant answer."
+    )
     eval_batch_size: int = EVALUATION.option(
         1,
         "Texts a batch, where answers are scored: as the model will be used. Dynamic ranges hang on the batch.",

@@ -6,12 +6,12 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from recipes.process.interrupts import Interrupts
-from recipes.quantizable import Quantizable
+from recipes.quantizable import Quantizable, require_better, trained_verdict
 from recipes.quantize.config import Quantize
 from recipes.quantize.measure import Latency, Measured, Run, compare, in_batches, time_them
 from recipes.quantize.trials import Trial
@@ -25,6 +25,7 @@ class QuantizationContext(ABC):
     Attributes:
         usage: how the written folder is run, for its README; {example} stands for a text.
         reference: the float model's figures.
+        verdict: whether they clear a constant answer's.
     """
 
     usage: ClassVar[str]
@@ -33,6 +34,7 @@ class QuantizationContext(ABC):
     subject: Quantizable
     interrupts: Interrupts
     reference: Measured = field(init=False)
+    verdict: dict[str, Any] = field(init=False)
 
     @abstractmethod
     def write_model(self, trial: Trial, folder: Path) -> None:
@@ -60,6 +62,18 @@ class QuantizationContext(ABC):
                 progress.advance(len(numbers))
                 self.interrupts.check()
         return logits, total / max(seconds, 1e-9)
+
+    def score_float(self, run: Run, size: int) -> None:
+        """The float model's figures: the reference of all trials.
+
+        Raises:
+            ConfigError: it is no better than a constant answer, by its training or else by these figures, and isn't forced.
+        """
+        self.reference = self.score("float", run, size)
+        trained = trained_verdict(self.subject.run)
+        self.verdict = trained or self.subject.verdict(self.reference.logits)
+        if trained is None:
+            require_better(self.verdict, self.subject.model, self.config.force)
 
     def score_as_used(self, label: str, run: Run, size: int) -> Measured:
         """The score in batches of --eval-batch-size, by which a trial is judged, and beside it what --batch-size gives.

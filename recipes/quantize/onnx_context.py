@@ -43,7 +43,7 @@ class OnnxContext(QuantizationContext):
     def open_float(self) -> None:
         """Measures the float graph: the baseline of all trials."""
         self.float_run = self.open(self.source)
-        self.reference = self.score("float", self.float_run, model_bytes(self.source.parent))
+        self.score_float(self.float_run, model_bytes(self.source.parent))
         times = measure.time_them(self.subject, {"float": self.float_run}, self.config, self.interrupts.check)
         self.reference.latency = times["float"]
         # Above 2 GB the weights lie beside the graph.

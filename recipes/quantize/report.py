@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.quantize.context import QuantizationContext
+from recipes.quantize.remarks import sentences
 from recipes.quantize.trials import SearchResult, Trial, pareto
 from recipes.report.content import BarChart, Section, Table
 from recipes.report.html import write_sections
@@ -31,7 +32,7 @@ def sections(context: QuantizationContext, outcome: SearchResult, kept: Trial) -
             text=(
                 f"Each trial against the float model on {context.subject.description}. A positive drop is a loss, in points; "
                 f"up to {context.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts. Answers are scored at "
-                f"batch {context.config.eval_batch_size}; beside it what batches of {context.config.batch_size} give."
+                f"batch {context.config.eval_batch_size}; beside it what batches of {context.config.batch_size} give. {' '.join(sentences(context, kept))}"
             ),
             charts=_charts(context, outcome),
             tables=[_scores(context, outcome, kept), _speeds(context, outcome)],
