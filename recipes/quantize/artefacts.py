@@ -115,12 +115,13 @@ def readme(context: QuantizationContext, trial: Trial) -> str:
     labels = (
         f"Logits of the labels, in order: {', '.join(subject.labels)}." if subject.labels else "It gives one number."
     )
+    beside = "".join(f"{line}\n\n" for line in sentences(context, trial))
     return (
         f"# {Path(subject.model).name}, {trial.name}\n\n"
         f"A quantized text classifier. {subject.description}.\n\n"
         f"| | {subject.title} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n\n"
-        f"{''.join(f'{line}{chr(10) * 2}' for line in sentences(context, trial))}"
+        f"{beside}"
         f"Measured on {subject.description}, at batch {context.config.eval_batch_size}. "
         f"All figures, versions and settings are in `{FACTS}`.\n\n"
         f"{context.usage.replace('{example}', subject.example)}\n\n"

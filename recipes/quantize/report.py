@@ -32,7 +32,8 @@ def sections(context: QuantizationContext, outcome: SearchResult, kept: Trial) -
             text=(
                 f"Each trial against the float model on {context.subject.description}. A positive drop is a loss, in points; "
                 f"up to {context.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts. Answers are scored at "
-                f"batch {context.config.eval_batch_size}; beside it what batches of {context.config.batch_size} give. {' '.join(sentences(context, kept))}"
+                f"batch {context.config.eval_batch_size}; beside it what batches of {context.config.batch_size} give. "
+                + " ".join(sentences(context, kept))
             ),
             charts=_charts(context, outcome),
             tables=[_scores(context, outcome, kept), _speeds(context, outcome)],
