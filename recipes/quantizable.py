@@ -105,6 +105,10 @@ class Quantizable(ABC):
         """
 
     @abstractmethod
+    def random_inputs(self, count: int) -> list[Feeds]:
+        """Single made-up examples, of no data; the same ones each time."""
+
+    @abstractmethod
     def text_of(self, value: float) -> str:
         """A value of the headline to read, in its unit."""
 

@@ -16,8 +16,9 @@ from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
 from tasks.glue import evaluation, multi_label, pretrained, score
-from tasks.glue.batches import TextBatches
+from tasks.glue.batches import TextBatches, random_texts
 from tasks.glue.data import Splits
+from tasks.glue.texts import Texts
 from tasks.paired import Paired
 from tasks.weights import holds_onnx, load_config, model_folder
 
@@ -39,6 +40,12 @@ class QuantizableTexts(Quantizable):
         rows = np.random.default_rng(self.seed).permutation(len(texts))[: min(samples, len(texts))]
         batches = TextBatches(texts.take(np.sort(rows)), self.tokenizer, max_length=self.length)
         return [batches.feeds(numbers) for numbers in batches.in_order(batch_size)]
+
+    def random_inputs(self, count: int) -> list[Feeds]:
+        """See `Quantizable`."""
+        texts = Texts(random_texts(self.tokenizer, count), None, None)
+        batches = TextBatches(texts, self.tokenizer, max_length=self.length)
+        return [batches.feeds(np.asarray([number])) for number in range(count)]
 
     def text_of(self, value: float) -> str:
         """See `Quantizable`."""
