@@ -17,6 +17,7 @@ from recipes.runs.folder import Run
 from recipes.terminal.progress import print_line, size
 from tasks.errors import ConfigError, OutOfMemory
 from tasks.paired import Paired
+from tasks.seen import Seen
 
 Feeds = dict[str, np.ndarray]
 # The weights in PyTorch, in the graph that is written, and in the one that is quantized.
@@ -35,6 +36,23 @@ class Batches(Protocol):
 
     def feeds(self, numbers: np.ndarray) -> Feeds:
         """A batch as the graph's inputs."""
+
+
+@dataclass
+class EvaluatedBefore:
+    """What of the evaluation's examples training saw, ranges were calibrated on, or the kept trial was chosen by.
+
+    Attributes:
+        record: of all three, for the folder that is written.
+        lines: what is to be said, by a word for each; none where nothing is.
+        facts: for the result as JSON, by the same words.
+        marks: behind a score: of "seen" (by every model's) and of "calibrated" (by that of what was calibrated).
+    """
+
+    record: Seen
+    lines: dict[str, str]
+    facts: dict[str, Any]
+    marks: dict[str, str]
 
 
 @dataclass
@@ -102,6 +120,15 @@ class Quantizable(ABC):
 
         Raises:
             DataError: there are none, which `approach` needs.
+        """
+
+    @abstractmethod
+    def evaluated_before(self, calibration_samples: int, trials: int) -> EvaluatedBefore:
+        """What was known of the evaluation's examples before they were scored.
+
+        Args:
+            calibration_samples: as `calibration`'s; 0: nothing was calibrated.
+            trials: that the kept one was chosen from by its score; 1: there was no choice.
         """
 
     @abstractmethod

@@ -11,9 +11,17 @@ from recipes.glue.batch_effect import batches_line, in_batches, scored_batch_siz
 from recipes.glue.config import Eval
 from recipes.glue.data import run_data
 from recipes.glue.inference import open_classifier, predict_texts, trained_length
-from recipes.glue.seen_texts import seen_texts, together, unseen_figures, without_seen
+from recipes.glue.seen_texts import (
+    quantization_line,
+    seen_texts,
+    together,
+    unseen_figures,
+    used_by_quantization,
+    without_seen,
+)
 from recipes.runs.select import choose_model
 from recipes.runs.summary import verdict_lines
+from recipes.scoring.seen_data import record_of
 from recipes.terminal.progress import print_line
 from recipes.terminal.tables import table
 from tasks.glue import evaluation
@@ -47,6 +55,10 @@ def evaluate(config: Eval) -> dict[str, Any]:
     whole = together(seen)
     if whole.line():
         print_line(whole.line())
+    used = used_by_quantization(record_of(model), splits)
+    for word, part in used.items():
+        if part.count:
+            print_line(f"{word:<9} {quantization_line(word, part)}")
     size = scored_batch_size(classifier, config)
     logits, loss, speed, batched = {}, {}, {}, {}
     for name, texts in splits.evaluation.items():
@@ -67,8 +79,10 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(batches_line(splits, size, beside_it))
     result["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
     result["seen"] = whole.facts()
+    result |= {word: part.facts() for word, part in used.items()}
+    mark = whole.mark() + "".join(f" ({part.count:,} {word})" for word, part in used.items() if part.count)
     result["unseen"], unseen = unseen_figures(splits, seen, logits)
-    return {**result, "text": _text(splits, {**figures, "verdict": verdict}, beside, speed, whole.mark(), unseen)}
+    return {**result, "text": _text(splits, {**figures, "verdict": verdict}, beside, speed, mark, unseen)}
 
 
 def _text(

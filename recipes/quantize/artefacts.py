@@ -17,6 +17,7 @@ from recipes.quantize.trials import SearchResult, Trial, pareto
 from recipes.runs.environment import versions
 from recipes.terminal.progress import size
 from recipes.terminal.tables import table
+from tasks import seen
 from tasks.errors import ToolError
 from tasks.files import remove_tree, write_folder, write_json, write_text
 from tasks.quantize.formats import cpu_features
@@ -39,12 +40,16 @@ def finish(
     if trial is None:
         trial, refused = best_of_the_lost(context, outcome)
         output = output.with_name(output.name + REJECTED)
+    context.before = context.subject.evaluated_before(
+        context.config.calibration_samples if calibrated(context, trial) else 0, len(outcome.trials)
+    )
     facts = facts_of(context, outcome, trial, exported, refused)
 
     def fill(folder: Path) -> None:
         context.write_model(trial, folder)
         context.subject.tokenizer.save_pretrained(folder)
         write_json(folder / FACTS, facts)
+        seen.write(folder, context.before.record)
         write_text(folder / "README.md", readme(context, trial))
 
     write_folder(output, fill)
@@ -58,6 +63,12 @@ def finish(
         "report": str(output / "report.html"),
         "text": text_of(context, outcome, trial, output, refused),
     }
+
+
+def calibrated(context: QuantizationContext, trial: Trial) -> bool:
+    """Whether training texts shaped a trial: its ranges, or which layers it leaves float."""
+    searched = context.config.approach == "auto" and len(trial.plan["excluded"]) > len(context.config.exclude)
+    return trial.plan["approach"] == "static" or searched
 
 
 def best_of_the_lost(context: QuantizationContext, outcome: SearchResult) -> tuple[Trial, str]:
@@ -93,6 +104,7 @@ def facts_of(
         "float": {**context.reference.as_dict(), "export": exported},
         "verdict": {key: context.verdict.get(key) for key in ("clears", "baseline", "value", "line")},
         "quantized": trial.measured,
+        **context.before.facts,
         "trials": [dataclasses.asdict(one) for one in outcome.trials],
         "pareto": pareto(outcome.trials, config.optimize_for),
         "sensitivity": {name: [list(pair) for pair in pairs] for name, pairs in outcome.sensitivity.items()},
@@ -133,12 +145,14 @@ def rows_of(context: QuantizationContext, trials: list[Trial]) -> list[list[str]
     """The float model and each trial: name, score, drop with interval, latency, speed, size."""
     subject, metric = context.subject, context.subject.metric
     reference = context.reference.as_dict()
-    rows = [["float", subject.text_of(reference["figures"][metric]), "", *_speed(reference, 1.0)]]
+    marks = context.before.marks
+    rows = [["float", subject.text_of(reference["figures"][metric]) + marks["seen"], "", *_speed(reference, 1.0)]]
     for trial in trials:
         against = trial.measured["against"]
         score, batched = subject.text_of(trial.measured["figures"][metric]), trial.measured["in_batches"]
         if batched and batched["changed"]:
             score += f" (batch {batched['batch_size']}: {subject.text_of(batched['figures'][metric])})"
+        score += marks["seen"] + (marks.get("calibrated", "") if calibrated(context, trial) else "")
         drop = f"{against['drop']:+.2f} ({against['drop_low']:+.2f} to {against['drop_high']:+.2f})"
         rows.append([trial.name, score, drop, *_speed(trial.measured, trial.cost("latency"))])
     return rows

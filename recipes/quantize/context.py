@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from recipes.process.interrupts import Interrupts
-from recipes.quantizable import Quantizable, require_better, trained_verdict
+from recipes.quantizable import EvaluatedBefore, Quantizable, require_better, trained_verdict
 from recipes.quantize.config import Quantize
 from recipes.quantize.measure import Latency, Measured, Run, compare, in_batches, time_them
 from recipes.quantize.trials import Trial
@@ -25,6 +25,7 @@ class QuantizationContext(ABC):
     Attributes:
         usage: how the written folder is run, for its README; {example} stands for a text.
         reference: the float model's figures.
+        before: what was known of the evaluation's examples before.
         verdict: whether they clear a constant answer's.
     """
 
@@ -34,6 +35,7 @@ class QuantizationContext(ABC):
     subject: Quantizable
     interrupts: Interrupts
     reference: Measured = field(init=False)
+    before: EvaluatedBefore = field(init=False)
     verdict: dict[str, Any] = field(init=False)
 
     @abstractmethod

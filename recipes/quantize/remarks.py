@@ -8,7 +8,7 @@ from recipes.quantize.trials import Trial
 
 def remarks(context: QuantizationContext, trial: Trial) -> dict[str, str]:
     """Lines by a word for each; none where nothing is to be said."""
-    found = {"baseline": context.verdict.get("line") or "", "batches": batches(context, trial)}
+    found = {"baseline": context.verdict.get("line") or "", **context.before.lines, "batches": batches(context, trial)}
     return {name: line for name, line in found.items() if line}
 
 
