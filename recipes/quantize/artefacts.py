@@ -113,6 +113,10 @@ def readme(context: QuantizationContext, trial: Trial) -> str:
     labels = (
         f"Logits of the labels, in order: {', '.join(subject.labels)}." if subject.labels else "It gives one number."
     )
+    if subject.settings.problem_type == "multi_label_classification":
+        from tasks.onnx.session import SEVERAL_LABELS
+
+        labels += f" {SEVERAL_LABELS}"
     return (
         f"# {Path(subject.model).name}, {trial.name}\n\n"
         f"A quantized text classifier. {subject.description}.\n\n"
