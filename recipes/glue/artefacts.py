@@ -55,24 +55,23 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     }
     if splits.leaks:
         figures["leaks"] = splits.leaks
-    write_json(run.path / "evaluation.json", figures)
+    verdict = evaluation.verdict(splits, logits, figures)
+    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     for name, texts in splits.evaluation.items():
         suffix = "" if len(splits.evaluation) == 1 else f"-{name}"
         path = run.path / f"predictions{suffix}.jsonl"
         write_answers(path, texts, logits[name], splits.labels, thresholds=splits.thresholds)
     scores.write(run.path, per_text(config, splits, logits))
-    trained_on = after(config.model, record(parts.train_texts))
-    seen.write(run.path, trained_on)
-    headline = headline_of(splits, figures, parts.baselines)
+    headline = headline_of(splits, figures, parts.baselines, verdict)
     card = make_card(config, parts, run, headline, figures, logits)
 
     def save(folder: Path) -> None:
         parts.model.save_pretrained(folder)
         parts.tokenizer.save_pretrained(folder)
-        seen.write(folder, trained_on)
+        seen.write(folder, after(config.model, record(parts.train_texts)))
 
     lengths = {name: batches.lengths for name, batches in parts.evaluation.items()}
-    return write_outputs(
+    summary = write_outputs(
         run,
         save,
         card,
@@ -81,13 +80,15 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         sections=report.sections(splits, lengths, logits),
         metrics={key: value for key, value in figures.items() if key not in ("splits", "labels")},
     )
+    return {**summary, "verdict": verdict}
 
 
-def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float]) -> Headline:
+def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float], verdict: dict[str, Any]) -> Headline:
     """The task's first metric."""
     first = splits.metrics[0]
     low, high = (report.finite(figures[f"{first}_{side}"]) for side in ("low", "high"))
-    return Headline(first, figures[first], low, high, figures["n"], beside, unit=evaluation.unit(first))
+    unit, line = evaluation.unit(first), verdict["line"] or ""
+    return Headline(first, figures[first], low, high, figures["n"], beside, unit=unit, verdict=line)
 
 
 def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> scores.Scores:

@@ -199,6 +199,11 @@ def constant_score(name: str, answer: np.ndarray, labels: np.ndarray) -> float:
     return float(SET_SCORERS[name](np.tile(answer, (len(labels), 1)), labels, np.ones((1, len(labels))))[0])
 
 
+def constant_precision(name: str, labels: np.ndarray) -> float:
+    """Average precision where every text has the same scores: the share of labels that are true, or its mean over the labels."""
+    return float(_average_precision(name, np.zeros(labels.shape), labels, np.ones((1, len(labels))))[0])
+
+
 def per_label(probabilities: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
     """Of each label: true and false positives and negatives, precision, recall, F1 and average precision, NaN where undefined."""
     rows = []
