@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from running import inside as tool
+from running import within as tool
 from sklearn import metrics as sk
 from transformers import BertConfig, BertForSequenceClassification
 

@@ -241,6 +241,11 @@ def test_labels_that_differ_in_case_alone_are_told(tmp_path):
         "labels that differ in case or spaces alone are classes of their own: 'Positive' (1) and 'positive' (2); "
         "write them alike where they are one"
     ]
+    for name, words in (("train", ["Yes", "no"] * 3), ("dev", ["yes", "no"])):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        write_csv(tmp_path / "set" / f"{name}.csv", words)
+    told = load_splits(Options(str(tmp_path / "set"))).notes
+    assert told == ["labels in another case than training's: 'yes' (1) is read as 'Yes'"]
     given, texts = whole(str(tmp_path / "d.csv"), labels=["negative", "positive"])
     assert (given.notes, texts.label.tolist()) == ([], [1, 1, 1, 0])
 
