@@ -105,6 +105,11 @@ def test_what_a_run_leaves(place, trained):
     assert metrics["macro_average_precision"] == pytest.approx(
         sk.average_precision_score(given, scores, average="macro")
     )
+    each = json.loads((run / "evaluation.json").read_text())["by_label"]
+    for at, name in enumerate(names):
+        tn, fp, fn, tp = sk.confusion_matrix(given[:, at], answers[:, at]).ravel()
+        assert [each[name][key] for key in ("tn", "fp", "fn", "tp")] == [tn, fp, fn, tp]
+        assert each[name]["threshold"] == config["thresholds"][name]
     card = (run / "model" / "README.md").read_text()
     assert "says which of 3 labels a text has" in card
     assert "### Labels" in card
@@ -132,6 +137,7 @@ def test_eval_gives_the_figures_of_the_run(place, trained):
     found, said = evaluated(place, "--model", trained[0]["run"])
     for name in ("micro_f1", "macro_f1", "exact_match", "micro_average_precision", "micro_f1_low", "n"):
         assert found[name] == pytest.approx(trained[0]["metrics"][name], abs=1e-9)
+    assert set(found["by_label"]) == {"bad", "good", "long"}
     assert "a text has a label from a probability of" in said
     other, _ = evaluated(place, "--model", trained[0]["run"], "--threshold", 0.999)
     assert other["exact_match"] < found["exact_match"]
