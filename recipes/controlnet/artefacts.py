@@ -28,6 +28,7 @@ from tasks.controlnet.cache.encoding import CHUNK
 from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.score.verdict import judge
 from tasks.files import defined, umask, write_json, write_text
 
 TRAINING = (
@@ -67,7 +68,8 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     """Writes everything and returns the run's summary, as `--json` prints it."""
     figures = {key: defined(value) for key, value in outcome.metrics.items() if key not in ("per_pair", "pictures")}
     figures["best_step"] = outcome.best_step
-    write_json(run.path / "evaluation.json", figures)
+    verdict = judge(outcome.metrics).as_dict()
+    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     scores.write(run.path, per_pair(config, parts.evaluation.pairs, outcome.metrics["per_pair"]))
     provenance.write(run.path, config, parts.seen)
     kept = grid_of(run, outcome)
@@ -90,7 +92,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         sections=sections(parts.evaluation.pairs, run, outcome.metrics, outcome.best_step),
         metrics={key: value for key, value in figures.items() if key != "by_band"},
     )
-    return {**summary, "pictures": str(kept.path) if kept else None}
+    return {**summary, "verdict": verdict, "pictures": str(kept.path) if kept else None}
 
 
 def grid_of(run: Run, outcome: Outcome) -> Kept | None:

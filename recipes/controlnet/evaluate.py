@@ -19,6 +19,8 @@ from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.data_sets import data_options
 from recipes.process.memory import release
+from recipes.runs.summary import verdict_lines
+from recipes.scoring.seen_data import SeenData
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.work import Evaluator
@@ -32,10 +34,11 @@ from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.score import agreement, gain
+from tasks.controlnet.score.verdict import judge
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import disk_errors
 from tasks.readers.leaks import without_leaks
-from tasks.seen import Seen, describe
+from tasks.seen import Seen
 from tasks.words import counted
 
 DEFAULT_RESOLUTION = 512
@@ -64,10 +67,11 @@ def evaluate(config: Eval) -> dict[str, Any]:
     if line := caption_lengths.line(cut, config.long_captions == CHUNK):
         print_line(f"captions  {line}")
     pairs, seen, whole = unseen_pairs(config, splits.evaluation, record)
-    if line := describe(seen, "pairs (by picture or condition)"):
-        print_line(f"seen      {line}{f'; {whole:,} of them as a whole, with their captions' if whole else ''}")
+    if line := SeenData(seen, "pairs (by picture or condition)").line():
+        print_line(f"{line}{f'; {whole:,} of them as a whole, with their captions' if whole else ''}")
     batches = as_batches(config, nets, pairs)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
+    figures["verdict"] = judge(figures).as_dict()
     figures |= seen_figures(seen, figures.pop("per_pair"))
     drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))
     if drawn is not None:
@@ -253,6 +257,7 @@ def text_of(figures: dict[str, Any]) -> str:
         gain_text(figures),
         *([f"of the unseen pairs alone: {gain_text(figures['unseen'])}"] if "unseen" in figures else []),
         f"against the base alone {against[0]} % ({against[1]} to {against[2]})",
+        *verdict_lines(figures["verdict"]),
         "",
         table(["timesteps", "loss", "shuffled", "base alone", "gain %", "low", "high"], rows),
     ]

@@ -13,6 +13,7 @@ from recipes.report.folder import read_run
 from recipes.runs.folder import Run
 from recipes.runs.trackers import PICTURES, picture_name
 from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.score.verdict import judge
 from tasks.errors import DataError
 
 STEPS_SHOWN = 8
@@ -35,7 +36,8 @@ LEARNING = (
 
 def headline_of(metrics: dict[str, Any]) -> Headline:
     """The conditioning gain with its interval; nothing is what a net that ignores its condition gains."""
-    return Headline("gain", metrics["gain"], metrics["gain_low"], metrics["gain_high"], metrics["n"])
+    line = judge(metrics).line or ""
+    return Headline("gain", metrics["gain"], metrics["gain_low"], metrics["gain_high"], metrics["n"], verdict=line)
 
 
 def gain_text(metrics: dict[str, Any]) -> str:
