@@ -13,7 +13,7 @@ from tasks.controlnet.pairs import Pairs
 from tasks.controlnet.readers.source import Read
 from tasks.deep_images import Range, extremes, is_deep, own_range
 from tasks.errors import ConfigError, DataError
-from tasks.images import BROKEN, EncodedImages, FileImages
+from tasks.images import BROKEN, EncodedImages, FileImages, deep_note
 from tasks.words import are, counted
 
 AUTO, FILE = "auto", "file"
@@ -89,13 +89,7 @@ def range_notes(reads: Sequence[Read], value_range: Range | None) -> list[str]:
         lines.append(
             f"{counted(count, 'condition')} of more than 8 bits {are(count)} read with {how}; --condition-range sets it"
         )
-    images = [(read.pairs.images, entry) for read in reads for entry in read.pairs.rows.tolist()]
-    count = sum(is_deep(store.header(entry).mode) for store, entry in images)
-    if count:
-        lines.append(
-            f"{counted(count, 'picture')} of more than 8 bits {are(count)} read each by its own range of values"
-        )
-    return lines
+    return [*lines, *filter(None, [deep_note(*((read.pairs.images, read.pairs.rows) for read in reads))])]
 
 
 def looked_at(read: Read, seed: int, count: int | None = DECODED) -> np.ndarray:

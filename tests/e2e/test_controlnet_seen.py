@@ -95,6 +95,23 @@ def test_the_header_tells_and_the_run_keeps_how_its_data_were_read(trained):
     assert json.loads((run / "evaluation.json").read_text())["seen"] == {"count": 2, "of": 4, "unit": "pairs"}
 
 
+def test_inspection_lists_each_check_and_does_not_refuse_what_trains(place):
+    given = ("--data", place / "data", "--model", place / "base", "--json")
+    facts = json.loads(within("data", "inspect", "controlnet", *given, cwd=place).stdout)
+    assert facts["refused"] is None
+    assert [line.split(": ")[1] for line in facts["leaks"]] == [
+        f"2 of 4 evaluation pairs have {what} that are also in the training split"
+        for what in ("pictures", "conditions")
+    ]
+    cut = {name: split["cut_captions"] for name, split in facts["splits"].items()}
+    assert cut["train"] == {"length": 16, "cut": 4, "alike": 0, "total": 12, "at_least": False}
+    assert cut["validation"]["cut"] == 2
+    assert any("4 of 12 captions lose words" in line for line in facts["notes"])
+    assert any(
+        "12 conditions of more than 8 bits are read with 500,3050 as black,white" in line for line in facts["notes"]
+    )
+
+
 def test_the_run_s_own_evaluation_comes_back(place, trained):
     run, _ = trained
     figures = json.loads(measured(place, run, "--json").stdout)
