@@ -48,6 +48,7 @@ def place(tmp_path_factory):
     write(folder / "mixed", range(4, 12))
     write(folder / "known", range(8))
     write(folder / "fresh", range(20, 24))
+    write(folder / "unseen", range(30, 32))
     return folder
 
 
@@ -149,7 +150,7 @@ def test_a_model_folder_alone_is_read_as_it_was_trained(place, trained, tmp_path
     assert its["seen"]["count"] == 4
     (model / seen.FILE).unlink()
     done = measured(place, model, *given, data="mixed")
-    assert "seen      not known which pairs" in done.stderr
+    assert "seen      not known: the model has no record of its training data" in done.stderr
     assert json.loads(done.stdout)["seen"] is None
 
 
@@ -178,8 +179,9 @@ def test_leaks_are_left_out_of_a_run_s_evaluation_and_an_unknown_start_is_told(p
     run = only_run(tmp_path)
     assert json.loads((run / "evaluation.json").read_text())["n"] == 2
     assert "captions  5 of 15 captions lose words to the text encoder's 16 tokens; --long-captions" in done.stderr
-    figures = json.loads(measured(place, run, "--json", data="fresh").stdout)
-    assert figures["seen"] is None  # what it began from may have seen them
+    done = measured(place, run, "--json", data=place / "unseen")
+    assert json.loads(done.stdout)["seen"] is None
+    assert "seen      not known: it began from a ControlNet that has no record of its training data" in done.stderr
     figures = json.loads(measured(place, run, "--json", data="known").stdout)
     assert figures["seen"]["count"] == 8
 
