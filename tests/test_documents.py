@@ -30,7 +30,7 @@ def test_the_readmes_commands_run(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
