@@ -8,7 +8,7 @@ import numpy as np
 
 from recipes.forecast.config import ARCHITECTURES
 from recipes.forecast.networks import Opened, record_of
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, printable
 from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.score.training_record import NOTHING, SeenEnds, TrainingRecord, seen_ends
 
@@ -109,13 +109,13 @@ def _refusal(model: Opened, ends: SeenEnds, seen: np.ndarray, panel: Panel, test
     series = int(test.series[first])
     when = panel.stamp(series, int(ends.ends[series]) - 1) or f"step {int(ends.ends[series]):,}"
     count, windows = len(np.unique(test.window[seen])), int(test.window.max()) + 1
-    more = len(np.unique(test.series[seen])) - 1
+    name, more = printable(str(panel.item_ids[series])), len(np.unique(test.series[seen])) - 1
     return (
         f"--windows: {model.name} was trained on, or chosen by, {int(seen.sum()):,} of these {len(test):,} forecasts ({count} of "
-        f"{windows} windows): it saw series {panel.item_ids[series]} until {when}{f', and {more:,} other series' if more else ''}"
+        f"{windows} windows): it saw series {name} until {when}{f', and {more:,} other series' if more else ''}"
     )
 
 
 def _listed(panel: Panel, numbers: np.ndarray) -> str:
-    names = [str(panel.item_ids[number]) for number in numbers[:NAMES_SHOWN]]
+    names = [printable(str(panel.item_ids[number])) for number in numbers[:NAMES_SHOWN]]
     return ", ".join(names + ["..."] * (len(numbers) > NAMES_SHOWN))
