@@ -33,7 +33,9 @@ def build(name: str, help: str) -> Any:
         predictions: Annotated[
             Path | None, typer.Option(help="JSON, JSON lines, CSV, Parquet, npy or text file.")
         ] = None,
-        references: Annotated[Path | None, typer.Option(help="The same for what is right.")] = None,
+        references: Annotated[
+            Path | None, typer.Option(help="The same for what is right; `sample` for forecasts of the sample.")
+        ] = None,
         history: Annotated[
             Path | None, typer.Option(help="Values before the forecasts, for the scale of MASE and MSIS.")
         ] = None,

@@ -31,6 +31,15 @@ class SeenWindows:
     notes: list[str] = field(default_factory=list)
     refusal: str = ""
 
+    @property
+    def mixed(self) -> bool:
+        """Whether some were seen and others not."""
+        return bool(self.entries.any() and not self.entries.all())
+
+    def parts(self) -> list[tuple[np.ndarray, SeenWindows]]:
+        """Those that weren't seen and those that were: which they are, and what is known of them."""
+        return [(chosen, SeenWindows(self.entries[chosen], self.known)) for chosen in (~self.entries, self.entries)]
+
     def marks(self, part: slice) -> list[bool | None]:
         """Of some entries whether their windows were seen; None where that isn't known."""
         return [True if seen else (False if self.known else None) for seen in self.entries[part]]

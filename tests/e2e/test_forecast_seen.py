@@ -105,6 +105,20 @@ def test_seen_windows_are_shown_apart_and_marked_in_table_json_report_and_parque
     assert len(json.loads((run / "scores.json").read_text())["contents"]) == 4
 
 
+def test_sample_paths_of_unseen_windows_are_those_of_a_backtest_without_the_others(place):
+    """A model that draws samples has the same figure, to the bit, whatever is shown beside it."""
+    run = train(place, "--model", "tiny", "--max-steps", 2, "--num-parallel-samples", 5, "--lags", 1)
+    name, value = Path(run["run"]).name, run["metrics"]["crps"]
+    beside, _ = backtest(place, "--model", run["run"], "--windows", 3, "--include-seen", "--save-samples")
+    assert beside["models"][name]["overall"]["crps"]["value"] == value
+    frame = pd.read_parquet(place / beside["run"] / "samples.parquet")
+    assert frame.groupby("window").seen.unique().map(list).to_dict() == {0: [True], 1: [True], 2: [False]}
+    options = ["--windows", 3, "--include-seen", "--num-parallel-samples", 5, "--json"]
+    alone = json.loads(within("eval", "forecast", "--model", run["run"], *options, cwd=place).stdout)
+    assert alone["models"][name]["overall"]["crps"]["value"] == value
+    assert alone["seen_windows"]["models"][name] == beside["seen_windows"]["models"][name]
+
+
 def test_windows_that_were_all_seen_are_marked_as_such(place, quick):
     older = noise().iloc[: STEPS - H]
     older.to_csv(place / "older.csv")
