@@ -73,7 +73,8 @@ def find_seen(models: list[Opened], panel: Panel, test: Entries, *, refit: bool 
             worst, found.refusal = int(seen.sum()), _refusal(model, ends, seen, panel, test)
     if found.refusal:
         windows = int(test.window.max()) - int(test.window[found.entries].max())
-        found.refusal += f"; take --windows {windows}, which weren't seen" if windows else "; no window lies after"
+        lies = "which lies after" if windows == 1 else "which lie after"
+        found.refusal += f"; take --windows {windows}, {lies}" if windows else "; no window lies after"
     return found
 
 

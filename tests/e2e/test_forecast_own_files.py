@@ -140,6 +140,27 @@ def test_the_samples_own_files_are_references(tmp_path):
     assert found["models"]["naive"]["mase"] != run["models"]["naive"]["overall"]["mase"]["value"]
 
 
+def test_forecasts_of_data_without_time_stamps(tmp_path, place):
+    """M4's pair of files, and a wide table whose rows are only counted."""
+    rng = np.random.default_rng(2)
+    rows = [rng.normal(10, 1, size).round(3).tolist() for size in (60, 45, 20)]
+    for name, cut in (("train", slice(None, -H)), ("test", slice(-H, None))):
+        names = ["V1", *(f"V{number + 2}" for number in range(60 - H if name == "train" else H))]
+        lines = [[f"H{number + 1}", *map(str, row[cut])] for number, row in enumerate(rows)]
+        text = "".join(",".join([*line, *[""] * (len(names) - len(line))]) + "\n" for line in [names, *lines])
+        (tmp_path / f"Hourly-{name}.csv").write_text(text)
+    pd.DataFrame({"x": rows[0], "y": [np.nan] * 15 + rows[1]}).to_csv(tmp_path / "wide.csv", index=False)
+    common = ["--horizon", H, "--freq", "h", "--json"]
+    for data, given in (
+        ("Hourly-train.csv", ["--references", "Hourly-test.csv", "--history", "Hourly-train.csv"]),
+        ("wide.csv", ["--references", "wide.csv"]),
+    ):
+        done = within("backtest", "--model", "naive", "--data", data, *common, cwd=tmp_path)
+        run = json.loads(done.stdout)
+        found, _ = scored(tmp_path, "mase,smape,msis", "--predictions", Path(run["run"]) / "forecasts.parquet", *given)
+        equal(found["models"]["naive"], run["models"]["naive"], ("mase", "smape", "msis"))
+
+
 def test_windows_seen_in_training_stay_apart(tmp_path, place, run):
     frame = pd.read_parquet(place / run["run"] / "forecasts.parquet")
     frame["seen"] = frame.window == 0

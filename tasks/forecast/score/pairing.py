@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.forecast.calendar import normal
 from tasks.forecast.panel import Entries
 from tasks.forecast.score.result_tables import Long, Rows
 from tasks.forecast.score.scale import bare_panel, seasonal_error
@@ -54,6 +55,8 @@ def pair(
     Raises:
         DataError: keys without a partner, unequal lengths, no history; names the file and row.
     """
+    if isinstance(predictions, Long) and predictions.actual is not None:
+        references, history = _timed(references, predictions, freq), _timed(history, predictions, freq)
     if references is None:
         references = _truth(predictions)
     if isinstance(predictions, Long) and isinstance(references, Long):
@@ -78,6 +81,40 @@ def _truth(predictions: Long | Rows) -> Long:
     keys = [array for array in (predictions.items, predictions.targets, predictions.times) if array is not None]
     once = np.flatnonzero(~pd.DataFrame(dict(enumerate(keys))).duplicated())
     return replace(predictions.part(once), columns={"actual": predictions.actual[once]}, samples=None)
+
+
+def _timed(table: Long | Rows | None, predictions: Long, freq: str | None) -> Long | None:
+    """A table without time stamps on the calendar that was made up for it when it was forecast.
+
+    One of the test alone, as M4's, is compared with what the predictions' file says came true, and left to that: None.
+
+    Raises:
+        DataError: rows without names; other values than those that were forecast.
+    """
+    if table is None or isinstance(table, Long):
+        return table
+    if table.names is None or table.values.ndim != 2:
+        raise DataError(f"{table.path} has no names to find the series of {predictions.path} by")
+    steps = table.values.shape[1]
+    items, inverse = np.unique(predictions.items, return_inverse=True)
+    if set(items) <= set(table.names) and (np.bincount(inverse) == steps).all():
+        rows = table.values[[table.names.index(name) for name in items]]
+        order = np.lexsort((predictions.times, inverse))
+        _check_actual(predictions.part(order), rows.reshape(-1), table.path)
+        return None
+    if freq is None:
+        raise DataError(f"{table.path} has no time stamps; give their frequency with --freq")
+    from tasks.forecast.readers.grid import made_up
+
+    count = len(table.names)
+    return Long(
+        table.path,
+        np.repeat(np.asarray(table.names, dtype=object), steps),
+        np.tile(made_up(normal(freq), None, steps).timestamps(0, steps).to_numpy(), count),
+        np.zeros(count * steps, dtype=np.int64),
+        {"value": table.values.reshape(-1)},
+        np.repeat(np.arange(1, count + 1), steps),
+    )
 
 
 def _by_target(table: Long, predictions: Long) -> Long:
