@@ -12,6 +12,7 @@ from recipes.forecast import outputs, report, testing
 from recipes.forecast.config import OWN, Train
 from recipes.forecast.parts import Parts
 from recipes.forecast.testing import NAIVE, SEASONAL, BacktestResult
+from recipes.forecast.verdict import verdict_dict
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment
@@ -31,7 +32,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Backt
     """Writes everything and returns the run's summary, as `--json` prints it."""
     outputs.write_all(run.path, tested, data_facts(config, parts))
     parts.training_record().write(run.path)
-    return write_outputs(
+    summary = write_outputs(
         run,
         functools.partial(save, parts),
         make_card(config, parts, run, tested),
@@ -44,6 +45,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Backt
             "best_step": outcome.best_step,
         },
     )
+    return {**summary, "verdict": verdict_dict(tested)}
 
 
 def write_model(parts: Parts, run: Run) -> dict[str, Any]:

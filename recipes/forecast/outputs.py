@@ -11,6 +11,7 @@ import pandas as pd
 
 from recipes.forecast import testing
 from recipes.forecast.testing import BacktestResult
+from recipes.forecast.verdict import verdict_dict
 from recipes.runs import scores
 from tasks.files import write_json, writing
 from tasks.forecast.data import Loaded
@@ -42,15 +43,10 @@ def _keys(panel: Panel, entries: Entries, steps: int) -> dict[str, Any]:
     if dims > 1:
         columns["target"] = np.tile(np.repeat(np.asarray(panel.target_names, dtype=object), steps), count)
     columns["window"] = np.repeat(entries.window, dims * steps)
-    columns["timestamp"] = np.repeat(timestamps(panel, entries, steps), dims, axis=0).reshape(-1)
-    return columns
-
-
-def timestamps(panel: Panel, entries: Entries, steps: int) -> np.ndarray:
-    """When each step ahead is, datetime64 [entries, steps]."""
     at = (panel.starts[entries.series] + entries.origin)[:, None] + np.arange(steps)
-    calendar = panel.calendar.timestamps(0, int(at.max()) + 1).to_numpy() if len(entries) else np.zeros(0, "M8[ns]")
-    return calendar[at]
+    calendar = panel.calendar.timestamps(0, int(at.max(initial=0)) + 1)
+    columns["timestamp"] = calendar.take(np.repeat(at, dims, axis=0).reshape(-1))  # in the data's time zone
+    return columns
 
 
 def write_forecasts(path: Path, tested: BacktestResult) -> None:
@@ -118,7 +114,7 @@ def write_all(folder: Path, tested: BacktestResult, data: dict[str, Any]) -> Non
     """The files of a back-test: forecasts, metrics, and the scores of each series for `tool runs compare`."""
     with testing.phase(tested.seconds, "write"):
         write_forecasts(folder / FORECASTS, tested)
-        write_json(folder / METRICS, {"data": data, **testing.figures(tested)})
+        write_json(folder / METRICS, {"data": data, **testing.figures(tested), "verdict": verdict_dict(tested)})
         found = per_series(tested, data)
         if found is not None:
             scores.write(folder, found)
@@ -130,6 +126,7 @@ def data_facts(loaded: Loaded, test: Entries, horizon: int, revision: str | None
         "name": loaded.name,
         "revision": revision,
         "frequency": loaded.panel.calendar.freq,
+        **({"time_zone": loaded.panel.calendar.zone} if loaded.panel.calendar.zone else {}),
         "series": len(loaded.panel),
         "windows": int(test.window.max(initial=-1)) + 1,
         "horizon": horizon,

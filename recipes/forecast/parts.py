@@ -155,6 +155,7 @@ def make_facts(config: Train, loaded: Loaded) -> Facts:
         item_embedding=items is not None and panel.category_names == items,
         real_names=panel.real_names,
         covariate_names=panel.covariate_names,
+        time_zone=panel.calendar.zone,
     )
 
 

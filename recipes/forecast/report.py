@@ -6,6 +6,7 @@ import numpy as np
 
 from recipes.forecast.outputs import series_name
 from recipes.forecast.testing import NAIVE, SEASONAL, SEEN, BacktestResult
+from recipes.forecast.verdict import judge
 from recipes.report.content import Headline, Line, LineChart, Section, Table
 from tasks.forecast.score.scale import actual_rows
 from tasks.forecast.score.scores import INTERVALS, LEVELS, METRICS
@@ -26,6 +27,7 @@ def headline(tested: BacktestResult) -> Headline:
         tested.scores[tested.best].counts["series"],
         {name: value for name, value in baselines.items() if not np.isnan(value)},
         unit="",
+        verdict=(judged.line or "") if (judged := judge(tested)) else "",
     )
 
 

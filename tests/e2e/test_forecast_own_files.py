@@ -161,6 +161,30 @@ def test_forecasts_of_data_without_time_stamps(tmp_path, place):
         equal(found["models"]["naive"], run["models"]["naive"], ("mase", "smape", "msis"))
 
 
+@pytest.mark.parametrize("freq", ["h", "D"])
+def test_forecasts_in_a_time_zone_are_scored_against_data_with_and_without_it(tmp_path, freq):
+    """Across a change of the clocks; days are days by the clock."""
+    index = pd.date_range("2024-03-20" if freq == "h" else "2024-02-20", periods=200 if freq == "h" else 60, freq=freq)
+    local = index.tz_localize("UTC").tz_convert("Europe/Berlin") if freq == "h" else index.tz_localize("Europe/Berlin")
+    values = np.random.default_rng(4).normal(10, 1, len(index)).round(3)
+    frame = pd.DataFrame({"timestamp": local, "item_id": "a", "target": values})
+    frame.to_parquet(tmp_path / "zoned.parquet")
+    options = ["--data", "zoned.parquet", "--horizon", H, "--windows", 2, "--json"]
+    run = json.loads(within("backtest", "--model", "naive", *options, cwd=tmp_path).stdout)
+    path = Path(run["run"]) / "forecasts.parquet"
+    assert str(pd.read_parquet(tmp_path / path).timestamp.dtype.tz) == "Europe/Berlin"
+    frame.assign(timestamp=[stamp.isoformat() for stamp in local]).to_csv(tmp_path / "offsets.csv", index=False)
+    frame.assign(timestamp=local.tz_localize(None)).to_csv(tmp_path / "bare.csv", index=False)
+    for references in ("zoned.parquet", "offsets.csv", "bare.csv"):
+        found, _ = scored(tmp_path, "mase", "--predictions", path, "--references", references)
+        equal(found["models"]["naive"], run["models"]["naive"], ("mase",))
+    pd.read_parquet(tmp_path / path).assign(
+        timestamp=lambda one: [stamp.isoformat() for stamp in one.timestamp]
+    ).to_csv(tmp_path / "p.csv", index=False)
+    _, said = scored(tmp_path, "mase", "--predictions", "p.csv", "--references", "bare.csv", "--freq", freq, code=3)
+    assert "p.csv has time stamps of a zone and bare.csv has none" in said
+
+
 def test_windows_seen_in_training_stay_apart(tmp_path, place, run):
     frame = pd.read_parquet(place / run["run"] / "forecasts.parquet")
     frame["seen"] = frame.window == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tasks.forecast.score.result_tables import Long, Rows
 from tasks.forecast.score.scale import bare_panel, seasonal_error
 from tasks.forecast.score.summary import Forecasts, from_points, from_quantiles, from_samples
 from tasks.forecast.score.timeline import Timeline
+from tasks.forecast.zones import by_the_clock
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,11 @@ def pair(
     if references is None:
         references = _truth(predictions)
     if isinstance(predictions, Long) and isinstance(references, Long):
-        references = _by_target(references, predictions)
-        history = _by_target(history, predictions) if isinstance(history, Long) else history
-        return _by_time(_by_target(predictions, predictions), references, history, m, freq)
+        own: Long = _on_one_clock(predictions, predictions, freq)
+        truth = _by_target(_on_one_clock(references, predictions, freq), predictions)
+        past = _on_one_clock(history, predictions, freq)
+        past = _by_target(past, predictions) if isinstance(past, Long) else past
+        return _by_time(_by_target(own, predictions), truth, past, m, freq)
     if isinstance(predictions, Long) and (len(_levels(predictions)) > 1 or predictions.samples is not None):
         raise DataError(f"{references.path}: quantiles by time stamp need references with a series and a time column")
     return _by_row(as_rows(predictions), as_rows(references), history, m)
@@ -115,6 +119,31 @@ def _timed(table: Long | Rows | None, predictions: Long, freq: str | None) -> Lo
         {"value": table.values.reshape(-1)},
         np.repeat(np.arange(1, count + 1), steps),
     )
+
+
+def _on_one_clock(table: Any, predictions: Long, freq: str | None) -> Any:
+    """A table whose time stamps have no zone in that of the predictions: in UTC as they are, and days by what the clocks show.
+
+    Raises:
+        DataError: only one of the two has a zone, and it has no name; the clocks showed a time twice or never.
+    """
+    if not isinstance(table, Long) or (table.zone is None and predictions.zone is None):
+        return table
+    import pandas as pd
+
+    stamps, number = np.unique(table.times, return_inverse=True)
+    index = pd.DatetimeIndex(stamps)
+    if (table.zone is None) != (predictions.zone is None):
+        one, other = (table, predictions) if table.zone is not None else (predictions, table)
+        refusal = f"{one.path} has time stamps of a zone and {other.path} has none; write both alike, with their offset from UTC"
+        if not predictions.zone:
+            raise DataError(refusal)
+        index = index.tz_localize(predictions.zone, ambiguous="NaT", nonexistent="NaT").tz_convert(None)
+        if index.isna().any():
+            raise DataError(refusal)
+    if predictions.zone and freq is not None and by_the_clock(normal(freq)):
+        index = index.tz_localize("UTC").tz_convert(predictions.zone).tz_localize(None)
+    return replace(table, times=index.to_numpy()[number].astype("datetime64[ns]"))
 
 
 def _by_target(table: Long, predictions: Long) -> Long:
