@@ -222,7 +222,7 @@ def test_cut_texts_are_counted_in_training_evaluation_and_inspection(place, trai
     write_csv(place / "long.csv", [*rows, ("a fine film", ["good"])])
     _, said = evaluated(place, "--model", trained[0]["run"], "--data", "long.csv", "--max-length", 16)
     assert "3 of 4" in said
-    assert "(3 of them become equal to another by it) lose words to --max-length 16" in said
+    assert "(3 become equal to another by it) lose words to --max-length 16" in said
     done = tool(
         "data",
         "inspect",
