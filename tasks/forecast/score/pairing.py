@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.forecast.calendar import normal
 from tasks.forecast.panel import Entries
 from tasks.forecast.score.result_tables import Long, Rows
 from tasks.forecast.score.scale import bare_panel, seasonal_error
 from tasks.forecast.score.summary import Forecasts, from_points, from_quantiles, from_samples
 from tasks.forecast.score.timeline import Timeline
+from tasks.forecast.zones import by_the_clock
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,16 @@ def pair(
     Raises:
         DataError: keys without a partner, unequal lengths, no history; names the file and row.
     """
+    if isinstance(predictions, Long) and predictions.actual is not None:
+        references, history = _timed(references, predictions, freq), _timed(history, predictions, freq)
     if references is None:
         references = _truth(predictions)
     if isinstance(predictions, Long) and isinstance(references, Long):
-        references = _by_target(references, predictions)
-        history = _by_target(history, predictions) if isinstance(history, Long) else history
-        return _by_time(_by_target(predictions, predictions), references, history, m, freq)
+        own: Long = _on_one_clock(predictions, predictions, freq)
+        truth = _by_target(_on_one_clock(references, predictions, freq), predictions)
+        past = _on_one_clock(history, predictions, freq)
+        past = _by_target(past, predictions) if isinstance(past, Long) else past
+        return _by_time(_by_target(own, predictions), truth, past, m, freq)
     if isinstance(predictions, Long) and (len(_levels(predictions)) > 1 or predictions.samples is not None):
         raise DataError(f"{references.path}: quantiles by time stamp need references with a series and a time column")
     return _by_row(as_rows(predictions), as_rows(references), history, m)
@@ -78,6 +85,65 @@ def _truth(predictions: Long | Rows) -> Long:
     keys = [array for array in (predictions.items, predictions.targets, predictions.times) if array is not None]
     once = np.flatnonzero(~pd.DataFrame(dict(enumerate(keys))).duplicated())
     return replace(predictions.part(once), columns={"actual": predictions.actual[once]}, samples=None)
+
+
+def _timed(table: Long | Rows | None, predictions: Long, freq: str | None) -> Long | None:
+    """A table without time stamps on the calendar that was made up for it when it was forecast.
+
+    One of the test alone, as M4's, is compared with what the predictions' file says came true, and left to that: None.
+
+    Raises:
+        DataError: rows without names; other values than those that were forecast.
+    """
+    if table is None or isinstance(table, Long):
+        return table
+    if table.names is None or table.values.ndim != 2:
+        raise DataError(f"{table.path} has no names to find the series of {predictions.path} by")
+    steps = table.values.shape[1]
+    items, inverse = np.unique(predictions.items, return_inverse=True)
+    if set(items) <= set(table.names) and (np.bincount(inverse) == steps).all():
+        rows = table.values[[table.names.index(name) for name in items]]
+        order = np.lexsort((predictions.times, inverse))
+        _check_actual(predictions.part(order), rows.reshape(-1), table.path)
+        return None
+    if freq is None:
+        raise DataError(f"{table.path} has no time stamps; give their frequency with --freq")
+    from tasks.forecast.readers.grid import made_up
+
+    count = len(table.names)
+    return Long(
+        table.path,
+        np.repeat(np.asarray(table.names, dtype=object), steps),
+        np.tile(made_up(normal(freq), None, steps).timestamps(0, steps).to_numpy(), count),
+        np.zeros(count * steps, dtype=np.int64),
+        {"value": table.values.reshape(-1)},
+        np.repeat(np.arange(1, count + 1), steps),
+    )
+
+
+def _on_one_clock(table: Any, predictions: Long, freq: str | None) -> Any:
+    """A table whose time stamps have no zone in that of the predictions: in UTC as they are, and days by what the clocks show.
+
+    Raises:
+        DataError: only one of the two has a zone, and it has no name; the clocks showed a time twice or never.
+    """
+    if not isinstance(table, Long) or (table.zone is None and predictions.zone is None):
+        return table
+    import pandas as pd
+
+    stamps, number = np.unique(table.times, return_inverse=True)
+    index = pd.DatetimeIndex(stamps)
+    if (table.zone is None) != (predictions.zone is None):
+        one, other = (table, predictions) if table.zone is not None else (predictions, table)
+        refusal = f"{one.path} has time stamps of a zone and {other.path} has none; write both alike, with their offset from UTC"
+        if not predictions.zone:
+            raise DataError(refusal)
+        index = index.tz_localize(predictions.zone, ambiguous="NaT", nonexistent="NaT").tz_convert(None)
+        if index.isna().any():
+            raise DataError(refusal)
+    if predictions.zone and freq is not None and by_the_clock(normal(freq)):
+        index = index.tz_localize("UTC").tz_convert(predictions.zone).tz_localize(None)
+    return replace(table, times=index.to_numpy()[number].astype("datetime64[ns]"))
 
 
 def _by_target(table: Long, predictions: Long) -> Long:

@@ -10,7 +10,18 @@ import numpy as np
 
 from tasks.columns import as_numbers, read_column, read_columns
 from tasks.errors import ConfigError, DataError
-from tasks.forecast.score.result_tables import ITEM, POINT, TIME, Long, Rows, is_text, long_table, numbers_of, times_of
+from tasks.forecast.score.result_tables import (
+    ITEM,
+    POINT,
+    TIME,
+    Long,
+    Rows,
+    is_text,
+    long_table,
+    numbers_of,
+    times_of,
+    zone_of,
+)
 
 _NO_NAME = "Unnamed: 0"
 _M4 = re.compile(r"V\d+")
@@ -140,8 +151,8 @@ def _wide(path: Path, frame: Any, time: str | None) -> Long | Rows:
     items = np.repeat(np.array(names, dtype=object), steps)
     times = np.tile(times_of(path, frame[time]), len(names))
     numbers = np.tile(np.arange(1, steps + 1), len(names))
-    window = np.zeros(len(items), dtype=np.int64)
-    return Long(path, items, times, window, {"value": values.reshape(-1)}, numbers, text=tuple(texts))
+    window, zone = np.zeros(len(items), dtype=np.int64), zone_of(frame[time])
+    return Long(path, items, times, window, {"value": values.reshape(-1)}, numbers, text=tuple(texts), zone=zone)
 
 
 def _load(path: Path) -> np.ndarray:

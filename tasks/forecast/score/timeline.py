@@ -27,11 +27,11 @@ class Timeline:
         self.codes = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
         self.steps = [self.grid.positions(table) for table in tables]
         code, step = np.concatenate(self.codes), np.concatenate(self.steps)
-        observed = (code >= 0) & ~np.isnan(np.concatenate([table.point() for table in tables]))
-        code, step = code[observed], step[observed]
+        # As a panel, a series begins with its first value.
+        missing = np.isnan(np.concatenate([table.point() for table in tables]))
         self.starts, ends = np.full(len(names), np.iinfo(np.int64).max), np.full(len(names), -1)
-        np.minimum.at(self.starts, code, step)
-        np.maximum.at(ends, code, step)
+        np.minimum.at(self.starts, code[(code >= 0) & ~missing], step[(code >= 0) & ~missing])
+        np.maximum.at(ends, code[code >= 0], step[code >= 0])
         lengths = np.maximum(ends - self.starts + 1, 0)
         self.starts[lengths == 0] = 0
         self.offsets = np.append(0, np.cumsum(lengths))
@@ -39,7 +39,6 @@ class Timeline:
         self.referred = np.zeros(len(self.values), dtype=bool)
         # The references come last, so that they stand where a history holds the same time stamp.
         for table, codes, at in list(zip(tables, self.codes, self.steps, strict=True))[::-1]:
-            # As a panel, a series begins with its first value, and ends with its last.
             mine = (codes >= 0) & (at >= self.starts[codes]) & (at - self.starts[codes] < lengths[codes])
             place = self.offsets[codes[mine]] + at[mine] - self.starts[codes[mine]]
             if len(np.unique(place)) < len(place):
