@@ -14,6 +14,11 @@ from safetensors.torch import load_file, save_file
 from texts import sentences, write_csv, write_data
 
 from tasks.buckets import heaviest_first
+from tasks.glue.batches import TextBatches, random_texts
+from tasks.glue.texts import Texts
+from tasks.quantize.calibration.typical import typical_rows
+from tasks.quantize.plan import Plan
+from tasks.quantize.quantizer import quantize
 
 TRAIN = [
     "train", "glue", "--model", "tiny", "--data", "data", "--threads", 1, "--epochs", 2, "--batch-size", 16,
@@ -96,6 +101,18 @@ def test_the_drop_is_of_batch_1_and_both_are_told(place, scored):
     line = f"{beside['changed']} of 120 answers depend on what else is in the batch"
     assert line in (place / "sensitive-int8" / "README.md").read_text()
     assert line in (place / "sensitive-int8" / "report.html").read_text()
+
+
+def test_weights_are_rounded_by_random_texts(place, sensitive, scored, tmp_path):
+    """Made again from the float graph, to the byte; rounded each to the nearest it would be another."""
+    source = place / "sensitive-int8-trials" / "float-none" / "model.onnx"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(sensitive)
+    batches = TextBatches(Texts(random_texts(tokenizer, 32), None, None), tokenizer, max_length=128)
+    rows = typical_rows(source, [batches.feeds(np.array([number])) for number in range(32)])
+    for carried in (True, False):
+        quantize(source, tmp_path / "q.onnx", Plan(), typical=rows if carried else None)
+        same = (tmp_path / "q.onnx").read_bytes() == (place / "sensitive-int8" / "model.onnx").read_bytes()
+        assert same is carried
 
 
 def test_another_batch_can_be_asked_for(place, sensitive, scored, tmp_path):
