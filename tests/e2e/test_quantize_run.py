@@ -176,6 +176,9 @@ def test_auto_finds_the_layer_with_the_planted_fault(place, run, tmp_path):
     facts = json.loads(done.stdout)
     assert facts["quantized"]["against"]["drop"] <= 1
     assert "bert.pooler.dense" in facts["plan"]["excluded"]
+    # All of the evaluation's texts had a say in which trial is kept.
+    assert facts["chosen"] == {"count": 120, "of": 120, "unit": "texts"}
+    assert "120 of 120 texts chose among the trials" in (tmp_path / "broken-int8" / "README.md").read_text()
     for pairs in facts["sensitivity"].values():
         assert pairs[0][0] == "bert.pooler.dense"
     again = within("quantize", "--approach", "auto", *given, "--max-drop", 1, "--json", cwd=tmp_path)
