@@ -48,7 +48,7 @@ def content_digests(*columns: Iterable[str | bytes]) -> np.ndarray:
 
 
 def write(folder: Path, seen: Seen) -> Path:
-    """Writes the record into a run or model folder.
+    """Writes the record into a model folder.
 
     Raises:
         OutOfDisk: no room for it.

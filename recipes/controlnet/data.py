@@ -13,10 +13,12 @@ def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
     from tasks.controlnet.data import Options, load_splits
     from tasks.controlnet.inspection import inspect as look
+    from tasks.controlnet.models.pretrained import tokenizer_of
 
     silence()
     options = data_options(Options, config)
-    return inspected(look(options), lambda: load_splits(options))
+    tokenizer = tokenizer_of(config.model, config.token) if config.model else None
+    return inspected(look(options, tokenizer), lambda: load_splits(options))
 
 
 def sample(config: Sample) -> dict[str, Any]:

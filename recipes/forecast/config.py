@@ -39,6 +39,11 @@ class DataOptions:
         None, "Frequency as pandas writes it: h, D, B, W, MS, 15min.", shown_default="inferred"
     )
     start: str | None = DATA.option(None, "First time stamp, for data that have none.")
+    time_zone: str | None = DATA.option(
+        None,
+        "Time zone of the data and of forecasts, as Europe/Berlin; stamps with another are turned into it.",
+        shown_default="the data's own",
+    )
     item_column: str | None = DATA.option(None, "Column with the series' name.")
     timestamp_column: str | None = DATA.option(None, "Column with the time stamp.")
     target_columns: list[str] = DATA.option(
@@ -57,6 +62,7 @@ class DataOptions:
     max_series: int | None = DATA.option(None, "Take this many series, drawn by seed.", minimum=1, shown_default="all")
     data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
     skip_bad: bool = DATA.option(False, "Leave out series that can't be used, and say how many.")
+    drop_leaks: bool = DATA.option(False, "Leave out test windows whose values are in the training data too.")
 
 
 @dataclasses.dataclass
@@ -214,6 +220,9 @@ class Score(SeriesOptions):
 
     periodicity: int | None = FORECAST.option(
         None, "m of MASE and of the seasonal naive.", minimum=1, shown_default="by frequency"
+    )
+    include_seen: bool = DATA.option(
+        False, "Score windows that a model was trained on or chosen by too, apart and marked."
     )
 
 

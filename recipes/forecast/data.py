@@ -11,6 +11,7 @@ import numpy as np
 from recipes.data_sets import data_options
 from recipes.forecast.config import DataOptions
 from recipes.forecast.facts import Facts
+from tasks.cells import as_text
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.calendar import time_features
 from tasks.forecast.checks import check_counts, long_enough, too_short
@@ -62,7 +63,7 @@ def with_item_category(panel: Panel, names: list[str] | None = None) -> Panel:
     if names is None:
         numbers, names = np.arange(len(panel)), list(panel.item_ids)
     else:
-        known = {name: number for number, name in enumerate(names)}
+        known = {str(as_text(name)): number for number, name in enumerate(names)}
         strange = [name for name in panel.item_ids if name not in known]
         if strange:
             raise DataError(
@@ -94,6 +95,8 @@ def panel_for(panel: Panel, facts: Facts | None) -> Panel:
     """
     if facts is None:
         return panel
+    if panel.calendar.zone is not None and facts.time_zone is not None:  # hours as the model's clocks show them
+        panel = dataclasses.replace(panel, calendar=dataclasses.replace(panel.calendar, features_zone=facts.time_zone))
     if panel.covariate_names != facts.covariate_names:  # in the order that the model has them, without others
         order = [panel.covariate_names.index(name) for name in facts.covariate_names]
         names = list(facts.covariate_names)

@@ -25,6 +25,8 @@ class Facts:
     item_embedding: bool = False
     real_names: list[str] = field(default_factory=list)
     covariate_names: list[str] = field(default_factory=list)
+    # Whose clocks the calendar's features are of; None: the data told no zone. Runs that don't say had UTC.
+    time_zone: str | None = "UTC"
 
     def write(self, folder: Path) -> None:
         """Writes it into a model folder."""

@@ -12,10 +12,12 @@ from recipes.glue.data import run_data
 from recipes.glue.inference import open_classifier, predict_texts, trained_length
 from recipes.glue.seen_texts import seen_texts, together, unseen_figures, without_seen
 from recipes.runs.select import choose_model
+from recipes.runs.summary import verdict_lines
 from recipes.terminal.progress import print_line
 from recipes.terminal.tables import table
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
+from tasks.glue.thresholds import text_of
 
 
 def evaluate(config: Eval) -> dict[str, Any]:
@@ -24,9 +26,15 @@ def evaluate(config: Eval) -> dict[str, Any]:
     check_output(config.output)
     model, run = choose_model(config.model, config.output_dir, ("glue",))
     classifier = open_classifier(config, model)
-    splits = run_data(config, run, ("evaluation",), classifier.labels, regression=classifier.labels is None)
+    levels = classifier.thresholds
+    regression = classifier.labels is None
+    splits = run_data(config, run, ("evaluation",), classifier.labels, regression=regression, thresholds=levels)
     length = trained_length(run, config.max_length, classifier.longest)
     print_line(f"glue · {model} ({classifier.kind}) · {splits.description}")
+    if levels is not None:
+        print_line(f"threshold a text has a label from a probability of {text_of(levels)} on")
+    for line in splits.notes:
+        print_line(f"note      {line}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
     seen = seen_texts(model, splits)
@@ -40,18 +48,19 @@ def evaluate(config: Eval) -> dict[str, Any]:
         print_line(whole.line())
     logits, loss, speed = {}, {}, {}
     for name, texts in splits.evaluation.items():
-        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config)
+        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config, name)
         if config.output:
             path = Path(config.output)
             target = path if len(splits.evaluation) == 1 else path.with_stem(f"{path.stem}-{name}")
-            write_answers(target, texts, logits[name], classifier.labels)
+            write_answers(target, texts, logits[name], classifier.labels, thresholds=levels)
     figures = evaluation.summarise(splits, logits, loss)
-    beside = evaluation.baselines(splits)
+    beside, verdict = evaluation.baselines(splits), evaluation.verdict(splits, logits, figures)
     result = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
+    result["verdict"] = verdict
     result["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
     result["seen"] = whole.facts()
     result["unseen"], unseen = unseen_figures(splits, seen, logits)
-    return {**result, "text": _text(splits, figures, beside, speed, whole.mark(), unseen)}
+    return {**result, "text": _text(splits, {**figures, "verdict": verdict}, beside, speed, whole.mark(), unseen)}
 
 
 def _text(
@@ -66,7 +75,11 @@ def _text(
     for name, found in figures["splits"].items():
         for metric in splits.metrics:
             cells = [evaluation.text_of(metric, found[key]) for key in (metric, f"{metric}_low", f"{metric}_high")]
-            rows.append([name, evaluation.title(metric), *cells, found["n"], f"{speed[name]:,.0f}"])
-    columns = ["split", "metric", "value", "low", "high", "n", "texts/s"]
-    headline = f"{evaluation.describe(splits, figures, beside)}{mark}"
-    return "\n".join([headline, *([unseen] if unseen else []), "", table(columns, rows)])
+            # The constants are of the first split.
+            first = name == next(iter(figures["splits"]))
+            constant = evaluation.text_of(metric, figures["verdict"]["metrics"][metric]["value"]) if first else ""
+            rows.append([name, evaluation.title(metric), *cells, constant, found["n"], f"{speed[name]:,.0f}"])
+    columns = ["split", "metric", "value", "low", "high", "constant", "n", "texts/s"]
+    lines = [f"{evaluation.describe(splits, figures, beside)}{mark}", *verdict_lines(figures["verdict"])]
+    lines += [unseen] if unseen else []
+    return "\n".join([*lines, "", table(columns, rows)])

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from recipes.glue.data import digest, run_data
-from recipes.glue.inference import check_length, labels_of, trained_length
+from recipes.glue.inference import check_length, labels_of, thresholds_of, trained_length
 from recipes.quantizable import Feeds, Quantizable, check_memory
 from recipes.runs import folder as run_folder
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
-from tasks.glue import evaluation, pretrained, score
+from tasks.glue import evaluation, multi_label, pretrained, score
 from tasks.glue.batches import TextBatches
 from tasks.glue.data import Splits
 from tasks.paired import Paired
@@ -51,12 +51,14 @@ class QuantizableTexts(Quantizable):
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """See `Quantizable`."""
-        return evaluation.answers_of(logits, self.labels)
+        return evaluation.answers_of(logits, self.labels, self.splits.thresholds)
 
     def paired(self, split: str, reference: np.ndarray, other: np.ndarray) -> Paired:
         """See `Quantizable`."""
         labels = self.splits.evaluation[split].label
         assert labels is not None
+        if self.splits.thresholds is not None:
+            return multi_label.paired(self.metric, reference, other, labels)
         return score.paired(self.metric, reference, other, labels)
 
 
@@ -75,7 +77,7 @@ def quantizable(config: Any) -> QuantizableTexts:
     network, tokenizer, settings = _open(config, model, folder)
     labels = labels_of(settings)
     seed = config.seed if config.seed is not None else int(run.config().get("seed", 0)) if run is not None else 0
-    splits = read_data(config, run, labels)
+    splits = read_data(config, run, labels, thresholds_of(settings, model))
     longest = pretrained.longest(settings, tokenizer)
     check_length(config.max_length, longest, model)
     length = min(trained_length(run, config.max_length, longest), longest)
@@ -117,7 +119,9 @@ def _open(config: Any, model: str, folder: str) -> tuple[Any, Any, Any]:
     return network, pretrained.load_tokenizer(model, config.revision, config.token), network.config
 
 
-def read_data(config: Any, run: run_folder.Run | None, labels: list[str] | None) -> Splits:
+def read_data(
+    config: Any, run: run_folder.Run | None, labels: list[str] | None, thresholds: list[float] | None = None
+) -> Splits:
     """The evaluation split, and the training split where it is calibrated on."""
     if config.data is None and run is None and config.task is None:
         raise DataError(
@@ -125,7 +129,7 @@ def read_data(config: Any, run: run_folder.Run | None, labels: list[str] | None)
         )
 
     def read(*need: str) -> Splits:
-        return run_data(config, run, need, labels, regression=labels is None)
+        return run_data(config, run, need, labels, regression=labels is None, thresholds=thresholds)
 
     try:
         splits = read("train", "evaluation") if config.approach in ("static", "auto") else read("evaluation")

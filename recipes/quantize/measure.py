@@ -62,7 +62,8 @@ def compare(subject: Quantizable, reference: Measured, other: Measured) -> dict[
     for name in subject.evaluation:
         one, two = (subject.answers(side.logits[name]) for side in (reference, other))
         pair = subject.paired(name, one, two)
-        equal.append((one == two) if subject.labels is not None else np.abs(one - two) < 0.05)
+        same = (one == two) if subject.labels is not None else np.abs(one - two) < 0.05
+        equal.append(same.reshape(len(same), -1).all(axis=1))  # of several labels all are to be the same
         largest = max(largest, float(np.abs(reference.logits[name] - other.logits[name]).max()))
         drop = 0.0 - points(pair.difference)  # no -0.0
         if not np.isfinite(drop):

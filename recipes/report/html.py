@@ -162,6 +162,7 @@ class _Page:
             "value": figure(value, headline.unit) or "not measured",
             "details": [detail for detail in details if detail],
             "against": against,
+            "verdict": one_line(headline.verdict, MAX_TEXT),
             "svg": self._svg(headline_svg, headline) if not math.isnan(value) else "",
         }
 

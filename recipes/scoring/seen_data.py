@@ -15,7 +15,7 @@ from tasks.errors import DataError
 def record_of(model: str) -> seen.Seen | None:
     """The record beside a model, in its run, or in the run whose folder it stands in; None: not known, as of a Hub id."""
     folder = Path(model)
-    run = folder.parent if (folder.parent / "status.json").is_file() else None
+    run = folder.parent / "model" if (folder.parent / "status.json").is_file() else None
     return seen.read(folder, folder / "model", run)
 
 

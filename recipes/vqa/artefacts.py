@@ -26,7 +26,7 @@ from tasks import seen
 from tasks.errors import DataError
 from tasks.files import write_json
 from tasks.seen import Seen
-from tasks.vqa import evaluation, training_record
+from tasks.vqa import baselines, evaluation, training_record
 from tasks.vqa.evaluation import ranked
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
@@ -58,17 +58,28 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         "priors": parts.priors,
         "best_step": outcome.best_step,
     }
+    answers, kind = outcome.metrics["predictions"], parts.choice.kind
+    found = baselines.judge(outcome.metrics["scores"], answers, parts.train_questions, parts.eval_questions, kind)
+    verdict = found.as_dict()
     figures["unseen"] = unseen_figures(outcome.metrics["scores"], parts.eval_questions, parts.seen)
-    write_json(run.path / "evaluation.json", figures)
+    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     saw = after(config.model, training_record.record(parts.train_questions))
-    seen.write(run.path, saw)
-    answers = outcome.metrics["predictions"]
     write_official_results(run.path / "predictions.json", parts.eval_questions.question_id, answers)
     scores.write(run.path, per_question(config, parts.eval_questions, outcome.metrics["scores"], parts.choice.kind))
     accuracy, low, high = (figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
     title = evaluation.label(parts.choice.kind) + parts.seen.mark()
-    headline = Headline("accuracy", accuracy, low, high, figures["n"], parts.priors, parts.ceiling, title=title)
-    return write_outputs(
+    headline = Headline(
+        "accuracy",
+        accuracy,
+        low,
+        high,
+        figures["n"],
+        parts.priors,
+        parts.ceiling,
+        verdict=found.line or "",
+        title=title,
+    )
+    summary = write_outputs(
         run,
         partial(save, parts, saw),
         make_card(config, parts, run, headline),
@@ -77,6 +88,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         sections=sections(parts.eval_questions, outcome.metrics),
         metrics={key: value for key, value in figures.items() if not key.startswith("by_")},
     )
+    return {**summary, "verdict": verdict}
 
 
 def save(parts: Parts, saw: Seen, folder: Path) -> None:

@@ -13,6 +13,7 @@ from recipes.data_sets import data_options
 from recipes.distributed.device import silence
 from recipes.runs import folder as run_folder
 from recipes.runs.select import choose_model
+from recipes.runs.summary import verdict_lines
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.vqa.config import Eval
@@ -20,7 +21,7 @@ from recipes.vqa.inference import generate, open_vilt, predict_ids, show_metrics
 from recipes.vqa.seen_questions import SeenQuestions, seen_questions, unseen_figures
 from recipes.work import Evaluator
 from tasks.errors import ConfigError
-from tasks.vqa import evaluation
+from tasks.vqa import baselines, evaluation
 from tasks.vqa.data import Options, Splits, load_splits
 from tasks.vqa.evaluation import Choice, choose_score
 from tasks.vqa.models import pretrained
@@ -50,14 +51,16 @@ def evaluate(config: Eval) -> dict[str, Any]:
     else:
         with Progress("evaluating", len(questions), unit="questions") as progress:
             answers = generate(config, model, questions, progress.advance)
-    scores = evaluation.accuracy(answers, questions, choice.kind)
+    kind = choice.kind
+    scores = evaluation.accuracy(answers, questions, kind)
     figures: dict[str, Any] = {
         "model": model,
-        "score": choice.kind,
+        "score": kind,
         **evaluation.summarise(scores, questions),
         "seen": seen.facts(),
         "unseen": unseen_figures(scores, questions, seen),
-        "priors": evaluation.priors(splits.train, questions, choice.kind) if splits.train is not None else {},
+        "priors": baselines.priors(splits.train, questions, kind),
+        "verdict": baselines.judge(scores, answers, splits.train, questions, kind).as_dict(),
     }
     if config.output:
         write_official_results(Path(config.output), questions.question_id, answers)
@@ -113,7 +116,7 @@ def _text(figures: dict[str, Any], mark: str) -> str:
         for name, part in list(figures[f"by_{kind}_type"].items())[:15]
     ]
     shown = table(["", "type", "accuracy %", "low", "high", "n"], rows)
-    lines = [show_metrics(figures, figures["priors"], figures["score"], mark)]
+    lines = [show_metrics(figures, figures["priors"], figures["score"], mark), *verdict_lines(figures["verdict"])]
     if figures["unseen"]:
         lines.append(f"unseen    {show_metrics(figures['unseen'], {}, figures['score'])}")
     return "\n".join([*lines, "", shown])

@@ -12,7 +12,7 @@ from recipes.terminal.progress import print_line
 from recipes.vqa.config import Train
 from recipes.vqa.inference import checked
 from recipes.vqa.seen_questions import SeenQuestions, will_be_seen
-from tasks.vqa import evaluation
+from tasks.vqa import baselines, evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Options, Splits, load_splits
@@ -82,7 +82,7 @@ def prepare(config: Train) -> Parts:
         )
 
     train, held = batches(splits.train, augmentation), batches(splits.evaluation)
-    priors = evaluation.priors(splits.train, splits.evaluation, choice.kind)
+    priors = baselines.priors(splits.train, splits.evaluation, choice.kind)
     reachable = ceiling(splits.evaluation, vocabulary, choice.kind)
     return Parts(
         splits, vocabulary, model, processor, train, held, priors, reachable, choice, will_be_seen(config.model, splits)

@@ -7,12 +7,13 @@ transformers were published with: the frequency's own, then the age.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from tasks.errors import ConfigError
+from tasks.forecast.zones import by_the_clock, localized, zone_of
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,29 @@ class Calendar:
 
     Attributes:
         freq: a pandas offset alias: "h", "B", "W-SUN", "15min", "MS".
-        start: the first time stamp.
+        start: the first time stamp, without a zone: where one is known it is UTC for steps of hours and less, and for days and
+            longer ones what the zone's clocks show.
         length: how many steps the data cover.
+        zone: the time zone's name or offset; None where the data tell none.
+        features_zone: whose clocks the features are of, where a model was trained on those of another.
     """
 
     freq: str
     start: pd.Timestamp
     length: int
+    zone: str | None = None
+    features_zone: str | None = None
 
     def timestamps(self, first: int, count: int) -> pd.DatetimeIndex:
-        """`count` time stamps from position `first` >= 0 on."""
+        """`count` time stamps from position `first` >= 0 on, in the zone where there is one."""
+        index = self._steps(first, count)
+        if self.zone is None:
+            return index
+        if by_the_clock(self.freq):
+            return localized(index, self.zone)
+        return index.tz_localize("UTC").tz_convert(zone_of(self.zone))
+
+    def _steps(self, first: int, count: int) -> pd.DatetimeIndex:
         unit = "ns" if self.start.year >= 1678 else "s"  # nanoseconds reach from 1678 to 2261 only
         if self.freq == "B":  # pandas counts business days one by one
             start = self.start.to_numpy()
@@ -40,8 +54,10 @@ class Calendar:
         return pd.date_range(self.start, periods=first + count, freq=self.freq, unit=unit)[first:]
 
     def features(self, count: int) -> np.ndarray:
-        """What gluonts.time_feature gives for the frequency, float32 [count, features], for positions 0 to count - 1."""
-        index = self.timestamps(0, count)
+        """What gluonts.time_feature gives for the frequency, float32 [count, features], for positions 0 to count - 1; by the
+        time that the zone's clocks show."""
+        zone = self.zone if by_the_clock(self.freq) else self.features_zone or self.zone
+        index = replace(self, zone=zone).timestamps(0, count).tz_localize(None)
         columns = [np.asarray(feature(index), dtype=np.float32) for feature in time_features(self.freq)]
         return np.stack(columns, axis=1) if columns else np.zeros((count, 0), dtype=np.float32)
 

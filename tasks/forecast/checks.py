@@ -173,11 +173,27 @@ def check_counts(panel: Panel) -> None:
             )
 
 
+def next_steps(panel: Panel) -> np.ndarray:
+    """The step of each series that a forecast begins with, int64 [series]: the one after its end, or after the table's."""
+    ends = panel.ends
+    return (ends.max() - panel.starts if panel.one_end and len(ends) else panel.lengths).astype(np.int64)
+
+
+def find_silent(panel: Panel, origins: np.ndarray, context_length: int) -> np.ndarray:
+    """The series that have no value in the context before their origin: there is nothing to forecast from; int64."""
+    last = np.full(len(panel), -1)
+    for some, values, first in _blocks(panel):
+        step = np.arange(len(values)) - np.repeat(first, panel.lengths[some])
+        seen = np.where(np.isnan(values).all(axis=1), -1, step)
+        last[some] = np.maximum.reduceat(seen, first)
+    return np.flatnonzero(origins - last > context_length)
+
+
 def check_future(panel: Panel, horizon: int) -> None:
-    """Raises DataError where covariates known beforehand don't reach `horizon` steps beyond a series' end."""
+    """Raises DataError where covariates known beforehand don't reach `horizon` steps beyond where forecasts begin."""
     if not panel.covariates.shape[1]:
         return
-    there = np.diff(panel.covariate_offsets) - panel.lengths
+    there = np.diff(panel.covariate_offsets) - next_steps(panel)
     short = np.flatnonzero(there < horizon)
     if len(short):
         first = int(short[0])

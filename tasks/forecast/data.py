@@ -9,8 +9,10 @@ import numpy as np
 
 from tasks.errors import ConfigError, DataError
 from tasks.forecast import checks, named, readers, sample
+from tasks.forecast.leaks import leaked
 from tasks.forecast.panel import Entries, Panel, rolling_entries, take_rows
 from tasks.forecast.readers.source import Options, Read, Split
+from tasks.readers.leaks import without_leaks
 
 __all__ = ["Loaded", "Options", "load", "read_data"]
 
@@ -86,7 +88,10 @@ def load(options: Options) -> Loaded:
     read, parted = _part(read, options)
     own_split = parted is read.split
     share = f"{int(constant.sum()):,} of {len(constant):,}"
-    warnings = [f"{share} series are constant: MASE has no scale there"] if constant.any() else []
+    warnings = [*read.notes, *_ends(read.panel), *_made_up(read.panel)]
+    warnings += [f"{share} series are constant: MASE has no scale there"] if constant.any() else []
+    parted, repeated = _without_leaks(read, parted, options)
+    warnings += [repeated] if repeated else []
     return Loaded(
         read.panel,
         parted.train_ends,
@@ -99,6 +104,19 @@ def load(options: Options) -> Loaded:
         warnings,
         own_split,
     )
+
+
+def _without_leaks(read: Read, parted: Split, options: Options) -> tuple[Split, str]:
+    """The split, and what its test windows share with the training data."""
+    test, line = without_leaks(
+        parted.test,
+        leaked(read.panel, parted.train_ends, parted.test, parted.prediction_length),
+        drop=options.drop_leaks,
+        units="windows",
+        what="values",
+        name=read.source,
+    )
+    return replace(parted, test=test), line
 
 
 def read_data(options: Options) -> Read:
@@ -117,6 +135,32 @@ def read_data(options: Options) -> Read:
     if read.split is None:
         read = _trim(read)
     return _as_one(read) if options.multivariate else read
+
+
+def _ends(panel: Panel) -> list[str]:
+    """Says of series that end before others what they are forecast from."""
+    if not panel.has_timestamps or not len(panel):
+        return []
+    ends = panel.ends
+    early = np.flatnonzero(ends < ends.max())
+    if not len(early):
+        return []
+    first, last = int(early[0]), span(panel).rpartition(" to ")[2]
+    what = f"{len(early):,} of {len(ends):,} series end before the others (the first: {panel.item_ids[first]}, at "
+    what += f"{panel.stamp(first, int(panel.lengths[first]) - 1)}; the last value is of {last}): "
+    if panel.one_end:
+        return [
+            what + "their cells are empty there, tool predict goes on from the table's end, a test is at each one's own"
+        ]
+    return [what + "forecasts and tests are at each one's own end"]
+
+
+def _made_up(panel: Panel) -> list[str]:
+    if panel.has_timestamps or not len(panel):
+        return []
+    return [
+        f"no time stamps: forecasts are dated from {panel.calendar.start:%Y-%m-%d} on, which is made up; --start says another"
+    ]
 
 
 def _check_numbers(options: Options) -> None:
@@ -282,4 +326,5 @@ def span(panel: Panel) -> str:
     first, last = int(panel.starts.min()), int((panel.starts + panel.lengths).max()) - 1
     ends = panel.calendar.timestamps(first, last - first + 1)[[0, -1]]
     format = "%Y-%m-%d" if (ends == ends.normalize()).all() else "%Y-%m-%d %H:%M"
-    return " to ".join(ends.strftime(format))
+    zone = panel.calendar.zone
+    return " to ".join(ends.strftime(format)) + (f" {zone}" if zone else "")

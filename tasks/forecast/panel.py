@@ -25,6 +25,8 @@ class Panel:
         covariates: float32 [covariate points, covariates], known beforehand, each series with its own offsets, at least as long as
             its target.
         has_timestamps: False where the calendar was made up, as M4's files have none.
+        one_end: whether the series end together, as the columns of a table do, so that what a series lacks at its end is missing;
+            else each ends with its own last value.
     """
 
     values: np.ndarray
@@ -41,6 +43,7 @@ class Panel:
     covariate_offsets: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     covariate_names: list[str] = field(default_factory=list)
     has_timestamps: bool = True
+    one_end: bool = False
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -53,6 +56,11 @@ class Panel:
     def lengths(self) -> np.ndarray:
         """Steps of each series, int64 [series]."""
         return np.diff(self.offsets)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """The calendar position after each series' last value, int64 [series]."""
+        return self.starts + self.lengths
 
     def series(self, number: int) -> np.ndarray:
         """A view on one series, [steps, dims]."""
@@ -116,6 +124,10 @@ class Entries:
 
     def part(self, chosen: np.ndarray | slice) -> Entries:
         return Entries(self.series[chosen], self.origin[chosen], self.window[chosen])
+
+    def take(self, rows: np.ndarray) -> Entries:
+        """The entries of these numbers (int64 [k])."""
+        return self.part(rows)
 
 
 def rolling_entries(lengths: np.ndarray, horizon: int, windows: int, stride: int) -> Entries:

@@ -79,7 +79,8 @@ class TextBatches:
         return {**batch, "attention_mask": inside.astype(np.int64)}
 
     def collate(self, numbers: np.ndarray, epoch: int = 0) -> dict[str, Any]:
-        """CPU tensors of a batch: `feeds`, and `labels` (int64 classes or float32 scores, [b]) where there are any.
+        """CPU tensors of a batch: `feeds`, and `labels` (int64 classes or float32 scores, [b]; float32
+        0 and 1, [b, labels], where a text may have several) where there are any.
 
         The mask is None where nothing is padded.
         """
@@ -89,5 +90,5 @@ class TextBatches:
         batch["attention_mask"] = None if mask.all() else torch.from_numpy(mask)
         if self.label is not None:
             labels = torch.from_numpy(np.ascontiguousarray(self.label[numbers]))
-            batch["labels"] = labels.float() if labels.is_floating_point() else labels
+            batch["labels"] = labels if labels.dtype == torch.int64 else labels.float()
         return batch

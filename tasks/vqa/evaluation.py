@@ -157,18 +157,6 @@ def ranked(counts: Mapping[T, int]) -> list[tuple[T, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def priors(train: Questions, evaluation: Questions, kind: str | None = None) -> dict[str, float]:
-    """What answering without the image scores: always the most frequent answer, and the most frequent for the question."""
-    answers = [consensus(given) for given in given_answers(train)]
-    majority = score.majority_prior(answers, evaluation.question)
-    by_question = score.question_prior(train.question, answers, evaluation.question)
-    kind = kind or kind_of(evaluation)
-    return {
-        "majority": float(accuracy(majority, evaluation, kind).mean()),
-        "question prior": float(accuracy(by_question, evaluation, kind).mean()),
-    }
-
-
 def given_answers(questions: Questions) -> list[list[str]]:
     """Each question's answers; of given weights, the answers that weigh most."""
     if questions.weights is None:

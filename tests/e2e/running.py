@@ -55,25 +55,6 @@ def tool(
     return done
 
 
-def inside(*arguments: Any, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """The same within this process, which has imported what it takes already; for commands that end in seconds."""
-    from cli.main import main
-
-    words, out, err = [str(argument) for argument in arguments], io.StringIO(), io.StringIO()
-    before = sys.argv
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            sys.argv = ["tool", *words]
-            main(words)
-            ended = 0
-        except SystemExit as end:
-            ended = int(end.code or 0)
-        finally:
-            sys.argv = before
-    assert ended == code, f"exit {ended}\n{out.getvalue()}\n{err.getvalue()}"
-    return subprocess.CompletedProcess(words, ended, out.getvalue(), err.getvalue())
-
-
 def start(arguments: list[str], place: Path) -> subprocess.Popen[bytes]:
     """Starts the command in `place`; what it says on stderr is added to `said.txt` there."""
     place.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from running import inside as tool
+from running import within as tool
 
 WORDS = ["river", "stone", "paper", "glass", "cloud", "metal", "grass", "light", "sound", "water"]
 FLAGS = ["--max-steps", 2, "--batch-size", 8]

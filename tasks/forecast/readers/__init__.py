@@ -86,16 +86,26 @@ def _file(path: Path, options: Options) -> Read:
 def _parquet(path: Path, options: Options) -> Read:
     schema = open_parquet(path).schema_arrow
     target = (options.target_columns or ["target"])[0]
-    if target in schema.names and pa.types.is_nested(schema.field(target).type):
+    if target in schema.names and (pa.types.is_nested(schema.field(target).type) or _lists_as_text(path, target)):
         batches, _ = parquet_batches(path, schema.names)
         return records.from_batches(batches, options, str(path), "Parquet records")
     as_long = options.format == "long" or (options.format is None and long.looks_like(schema.names, options))
     return long.read_file(path, options) if as_long else wide.read_file(path, options)
 
 
+def _lists_as_text(path: Path, target: str) -> bool:
+    """Whether the first of a Parquet file's target cells is a text that begins a list."""
+    batches, rows = parquet_batches(path, [target])
+    cell = next(batches).column(0)[0].as_py() if rows else None
+    return isinstance(cell, str) and cell.lstrip().startswith("[")
+
+
 def _text(path: Path, options: Options) -> Read:
-    names = head(path).rows[0]
+    top = head(path)
+    names = top.rows[0]
     kind = options.format
+    if kind is None and len(top.rows) > 1 and records.looks_like(names, top.rows[1], options):
+        return records.read_table(path, top, options)
     if kind == "m4" or (kind is None and m4.looks_like(names)):
         pair = m4.pair_of(path)
         if pair is None:

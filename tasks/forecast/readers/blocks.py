@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.forecast.readers.stamps import Stamps
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -25,12 +27,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class Block:
-    """One batch as arrays: ids by number into `ids`, int64 nanoseconds or step numbers, values [rows, dims]."""
+    """One batch as arrays: ids by number into `ids`, time stamps or step numbers, values [rows, dims]."""
 
     ids: list[str]
     series: np.ndarray
-    stamps: np.ndarray
-    timed: bool
+    stamps: Stamps
     values: np.ndarray
     categories: list[tuple[list[str], np.ndarray]]
     reals: np.ndarray

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
+from tasks.cells import without_missing
 from tasks.errors import DataError
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.blocks import Block, Columns
 from tasks.forecast.readers.buffer import Buffer, allocate
 from tasks.forecast.readers.grid import OFF, Grid, calendar_of
 from tasks.forecast.readers.source import Options, Problems, Read
+from tasks.forecast.readers.stamps import TimeColumn
 from tasks.forecast.readers.statics import Categories, encode
+from tasks.forecast.readers.tables import complaint
 
 # A frequency that makes more of its steps empty than this many for each row is taken for wrong.
 _SPREAD = 50
@@ -30,12 +32,21 @@ class Gather:
     Args:
         rows: how many are expected.
         grid: None where the time column holds step numbers.
+        time: how the time column is read.
     """
 
     def __init__(
-        self, columns: Columns, options: Options, source: str, rows: int, first_row: int, grid: Grid | None
+        self,
+        columns: Columns,
+        options: Options,
+        source: str,
+        rows: int,
+        first_row: int,
+        grid: Grid | None,
+        time: TimeColumn,
     ) -> None:
-        self.columns, self.options, self.source, self.grid = columns, options, source, grid
+        self.columns, self.options, self.source, self.grid, self.time = columns, options, source, grid, time
+        self.freq = None if grid is None else grid.freq
         self.first_row = first_row
         self.problems = Problems(source, options.skip_bad)
         self.numbers: dict[str, int] = {}
@@ -62,9 +73,11 @@ class Gather:
             block.series
         ]
         self._grow(len(self.numbers))
-        position = self._positions(block, series)
+        complain = complaint(self.source, self.first_row + self.values.rows, self.columns.time)
+        ticks = self.time.ticks(block.stamps, self.freq, series, complain)
+        position = self._positions(ticks, series)
         runs = _runs(series, position)
-        self._check_order(runs, block)
+        self._check_order(runs, ticks)
         self._add_statics(block, series, known)
         self.values.append(block.values)
         if self.columns.covariates:
@@ -87,23 +100,23 @@ class Gather:
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.full((more, *array.shape[1:]), fill, array.dtype)]))
 
-    def _positions(self, block: Block, series: np.ndarray) -> np.ndarray:
+    def _positions(self, ticks: np.ndarray, series: np.ndarray) -> np.ndarray:
         """int32 [rows]; rows off the grid spoil their series and get any position."""
         grid = self.grid
-        position = block.stamps if grid is None else grid.positions(block.stamps)
+        position = ticks if grid is None else grid.positions(ticks)
         off = position == OFF
         if grid is not None and off.any():
             self._report(
                 series,
                 np.flatnonzero(off),
                 f"time stamps off the {grid.freq} grid",
-                lambda at: grid.off(pd.Timestamp(block.stamps[at])),
+                lambda at: grid.off(self._shown(ticks[at]), self._shown(grid.anchor)),
             )
             position = np.where(off, 0, position)
         far = np.abs(position) >= 2**31 - 1
         if far.any():
             at = int(np.argmax(far))
-            raise DataError(f"{self.source}, {self._row(at)}: {block.stamps[at]} lies too far from the first step")
+            raise DataError(f"{self.source}, {self._row(at)}: {ticks[at]} lies too far from the first step")
         return position.astype(np.int32)
 
     def _report(self, series: np.ndarray, rows: np.ndarray, kind: str, message: Callable[[int], str]) -> None:
@@ -116,7 +129,10 @@ class Gather:
         for number, at in zip(bad.tolist(), rows[first].tolist(), strict=True):
             self.problems.add(number, kind, partial(whole, number, at))
 
-    def _check_order(self, runs: np.ndarray, block: Block) -> None:
+    def _shown(self, tick: int) -> str:
+        return str(tick) if self.grid is None else self.time.shown(tick, self.freq)
+
+    def _check_order(self, runs: np.ndarray, ticks: np.ndarray) -> None:
         """Each run must begin after the series' run before it; brings `starts` and `ends` up to date."""
         first = np.cumsum(runs[:, 2]) - runs[:, 2]
         order = np.argsort(runs[:, 0], kind="stable")
@@ -132,10 +148,10 @@ class Gather:
             back = dict(zip(first[order[bad]].tolist(), (before - position)[bad].tolist(), strict=True))
 
             def message(at: int) -> str:
-                stamp = pd.Timestamp(block.stamps[at]) if self.grid is not None else block.stamps[at]
+                stamp, hint = self._shown(ticks[at]), self.time.hint(ticks[at], self.freq)
                 if back[at] == 1:
-                    return f"{stamp} comes twice (duplicate time stamp)"
-                return f"{stamp} comes after a later or equal one; sort the rows of each series by time"
+                    return f"{stamp} comes twice (duplicate time stamp){hint}"
+                return f"{stamp} comes after a later or equal one; sort the rows of each series by time{hint}"
 
             # The series of each row.
             self._report(np.repeat(runs[:, 0], runs[:, 2]), rows, "time stamps that repeat or go back", message)
@@ -164,6 +180,7 @@ class Gather:
 
     def finish(self, format: str) -> Read:
         """The panel of all series that nothing is wrong with."""
+        self._check_words()
         lengths, rows = (self.ends - self.starts).astype(np.int64), self.rows
         self._check_mixed()
         self.problems.raise_if_any()
@@ -181,7 +198,7 @@ class Gather:
             values,
             offsets,
             (self.starts - first).astype(np.int64),
-            calendar_of(self.grid, first, int(self.ends.max()) - first, self.options, missing),
+            calendar_of(self.grid, first, int(self.ends.max()) - first, self.options, missing, self.time.zone),
             list(self.numbers),
             target_names=list(self.columns.targets),
             static_reals=self.reals.astype(np.float32),
@@ -205,7 +222,7 @@ class Gather:
         def row(series: int, step: int) -> str:
             return self._row_of(int(kept[series]), int(starts[series]) + step)
 
-        return Read(panel, format, self.source, where=row, skipped=skipped)
+        return Read(panel, format, self.source, where=row, skipped=skipped, notes=self.time.finish())
 
     def _row_of(self, series: int, position: int) -> str:
         """The row that holds a series' value at a position; "" where none does."""
@@ -235,6 +252,22 @@ class Gather:
             settled[to[keep]] = values[begin : begin + len(to)][keep]
             begin += len(to)
         return settled
+
+    def _check_words(self) -> None:
+        """NA and its like name a series or a category among words; among numbers they are empty cells."""
+        columns = [(self.columns.item, list(self.numbers), np.arange(len(self.numbers), dtype=np.int32))]
+        columns += [
+            (name, list(column.numbers), column.codes)
+            for name, column in zip(self.columns.categories, self.categories, strict=True)
+        ]
+        for name, texts, codes in columns:
+            missing = [code for code, text in enumerate(without_missing(texts)) if text is None]
+            for series in np.flatnonzero(np.isin(codes, missing)).tolist():
+                self.problems.add(series, f"no {name}", partial(self._no_word, series, name, texts[codes[series]]))
+
+    def _no_word(self, series: int, name: str, text: str) -> str:
+        where = self._row_of(series, int(self.starts[series]))
+        return f"series {self._name(series)}, {where}, column {name}: {text!r} among numbers is an empty cell"
 
     def _check_mixed(self) -> None:
         """Series all of whose steps are a multiple of the frequency's: another frequency than the others'."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.cells import as_text
 from tasks.errors import DataError
 from tasks.forecast.panel import Entries
 from tasks.forecast.readers import records
@@ -86,12 +87,12 @@ def _test(folder: Path, ids: list[str]) -> tuple[list[tuple[str, dict[str, Any]]
     series, lengths = np.empty(len(found), np.int64), np.empty(len(found), np.int64)
     longest: dict[int, tuple[str, dict[str, Any]]] = {}
     for at, (where, record) in enumerate(found):
-        name = record.get("item_id")
-        number = at % len(ids) if name is None else numbers.get(str(name))
+        name = as_text(record.get("item_id"))
+        number = at % len(ids) if name is None else numbers.get(name)
         if number is None:
             raise DataError(f"{where}: series {name} is not in the training part")
-        series[at], lengths[at] = number, _length(record)
-        if number not in longest or lengths[at] > _length(longest[number][1]):
+        series[at], lengths[at] = number, _length(where, record)
+        if number not in longest or lengths[at] > _length(*longest[number]):
             longest[number] = (where, {**record, "item_id": ids[number]})
     lost = next((name for number, name in enumerate(ids) if number not in longest), None)
     if lost is not None:
@@ -99,8 +100,8 @@ def _test(folder: Path, ids: list[str]) -> tuple[list[tuple[str, dict[str, Any]]
     return [longest[number] for number in range(len(ids))], series, lengths
 
 
-def _length(record: dict[str, Any]) -> int:
-    target = record["target"]
+def _length(where: str, record: dict[str, Any]) -> int:
+    target = records.as_given(record["target"], where, "target")
     return len(target[0]) if len(target) and isinstance(target[0], list) else len(target)
 
 

@@ -9,6 +9,7 @@ from pandas.tseries.frequencies import to_offset
 from tasks.errors import DataError
 from tasks.forecast.calendar import Calendar, normal
 from tasks.forecast.readers.source import Options
+from tasks.forecast.zones import by_the_clock, localized, offset_name, zone_of
 
 # A position that no time stamp has: the stamp lies between two steps of the grid.
 OFF = np.iinfo(np.int64).min
@@ -62,9 +63,9 @@ class Grid:
             return pd.Timestamp(self.anchor + int(position) * self.step)
         return pd.Timestamp(int(self.times[self.first + int(position) * self.step]))
 
-    def off(self, stamp: object) -> str:
-        """The message for a time stamp between two steps."""
-        anchor = pd.Timestamp(self.anchor)
+    def off(self, stamp: object, anchor: object = None) -> str:
+        """The message for a time stamp between two steps; `anchor` is how the data write the grid's."""
+        anchor = anchor or pd.Timestamp(self.anchor)
         return f"{stamp} is off the grid of frequency {self.freq} that starts at {anchor} (wrong or mixed frequency)"
 
 
@@ -80,21 +81,29 @@ def _fits(offset: pd.DateOffset, stamp: pd.Timestamp) -> bool:
     return isinstance(offset, pd.offsets.Tick) or bool(offset.is_on_offset(stamp))
 
 
-def calendar_of(grid: Grid | None, first: int, length: int, options: Options, missing: str) -> Calendar:
+def calendar_of(
+    grid: Grid | None, first: int, length: int, options: Options, missing: str, zone: str | None = None
+) -> Calendar:
     """The grid's calendar from position `first` on; of data without time stamps that of the stated frequency and start.
+
+    Args:
+        zone: the time zone of the grid's time stamps.
 
     Raises:
         DataError: no frequency is stated; `missing` names the data and what they lack.
     """
     if grid is not None:
-        return Calendar(grid.freq, grid.stamp(first), length)
+        return Calendar(grid.freq, grid.stamp(first), length, zone)
     if options.freq is None:
         raise DataError(f"{missing}; state --freq (and --start)")
-    return made_up(normal(options.freq), options.start, length)
+    return made_up(normal(options.freq), options.start, length, options.time_zone)
 
 
-def made_up(freq: str, start: str | None, length: int) -> Calendar:
+def made_up(freq: str, start: str | None, length: int, zone: str | None = None) -> Calendar:
     """A calendar for data without time stamps: from `start`, else from 2000 on, or earlier where pandas's time would end.
+
+    Args:
+        zone: of the time zone that the start is meant in, where it names none of its own.
 
     Raises:
         DataError: `start` is no time stamp or no step of the frequency.
@@ -104,16 +113,28 @@ def made_up(freq: str, start: str | None, length: int) -> Calendar:
         years = length * _nanoseconds(freq) / (365.25 * DAY)
         begin = pd.Timestamp("2000-01-03") if years < 200 else pd.Timestamp("1000-01-01").as_unit("s")
         return Calendar(freq, begin if _fits(offset, begin) else offset.rollforward(begin), length)
-    begin = timestamp(start, "--start")
+    begin, zone = _on_the_clock(timestamp(start, "--start"), freq, zone)
     if not _fits(offset, begin):
         raise DataError(
             f"--start {start} is no step of the frequency {freq}; the next one is {offset.rollforward(begin)}"
         )
-    return Calendar(freq, begin, length)
+    return Calendar(freq, begin, length, zone)
+
+
+def _on_the_clock(stamp: pd.Timestamp, freq: str, zone: str | None) -> tuple[pd.Timestamp, str | None]:
+    """A time stamp as a calendar of the frequency begins with, without its zone, and the zone's name or offset."""
+    if stamp.tz is None and zone is None:
+        return stamp, None
+    if stamp.tz is None:
+        stamp = localized(pd.DatetimeIndex([stamp]), str(zone))[0]
+    elif zone is not None:
+        stamp = stamp.tz_convert(zone_of(zone))
+    name = zone or offset_name(stamp.utcoffset() // pd.Timedelta(1, "us") * 1000)
+    return (stamp if by_the_clock(freq) else stamp.tz_convert("UTC")).tz_localize(None), name
 
 
 def timestamp(text: str, where: str) -> pd.Timestamp:
-    """A written time stamp; a zone is turned into UTC and dropped.
+    """A written time stamp, with its zone where it has one.
 
     Raises:
         DataError: it is none.
@@ -124,7 +145,7 @@ def timestamp(text: str, where: str) -> pd.Timestamp:
         found = pd.NaT
     if found is pd.NaT:
         raise DataError(f"{where}: {text!r} is no time stamp; write it as 2026-01-31 or 2026-01-31 17:00")
-    return found if found.tz is None else found.tz_convert("UTC").tz_localize(None)
+    return found
 
 
 def _nanoseconds(freq: str) -> float:

@@ -41,7 +41,8 @@ def read_dataset(dataset: Any, options: Options, source: str) -> Read:
     """A loaded dataset, read in Arrow batches."""
     names = list(dataset.column_names)
     target = (options.target_columns or ["target"])[0]
-    listed = target in names and pa.types.is_nested(dataset.features.arrow_schema.field(target).type)
+    kind = dataset.features.arrow_schema.field(target).type if target in names else None
+    listed = kind is not None and (pa.types.is_nested(kind) or str(_first(dataset, target)).lstrip().startswith("["))
     if listed:
         return records.from_batches(_batches(dataset, names, 1_000), options, source, "Hub records")
     if not long.looks_like(names, options):
@@ -52,6 +53,10 @@ def read_dataset(dataset: Any, options: Options, source: str) -> Read:
     columns = long.columns_of(names, options, source)
     batches = _batches(dataset, columns.all, _BATCH)
     return long.read(batches, columns, options, source, len(dataset), first_row=1, format="Hub dataset")
+
+
+def _first(dataset: Any, name: str) -> Any:
+    return dataset[0][name] if len(dataset) else None
 
 
 def _batches(dataset: Any, names: list[str], size: int) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tasks.cells import as_text
 from tasks.errors import DataError
 from tasks.forecast.calendar import normal
 from tasks.forecast.panel import Entries, Panel
@@ -102,7 +103,12 @@ def _rows(path: Path, options: Options) -> tuple[list[str], np.ndarray, np.ndarr
         valid = ~np.isnan(matrix)
         length = np.where(valid.any(axis=1), matrix.shape[1] - valid[:, ::-1].argmax(axis=1), 0)
         values.append(matrix[np.arange(matrix.shape[1]) < length[:, None]][:, None])
-        ids += batch.column(0).to_pylist()
+        names_read = [as_text(cell) for cell in batch.column(0).to_pylist()]
+        if None in names_read:
+            raise DataError(
+                f"{path}, row {len(ids) + names_read.index(None) + 2}, column {names[0]}: the cell is empty"
+            )
+        ids += [str(name) for name in names_read]
         lengths.append(length.astype(np.int64))
     if not ids:
         raise DataError(f"{path}: no rows")

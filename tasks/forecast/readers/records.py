@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
+from tasks.cells import MISSING_WORDS, as_list, as_text, without_missing
 from tasks.errors import DataError
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer
-from tasks.forecast.readers.grid import OFF, Grid, calendar_of, resolve
+from tasks.forecast.readers.grid import OFF, Grid, calendar_of
 from tasks.forecast.readers.source import Options, Read
+from tasks.forecast.readers.stamps import TimeColumn
 from tasks.forecast.readers.statics import encode
-from tasks.forecast.readers.tables import open_text
+from tasks.forecast.readers.tables import Complain, Head, open_text
 
 LINES = (".json", ".jsonl", ".ndjson")
 
@@ -34,19 +37,26 @@ def read_lines(path: Path, options: Options) -> Read:
 
 def parsed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, record) of each line."""
+    with unpacked(path) as file:
+        for row, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"{path}, row {row}"
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise DataError(f"{where}: not JSON, or more than one line a record ({error})") from error
+            if not isinstance(record, dict) or "target" not in record:
+                raise DataError(f"{where}: no record with a target; GluonTS wants start, target and item_id a line")
+            yield where, record
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[IO[str]]:
+    """A file's text, line by line; what it can't be read for ends in DataError."""
     try:
         with open_text(path) as file:
-            for row, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                where = f"{path}, row {row}"
-                try:
-                    record = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    raise DataError(f"{where}: not JSON, or more than one line a record ({error})") from error
-                if not isinstance(record, dict) or "target" not in record:
-                    raise DataError(f"{where}: no record with a target; GluonTS wants start, target and item_id a line")
-                yield where, record
+            yield file
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except (OSError, EOFError) as error:
@@ -68,11 +78,34 @@ def from_batches(batches: Iterable[pa.RecordBatch], options: Options, source: st
 
 
 def _plain(cell: Any) -> Any:
-    """A number list as an array, without a Python object for each number."""
+    """A number list as an array, without a Python object for each number; of time stamps Arrow's, which has their zone."""
     values = getattr(cell, "values", None)
     if values is None or pa.types.is_nested(values.type):
         return cell.as_py()
-    return values.to_numpy(zero_copy_only=False)
+    return values if pa.types.is_temporal(values.type) else values.to_numpy(zero_copy_only=False)
+
+
+def looks_like(names: list[str], cells: list[str], options: Options) -> bool:
+    """Whether a table's target cells are lists written as text."""
+    target = (options.target_columns or ["target"])[0]
+    at = names.index(target) if target in names else len(cells)
+    return at < len(cells) and cells[at].lstrip().startswith("[")
+
+
+def read_table(path: Path, top: Head, options: Options) -> Read:
+    """A CSV file with a series a row, its lists written as text."""
+
+    def rows() -> Iterator[tuple[str, dict[str, Any]]]:
+        with unpacked(path) as file:
+            lines = csv.reader(file, delimiter=top.delimiter)
+            names = [name.strip() for name in next(lines)]
+            for row, cells in enumerate((cells for cells in lines if cells), 2):
+                where = f"{path}, row {row}"
+                if len(cells) != len(names):
+                    raise DataError(f"{where}: {len(cells)} cells where the header has {len(names)}")
+                yield where, {name: cell for name, cell in zip(names, cells, strict=True) if cell.strip()}
+
+    return read(rows(), options, str(path), "CSV of lists")
 
 
 class _Collected:
@@ -90,7 +123,10 @@ class _Collected:
         self.covariates: Buffer | None = None
 
     def add(self, where: str, record: dict[str, Any], options: Options) -> None:
-        target = _matrix(record[(options.target_columns or ["target"])[0]], where, "target")
+        field = (options.target_columns or ["target"])[0]
+        if record.get(field) is None:
+            raise DataError(f"{where}: no {field}")
+        target = _matrix(as_given(record[field], where, field), where, field)
         self.values = self.values or Buffer(target.shape[1], np.float64, 1 << 16, self.limit)
         if target.shape[1] != self.values.array.shape[1]:
             raise DataError(
@@ -99,16 +135,24 @@ class _Collected:
         self.values.append(target)
         self.lengths.append(len(target))
         name = next((record[key] for key in (options.item_column or "item_id", "id") if key in record), None)
-        self.ids.append(str(len(self.ids) if name is None else name))
-        self.starts.append(_start(record, options))
-        self.categories.append([str(value) for value in _list(record.get("feat_static_cat"))])
-        self.reals.append(np.asarray(_list(record.get("feat_static_real")), np.float32))
+        self.ids.append(as_text(name) or str(len(self.ids)))
+        self.starts.append(_start(record, options, where))
+        categories = [as_text(value) for value in as_given(record.get("feat_static_cat"), where, "feat_static_cat")]
+        if None in categories:
+            raise DataError(f"{where}: value {categories.index(None) + 1} of feat_static_cat is empty")
+        self.categories.append([str(value) for value in categories])
+        reals = as_given(record.get("feat_static_real"), where, "feat_static_real")
+        self.reals.append(_numbers(reals, where, "feat_static_real").astype(np.float32))
+        if np.isnan(self.reals[-1]).any():
+            raise DataError(
+                f"{where}: value {int(np.argmax(np.isnan(self.reals[-1]))) + 1} of feat_static_real is missing"
+            )
         for what, given in (("feat_static_cat", self.categories), ("feat_static_real", self.reals)):
             if len(given[-1]) != len(given[0]):
                 raise DataError(
                     f"{where}: {len(given[-1])} values in {what} where the first record has {len(given[0])}"
                 )
-        self._add_covariates(where, _list(record.get("feat_dynamic_real")))
+        self._add_covariates(where, as_given(record.get("feat_dynamic_real"), where, "feat_dynamic_real"))
 
     def _add_covariates(self, where: str, given: Any) -> None:
         known = _matrix(given, where, "feat_dynamic_real", rows=True) if len(given) else np.empty((0, 0))
@@ -124,21 +168,53 @@ class _Collected:
         self.known.append(len(known))
 
 
-def _list(value: Any) -> Any:
-    return [] if value is None else value
+def as_given(value: Any, where: str, field: str) -> Any:
+    """A field's list; one written as text is read, none is an empty one.
+
+    Raises:
+        DataError: a text that writes out no list.
+    """
+    if not isinstance(value, str):
+        return [] if value is None else value
+    try:
+        found = as_list(value)
+    except ValueError as error:
+        raise DataError(f"{where}: {field} is {error}") from None
+    if found is None:
+        raise DataError(f"{where}: {field} is no list of numbers, but {value.strip()[:40]!r}")
+    return found
 
 
-def _start(record: dict[str, Any], options: Options) -> Any:
+def _start(record: dict[str, Any], options: Options, where: str) -> Any:
     """The first time stamp, or the array of all; None where the record tells none."""
-    return next((record[key] for key in (options.timestamp_column or "start", "timestamp") if key in record), None)
+    name = next((key for key in (options.timestamp_column or "start", "timestamp") if key in record), None)
+    if name is None:
+        return None
+    value = record[name]
+    return as_given(value, where, name) if isinstance(value, str) and value.lstrip().startswith("[") else value
+
+
+def _numbers(value: Any, where: str, field: str) -> np.ndarray:
+    """float64 of a list, or a list of lists; `null`, "NaN" and the like are NaN."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return np.asarray(_without_words(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: {field} is no list of numbers, or its rows are of unequal length") from None
+
+
+def _without_words(value: Any) -> Any:
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_without_words(one) for one in value]
+    return None if isinstance(value, str) and value.strip().lower() in (*MISSING_WORDS, "") else value
 
 
 def _matrix(value: Any, where: str, field: str, rows: bool = False) -> np.ndarray:
     """[steps, dims] from one list, or a list a dimension; `null` and "NaN" are NaN."""
-    try:
-        found = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"{where}: {field} is no list of numbers, or its rows are of unequal length") from None
+    found = _numbers(value, where, field)
     if found.ndim == 2:
         return np.ascontiguousarray(found.T)
     if found.ndim != 1 or rows:
@@ -157,7 +233,9 @@ def read(records: Iterable[tuple[str, dict[str, Any]]], options: Options, source
         twice = next(name for number, name in enumerate(collected.ids) if name in collected.ids[:number])
         raise DataError(f"{source}: two series are called {twice}; give each record its own item_id")
     offsets = np.concatenate([[0], np.cumsum(collected.lengths)]).astype(np.int64)
-    position, grid = _positions(collected, options, source)
+    _check_words(collected, source)
+    time = TimeColumn(options.timestamp_column or "start", source, options)
+    position, grid = _positions(collected, time, source)
     length = int((position + np.diff(offsets)).max())
     names = [f"feat_static_cat {number}" for number in range(len(collected.categories[0]))]
     columns = [list(column) for column in zip(*collected.categories, strict=True)]
@@ -167,7 +245,7 @@ def read(records: Iterable[tuple[str, dict[str, Any]]], options: Options, source
         collected.values.finish(),
         offsets,
         position,
-        calendar_of(grid, 0, length, options, f"{source}: no start and no frequency"),
+        calendar_of(grid, 0, length, options, f"{source}: no start and no frequency", time.zone),
         collected.ids,
         target_names=["target"] if dims == 1 else [str(dim) for dim in range(dims)],
         static_reals=np.stack(collected.reals).astype(np.float32),
@@ -178,52 +256,85 @@ def read(records: Iterable[tuple[str, dict[str, Any]]], options: Options, source
         has_timestamps=grid is not None or options.start is not None,
         **encode(columns, names, options.categories, source, collected.ids),
     )
-    return Read(panel, format, source)
+    return Read(panel, format, source, notes=time.finish())
 
 
-def _positions(collected: _Collected, options: Options, source: str) -> tuple[np.ndarray, Grid | None]:
+def _check_words(collected: _Collected, source: str) -> None:
+    """NA and its like name a series or a category among words; among numbers they are missing."""
+    columns = [("item_id", collected.ids)] + [
+        ("feat_static_cat", list(column)) for column in zip(*collected.categories, strict=True)
+    ]
+    for name, texts in columns:
+        words = without_missing(texts)
+        if None in words:
+            at = words.index(None)
+            raise DataError(f"{source}, record {at + 1}: {name} {texts[at]!r} among numbers is a missing one")
+
+
+def _positions(collected: _Collected, time: TimeColumn, source: str) -> tuple[np.ndarray, Grid | None]:
     """Each series' first position, from the earliest on, and the grid; zeros and None where no record tells a start."""
     if all(start is None for start in collected.starts):
         return np.zeros(len(collected.ids), np.int64), None
-    listed = [isinstance(start, (list, np.ndarray)) and len(start) > 0 for start in collected.starts]
+    listed = [isinstance(start, (list, np.ndarray, pa.Array)) and len(start) > 0 for start in collected.starts]
     firsts = [start[0] if is_list else start for start, is_list in zip(collected.starts, listed, strict=True)]
-    stamps = pd.to_datetime(pd.Series([str(first) for first in firsts]), errors="coerce", format="ISO8601", utc=True)
-    if stamps.isna().any():
-        at = int(np.argmax(stamps.isna().to_numpy()))
-        raise DataError(
-            f"{source}, series {collected.ids[at]}: start {firsts[at]!r} is no time stamp like 2026-01-31 17:00"
-        )
-    nanoseconds = stamps.to_numpy(dtype="datetime64[ns]").view(np.int64)
-    if not any(listed) and options.freq is None:
+
+    def complain(at: int, what: str) -> DataError:
+        return DataError(f"{source}, series {collected.ids[at]}: start {what}")
+
+    stamps = time.read(_as_arrow(firsts), complain)
+    if not stamps.timed:
+        raise complain(0, f"{firsts[0]!r} is no time stamp like 2026-01-31 17:00")
+    if not any(listed) and time.options.freq is None:
         raise DataError(f"{source}: a start alone tells no frequency; state --freq")
-    shown = _nanoseconds(collected.starts[listed.index(True)]) if any(listed) else nanoseconds[:1]
-    freq = resolve(options.freq, shown, source)
-    earliest = int(np.argmin(nanoseconds))
-    grid = Grid(freq, int(nanoseconds[earliest]), f"{source}, series {collected.ids[earliest]}")
-    position = grid.positions(nanoseconds)
+    lists = [
+        time.read(_as_arrow(start), _in(complain, at)) if listed[at] else None
+        for at, start in enumerate(collected.starts)
+    ]
+    freq = time.frequency(next((one for one in lists if one is not None), stamps.take(np.arange(1))), source)
+    ticks = time.ticks(stamps, freq, np.arange(len(firsts)), complain)
+    earliest = int(np.argmin(ticks))
+    grid = Grid(freq, int(ticks[earliest]), f"{source}, series {collected.ids[earliest]}")
+    position = grid.positions(ticks)
     if (position == OFF).any():
         at = int(np.argmax(position == OFF))
-        raise DataError(f"{source}, series {collected.ids[at]}: its start {grid.off(firsts[at])}")
-    _check_lists(collected, grid, source)
+        raise DataError(
+            f"{source}, series {collected.ids[at]}: its start {grid.off(firsts[at], time.shown(grid.anchor, freq))}"
+        )
+    for at, one in enumerate(lists):
+        if one is not None:
+            every = np.full(len(one.values), len(firsts) + at)
+            name = collected.ids[at]
+            _check_list(
+                name, time.ticks(one, freq, every, _in(complain, at)), collected.lengths[at], grid, time, source
+            )
     return position, grid
 
 
-def _nanoseconds(stamps: list[Any] | np.ndarray) -> np.ndarray:
-    return pd.to_datetime(pd.Series(stamps)).to_numpy("datetime64[ns]").view(np.int64)
+def _in(complain: Complain, series: int) -> Complain:
+    """The complaint about one of the time stamps of a series."""
+    return lambda at, what: complain(series, f"{what} (value {at + 1})")
 
 
-def _check_lists(collected: _Collected, grid: Grid, source: str) -> None:
+def _as_arrow(values: Any) -> pa.Array:
+    """Time stamps as a column: numbers, dates with their zone, else texts."""
+    if isinstance(values, pa.Array):
+        return values
+    if not all(isinstance(value, str) for value in values):
+        try:
+            return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            pass
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _check_list(name: str, ticks: np.ndarray, length: int, grid: Grid, time: TimeColumn, source: str) -> None:
     """Where every value comes with its time stamp, these must follow each other without gaps."""
-    for name, stamps, length in zip(collected.ids, collected.starts, collected.lengths, strict=True):
-        if not isinstance(stamps, (list, np.ndarray)):
-            continue
-        nanoseconds = _nanoseconds(stamps)
-        if len(nanoseconds) != length:
-            raise DataError(f"{source}, series {name}: {len(nanoseconds)} time stamps for {length} values")
-        wrong = np.flatnonzero(np.diff(grid.positions(nanoseconds)) != 1)
-        if len(wrong):
-            at = int(wrong[0]) + 1
-            raise DataError(
-                f"{source}, series {name}, value {at + 1}: {pd.Timestamp(nanoseconds[at])} is not one step of {grid.freq} after the "
-                "one before (duplicate, unsorted, missing or of another frequency)"
-            )
+    if len(ticks) != length:
+        raise DataError(f"{source}, series {name}: {len(ticks)} time stamps for {length} values")
+    wrong = np.flatnonzero(np.diff(grid.positions(ticks)) != 1)
+    if len(wrong):
+        at = int(wrong[0]) + 1
+        raise DataError(
+            f"{source}, series {name}, value {at + 1}: {time.shown(ticks[at], grid.freq)} is not one step of {grid.freq} after the "
+            "one before (duplicate, unsorted, missing or of another frequency)"
+        )

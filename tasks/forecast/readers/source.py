@@ -26,12 +26,14 @@ class Options:
         data_file: the file of a named data set, where it is not to be fetched.
         format: wide, long, gluonts, matrix or m4, where the file's looks mislead.
         freq, start: of data that don't tell; a stated frequency is checked against the time stamps.
+        time_zone: the name or offset of the data's time zone; stamps of another are turned into it.
         categories: for each category column the names that a trained model knows, in its order.
         multivariate: all series (columns) as one of many dimensions.
         windows: rolling origins at the end of each series; None is the data's own test, else one window; 0 is no test.
         stride: steps between two origins, by default the horizon.
         max_series: a random subset, drawn from `seed`, in the data's order.
         skip_bad: leave out series that can't be used, and say so in `Loaded.skipped`.
+        drop_leaks: leave out test windows whose values training has too.
         memory_limit: a panel of more bytes is kept in a file and mapped.
     """
 
@@ -41,6 +43,7 @@ class Options:
     format: str | None = None
     freq: str | None = None
     start: str | None = None
+    time_zone: str | None = None
     item_column: str | None = None
     timestamp_column: str | None = None
     target_columns: list[str] | None = None
@@ -54,6 +57,7 @@ class Options:
     stride: int | None = None
     max_series: int | None = None
     skip_bad: bool = False
+    drop_leaks: bool = False
     seed: int = 0
     revision: str | None = None
     token: str | None = None
@@ -80,6 +84,7 @@ class Read:
         split: where the data bring a test of their own.
         where: "row 17" of a step, given (series, step); None where rows say nothing to the user.
         skipped: what was left out, one line a sort.
+        notes: how cells were read that can be read in several ways, one line each.
     """
 
     panel: Panel
@@ -88,6 +93,7 @@ class Read:
     split: Split | None = None
     where: Callable[[int, int], str] | None = None
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass

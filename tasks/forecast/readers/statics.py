@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.errors import ConfigError, DataError
 
 
@@ -69,7 +70,7 @@ def encode(
     for i, column in enumerate(texts):
         used = {text for number, text in enumerate(column) if number not in left_out}
         order = known[i] if known is not None else in_order(used)
-        numbers = {name: code for code, name in enumerate(order)}
+        numbers = {as_text(name): code for code, name in enumerate(order)}
         for text, item in zip(column, item_ids, strict=True):
             if text in used and text not in numbers:
                 raise DataError(

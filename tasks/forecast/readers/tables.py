@@ -7,7 +7,8 @@ import csv
 import gzip
 import io
 import lzma
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,21 +17,30 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from tasks.cells import MISSING_WORDS
+from tasks.cells import is_number as number
 from tasks.errors import DataError
 
-NULLS = ["", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None", "none", "NaT", "-"]
+NULLS = [
+    "",
+    "NaT",
+    *sorted({form for word in MISSING_WORDS for form in (word, word.upper(), word.capitalize())}),
+    "NaN",
+]
+Complain = Callable[[int, str], DataError]
 _OPEN = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BLOCK = 8 << 20
+_COMMAS = re.compile(r"[+-]?\d[\d., '’]*[,'’ ][\d., '’]*")
+csv.field_size_limit(1 << 30)  # lists written as text are long
 # Ways to write a time stamp beside ISO 8601 that can be read in one way only.
-_STAMPS = [
+FORMATS = (
     "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M",
     "%Y/%m/%d",
     "%d.%m.%Y %H:%M:%S",
     "%d.%m.%Y %H:%M",
     "%d.%m.%Y",
-    "%Y%m%d",
-]
+)
 
 
 @dataclass(frozen=True)
@@ -105,8 +115,7 @@ def csv_batches(
         include_columns=columns,
         column_types=types,
         null_values=NULLS,
-        strings_can_be_null=True,
-        timestamp_parsers=[pyarrow.csv.ISO8601, *_STAMPS],
+        timestamp_parsers=[pyarrow.csv.ISO8601, *FORMATS],
     )
     parse = pyarrow.csv.ParseOptions(delimiter=top.delimiter, newlines_in_values=False)
     read = pyarrow.csv.ReadOptions(
@@ -128,8 +137,6 @@ def explain(
     path: Path, top: Head, names: list[str] | None, numbers: list[str], stamps: list[str], error: Exception
 ) -> None:
     """Reads a CSV file slowly up to what Arrow stumbled over, and raises DataError that names row and column."""
-    import pandas as pd
-
     try:
         with open_text(path) as file:
             lines = csv.reader(file, delimiter=top.delimiter)
@@ -145,26 +152,44 @@ def explain(
                     raise DataError(f"{row}: {len(cells)} cells where {header} has {len(names)}")
                 for column, name in at:
                     if not is_number(cells[column]):
-                        raise DataError(f"{row}, column {name}: {cells[column].strip()[:40]!r} is not a number")
+                        raise DataError(f"{row}, column {name}: {not_a_number(cells[column])}")
                 for column, name in time:
-                    if pd.isna(pd.to_datetime(cells[column], errors="coerce", format="ISO8601")):
-                        text = cells[column].strip()[:40]
-                        raise DataError(f"{row}, column {name}: {text!r} is no time stamp like 2026-01-31 17:00")
+                    text = cells[column].strip()
+                    wrong = not_a_stamp(text)
+                    if wrong:
+                        raise DataError(f"{row}, column {name}: {wrong}")
     except UnicodeDecodeError as wrong:
         raise DataError(f"{path}: not UTF-8 text (byte {wrong.start}); save it as UTF-8") from wrong
     raise DataError(f"{path}: can't be read as CSV ({' '.join(str(error).split())[:200]})") from error
 
 
+def not_a_stamp(text: str) -> str:
+    """What is wrong with a cell among time stamps without a zone; "" where nothing is."""
+    import pandas as pd
+
+    for format in ("ISO8601", *FORMATS):
+        stamp = pd.to_datetime(text, errors="coerce", format=format)
+        if not pd.isna(stamp):
+            return "" if stamp.tzinfo is None else f"{text[:40]!r} has a time zone where other rows have none"
+    return f"{text[:40]!r} is no time stamp like 2026-01-31 17:00"
+
+
 def is_number(cell: str) -> bool:
     """Whether a cell is a number or says that there is none."""
     cell = cell.strip()
-    if cell in NULLS:
-        return True
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return cell in NULLS or (number(cell) and "_" not in cell)
+
+
+def not_a_number(cell: str) -> str:
+    """What is wrong with a cell that should be a number."""
+    text = cell.strip()
+    why = ": write numbers with a decimal point and nothing between the thousands" if _COMMAS.fullmatch(text) else ""
+    return f"{text[:40]!r} is not a number{why}"
+
+
+def complaint(source: str, row: int, column: str) -> Complain:
+    """Makes the error for a cell, given how far below `row` it is and what is wrong."""
+    return lambda at, what: DataError(f"{source}, row {row + at}, column {column}: {what}")
 
 
 def parquet_batches(path: Path, columns: list[str]) -> tuple[Iterator[pa.RecordBatch], int]:
