@@ -209,6 +209,7 @@ def _rows(path: Path, rows: Any) -> list[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path} must hold a list of at least one question, found {type(rows).__name__}")
     problems: list[str] = []
     first: dict[int | str, int] = {}
+    rows = [{**row, "question_id": _id(row.get("question_id"))} if isinstance(row, dict) else row for row in rows]
     for number, row in enumerate(rows, start=1):
         key = row.get("question_id") if isinstance(row, dict) else None
         if not isinstance(key, (int, str)) or isinstance(key, bool):
@@ -218,6 +219,11 @@ def _rows(path: Path, rows: Any) -> list[tuple[int, dict[str, Any]]]:
     if problems:
         raise data_errors(problems)
     return list(enumerate(rows, start=1))
+
+
+def _id(key: Any) -> Any:
+    """A question id; a whole number as one, in whatever form a blank elsewhere in its column made it."""
+    return int(key) if isinstance(key, float) and key.is_integer() else key
 
 
 def _wanted(path: Path, row: int, entry: dict[str, Any], key: str, kind: type) -> Any:

@@ -65,7 +65,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     saw = after(config.model, training_record.record(parts.train_questions))
     write_official_results(run.path / "predictions.json", parts.eval_questions.question_id, answers)
-    scores.write(run.path, per_question(config, parts, outcome.metrics["scores"]))
+    scores.write(run.path, per_question(config, parts.eval_questions, outcome.metrics["scores"], parts.choice.kind))
     accuracy, low, high = (figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
     title = evaluation.label(parts.choice.kind) + parts.seen.mark()
     headline = Headline(
@@ -97,10 +97,9 @@ def save(parts: Parts, saw: Seen, folder: Path) -> None:
     seen.write(folder, saw)
 
 
-def per_question(config: Train, parts: Parts, accuracy: np.ndarray) -> scores.Scores:
+def per_question(config: Train, questions: Questions, accuracy: np.ndarray, kind: str | None = None) -> scores.Scores:
     """What each question scored, for comparing runs. A question is known by its text, answers and picture's name."""
-    questions, kind = parts.eval_questions, parts.choice.kind
-    usual = kind == evaluation.kind_of(questions)
+    usual = kind in (None, evaluation.kind_of(questions))
     # The sample's pictures are another set with each seed, under the same names.
     origin = f"sample {config.seed}" if config.data == "sample" else ""
     answers = questions.weights if questions.weights is not None else questions.answers

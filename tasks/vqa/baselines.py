@@ -82,7 +82,7 @@ def judge(
     words = "answering by the question's first words alone" if best.name == QUESTION else always
     truths = [evaluation.consensus(given) for given in evaluation.given_answers(questions)]
     return verdict.judge(
-        "accuracy",
+        evaluation.label(kind),
         float(scores.mean()),
         best._replace(words=words),
         verdict.paired_means(scores, rows[best.name], questions.image),

@@ -51,17 +51,18 @@ def inspect(options: Options, reading: Callable[[list[str]], Reading] | None = N
     """
     source = recognise(options)
     problems = Problems()
-    parts: dict[str, Questions] = {}
+    sound: dict[str, Questions] = {}
+    whole: dict[str, Questions] = {}
     for name in sorted(inspected(source, options), key=lambda name: name != (options.train_split or "train")):
         questions = source.splits[name](problems)
-        sound = subset(check_rows(questions, problems, labelled(questions)), options.max_samples, options.seed)
-        parts[name] = check_images(sound, problems, decode=False)
-    read = reading(next(iter(parts.values())).question) if reading is not None else None
+        whole[name] = subset(check_rows(questions, problems, labelled(questions)), options.max_samples, options.seed)
+        sound[name] = check_images(whole[name], problems, decode=False)
+    read = reading(next(iter(whole.values())).question) if reading is not None else None
     return {
         "format": source.format,
         "name": source.name,
-        "splits": {name: describe(questions, options.seed, read) for name, questions in parts.items()},
-        "leaks": leaks(parts),
+        "splits": {name: describe(questions, options.seed, read) for name, questions in whole.items()},
+        "leaks": leaks(sound),
         "problems": problems.messages,
         "problem_count": problems.total,
     }

@@ -54,6 +54,7 @@ def test_a_run_leaves_exactly_its_files(place, trained):
         "report.html",
         "scores.json",
         "status.json",
+        "training-data.npz",
     ]
     assert sorted(path.name for path in (run / "model").iterdir()) == [
         "README.md",
@@ -62,6 +63,7 @@ def test_a_run_leaves_exactly_its_files(place, trained):
         "processor_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "training-data.npz",
     ]
     status = json.loads((run / "status.json").read_text())
     assert (status["state"], status["step"], status["recipe"]) == ("finished", 8, "vqa")

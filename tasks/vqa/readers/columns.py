@@ -124,7 +124,7 @@ def assemble(
         answers = [[] for _ in range(n)]
     texts = ["" if value is None or value != value else str(value).strip() for value in columns[roles.question]]
     result = Questions(
-        question_id=_ids(columns.get("question_id"), rows),
+        question_id=question_ids(columns.get("question_id"), rows),
         question=texts,
         image=np.asarray(image, np.int64),
         answers=answers,
@@ -188,7 +188,7 @@ def _labels(
     return labels, keep
 
 
-def _ids(values: list[Any] | None, rows: list[int]) -> list[int | str]:
+def question_ids(values: list[Any] | None, rows: list[int]) -> list[int | str]:
     """Question ids as given, whole numbers as such in whatever form; else the row numbers."""
     if values is None:
         return list(rows)

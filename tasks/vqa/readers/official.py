@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.errors import DataError
 from tasks.images import FileImages
 from tasks.readers.paths import files_below, read_text, split_beside
@@ -22,7 +23,7 @@ from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.answers import UNREADABLE, Answers
 from tasks.vqa.readers.coco import locate
-from tasks.vqa.readers.columns import answer_types, given, question_types
+from tasks.vqa.readers.columns import answer_types, given, question_ids, question_types
 from tasks.vqa.readers.source import WHOLE, Options, Source, grouped
 
 _FORMS = re.compile(r"openended|multiplechoice|questions|annotations|[_\-. ]+")
@@ -127,8 +128,8 @@ def _read(path: Path, annotated: Path | None, roots: list[Path], problems: Probl
     files = locate([ids[row] for row in first], subtype, kind, path, roots)
     labels: dict[Any, dict[str, Any]] = {}
     if annotated is not None:
-        labels = {label.get("question_id"): label for label in _parse(annotated, "annotations")["annotations"]}
-    matched = [labels.get(entry["question_id"], {}) for entry in good]
+        labels = {as_text(label.get("question_id")): label for label in _parse(annotated, "annotations")["annotations"]}
+    matched = [labels.get(as_text(entry["question_id"]), {}) for entry in good]
     questions = [str(entry["question"]).strip() for entry in good]
     reader = Answers(verbatim=True)
     answers: list[list[str]] = []
@@ -141,7 +142,7 @@ def _read(path: Path, annotated: Path | None, roots: list[Path], problems: Probl
             broken.append(len(answers) - 1)
             problems.add(f"{path}, row {row}", f"answers: {error}", UNREADABLE)
     result = Questions(
-        question_id=[entry["question_id"] for entry in good],
+        question_id=question_ids([entry["question_id"] for entry in good], rows),
         question=questions,
         image=image,
         answers=answers,

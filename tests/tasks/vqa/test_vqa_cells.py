@@ -129,3 +129,30 @@ def test_words_for_no_value_are_answers_among_words(place, form, word):
 @pytest.mark.parametrize("form", FORMS)
 def test_an_answer_with_a_bar_is_one(place, form):
     assert load(write(place, form, ["a|b", "red"], "answer")).evaluation.answers == [["a|b"], ["red"]]
+
+
+def test_official_files_whose_ids_are_of_different_kinds_belong_together(place):
+    questions = [{"image_id": i, "question": "what?", "question_id": float(i)} for i in range(3)]
+    head = {"data_type": "mscoco", "data_subtype": "train2014"}
+    (place / "train_questions.json").write_text(json.dumps({**head, "questions": questions}))
+    labels = [{"question_id": str(i), "answers": [{"answer": f"a{i}"}]} for i in range(3)]
+    (place / "train_annotations.json").write_text(json.dumps({"annotations": labels}))
+    (place / "train2014").mkdir()
+    for i in range(3):
+        (place / f"{i}.png").rename(place / "train2014" / f"{i}.png")
+    (place / "3.png").unlink()
+    found = load(place).evaluation
+    assert (found.question_id, found.answers) == ([0, 1, 2], [["a0"], ["a1"], ["a2"]])
+
+
+def test_results_whose_ids_pandas_made_float_are_scored(tmp_path):
+    from recipes.scoring.files import score_files
+
+    results = [{"question_id": float(i), "answer": "red"} for i in range(2)]
+    labels = [
+        {"question_id": i, "image_id": i, "question_type": "what", "answer_type": "other", "answers": ["red"] * 10}
+        for i in range(2)
+    ]
+    (tmp_path / "p.json").write_text(json.dumps(results))
+    (tmp_path / "r.json").write_text(json.dumps({"annotations": labels}))
+    assert score_files("vqa_accuracy", tmp_path / "p.json", tmp_path / "r.json")["overall"] == 100
