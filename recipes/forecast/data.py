@@ -208,7 +208,7 @@ def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
     from tasks.forecast.inspection import inspect as look
 
-    return described(look(open_data(config, prediction_length=config.prediction_length)))
+    return described(look(open_data(config, prediction_length=config.prediction_length), config.skip_bad))
 
 
 def sample(config: Sample) -> dict[str, Any]:

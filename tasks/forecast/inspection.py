@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.forecast.calendar import lags_for, seasonality_of
-from tasks.forecast.checks import Profile, long_enough, needed, profile
+from tasks.forecast.checks import Profile, long_enough, needed, profile, too_short
 from tasks.forecast.data import span, words
 from tasks.forecast.panel import Panel
 
@@ -19,14 +19,18 @@ _SERIES, _SEASONS = 200, 20
 _LISTED = 10
 
 
-def inspect(loaded: Loaded) -> dict[str, Any]:
-    """Describes loaded data in plain numbers and texts; shares and the season's strength go from 0 to 1."""
+def inspect(loaded: Loaded, skip_bad: bool = False) -> dict[str, Any]:
+    """Describes loaded data in plain numbers and texts; shares and the season's strength go from 0 to 1.
+
+    `problems` are what training refuses by its defaults; `skip_bad` leaves such series out there.
+    """
     panel, lengths = loaded.panel, loaded.panel.lengths
     found = profile(panel)
     observed = int(found.observed.sum())
     total = int(lengths.sum()) * panel.dims
     freq = panel.calendar.freq
     suggested = suggest(loaded)
+    problems = training_problems(loaded, skip_bad)
     return {
         "name": loaded.name,
         "format": loaded.format,
@@ -36,6 +40,8 @@ def inspect(loaded: Loaded) -> dict[str, Any]:
         "lengths": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())},
         "frequency": f"{freq} ({words(freq)})",
         "span": span(panel) if panel.has_timestamps else "no time stamps",
+        "time_zone": panel.calendar.zone,
+        "series_ending_early": int((panel.ends < panel.ends.max()).sum()) if panel.has_timestamps else None,
         "missing_share": _share(total - observed, total),
         "constant_series": int(found.constant.sum()),
         "zero_share": _share(int(found.zeros.sum()), observed),
@@ -50,7 +56,19 @@ def inspect(loaded: Loaded) -> dict[str, Any]:
         "suggested": suggested,
         "warnings": [*loaded.warnings, *_warnings(loaded, found, suggested)],
         "skipped": list(loaded.skipped),
+        "problems": problems,
+        "problem_count": len(problems),
     }
+
+
+def training_problems(loaded: Loaded, skip_bad: bool = False) -> list[str]:
+    """What training by its defaults (a context of two horizons, one window that chooses the weights) refuses; a line each."""
+    horizon = loaded.prediction_length
+    ends, context = loaded.train_ends - horizon, 2 * horizon
+    short = too_short(loaded.panel, ends, context, [], horizon)
+    if short is None or (skip_bad and long_enough(ends, context, [], horizon).any()):
+        return []
+    return [f"{loaded.name}: {short}"]
 
 
 def _share(part: int, whole: int) -> float:

@@ -124,9 +124,10 @@ class _Collected:
 
     def add(self, where: str, record: dict[str, Any], options: Options) -> None:
         field = (options.target_columns or ["target"])[0]
-        if record.get(field) is None:
+        given = record.get(field)
+        if given is None or (isinstance(given, str) and not given.strip()):
             raise DataError(f"{where}: no {field}")
-        target = _matrix(as_given(record[field], where, field), where, field)
+        target = _matrix(as_given(given, where, field), where, field)
         self.values = self.values or Buffer(target.shape[1], np.float64, 1 << 16, self.limit)
         if target.shape[1] != self.values.array.shape[1]:
             raise DataError(

@@ -219,7 +219,7 @@ def test_local_stamps_of_a_named_zone_have_the_hour_that_comes_twice(tmp_path, f
         load(Options(write(tmp_path, form, given)))
     spring = pd.date_range("2024-03-30", periods=60, freq="h")
     with pytest.raises(
-        DataError, match="row 2[78], column timestamp: 2024-03-31 02:00:00 was left out by the clocks of Europe/Berlin"
+        DataError, match=r"row 2[78], column timestamp: 2024-03-31 02:00:00 was left out by the clocks of Europe/Berlin"
     ):
         load(Options(write(tmp_path, form, spring.astype(str) if form.endswith("csv") else spring), time_zone=BERLIN))
 
