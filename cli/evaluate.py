@@ -39,6 +39,10 @@ def build(name: str, help: str) -> Any:
         ] = None,
         periodicity: Annotated[int | None, typer.Option(help="The season m of that scale: 24 for hours.")] = None,
         freq: Annotated[str | None, typer.Option(help="Frequency of the time stamps, which tells m: h, D, B.")] = None,
+        model_name: Annotated[
+            str | None,
+            typer.Option(help="Of a file of several models' forecasts, the one to score.", show_default="each"),
+        ] = None,
         config_name: Annotated[
             str | None, typer.Option(help="Variant of a metric that has several: the task of glue, sst2 to stsb.")
         ] = None,
@@ -56,6 +60,7 @@ def build(name: str, help: str) -> Any:
         elif metric is not None:
             names = [name.strip() for each in metric for name in each.split(",") if name.strip()]
             options = {"history": history, "periodicity": periodicity, "freq": freq, "config_name": config_name}
+            options["model_name"] = model_name
             score(names, predictions, references, output, options)
         else:
             by_run(model, data)
@@ -69,13 +74,17 @@ def score(
 ) -> None:
     """Scores a file against a file."""
     from recipes.scoring.files import score_files
-    from recipes.scoring.forecasts import FIGURES
+    from recipes.scoring.forecasts import FIGURES, OWN
+    from recipes.terminal.progress import print_line
     from recipes.terminal.tables import table
     from tasks.files import write_json
 
     name = ",".join(metrics)
-    missing = [flag for flag, value in (("--predictions", predictions), ("--references", references)) if value is None]
-    if not metrics or missing or predictions is None or references is None:
+    needed = [("--predictions", predictions)]
+    if not set(metrics) <= set(FIGURES) or (predictions is not None and predictions.name not in OWN):
+        needed.append(("--references", references))
+    missing = [flag for flag, value in needed if value is None]
+    if not metrics or missing or predictions is None:
         raise ConfigError(f"--metric {name} needs {' and '.join(missing) or 'a name'}")
     given = {key: value for key, value in options.items() if value is not None}
     if len(metrics) > 1 and not set(metrics) <= set(FIGURES):
@@ -86,6 +95,12 @@ def score(
     scores = score_files(name, predictions, references, given)
     if output is not None:
         write_json(output, scores)
+    for line in scores.get("notes", []):
+        print_line(f"note      {line}")
+    if "models" in scores:
+        rows = [[name, *row] for name, found in scores["models"].items() for row in figure_rows(found)]
+        result(scores, table(["model", "", "value", "low", "high"], rows))
+        return
     if "intervals" in scores:
         result(scores, table(["", "value", "low", "high"], figure_rows(scores)))
         return
@@ -102,7 +117,7 @@ def figure_rows(scores: dict[str, Any]) -> list[list[Any]]:
     return [
         [key, *("" if one is None else f"{one:,.7g}" for one in (value, *intervals.get(key, [None, None])))]
         for key, value in scores.items()
-        if key not in ("metric", "intervals", "confidence")
+        if key not in ("metric", "intervals", "confidence", "model", "seen", "notes")
     ]
 
 

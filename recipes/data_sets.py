@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from tasks.errors import DataError
+
 Options = TypeVar("Options")
 
 
@@ -25,10 +27,20 @@ def data_options(kind: type[Options], config: Any, was: Mapping[str, Any] | None
     return kind(**{name: value for name, value in given.items() if value not in (None, [])})
 
 
-def described(facts: dict[str, Any], width: int = 80) -> dict[str, Any]:
-    """What an inspection found, with the text of it for people, its long lines broken at `width`."""
+def inspected(facts: dict[str, Any], prepare: Callable[[], Any], width: int = 80) -> dict[str, Any]:
+    """What an inspection found, with the text of it for people, its long lines broken at `width`.
+
+    Args:
+        prepare: reads and checks the data as training does by default; why it would refuse them is told as `refused`, None
+            where it would not.
+    """
     import yaml
 
+    facts["refused"] = None
+    try:
+        prepare()
+    except DataError as error:
+        facts["refused"] = str(error)
     return {**facts, "text": yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=width).rstrip()}
 
 

@@ -31,8 +31,10 @@ from recipes.runs.folder import Run, recording_the_end
 from recipes.runs.log import log_to
 from recipes.terminal.progress import print_line
 from recipes.work import Work
+from tasks import verdict as verdicts
 from tasks.errors import Preempted, ToolError
 from tasks.files import folder_bytes, write_json
+from tasks.words import counted
 
 ConfigT = TypeVar("ConfigT", bound=TrainOptions)
 PartsT = TypeVar("PartsT")
@@ -88,15 +90,17 @@ class Recipe(ABC, Generic[ConfigT, PartsT]):
 
     def write(self, outcome: Outcome) -> dict[str, Any]:
         """Writes evaluation.json, the model with its card, and the report; returns what `--json` prints: {"run", "model", "report",
-        "metrics", ...}. By default by `save`, `card` and `sections`."""
+        "metrics", "verdict", ...}. By default by `save`, `card` and `sections`."""
         run, figures = self.session.run, {**outcome.metrics, "best_step": outcome.best_step}
         figures.pop("pictures", None)  # files of the run, which the trackers have
-        write_json(run.path / "evaluation.json", figures)
         card = self.card(outcome)
+        verdict = verdict_on(card.headline, self.work.greater_is_better)
+        write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
         sections = self.sections(outcome)
-        return write_outputs(
+        summary = write_outputs(
             run, self.save, card, title=card.name, headline=card.headline, sections=sections, metrics=figures
         )
+        return {**summary, "verdict": verdict}
 
     def save(self, folder: Path) -> None:
         """Writes the model, as `from_pretrained` or safetensors loads it."""
@@ -160,7 +164,8 @@ class Recipe(ABC, Generic[ConfigT, PartsT]):
         taken = self._taken(outcome)
         if not config.push_to_hub:
             settle()
-        run.update(state="finished", error=None, went_back_to=None, metrics=summary["metrics"], **taken)
+        line = (summary.get("verdict") or {}).get("line")
+        run.update(state="finished", error=None, went_back_to=None, metrics=summary["metrics"], verdict=line, **taken)
         summary |= {
             "steps": outcome.steps,
             "seconds": taken["seconds"],
@@ -182,6 +187,18 @@ class Recipe(ABC, Generic[ConfigT, PartsT]):
             **cost,
         }
         return {"seconds": seconds, "measured": measured, **cost}
+
+
+def verdict_on(headline: Headline | None, greater_is_better: bool) -> dict[str, Any] | None:
+    """The verdict on a headline by its interval and baselines, which it then says too; None where it has no baseline."""
+    if headline is None or not headline.baselines:
+        return None
+    best = verdicts.best_of([verdicts.Baseline(*one) for one in headline.baselines.items()], greater_is_better)
+    evidence = verdicts.against_point(headline.value, headline.low, headline.high, best.value, greater_is_better)
+    examples = "the figure" if headline.n is None else counted(headline.n, "example")
+    found = verdicts.judge(headline.name, headline.value, best, evidence, examples=examples, unit=headline.unit)
+    headline.verdict = found.line or ""
+    return found.as_dict()
 
 
 def train(recipe: Recipe[Any, Any]) -> dict[str, Any]:

@@ -30,11 +30,7 @@ def read_column(path: str | Path, candidates: Sequence[str], column: str | None 
         ConfigError: `column` is not in the file, or the ending is none of the above.
     """
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ConfigError(f"{path}: unknown ending {path.suffix!r}; there are {', '.join(_READERS)}")
-    with _reading(path):
-        columns = reader(path)
+    columns = read_columns(path)
     values = columns if isinstance(columns, list) else columns[_choose(path, list(columns), candidates, column)]
     if not values:
         raise DataError(f"{path} has no rows")
@@ -42,6 +38,19 @@ def read_column(path: str | Path, candidates: Sequence[str], column: str | None 
     if missing:
         raise data_errors([f"{path}, row {row}: no value" for row in missing[:10]], len(missing))
     return values
+
+
+def read_columns(path: Path) -> list[Any] | dict[str, list[Any]]:
+    """The values of a file that holds nothing else, or its columns.
+
+    Raises:
+        DataError, ConfigError: as `read_column`.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{path}: unknown ending {path.suffix!r}; there are {', '.join(_READERS)}")
+    with _reading(path):
+        return reader(path)
 
 
 def read_json(path: str | Path) -> Any:
@@ -114,6 +123,9 @@ _Columns = list[Any] | dict[str, list[Any]]
 
 def _from_json(path: Path) -> _Columns:
     loaded = read_json(path)
+    if isinstance(loaded, dict):  # as `tool predict ... --json` prints rows
+        rows = loaded.get("predictions")
+        loaded = rows if isinstance(rows, list) and rows and isinstance(rows[0], dict) else loaded
     if isinstance(loaded, dict) and loaded and all(isinstance(values, list) for values in loaded.values()):
         return loaded
     if not isinstance(loaded, list):

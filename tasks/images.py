@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
+from tasks.deep_images import NUMPY, Range, as_grey, is_deep, open_array
 from tasks.errors import DataError
 from tasks.headers import START, Header, quick
 
@@ -46,9 +47,11 @@ class ImageStore:
 
     Attributes:
         ground: what lies under transparent parts.
+        value_range: black and white of pictures of more than eight bits; None: each picture's own range.
     """
 
     ground: tuple[int, int, int] = (255, 255, 255)
+    value_range: Range | None = None
 
     def __init__(self) -> None:
         self._headers: dict[int, Header] = {}
@@ -79,7 +82,7 @@ class ImageStore:
             DataError: the file is missing, broken or cut short; the message names it.
         """
         with self._opened(i) as image:
-            return to_rgb(image, self.ground)
+            return to_rgb(image, self.ground, self.value_range)
 
     def size(self, i: int) -> tuple[int, int]:
         """(width, height) of image `i` as `load` will give it, from its header alone.
@@ -144,7 +147,8 @@ class FileImages(ImageStore):
         return len(self.paths)
 
     def open(self, i: int) -> Image.Image:
-        return Image.open(self.paths[i])
+        path = self.paths[i]
+        return open_array(path) if path.endswith(NUMPY) else Image.open(path)
 
     def where(self, i: int) -> str:
         return self.paths[i]
@@ -256,16 +260,17 @@ def _header(image: Image.Image) -> Header:
     return Header(width, height, image.mode, image.has_transparency_data, turn != 1)
 
 
-def to_rgb(image: Image.Image, ground: tuple[int, int, int] = ImageStore.ground) -> Image.Image:
+def to_rgb(
+    image: Image.Image, ground: tuple[int, int, int] = ImageStore.ground, value_range: Range | None = None
+) -> Image.Image:
     """Any PIL image as RGB, turned upright; transparent parts show the ground, white as a rule.
 
-    Sixteen-bit grey (`I;16`) is divided by 257. `I` with values past 255 counts as sixteen bits where they fit, else
-    it is stretched from its least to its greatest value; so is `F` outside 0 to 255, and `F` within 0 to 1 is
-    multiplied by 255.
+    Of more than eight bits (`I;16`, `I`, `F`) the values from `value_range`, else from the picture's own range
+    (`tasks.deep_images.own_range`), become black to white.
     """
     turn = _TURNS.get(orientation(image))
-    if image.mode == "I" or image.mode == "F" or image.mode.startswith("I;"):
-        image = _from_deep(image)
+    if is_deep(image.mode):
+        image = as_grey(image, value_range)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         under = Image.new("RGBA", layer.size, (*ground, 255))
@@ -275,16 +280,3 @@ def to_rgb(image: Image.Image, ground: tuple[int, int, int] = ImageStore.ground)
     rgb = rgb if turn is None else rgb.transpose(turn)
     rgb.load()
     return rgb
-
-
-def _from_deep(image: Image.Image) -> Image.Image:
-    """Grey of more than eight bits as mode L."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I;") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
-        values = values / 257.0
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        values = values * 255.0
-    elif low < 0 or high > 255:
-        values = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
-    return Image.fromarray(np.rint(values).astype(np.uint8))

@@ -48,7 +48,7 @@ def content_digests(*columns: Iterable[str | bytes]) -> np.ndarray:
 
 
 def write(folder: Path, seen: Seen) -> Path:
-    """Writes the record into a run or model folder.
+    """Writes the record into a model folder.
 
     Raises:
         OutOfDisk: no room for it.
@@ -75,18 +75,3 @@ def read(*folders: Path | None) -> Seen | None:
         except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} can't be read ({' '.join(str(error).split())}); remove it to go without") from None
     return None
-
-
-def describe(mask: np.ndarray | None, unit: str) -> str:
-    """How much of the evaluation data training saw, in words; empty where it saw nothing of it.
-
-    Args:
-        mask: as `Seen.mask` gives it; None: not known.
-        unit: noun of what is counted, in the plural.
-    """
-    if mask is None:
-        return f"not known which {unit} the model was trained on: it has no {FILE}"
-    count = int(mask.sum())
-    if not count:
-        return ""
-    return f"{count:,} of {len(mask):,} {unit} were in the training data: the figure is not one of unseen data"

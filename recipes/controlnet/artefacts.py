@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recipes.config import as_dict
+from recipes.controlnet import provenance
 from recipes.controlnet.config import Train
 from recipes.controlnet.grids import Kept, read_kept
 from recipes.controlnet.parts import Parts
@@ -23,9 +24,11 @@ from recipes.runs import scores
 from recipes.runs import summary as run_summary
 from recipes.runs.folder import Run
 from recipes.runs.trackers import PICTURES, picture_name
+from tasks.controlnet.cache.encoding import CHUNK
 from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.score.verdict import judge
 from tasks.files import defined, umask, write_json, write_text
 
 TRAINING = (
@@ -65,13 +68,16 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     """Writes everything and returns the run's summary, as `--json` prints it."""
     figures = {key: defined(value) for key, value in outcome.metrics.items() if key not in ("per_pair", "pictures")}
     figures["best_step"] = outcome.best_step
-    write_json(run.path / "evaluation.json", figures)
+    verdict = judge(outcome.metrics).as_dict()
+    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     scores.write(run.path, per_pair(config, parts.evaluation.pairs, outcome.metrics["per_pair"]))
+    provenance.write(run.path, config, parts.seen)
     kept = grid_of(run, outcome)
     card = make_card(config, parts, run, outcome, kept)
 
     def save(folder: Path) -> None:
         parts.controlnet.save_pretrained(folder, safe_serialization=True)
+        provenance.write(folder, config, parts.seen)
         write_card(folder, card)
         add_pictures(folder, kept, parts.validator.scenes if parts.validator is not None else None)
         for path in folder.iterdir():
@@ -86,7 +92,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         sections=sections(parts.evaluation.pairs, run, outcome.metrics, outcome.best_step),
         metrics={key: value for key, value in figures.items() if key != "by_band"},
     )
-    return {**summary, "pictures": str(kept.path) if kept else None}
+    return {**summary, "verdict": verdict, "pictures": str(kept.path) if kept else None}
 
 
 def grid_of(run: Run, outcome: Outcome) -> Kept | None:
@@ -128,7 +134,7 @@ def per_pair(config: Train, pairs: Pairs, losses: dict[str, list[float]]) -> sco
 def make_card(config: Train, parts: Parts, run: Run, outcome: Outcome, kept: Kept | None) -> Card:
     """The model card's content."""
     given = as_dict(config)
-    metrics = outcome.metrics
+    metrics, shared = outcome.metrics, parts.splits.shared
     base = (
         f"`{config.model}`" if config.model != "tiny" else "a tiny Stable Diffusion that modeltool makes from its seed"
     )
@@ -159,6 +165,9 @@ def make_card(config: Train, parts: Parts, run: Run, outcome: Outcome, kept: Kep
             "training pairs": len(parts.train.pairs),
             "evaluation pairs": len(parts.evaluation.pairs),
             "held out of the training pairs": parts.splits.held_out,
+            **({"evaluation pairs with a picture or condition of training": shared} if shared else {}),
+            **({"long captions": "in pieces"} if config.long_captions == CHUNK else {}),
+            **({"black and white of the conditions": config.condition_range} if parts.splits.condition_range else {}),
         },
         training={key: given[key] for key in TRAINING if given.get(key) is not None},
         limits=[

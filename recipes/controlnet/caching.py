@@ -20,7 +20,7 @@ from recipes.terminal.progress import print_line, size
 from tasks.buckets import alike
 from tasks.controlnet.cache import keys
 from tasks.controlnet.cache.encoded import Encodings, Picture, digest
-from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
+from tasks.controlnet.cache.encoding import CHUNK, CUT, encode_pixels, encode_prompts, pieces, tokenize
 from tasks.controlnet.cache.store import Cache, Entry
 from tasks.controlnet.geometry import pixels
 from tasks.controlnet.models import pretrained
@@ -42,6 +42,7 @@ def fill(
     *,
     batch_size: int,
     dtype: torch.dtype = torch.float32,
+    long_captions: str = CUT,
 ) -> Encodings:
     """Encodes what the caches lack; to be called by all processes alike.
 
@@ -51,6 +52,7 @@ def fill(
     Args:
         folder: of the caches; None: in RAM, in each process.
         captions: every prompt that may come up.
+        long_captions: whether those beyond the encoder's length are cut.
         batch_size: pictures at once; where memory runs out, fewer.
         dtype: of the encoders.
 
@@ -62,7 +64,8 @@ def fill(
     places = (None, None) if folder is None else (folder / "moments" / vae, folder / "prompts" / text)
     found = Encodings(Cache(places[0]), Cache(places[1]), vae, text)
     _learn_contents(found, pictures, accelerator)
-    plans = [_pictures_plan(found, base, pictures, batch_size, dtype), _prompts_plan(found, base, captions, dtype)]
+    prompts_plan = _prompts_plan(found, base, captions, dtype, long_captions)
+    plans = [_pictures_plan(found, base, pictures, batch_size, dtype), prompts_plan]
     lines = [line for plan in plans for line in _verified(plan, accelerator)]
     if accelerator.is_main_process:
         lines += [line for plan in plans for line in plan.changed()]
@@ -110,9 +113,15 @@ def _pictures_plan(
     )
 
 
-def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: torch.dtype) -> Plan:
-    inputs = {found.prompt_key(caption): caption for caption in captions}
+def _prompts_plan(
+    found: Encodings, base: Base, captions: Sequence[str], dtype: torch.dtype, long_captions: str
+) -> Plan:
     tokenizer = pretrained.load_tokenizer(base)
+    counts = dict.fromkeys(captions, 1)
+    if long_captions == CHUNK:
+        counts = dict(zip(captions, pieces(tokenizer, list(captions)), strict=True))
+        found.chunked = frozenset(caption for caption, count in counts.items() if count > 1)
+    inputs = {found.prompt_key(caption): caption for caption in captions}
 
     def encode(text_encoder: Any, device: torch.device, ids: torch.Tensor) -> list[Entry]:
         hidden = encode_prompts(text_encoder, ids).cpu()
@@ -124,12 +133,12 @@ def _prompts_plan(found: Encodings, base: Base, captions: Sequence[str], dtype: 
         found.prompts,
         base,
         dtype,
-        alike(inputs, lambda key: None, PROMPTS_AT_ONCE),
+        alike(inputs, lambda key: counts[inputs[key]], PROMPTS_AT_ONCE),
         inputs,
         lambda: pretrained.load_text_encoder(base, dtype),
-        lambda batch: tokenize(tokenizer, batch),
+        lambda batch: tokenize(tokenizer, batch, long_captions),
         encode,
-        lambda key: base.text_length * base.hidden_size * dtype.itemsize,
+        lambda key: counts[inputs[key]] * base.text_length * base.hidden_size * dtype.itemsize,
     )
 
 

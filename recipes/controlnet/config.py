@@ -24,6 +24,12 @@ from recipes.options import (
 CACHE = Panel("Caches")
 MODEL_HELP = "Stable Diffusion 1.x or 2.x in diffusers' form: Hub id, local folder, or `tiny` (made here in a minute)."
 DATA_HELP = "Hub id, a folder (metadata.jsonl, parallel folders, fill50k's prompt.json), a file (JSON lines, CSV, Parquet) or `sample`."
+RANGE_HELP = (
+    "Values of conditions of more than 8 bits (16-bit PNG, float TIFF, NPY) that become black and white, as LOW,HIGH; auto: the "
+    "data's least and greatest; file: each file's own."
+)
+LONG_CAPTIONS = ("cut", "chunk")
+LONG_HELP = "Captions beyond the text encoder's tokens (77 of CLIP): cut; or chunk: encoded in pieces whose hidden states are joined."
 AGREEMENTS = ("auto", "canny", "palette", "circles", "none")
 SCHEDULERS = ("unipc", "ddim", "euler", "euler-ancestral", "dpm++", "pndm")
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "40gb")
@@ -47,6 +53,11 @@ class DataOptions:
     )
     data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
     skip_bad: bool = DATA.option(False, "Leave out broken pairs, and say how many.")
+    skip_blank: bool = DATA.option(False, "Leave out pairs whose condition is blank or nearly so, and say how many.")
+    drop_leaks: bool = DATA.option(
+        False, "Leave out evaluation pairs whose picture or condition was trained on, and say how many."
+    )
+    condition_range: str = DATA.option("auto", RANGE_HELP)
 
 
 # What an option left out becomes, by whether the model is the tiny one.
@@ -118,6 +129,7 @@ class Train(TrainOptions, DataOptions):
         4, "With --crop random: so many places a picture, each cached.", minimum=1, maximum=64
     )
     hflip: bool = DATA.option(False, "Mirror pictures and their conditions half of the time.")
+    long_captions: str = DATA.option("cut", LONG_HELP, choices=LONG_CAPTIONS)
     empty_prompts: float = DATA.option(0.0, "Share of examples trained with the empty prompt.", minimum=0, maximum=1)
 
     cache: str = CACHE.setting(
@@ -219,6 +231,8 @@ class Eval(UseOptions, DataOptions):
     data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")  # type: ignore[assignment]
     eval_split: str | None = DATA.option(None, "Split to evaluate on.", shown_default="as in training")
     resolution: int | None = DATA.option(None, "Shorter side in pixels.", shown_default="as in training", minimum=16)
+    condition_range: str | None = DATA.option(None, RANGE_HELP, shown_default="as in training")  # type: ignore[assignment]
+    long_captions: str | None = DATA.option(None, LONG_HELP, shown_default="as in training", choices=LONG_CAPTIONS)
     agreement: str = EVALUATION.option(
         "auto",
         "Compare the condition with that recomputed from the picture drawn; auto: for the kinds it knows.",
@@ -236,6 +250,10 @@ class Predict(UseOptions):
     image: list[str] = INPUT.option([], "The condition; may be given again.", commas=False)
     prompt: list[str] = INPUT.option([], "Its prompt: as many as images, or one for all.", commas=False)
     negative_prompt: str | None = GENERATION.option(None, "What is not wanted.")
+    condition_range: str | None = GENERATION.option(None, RANGE_HELP, shown_default="as in training")
+    long_captions: str | None = GENERATION.option(
+        None, LONG_HELP, shown_default="as in training", choices=LONG_CAPTIONS
+    )
     n: int = GENERATION.option(1, "Pictures for each.", minimum=1)
     resolution: int | None = GENERATION.option(
         None, "Shorter side in pixels.", shown_default="the condition's, in steps of 8", minimum=16
@@ -247,6 +265,11 @@ class Predict(UseOptions):
 class Data(DataOptions):
     """`tool data inspect controlnet`."""
 
+    model: str | None = MODEL.option(
+        None,
+        "Base whose tokenizer counts the captions' tokens.",
+        shown_default="counted in words, of one token or more",
+    )
     train_split: str | None = DATA.option(None, "Split to look at as training data.")
     eval_split: str | None = DATA.option(None, "Split to look at as evaluation data.")
     resolution: int | None = DATA.option(None, "Say what is smaller than this.", minimum=16)

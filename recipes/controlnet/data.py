@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from recipes.controlnet.config import Data, Sample
-from recipes.data_sets import data_options, described, written
+from recipes.data_sets import data_options, inspected, written
 from recipes.distributed.device import silence
 
 
 def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
-    from tasks.controlnet.data import Options
+    from tasks.controlnet.data import Options, load_splits
     from tasks.controlnet.inspection import inspect as look
+    from tasks.controlnet.models.pretrained import tokenizer_of
 
     silence()
-    return described(look(data_options(Options, config)))
+    options = data_options(Options, config)
+    tokenizer = tokenizer_of(config.model, config.token) if config.model else None
+    return inspected(look(options, tokenizer), lambda: load_splits(options))
 
 
 def sample(config: Sample) -> dict[str, Any]:

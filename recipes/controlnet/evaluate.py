@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from recipes.controlnet import opening
+from recipes.controlnet import opening, provenance
 from recipes.controlnet.config import Eval
 from recipes.controlnet.grids import write_grid
 from recipes.controlnet.opening import Opened
@@ -19,20 +19,26 @@ from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.data_sets import data_options
 from recipes.process.memory import release
+from recipes.runs.summary import verdict_lines
+from recipes.scoring.seen_data import SeenData
 from recipes.terminal.progress import Progress, print_line
 from recipes.terminal.tables import table
 from recipes.work import Evaluator
+from tasks.controlnet import caption_lengths, training_record
 from tasks.controlnet.batches import PairBatches, Shapes
-from tasks.controlnet.cache.encoding import tokenize
+from tasks.controlnet.cache.encoding import CHUNK, CUT, tokenize
 from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.drawing.generation import picture_seed
 from tasks.controlnet.drawing.png import write_png
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.pairs import Pairs, Splits
-from tasks.controlnet.score import agreement
+from tasks.controlnet.score import agreement, gain
+from tasks.controlnet.score.verdict import judge
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import disk_errors
+from tasks.readers.leaks import without_leaks
+from tasks.seen import Seen
 from tasks.words import counted
 
 DEFAULT_RESOLUTION = 512
@@ -43,8 +49,10 @@ def evaluate(config: Eval) -> dict[str, Any]:
     opening.quiet()
     opening.check_resolution(config.resolution)
     model, was = opening.choose(config)
+    config = replace(config, **provenance.settings(config, model, was))
     splits = read_data(config, was)
     assert splits.evaluation is not None
+    record = provenance.record(model, config.token)
     if config.output:
         with disk_errors(Path(config.output)):
             Path(config.output).expanduser().mkdir(parents=True, exist_ok=True)
@@ -52,16 +60,50 @@ def evaluate(config: Eval) -> dict[str, Any]:
     print_line(f"controlnet · {model} on {nets.base.name} · {splits.description}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
-    for line in splits.notes:
-        print_line(f"note      {line}")
-    batches = as_batches(config, nets, splits.evaluation)
+    for label, lines in (("leak", splits.leaks), ("blank", splits.blank), ("note", splits.notes)):
+        for line in lines:
+            print_line(f"{label:<10}{line}")
+    cut = caption_lengths.of_splits([splits.evaluation], pretrained.load_tokenizer(nets.base))
+    if line := caption_lengths.line(cut, config.long_captions == CHUNK):
+        print_line(f"captions  {line}")
+    pairs, seen, whole = unseen_pairs(config, splits.evaluation, record)
+    if line := SeenData(seen, "pairs (by picture or condition)").line():
+        print_line(f"{line}{f'; {whole:,} of them as a whole, with their captions' if whole else ''}")
+    batches = as_batches(config, nets, pairs)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
-    del figures["per_pair"]
+    figures["verdict"] = judge(figures).as_dict()
+    figures |= seen_figures(seen, figures.pop("per_pair"))
     drawn = draw_and_compare(config, nets, batches, str(config.data or was.get("data") or ""))
     if drawn is not None:
         figures["agreement"] = drawn
     figures["text"] = text_of(figures)
     return figures
+
+
+def unseen_pairs(config: Eval, pairs: Pairs, record: Seen | None) -> tuple[Pairs, np.ndarray | None, int]:
+    """The pairs to measure; bool [n], which of them training saw (None: not known); how many it saw as a whole.
+
+    Raises:
+        DataError: with --drop-leaks, training saw all of them.
+    """
+    seen, whole = training_record.seen_pairs(record, pairs)
+    if seen is None or not (config.drop_leaks and seen.any()):
+        return pairs, seen, whole
+    what = "pictures or conditions"
+    rest, line = without_leaks(pairs, seen, drop=True, units="pairs", what=what, name=pairs.source)
+    print_line(f"leak      {pairs.source}: {line}")
+    return rest, np.zeros(len(rest), bool), 0
+
+
+def seen_figures(seen: np.ndarray | None, per_pair: dict[str, list[float]]) -> dict[str, Any]:
+    """How many of the pairs training saw, and, where it saw some, the gain of the others alone."""
+    if seen is None:
+        return {"seen": None}
+    count = int(seen.sum())
+    facts: dict[str, Any] = {"seen": {"count": count, "of": len(seen), "unit": "pairs"}}
+    if 0 < count < len(seen):
+        facts["unseen"] = gain.over_pairs(per_pair, ~seen)
+    return facts
 
 
 def read_data(config: Eval, was: dict[str, Any]) -> Splits:
@@ -89,7 +131,7 @@ def as_batches(config: Eval, nets: Opened, pairs: Pairs) -> PairBatches:
         factor=base.vae_scale_factor,
         channels=base.latent_channels,
     )
-    to_ids = functools.partial(tokenize, pretrained.load_tokenizer(base))
+    to_ids = functools.partial(tokenize, pretrained.load_tokenizer(base), long_captions=config.long_captions or CUT)
     return PairBatches(pairs, shapes, int(was.get("seed") or 0), timesteps, tokenize=to_ids)
 
 
@@ -160,7 +202,7 @@ def draw_and_compare(config: Eval, nets: Opened, batches: PairBatches, data: str
 
 def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
     """A picture for each condition."""
-    states = nets.hidden([*prompts, ""])
+    *states, empty = nets.hidden([*prompts, ""], config.long_captions or CUT)
     painter = nets.painter(config)
     found: list[Image.Image] = []
     with Progress("drawing", len(conditions) * config.steps, unit="steps") as progress:
@@ -169,8 +211,8 @@ def _drawn(config: Eval, nets: Opened, conditions: list[Image.Image], prompts: l
             found += opening.paint(
                 painter,
                 conditions[part],
-                states[:-1][part],
-                states[-1:],
+                states[part],
+                empty[None],
                 config,
                 seeds=[picture_seed(config.seed, number, 0) for number in range(len(conditions))[part]],
                 done=progress.advance,
@@ -213,7 +255,9 @@ def text_of(figures: dict[str, Any]) -> str:
     against = _percent(figures, "gain_none", "gain_none_low", "gain_none_high")
     lines = [
         gain_text(figures),
+        *([f"of the unseen pairs alone: {gain_text(figures['unseen'])}"] if "unseen" in figures else []),
         f"against the base alone {against[0]} % ({against[1]} to {against[2]})",
+        *verdict_lines(figures["verdict"]),
         "",
         table(["timesteps", "loss", "shuffled", "base alone", "gain %", "low", "high"], rows),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, tokenize
+from tasks.controlnet.cache.encoding import CUT, encode_pixels, encode_prompts, tokenize
 from tasks.controlnet.geometry import View, pixels
 from tasks.controlnet.pairs import Pairs
 
@@ -19,8 +19,10 @@ class OnDemand:
         pictures, captions: how many of them a run will encode.
     """
 
-    def __init__(self, vae: Any, text_encoder: Any, tokenizer: Any, pictures: int, captions: int) -> None:
-        self.vae, self.text_encoder, self.tokenizer = vae, text_encoder, tokenizer
+    def __init__(
+        self, vae: Any, text_encoder: Any, tokenizer: Any, pictures: int, captions: int, long_captions: str = CUT
+    ) -> None:
+        self.vae, self.text_encoder, self.tokenizer, self.long_captions = vae, text_encoder, tokenizer, long_captions
         self.pictures, self.captions = pictures, captions
         self._moments: dict[tuple[int, int, View], tuple[torch.Tensor, torch.Tensor]] = {}
         self._hidden: dict[str, torch.Tensor] = {}
@@ -42,7 +44,8 @@ class OnDemand:
         """A prompt's hidden states [tokens, d]."""
         if caption not in self._hidden:
             began = time.monotonic()
-            self._hidden[caption] = encode_prompts(self.text_encoder, tokenize(self.tokenizer, [caption]))[0].cpu()
+            ids = tokenize(self.tokenizer, [caption], self.long_captions)
+            self._hidden[caption] = encode_prompts(self.text_encoder, ids)[0].cpu()
             self._seconds[1] += time.monotonic() - began
         return self._hidden[caption]
 

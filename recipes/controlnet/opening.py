@@ -21,7 +21,7 @@ from recipes.process.memory import release
 from recipes.runs import folder as run_folder
 from recipes.runs.select import choose_model
 from recipes.terminal.progress import print_line
-from tasks.controlnet.cache.encoding import encode_prompts, tokenize
+from tasks.controlnet.cache.encoding import CUT, encode_captions
 from tasks.controlnet.drawing.generation import Decoder, Painter, nothing
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.pretrained import Base
@@ -58,17 +58,14 @@ class Opened:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def hidden(self, prompts: Sequence[str]) -> torch.Tensor:
-        """The prompts' hidden states [n, tokens, d] on the host; the text encoder is in memory only meanwhile."""
+    def hidden(self, prompts: Sequence[str], long_captions: str = CUT) -> list[torch.Tensor]:
+        """The hidden states [tokens, d] of each prompt on the host; the text encoder is in memory only meanwhile."""
         tokenizer = pretrained.load_tokenizer(self.base)
         encoder = pretrained.load_text_encoder(self.base).to(self.device)
-        states = [
-            encode_prompts(encoder, tokenize(tokenizer, list(prompts[start : start + PROMPTS_AT_ONCE]))).cpu()
-            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
-        ]
+        states = encode_captions(encoder, tokenizer, prompts, long_captions, PROMPTS_AT_ONCE)
         del encoder
         release(self.device)
-        return torch.cat(states)
+        return states
 
     def painter(self, config: UseOptions) -> Painter:
         """Draws with these nets as the options say."""
@@ -169,7 +166,7 @@ def base_in_card(model: str, token: str | None) -> str | None:
 def paint(
     painter: Painter,
     conditions: list[Image.Image],
-    hidden: torch.Tensor,
+    hidden: Sequence[torch.Tensor],
     empty: torch.Tensor,
     config: UseOptions,
     **given: Any,

@@ -13,13 +13,15 @@ from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator
 from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line_once
+from tasks.controlnet import caption_lengths
 from tasks.controlnet.batches import PairBatches, Shapes
-from tasks.controlnet.cache.encoding import tokenize
+from tasks.controlnet.cache.encoding import CHUNK, tokenize
 from tasks.controlnet.data import Options, load_splits
 from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.diffusion import Diffusion
 from tasks.controlnet.models.pretrained import Base
 from tasks.controlnet.pairs import Splits
+from tasks.seen import Seen
 
 
 @dataclass
@@ -32,9 +34,11 @@ class Parts:
     train: PairBatches
     evaluation: PairBatches
     fits: str = ""
+    long_captions: str = ""
     controlnet: Any = None
     frozen: Frozen | None = None
     validator: Validator | None = None
+    seen: Seen | None = None
 
 
 def prepare(config: Train) -> Parts:
@@ -68,11 +72,14 @@ def prepare(config: Train) -> Parts:
         base.vae_scale_factor,
         base.latent_channels,
     )
+    tokenizer = pretrained.load_tokenizer(base)
     shared: dict[str, Any] = {
         "seed": config.seed,
         "timesteps": diffusion.timesteps,
-        "tokenize": functools.partial(tokenize, pretrained.load_tokenizer(base)),
+        "tokenize": functools.partial(tokenize, tokenizer, long_captions=config.long_captions),
     }
     batches = PairBatches(splits.train, shapes, empty_prompts=config.empty_prompts, **shared)
     held_out = PairBatches(splits.evaluation, dataclasses.replace(shapes, places=1, flip=False), **shared)
-    return Parts(splits, base, diffusion, batches, held_out, fits)
+    cut = caption_lengths.of_splits([splits.train, splits.evaluation], tokenizer)
+    said = caption_lengths.line(cut, config.long_captions == CHUNK)
+    return Parts(splits, base, diffusion, batches, held_out, fits, said)

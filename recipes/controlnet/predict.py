@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata as metadata
 import itertools
 import json
@@ -12,13 +13,18 @@ from typing import Any
 
 from PIL import Image
 
-from recipes.controlnet import opening
+from recipes.controlnet import opening, provenance
 from recipes.controlnet.config import Predict
 from recipes.terminal.progress import Progress, print_line
 from tasks.buckets import alike
+from tasks.controlnet import caption_lengths
+from tasks.controlnet.cache.encoding import CHUNK, CUT
+from tasks.controlnet.condition_pixels import AUTO, parse_range
 from tasks.controlnet.drawing.generation import fit, frame_for
 from tasks.controlnet.drawing.png import read_facts, write_png
+from tasks.controlnet.models import pretrained
 from tasks.controlnet.pairs import condition_files
+from tasks.deep_images import is_deep
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import disk_errors
 from tasks.images import FileImages
@@ -49,16 +55,22 @@ def predict(config: Predict) -> dict[str, Any]:
     opening.quiet()
     check_inputs(config)
     pairs = read_inputs(config)
+    model, was = opening.choose(config)
+    config = dataclasses.replace(config, **provenance.settings(config, model, was))
     orders = as_orders(config, pairs)
     output = Path(config.output).expanduser()
     with disk_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    model, was = opening.choose(config)
     nets = opening.open_nets(config, model, was)
     print_line(
         f"controlnet · {model} on {nets.base.name} · {counted(len(orders), 'picture')} of "
         f"{counted(len(pairs), 'condition')} · {config.scheduler}, {config.steps} steps, guidance {config.guidance:g}"
     )
+    cut = caption_lengths.cut_by(
+        pretrained.load_tokenizer(nets.base), list(dict.fromkeys(prompt for _, prompt in pairs))
+    )
+    if line := caption_lengths.line(cut, config.long_captions == CHUNK, "prompts"):
+        print_line(f"prompts   {line}")
     predictions = draw(config, nets, orders, output)
     return {"predictions": predictions, "text": "\n".join(_line(entry) for entry in predictions)}
 
@@ -126,10 +138,14 @@ def _json_lines(path: Path) -> list[tuple[str, str]]:
 def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
     """The pictures in order of the inputs; picture k has the seed given plus k, whatever else is drawn."""
     loaded: dict[str, Image.Image] = {}
-    orders = []
+    orders, value_range = [], parse_range(config.condition_range or AUTO)
     for image, prompt in pairs:
         if image not in loaded:
-            whole = condition_files([image]).load(0)
+            store = condition_files([image], value_range)
+            whole = store.load(0)
+            if is_deep(store.header(0).mode):
+                how = "its own range of values" if value_range is None else f"{config.condition_range} as black,white"
+                print_line(f"note      {image}: of more than 8 bits, read with {how}; --condition-range sets it")
             loaded[image] = fit(whole, frame_for(whole.size, config.resolution))
         orders += [Order(image, loaded[image], prompt, k, config.seed + k) for k in range(config.n)]
     return orders
@@ -138,7 +154,7 @@ def as_orders(config: Predict, pairs: list[tuple[str, str]]) -> list[Order]:
 def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Path) -> list[dict[str, Any]]:
     """Draws in batches of one size and writes each picture as soon as it is there."""
     prompts = list(dict.fromkeys(order.prompt for order in orders))
-    states = nets.hidden([*prompts, config.negative_prompt or ""])
+    *states, negative = nets.hidden([*prompts, config.negative_prompt or ""], config.long_captions or CUT)
     painter = nets.painter(config)
     predictions: dict[int, dict[str, Any]] = {}
     taken: set[Path] = set()
@@ -148,8 +164,8 @@ def draw(config: Predict, nets: opening.Opened, orders: list[Order], output: Pat
             drawn = opening.paint(
                 painter,
                 [order.condition for order in chosen],
-                states[[prompts.index(order.prompt) for order in chosen]],
-                states[-1:],
+                [states[prompts.index(order.prompt)] for order in chosen],
+                negative[None],
                 config,
                 seeds=[order.seed for order in chosen],
                 done=progress.advance,
@@ -189,6 +205,7 @@ def facts_of(config: Predict, nets: opening.Opened, order: Order) -> dict[str, A
         **drawn,
         "resolution": config.resolution,
         "mixed_precision": config.mixed_precision,
+        **{name: given for name, default in provenance.DEFAULTS.items() if (given := getattr(config, name)) != default},
     }
     flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
     width, height = order.condition.size

@@ -13,6 +13,7 @@ from recipes.report.folder import read_run
 from recipes.runs.folder import Run
 from recipes.runs.trackers import PICTURES, picture_name
 from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.score.verdict import judge
 from tasks.errors import DataError
 
 STEPS_SHOWN = 8
@@ -35,13 +36,16 @@ LEARNING = (
 
 def headline_of(metrics: dict[str, Any]) -> Headline:
     """The conditioning gain with its interval; nothing is what a net that ignores its condition gains."""
-    return Headline("gain", metrics["gain"], metrics["gain_low"], metrics["gain_high"], metrics["n"])
+    line = judge(metrics).line or ""
+    return Headline("gain", metrics["gain"], metrics["gain_low"], metrics["gain_high"], metrics["n"], verdict=line)
 
 
 def gain_text(metrics: dict[str, Any]) -> str:
-    """'conditioning gain 3.1 % (2.2 to 4.0, n 200)'."""
+    """'conditioning gain 3.1 % (2.2 to 4.0, n 200)', and how many of the pairs training saw, where it saw any."""
     value, low, high = (percent(metrics[name]) for name in ("gain", "gain_low", "gain_high"))
-    return f"conditioning gain {value} % ({low} to {high}, n {metrics['n']:,})"
+    seen = metrics.get("seen")
+    mark = f" ({seen['count']:,} of {seen['of']:,} seen in training)" if seen and seen["count"] else ""
+    return f"conditioning gain {value} % ({low} to {high}, n {metrics['n']:,}){mark}"
 
 
 def percent(share: float) -> str:

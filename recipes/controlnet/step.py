@@ -11,7 +11,7 @@ import torch
 from recipes.process.memory import to_device
 from recipes.work import Batch, Evaluator
 from tasks.controlnet.batches import PairBatches
-from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts
+from tasks.controlnet.cache.encoding import encode_pixels, encode_prompts, prompt_lengths
 from tasks.controlnet.models.diffusion import Diffusion, as_condition, losses, predict
 from tasks.controlnet.score import gain
 
@@ -36,7 +36,9 @@ class Frozen:
         if "pixels" not in batch:
             return batch
         mean, std = encode_pixels(self.vae, batch["pixels"])
-        return {**batch, "mean": mean, "std": std, "hidden": encode_prompts(self.text_encoder, batch["ids"])}
+        ids = batch["ids"]
+        tokens = {"tokens": prompt_lengths(ids)} if ids.ndim == 3 else {}
+        return {**batch, "mean": mean, "std": std, "hidden": encode_prompts(self.text_encoder, ids), **tokens}
 
     def loss(self, controlnet: Any, batch: Batch) -> torch.Tensor:
         """The weighted denoising loss of each example, float32 [b]."""
@@ -45,7 +47,7 @@ class Frozen:
         latents = self.diffusion.latents(batch["mean"].float(), batch["std"].float(), batch["posterior"])
         noisy = self.diffusion.noisy(latents, batch["noise"], timesteps)
         condition = as_condition(batch["condition"], noisy.dtype)
-        prediction = predict(self.unet, controlnet, noisy, timesteps, batch["hidden"], condition)
+        prediction = predict(self.unet, controlnet, noisy, timesteps, batch["hidden"], condition, batch.get("tokens"))
         found = losses(prediction, self.diffusion.target(latents, batch["noise"], timesteps))
         return found * self.diffusion.weights(timesteps, self.snr_gamma)
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from recipes import training
-from recipes.controlnet import artefacts, caching, presets
+from recipes.controlnet import artefacts, caching, presets, provenance
 from recipes.controlnet.config import Train, with_defaults
 from recipes.controlnet.on_demand import OnDemand
 from recipes.controlnet.parts import Parts, prepare
 from recipes.controlnet.report import gain_text
 from recipes.controlnet.step import Frozen
 from recipes.controlnet.validation import Validator, scenes
+from recipes.distributed.accelerate_config import fsdp_config_of
 from recipes.distributed.device import DTYPES
 from recipes.loop.loop import Outcome
 from recipes.process.memory import release
 from recipes.terminal.progress import print_line, print_line_once
 from recipes.work import Batch, Evaluator, Work
+from tasks.controlnet import training_record
 from tasks.controlnet.cache.encoded import pictures_of
+from tasks.controlnet.cache.encoding import CHUNK
 from tasks.controlnet.cache.store import cache_root
+from tasks.controlnet.condition_pixels import range_text
 from tasks.controlnet.drawing.generation import check_steps
 from tasks.controlnet.memory_efficient import library_check
 from tasks.controlnet.memory_efficient import prepare as memory_efficient
@@ -31,6 +37,7 @@ from tasks.controlnet.models import pretrained
 from tasks.controlnet.models.pretrained import Base
 from tasks.controlnet.pairs import Pairs
 from tasks.errors import ConfigError
+from tasks.seen import Seen
 from tasks.words import counted
 
 RECIPE = "controlnet"
@@ -56,7 +63,15 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
         self.preset = preset
 
     def prepare(self) -> Parts:
-        return prepare(self.config)
+        if self.config.long_captions == CHUNK and fsdp_config_of(self.config) is not None:
+            # Prompts of unlike lengths go through apart, and shards must go through equally often in all processes.
+            raise ConfigError("--long-captions chunk: not with a model in shards (--accelerate-config); take cut")
+        parts = prepare(self.config)
+        if parts.splits.condition_range is not None:
+            # Kept with the run: a value is the same grey in other data.
+            found = range_text(parts.splits.condition_range)
+            self.config = dataclasses.replace(self.config, condition_range=found)
+        return parts
 
     def header(self) -> list[str]:
         parts, shapes = self.parts, self.parts.train.shapes
@@ -66,6 +81,9 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
             *(f"memory    {line}" for line in [*self.preset, *([parts.fits] if parts.fits else [])]),
             f"pictures  {kind} {shapes.resolution} px · {counted(shapes.variants, 'view')} of each",
             *(f"skipped   {line}" for line in parts.splits.skipped),
+            *(f"leak      {line}" for line in parts.splits.leaks),
+            *(f"blank     {line}" for line in parts.splits.blank),
+            *([f"captions  {parts.long_captions}"] if parts.long_captions else []),
             *(f"note      {line}" for line in parts.splits.notes),
         ]
 
@@ -77,6 +95,8 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
         frozen = parts.frozen = Frozen(None, parts.diffusion.to(device), device, snr_gamma=config.snr_gamma)
         validator = make_validator(config, parts, self.session)
         encode(config, parts, accelerator, dtype, validator.prompts)
+        if not config.dry_run:
+            parts.seen = seen_by(config, parts.train.pairs, accelerator)
         frozen.unet, parts.controlnet = load_nets(config, parts.base, dtype)
         frozen.unet.to(device)
         if config.compile:
@@ -131,6 +151,8 @@ class PairWork(Work):
     def evaluate(self, model: torch.nn.Module, evaluator: Evaluator) -> dict[str, Any]:
         """Denoising loss and conditioning gain on the held-out pairs; between two steps of a run also the pictures."""
         metrics = self.frozen.figures(model, self.parts.evaluation, evaluator)
+        if count := self.parts.splits.shared:
+            metrics["seen"] = {"count": count, "of": len(self.parts.evaluation), "unit": "pairs"}
         if evaluator.step is not None:
             metrics["pictures"] = self.validator.draw(model, evaluator)
         return metrics
@@ -205,7 +227,7 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
             parts.frozen.vae, parts.frozen.text_encoder = vae, text
         else:
             views = len(parts.train) * parts.train.shapes.variants + len(parts.evaluation)
-            encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions))
+            encoded = OnDemand(vae, text, pretrained.load_tokenizer(base), views, len(captions), config.long_captions)
             parts.train.encoded = parts.evaluation.encoded = encoded
         return
     parts.train.encoded = parts.evaluation.encoded = caching.fill(
@@ -216,7 +238,25 @@ def encode(config: Train, parts: Parts, accelerator: Accelerator, dtype: torch.d
         accelerator,
         batch_size=int(config.eval_batch_size or 1),
         dtype=dtype,
+        long_captions=config.long_captions,
     )
+
+
+def seen_by(config: Train, pairs: Pairs, accelerator: Accelerator) -> Seen:
+    """Digests of the pairs, each made by one process, and of those that the ControlNet was trained on before."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    own = training_record.digests(pairs.take(np.arange(rank, len(pairs), world)))
+    shared = gather_object([own]) if world > 1 else [own]
+    seen = Seen()
+    for digests in shared:
+        for kind, values in digests.items():
+            seen = seen.with_kind(kind, values)
+    if not config.controlnet:
+        return seen
+    before = provenance.record(config.controlnet, config.token, "--controlnet")
+    for kind, values in before.kinds.items() if before is not None else ():
+        seen = seen.with_kind(kind, values)
+    return training_record.incomplete(seen) if before is None else seen
 
 
 def load_nets(config: Train, base: Base, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -21,7 +21,8 @@ from recipes.runs.trackers import PICTURES, picture_name
 from recipes.terminal.progress import print_line
 from recipes.work import Evaluator
 from tasks.controlnet.batches import EMPTY, PairBatches
-from tasks.controlnet.cache.encoding import encode_prompts
+from tasks.controlnet.cache.encoding import encode_prompts, prompt_lengths
+from tasks.controlnet.condition_pixels import parse_range
 from tasks.controlnet.drawing.generation import Decoder, Painter, fit, frame_for, nothing, picture_seed
 from tasks.controlnet.models.pretrained import Base, load_vae
 from tasks.controlnet.pairs import condition_files
@@ -70,7 +71,8 @@ def from_files(config: Train) -> Scenes:
     Raises:
         DataError: files that are missing or broken.
     """
-    images = condition_files([str(Path(path).expanduser()) for path in config.validation_image])
+    paths = [str(Path(path).expanduser()) for path in config.validation_image]
+    images = condition_files(paths, parse_range(config.condition_range))
     bad = images.problems(range(len(images)), decode=True)
     if bad:
         raise data_errors([f"--validation-image {images.where(at)}: {reason}" for at, reason in bad.items()])
@@ -103,7 +105,8 @@ class Validator:
     world: int = 1
 
     def __post_init__(self) -> None:
-        self.hidden = self.empty = torch.empty(0)
+        self.hidden: list[torch.Tensor] = []
+        self.empty = torch.empty(0)
         self.unet: Any = None
         self.decoder: Any = None
         self._most: int | None = None
@@ -122,12 +125,14 @@ class Validator:
         self.decoder = Decoder(frozen.vae if frozen.vae is not None else load_vae(self.base))
         wanted = [*self.scenes.prompts, EMPTY]
         if frozen.text_encoder is not None:
-            states = encode_prompts(frozen.text_encoder, evaluation.tokenize(wanted)).float().cpu()
+            ids = evaluation.tokenize(wanted)
+            padded = encode_prompts(frozen.text_encoder, ids).float().cpu()
+            states = [row[:length] for row, length in zip(padded, prompt_lengths(ids).tolist(), strict=True)]
         else:
             encoded = evaluation.encoded
             assert encoded is not None
-            states = torch.stack([encoded.hidden(prompt).float().cpu() for prompt in wanted])
-        self.hidden, self.empty = states[:-1], states[-1:]
+            states = [encoded.hidden(prompt).float().cpu() for prompt in wanted]
+        self.hidden, self.empty = states[:-1], states[-1][None]
 
     def seconds(self, controlnet: Any) -> float:
         """What a drawing will take, from two steps of one picture."""
@@ -215,7 +220,7 @@ class Validator:
         rows = [scene for scene, _ in batch]
         drawn = painter.draw(
             [self.scenes.conditions[row] for row in rows],
-            self.hidden[rows],
+            [self.hidden[row] for row in rows],
             self.empty,
             steps=steps or config.validation_inference_steps,
             guidance=config.validation_guidance,

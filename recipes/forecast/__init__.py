@@ -10,7 +10,7 @@ PARTS = {
     "Predict": "recipes.forecast.config:Predict",
     "predict": "recipes.forecast.predict:predict",
     "Data": "recipes.forecast.config:Data",
-    "inspect": "recipes.forecast.data:inspect",
+    "inspect": "recipes.forecast.inspection:inspect",
     "Sample": "recipes.forecast.config:Sample",
-    "sample": "recipes.forecast.data:sample",
+    "sample": "recipes.forecast.inspection:sample",
 }

@@ -12,6 +12,7 @@ from recipes.forecast import outputs, report, testing
 from recipes.forecast.config import OWN, Train
 from recipes.forecast.parts import Parts
 from recipes.forecast.testing import NAIVE, SEASONAL, BacktestResult
+from recipes.forecast.verdict import verdict_dict
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment
@@ -30,7 +31,8 @@ TRAINING = (
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: BacktestResult) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
     outputs.write_all(run.path, tested, data_facts(config, parts))
-    return write_outputs(
+    parts.training_record().write(run.path)
+    summary = write_outputs(
         run,
         functools.partial(save, parts),
         make_card(config, parts, run, tested),
@@ -43,6 +45,7 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome, tested: Backt
             "best_step": outcome.best_step,
         },
     )
+    return {**summary, "verdict": verdict_dict(tested)}
 
 
 def write_model(parts: Parts, run: Run) -> dict[str, Any]:
@@ -52,9 +55,10 @@ def write_model(parts: Parts, run: Run) -> dict[str, Any]:
 
 
 def save(parts: Parts, folder: Path) -> None:
-    """The network as `from_pretrained` loads it, and the facts of its data."""
+    """The network as `from_pretrained` loads it, the facts of its data, and what training saw of them."""
     parts.model.save(folder)
     parts.facts.write(folder)
+    parts.training_record().write(folder)
 
 
 def data_facts(config: Train, parts: Parts) -> dict[str, Any]:

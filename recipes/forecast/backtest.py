@@ -16,11 +16,13 @@ from recipes.forecast.forecasting import Piece, forecast, pieces
 from recipes.forecast.networks import place
 from recipes.forecast.setup import Setup, forecast_request, score, set_up
 from recipes.forecast.testing import phase
+from recipes.forecast.verdict import verdict_dict
 from recipes.options import cost
 from recipes.process.interrupts import Interrupts, settle
 from recipes.report.html import write_report
 from recipes.runs import find
 from recipes.runs import folder as run_folder
+from recipes.runs.summary import verdict_lines
 from recipes.terminal.progress import Progress, duration, print_line
 from tasks.errors import ConfigError
 from tasks.files import remove_tree, writing
@@ -80,7 +82,7 @@ def say_header(setup: Setup, run: run_folder.Run) -> None:
         f"windows   {len(setup.loaded.test):,} forecasts of {setup.horizon} steps, {windows} window{'s' if windows > 1 else ''} · "
         f"m {setup.m}"
     )
-    for line in notes(setup.loaded):
+    for line in [*notes(setup.loaded), *(f"note      {line}" for line in setup.seen.notes)]:
         print_line(line)
     print_line(f"run       {run.path}       interrupted? run the same command again")
 
@@ -129,8 +131,8 @@ def read_piece(path: Path) -> dict[str, Forecasts]:
         return forecasts
 
 
-def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
-    """The sample paths of every piece, in order, with its entries."""
+def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, list[bool | None], dict[str, np.ndarray]]]:
+    """The sample paths of every piece, in order, with its entries and whether they were seen in training."""
     for path in sorted(folder.glob("*.npz")):
         first = int(path.stem)
         with np.load(path, allow_pickle=False) as arrays:
@@ -139,7 +141,8 @@ def read_samples(folder: Path, setup: Setup) -> Iterator[tuple[Any, dict[str, np
                 name: arrays[f"{number}.samples"] for number, name in enumerate(names) if f"{number}.samples" in arrays
             }
             count = len(arrays["0.median"]) // setup.loaded.panel.dims
-        yield setup.loaded.test.part(slice(first, first + count)), samples
+        part = slice(first, first + count)
+        yield setup.loaded.test.part(part), setup.seen.marks(part), samples
 
 
 def finish(config: Backtest, setup: Setup, run: run_folder.Run, forecasts: dict[str, Forecasts]) -> dict[str, Any]:
@@ -151,7 +154,9 @@ def finish(config: Backtest, setup: Setup, run: run_folder.Run, forecasts: dict[
         outputs.write_samples(run.path / "samples.parquet", setup.loaded.panel, read_samples(run.path / PIECES, setup))
     seconds = round(sum(tested.seconds.values()), 3)
     paid = cost(seconds, config.price_per_hour)
-    run.update(score=tested.headline(), seconds=seconds, phases=tested.seconds, **paid)
+    verdict = verdict_dict(tested)
+    line = verdict["line"] if verdict else None
+    run.update(score=tested.headline(), verdict=line, seconds=seconds, phases=tested.seconds, **paid)
     write_report(
         run.path,
         state="finished",
@@ -164,12 +169,20 @@ def finish(config: Backtest, setup: Setup, run: run_folder.Run, forecasts: dict[
     run.update(state="finished", metrics=metrics)
     remove_tree(run.path / PIECES)
     phases = " · ".join(f"{name} {duration_fine(taken)}" for name, taken in tested.seconds.items())
-    text = (
-        f"{testing.score_table(tested)}\n          {testing.counts_line(tested)}\n"
-        f"done      {tested.best}: {tested.headline()} · {phases}\n"
-        f"forecasts {run.path / outputs.FORECASTS}       report  {run.path / 'report.html'}"
-    )
-    return {"run": str(run.path), **testing.figures(tested), "phases": tested.seconds, "text": text}
+    lines = [
+        testing.score_table(tested),
+        f"          {testing.counts_line(tested)}",
+        f"done      {tested.best}: {tested.headline()} · {phases}",
+        *verdict_lines(verdict),
+        f"forecasts {run.path / outputs.FORECASTS}       report  {run.path / 'report.html'}",
+    ]
+    return {
+        "run": str(run.path),
+        **testing.figures(tested),
+        "verdict": verdict,
+        "phases": tested.seconds,
+        "text": "\n".join(lines),
+    }
 
 
 def duration_fine(seconds: float) -> str:

@@ -62,6 +62,7 @@ class DataOptions:
     max_series: int | None = DATA.option(None, "Take this many series, drawn by seed.", minimum=1, shown_default="all")
     data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
     skip_bad: bool = DATA.option(False, "Leave out series that can't be used, and say how many.")
+    drop_leaks: bool = DATA.option(False, "Leave out test windows whose values are in the training data too.")
 
 
 @dataclasses.dataclass
@@ -219,6 +220,9 @@ class Score(SeriesOptions):
 
     periodicity: int | None = FORECAST.option(
         None, "m of MASE and of the seasonal naive.", minimum=1, shown_default="by frequency"
+    )
+    include_seen: bool = DATA.option(
+        False, "Score windows that a model was trained on or chosen by too, apart and marked."
     )
 
 

@@ -1,15 +1,15 @@
-"""Data of the forecasting recipe: from options to a panel of series; `tool data inspect|sample forecast`."""
+"""Data of the forecasting recipe: from options to a panel of series."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recipes.data_sets import data_options, described, written
-from recipes.forecast.config import Data, DataOptions, Sample
+from recipes.data_sets import data_options
+from recipes.forecast.config import DataOptions
 from recipes.forecast.facts import Facts
 from tasks.cells import as_text
 from tasks.errors import ConfigError, DataError
@@ -202,17 +202,3 @@ def digest(panel: Panel, test: Entries, *others: np.ndarray) -> str:
 def notes(loaded: Loaded) -> list[str]:
     """What may be as it should, and what was left out; a line each."""
     return [f"note      {line}" for line in loaded.warnings] + [f"skipped   {line}" for line in loaded.skipped]
-
-
-def inspect(config: Data) -> dict[str, Any]:
-    """What a data set holds, and what is wrong with it."""
-    from tasks.forecast.inspection import inspect as look
-
-    return described(look(open_data(config, prediction_length=config.prediction_length), config.skip_bad))
-
-
-def sample(config: Sample) -> dict[str, Any]:
-    """Writes the sample data as one long CSV file."""
-    from tasks.forecast.sample import write_sample
-
-    return written("forecast", write_sample, config.output, config.seed)

@@ -16,18 +16,21 @@ from recipes.runs import folder as run_folder
 from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError
 from tasks.forecast.models import load, spec_of
+from tasks.forecast.score.training_record import FILE as RECORD
+from tasks.forecast.score.training_record import TrainingRecord
 from tasks.forecast.self_checks import check_sampling
 from tasks.weights import model_folder
 
 
 @dataclass
 class Opened:
-    """A model as the user named it; a baseline has no network, and what was trained elsewhere no facts."""
+    """A model as the user named it; a baseline has no network, and what was trained elsewhere no facts and no record."""
 
     name: str
     network: Any = None
     facts: Facts | None = None
     run: run_folder.Run | None = None
+    record: TrainingRecord | None = None
 
     @property
     def prediction_length(self) -> int | None:
@@ -35,7 +38,7 @@ class Opened:
 
 
 def open_network(model: str, revision: str | None, token: str | None) -> Opened:
-    """Loads a network and what its folder says of its data.
+    """Loads a network, and what its folder says of its data and of what training saw of them.
 
     Raises:
         ConfigError: there is no such model, or it is no forecaster.
@@ -45,7 +48,17 @@ def open_network(model: str, revision: str | None, token: str | None) -> Opened:
     network = load(where, revision, token)
     run = run_folder.Run(Path(model))
     named = run if (run.path / "status.json").is_file() else None
-    return Opened(_short(model), network, _facts(where, revision, token), named)
+    facts = Facts.read(_folder_of(FILE, where, revision, token))
+    return Opened(_short(model), network, facts, named, record_of(model, revision, token))
+
+
+def record_of(model: str, revision: str | None, token: str | None) -> TrainingRecord | None:
+    """What a model's folder says of what its training saw; None where it doesn't.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    return TrainingRecord.read(_folder_of(RECORD, model_folder(model), revision, token))
 
 
 def open_models(names: list[str], output_dir: str, revision: str | None, token: str | None) -> list[Opened]:
@@ -91,9 +104,10 @@ def _short(model: str) -> str:
     return path.parent.name if path.name == "model" else path.name or model
 
 
-def _facts(where: str, revision: str | None, token: str | None) -> Facts | None:
+def _folder_of(file: str, where: str, revision: str | None, token: str | None) -> Path:
+    """The folder here in which a model's file lies, if the model has it; of a Hub id the file is fetched."""
     if Path(where).is_dir():
-        return Facts.read(Path(where))
+        return Path(where)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -101,7 +115,6 @@ def _facts(where: str, revision: str | None, token: str | None) -> Facts | None:
 
     with loading(where, "--model"):
         try:
-            path = hf_hub_download(where, FILE, revision=revision or "main", token=token)
+            return Path(hf_hub_download(where, file, revision=revision or "main", token=token)).parent
         except (EntryNotFoundError, LocalEntryNotFoundError):
-            return None
-    return Facts.read(Path(path).parent)
+            return Path(where)

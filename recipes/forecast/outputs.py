@@ -11,6 +11,7 @@ import pandas as pd
 
 from recipes.forecast import testing
 from recipes.forecast.testing import BacktestResult
+from recipes.forecast.verdict import verdict_dict
 from recipes.runs import scores
 from tasks.files import write_json, writing
 from tasks.forecast.data import Loaded
@@ -49,7 +50,8 @@ def _keys(panel: Panel, entries: Entries, steps: int) -> dict[str, Any]:
 
 
 def write_forecasts(path: Path, tested: BacktestResult) -> None:
-    """forecasts.parquet: the long table of every model, the model's name first. The same forecasts give the same bytes.
+    """forecasts.parquet: the long table of every model, the model's name first, and last whether a window was seen in training
+    (empty where that isn't on record). The same forecasts give the same bytes.
 
     Raises:
         OutOfDisk: no room for it.
@@ -57,21 +59,28 @@ def write_forecasts(path: Path, tested: BacktestResult) -> None:
     dims = tested.panel.dims
 
     def frames() -> Iterator[pd.DataFrame]:
-        for name, found in tested.forecasts.items():
-            for first in range(0, len(tested.entries), _PIECE):
+        for name, view in ((name, view) for name in tested.forecasts for view in tested.views):
+            for first in range(0, len(view.entries), _PIECE):
                 part = slice(first, first + _PIECE)
                 rows = slice(first * dims, (first + _PIECE) * dims)
-                frame = forecast_frame(tested.panel, tested.entries.part(part), found.part(rows), actual=True)
+                found = view.forecasts[name].part(rows)
+                frame = forecast_frame(view.panel, view.entries.part(part), found, actual=True)
                 frame.insert(0, "model", name)
+                frame["seen"] = pd.array([view.seen] * len(frame), dtype="boolean")
                 yield frame
 
     _write_frames(path, frames())
 
 
-def write_samples(path: Path, panel: Panel, pieces: Iterable[tuple[Entries, dict[str, np.ndarray]]]) -> None:
-    """samples.parquet: for each entry (and dimension) and step of each model its sample paths' values, as a list of float32."""
+def write_samples(
+    path: Path, panel: Panel, pieces: Iterable[tuple[Entries, list[bool | None], dict[str, np.ndarray]]]
+) -> None:
+    """samples.parquet: for each entry (and dimension) and step of each model its sample paths' values, as a list of float32, and
+    whether its window was seen in training."""
     frames = (
-        _sample_frame(panel, entries, name, values) for entries, samples in pieces for name, values in samples.items()
+        _sample_frame(panel, entries, seen, name, values)
+        for entries, seen, samples in pieces
+        for name, values in samples.items()
     )
     _write_frames(path, frames)
 
@@ -91,10 +100,13 @@ def _write_frames(path: Path, frames: Iterable[pd.DataFrame]) -> None:
             writer.close()
 
 
-def _sample_frame(panel: Panel, entries: Entries, name: str, values: np.ndarray) -> pd.DataFrame:
+def _sample_frame(
+    panel: Panel, entries: Entries, seen: list[bool | None], name: str, values: np.ndarray
+) -> pd.DataFrame:
     paths = values[..., None] if values.ndim == 3 else values
     columns = {"model": name, **_keys(panel, entries, values.shape[2])}
     columns["samples"] = list(paths.transpose(0, 3, 2, 1).reshape(-1, paths.shape[1]))
+    columns["seen"] = pd.array(seen, dtype="boolean").repeat(panel.dims * values.shape[2])
     return pd.DataFrame(columns)
 
 
@@ -102,7 +114,7 @@ def write_all(folder: Path, tested: BacktestResult, data: dict[str, Any]) -> Non
     """The files of a back-test: forecasts, metrics, and the scores of each series for `tool runs compare`."""
     with testing.phase(tested.seconds, "write"):
         write_forecasts(folder / FORECASTS, tested)
-        write_json(folder / METRICS, {"data": data, **testing.figures(tested)})
+        write_json(folder / METRICS, {"data": data, **testing.figures(tested), "verdict": verdict_dict(tested)})
         found = per_series(tested, data)
         if found is not None:
             scores.write(folder, found)
@@ -122,7 +134,12 @@ def data_facts(loaded: Loaded, test: Entries, horizon: int, revision: str | None
 
 
 def per_series(tested: BacktestResult, data: dict[str, Any]) -> scores.Scores | None:
-    """The best model's MASE of each series, for comparing runs; a series is known by its name and what came true."""
+    """The best model's MASE of each series, for comparing runs; a series is known by its name and what came true.
+
+    None of windows that were seen in training, which say nothing of how runs compare.
+    """
+    if tested.seen:
+        return None
     found = tested.scores[tested.best]
     mase = found.per_series["mase"]
     known = np.flatnonzero(~np.isnan(mase))

@@ -21,12 +21,13 @@ from recipes.forecast.data import (
     with_item_category,
 )
 from recipes.forecast.facts import Facts
-from recipes.forecast.networks import open_network
+from recipes.forecast.networks import Opened, open_network
 from tasks.forecast.calendar import lags_for, seasonality_of, time_features
 from tasks.forecast.data import Loaded
 from tasks.forecast.models import Spec, build, losses, spec_of
 from tasks.forecast.origins import Origins, validation_entries
 from tasks.forecast.panel import Entries
+from tasks.forecast.score.training_record import TrainingRecord, joined, training_record
 from tasks.forecast.windows import Batch
 
 # Options that a model's Spec has under the same names; one that is left out is the Spec's default.
@@ -72,7 +73,7 @@ class Trained(nn.Module):
 
 @dataclass
 class Parts:
-    """Everything that a forecasting run is made of."""
+    """Everything that a forecasting run is made of; `base` is the trained model that it begins with."""
 
     loaded: Loaded
     facts: Facts
@@ -81,6 +82,15 @@ class Parts:
     origins: Origins
     validation: Entries
     test: Entries
+    base: Opened | None = None
+
+    def training_record(self) -> TrainingRecord:
+        """What training and the choice of the best weights see; of the model that it begins with too."""
+        seen = self.origins.seen()
+        ends = seen.copy()
+        np.maximum.at(ends, self.validation.series, self.validation.origin + self.spec.prediction_length)
+        record = training_record(self.loaded.panel, ends, ends - seen)
+        return record if self.base is None else joined(self.base.record, record)
 
 
 def prepare(config: Train) -> Parts:
@@ -118,6 +128,7 @@ def prepare(config: Train) -> Parts:
             most=config.max_eval_series,
         ),
         test,
+        opened,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from recipes.forecast.outputs import series_name
-from recipes.forecast.testing import NAIVE, SEASONAL, BacktestResult
+from recipes.forecast.testing import NAIVE, SEASONAL, SEEN, BacktestResult
+from recipes.forecast.verdict import judge
 from recipes.report.content import Headline, Line, LineChart, Section, Table
 from tasks.forecast.score.scale import actual_rows
 from tasks.forecast.score.scores import INTERVALS, LEVELS, METRICS
@@ -19,13 +20,14 @@ def headline(tested: BacktestResult) -> Headline:
     found = tested.scores[tested.best].overall["mase"]
     baselines = {name: tested.value(name, "mase") for name in (NAIVE, SEASONAL) if name != tested.best}
     return Headline(
-        f"MASE (m {tested.m})",
+        f"MASE (m {tested.m}){SEEN if tested.seen else ''}",
         found["value"],
         None if np.isnan(found["low"]) else found["low"],
         None if np.isnan(found["high"]) else found["high"],
         tested.scores[tested.best].counts["series"],
         {name: value for name, value in baselines.items() if not np.isnan(value)},
         unit="",
+        verdict=(judged.line or "") if (judged := judge(tested)) else "",
     )
 
 
@@ -53,27 +55,38 @@ def sections(tested: BacktestResult) -> list[Section]:
 
 def _models(tested: BacktestResult) -> Table:
     rows = []
-    for name, found in tested.scores.items():
-        mase = found.overall["mase"]
+    for view, name in tested.rows:
+        mase = view.scores[name].overall["mase"]
         span = "" if np.isnan(mase["low"]) else f"{mase['low']:.4f} to {mase['high']:.4f}"
-        rows.append([name, _cell(mase["value"]), span, *(_cell(tested.value(name, metric)) for metric in METRICS[1:])])
+        figures = (_cell(view.value(name, metric)) for metric in METRICS[1:])
+        rows.append([view.shown(name), _cell(mase["value"]), span, *figures])
     columns = ["model", "MASE", "95 % interval", "sMAPE", "MAPE", "RMSE", "ND", "wQL", "CRPS", "MSIS"]
     note = (
         f"MASE and MSIS are scaled by the mean |y(t) - y(t - {tested.m})| of each forecast's own history. Intervals: bootstrap over "
         f"series."
     )
+    if any(view.seen for view in tested.views):
+        note += " Seen: windows that a model was trained on or chosen by, which say nothing of how well it forecasts."
+    if tested.seen is None:
+        note += " Whether a model saw these windows in training is not on record."
     return Table("Scores", columns, rows, note)
 
 
 def _uncertainty(tested: BacktestResult) -> Table:
     rows = []
-    for name, found in tested.scores.items():
+    for view, name in tested.rows:
+        found = view.scores[name]
         skill = [found.skill.get(other, {}).get("mase", {}).get("value") for other in (NAIVE, SEASONAL)]
         wins = [found.win_rate.get(other) for other in (NAIVE, SEASONAL)]
-        shares = [_cell(100 * tested.value(name, f"coverage_{part}")) for part in INTERVALS]
-        widths = [_cell(tested.value(name, f"width_{part}")) for part in INTERVALS]
+        shares = [_cell(100 * view.value(name, f"coverage_{part}")) for part in INTERVALS]
+        widths = [_cell(view.value(name, f"width_{part}")) for part in INTERVALS]
         rows.append(
-            [name, *(None if value is None else _cell(100 * value) for value in (*skill, *wins)), *shares, *widths]
+            [
+                view.shown(name),
+                *(None if value is None else _cell(100 * value) for value in (*skill, *wins)),
+                *shares,
+                *widths,
+            ]
         )
     columns = ["model", *(f"{what} % on {name}" for what in ("skill", "wins") for name in (NAIVE, SEASONAL))]
     columns += [f"in {part} %" for part in INTERVALS] + [f"width {part} %" for part in INTERVALS]
@@ -131,7 +144,7 @@ def _example(tested: BacktestResult, key: int, mase: float) -> LineChart:
     """The end of a series' history, what came true, and the forecast with its band."""
     panel, dims = tested.panel, tested.panel.dims
     series, dim = divmod(key, dims)
-    entry = int(np.flatnonzero((tested.entries.series == series) & (tested.entries.window == 0))[0])
+    entry = int(np.flatnonzero(tested.entries.series == series)[0])
     origin = int(tested.entries.origin[entry])
     first = max(0, origin - HISTORY * tested.horizon)
     values = panel.series(series)[first : origin + tested.horizon, dim]

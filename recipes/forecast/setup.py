@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from recipes.config import options_of
@@ -13,12 +14,16 @@ from recipes.forecast.config import DataOptions, SeriesOptions, UseOptions
 from recipes.forecast.data import open_for
 from recipes.forecast.forecasting import ForecastRequest
 from recipes.forecast.networks import Opened, open_models
+from recipes.forecast.seen import SeenWindows, find_seen, refuse_seen
 from recipes.forecast.testing import BacktestResult, phase, score_all
 from tasks.errors import ConfigError
 from tasks.forecast.calendar import seasonality_of
 from tasks.forecast.data import Loaded
 from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.score.summary import Forecasts
+
+REFIT = "tool backtest --refit N, which trains runs anew before each N windows"
+INCLUDE = "--include-seen, which scores them apart"
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Setup:
     horizon: int
     m: int
     seconds: dict[str, float] = field(default_factory=dict)
+    seen: SeenWindows = field(default_factory=lambda: SeenWindows(np.zeros(0, bool)))
 
 
 def set_up(config: Any) -> tuple[Any, Setup]:
@@ -43,10 +49,14 @@ def set_up(config: Any) -> tuple[Any, Setup]:
         loaded = open_for(config, models, horizon=horizon)
     if not len(loaded.test):
         raise ConfigError("--windows: there is no test window")
+    with phase(seconds, "load"):
+        seen = find_seen(models, loaded.panel, loaded.test, refit=getattr(config, "refit", "never") != "never")
+    if not config.include_seen:
+        anew = any(model.run is not None for model in models) and getattr(config, "refit", "never") == "never"
+        refuse_seen(seen, *[REFIT] * anew, INCLUDE)
     m = config.periodicity or (first.facts.periodicity if first and first.facts else None)
-    return config, Setup(
-        models, loaded, loaded.prediction_length, m or seasonality_of(loaded.panel.calendar.freq), seconds
-    )
+    m = m or seasonality_of(loaded.panel.calendar.freq)
+    return config, Setup(models, loaded, loaded.prediction_length, m, seconds, seen)
 
 
 def named(config: SeriesOptions, models: list[Opened], first: Opened | None) -> Any:
@@ -101,4 +111,4 @@ def forecast_request(
 def score(setup: Setup, forecasts: dict[str, Forecasts]) -> BacktestResult:
     """The models that were asked for and the baselines, scored on the test entries."""
     loaded = setup.loaded
-    return score_all(loaded.panel, loaded.test, setup.horizon, setup.m, forecasts, setup.seconds)
+    return score_all(loaded.panel, loaded.test, setup.horizon, setup.m, forecasts, setup.seconds, setup.seen)

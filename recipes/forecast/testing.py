@@ -12,6 +12,7 @@ import numpy as np
 
 from recipes.forecast.forecasting import ForecastRequest, over
 from recipes.forecast.networks import Opened
+from recipes.forecast.seen import SeenWindows
 from recipes.terminal.progress import Progress
 from recipes.terminal.tables import table
 from tasks.forecast.panel import Entries, Panel
@@ -20,12 +21,18 @@ from tasks.forecast.score.baselines import last_value, seasonal_naive
 from tasks.forecast.score.scores import INTERVALS, Forecasts, Score, score_entries
 
 NAIVE, SEASONAL = "naive", "seasonal-naive"
+SEEN = " · on windows seen in training"
 TABLED = ("smape", "rmse", "nd", "wql", "crps", "msis")
 
 
 @dataclass
 class BacktestResult:
-    """Forecasts and their scores by model, baselines last; `seconds` by phase."""
+    """Forecasts and their scores by model, baselines last; `seconds` by phase.
+
+    Attributes:
+        seen: whether a model was trained on these windows or chosen by them; None where that isn't on record.
+        apart: the windows that were seen, where others were not.
+    """
 
     panel: Panel
     entries: Entries
@@ -34,6 +41,22 @@ class BacktestResult:
     forecasts: dict[str, Forecasts]
     scores: dict[str, Score]
     seconds: dict[str, float] = field(default_factory=dict)
+    seen: bool | None = False
+    apart: BacktestResult | None = None
+
+    @property
+    def views(self) -> list[BacktestResult]:
+        """These windows, and those that were seen."""
+        return [self] if self.apart is None else [self, self.apart]
+
+    @property
+    def rows(self) -> list[tuple[BacktestResult, str]]:
+        """Every model of every view, as tables show them."""
+        return [(view, name) for view in self.views for name in view.scores]
+
+    def shown(self, name: str) -> str:
+        """A model's name in a table, marked where these windows were seen."""
+        return f"{name} · seen" if self.seen else name
 
     @property
     def models(self) -> list[str]:
@@ -52,7 +75,7 @@ class BacktestResult:
     def headline(self, name: str | None = None) -> str:
         """`MASE 0.912 (0.880 to 0.945), m 24`."""
         found = self.scores[name or self.best].overall["mase"]
-        return f"MASE {found['value']:.4g}{interval(found)}, m {self.m}"
+        return f"MASE {found['value']:.4g}{interval(found)}, m {self.m}{SEEN if self.seen else ''}"
 
 
 def naive_forecasts(panel: Panel, entries: Entries, horizon: int, m: int) -> dict[str, Forecasts]:
@@ -71,6 +94,7 @@ def measure(
     share: tuple[int, int] = (0, 1),
     gather: Callable[[list[Any]], list[Any]] = lambda items: items,
     show: bool = True,
+    seen: SeenWindows | None = None,
 ) -> BacktestResult:
     """Forecasts the entries, shared by all processes, and scores them on each."""
     seconds: dict[str, float] = {}
@@ -81,7 +105,7 @@ def measure(
             progress.advance((piece.part.stop - piece.part.start) * share[1])
         ordered = [forecasts for _, forecasts in sorted(gather(found), key=lambda item: item[0])]
     joined = {name: summary.concatenate([part[name] for part in ordered]) for name in (ordered[0] if ordered else [])}
-    return score_all(asked.panel, asked.entries, asked.horizon, m, joined, seconds)
+    return score_all(asked.panel, asked.entries, asked.horizon, m, joined, seconds, seen)
 
 
 def score_all(
@@ -91,8 +115,24 @@ def score_all(
     m: int,
     forecasts: dict[str, Forecasts],
     seconds: dict[str, float],
+    seen: SeenWindows | None = None,
 ) -> BacktestResult:
-    """Scores every model against the baselines, and these against each other."""
+    """Scores every model against the baselines, and these against each other; windows that were seen apart from the others."""
+    if seen is not None and seen.entries.any() and not seen.entries.all():
+        tested, apart = (
+            score_all(
+                panel,
+                entries.part(chosen),
+                horizon,
+                m,
+                {name: one.part(np.repeat(chosen, panel.dims)) for name, one in forecasts.items()},
+                seconds,
+                SeenWindows(seen.entries[chosen], seen.known),
+            )
+            for chosen in (~seen.entries, seen.entries)
+        )
+        tested.apart = apart
+        return tested
     with phase(seconds, "score"):
         baselines = naive_forecasts(panel, entries, horizon, m)
         scores = {
@@ -101,7 +141,9 @@ def score_all(
             )
             for name, one in {**forecasts, **baselines}.items()
         }
-    return BacktestResult(panel, entries, horizon, m, {**forecasts, **baselines}, scores, seconds)
+    known = seen is None or seen.known
+    was_seen = True if seen is not None and seen.entries.any() else (False if known else None)
+    return BacktestResult(panel, entries, horizon, m, {**forecasts, **baselines}, scores, seconds, was_seen)
 
 
 @contextmanager
@@ -124,31 +166,37 @@ def interval(found: dict[str, float]) -> str:
 def score_table(tested: BacktestResult) -> str:
     """A row a model: MASE with its interval, the other scores, skill and wins against the seasonal naive."""
     against = NAIVE if tested.m == 1 else SEASONAL
-    rows = []
-    for name, found in tested.scores.items():
-        mase = found.overall["mase"]
-        skill = found.skill.get(against, {}).get("mase", {}).get("value")
-        rows.append(
-            [
-                name,
-                f"{mase['value']:.4f}",
-                interval(mase).strip(" ()"),
-                *(_number(tested.value(name, key)) for key in TABLED),
-                "" if skill is None else f"{100 * skill:+.1f} %",
-                "" if skill is None else f"{100 * found.win_rate[against]:.0f} %",
-                *(f"{100 * tested.value(name, f'coverage_{part}'):.0f}" for part in INTERVALS),
-            ]
-        )
+    rows = [_row(view, name, against) for view, name in tested.rows]
     names = ["", f"MASE (m {tested.m})", "95 %", "sMAPE", "RMSE", "ND", "wQL", "CRPS", "MSIS"]
     return table([*names, f"skill on {against}", "wins", *(f"in {part} %" for part in INTERVALS)], rows)
 
 
+def _row(tested: BacktestResult, name: str, against: str) -> list[Any]:
+    found = tested.scores[name]
+    mase, skill = found.overall["mase"], found.skill.get(against, {}).get("mase", {}).get("value")
+    return [
+        tested.shown(name),
+        f"{mase['value']:.4f}",
+        interval(mase).strip(" ()"),
+        *(_number(tested.value(name, key)) for key in TABLED),
+        "" if skill is None else f"{100 * skill:+.1f} %",
+        "" if skill is None else f"{100 * found.win_rate[against]:.0f} %",
+        *(f"{100 * tested.value(name, f'coverage_{part}'):.0f}" for part in INTERVALS),
+    ]
+
+
 def counts_line(tested: BacktestResult) -> str:
-    """What the figures are means over, and what was left out."""
+    """What the figures are means over, and what was left out; a line for the windows that were seen."""
+    return "\n          ".join(("seen in training: " if view.seen else "") + _counted(view) for view in tested.views)
+
+
+def _counted(tested: BacktestResult) -> str:
     counts = tested.scores[tested.best].counts
+    short = int((tested.entries.origin < tested.m).sum()) * tested.panel.dims
     windows = f"{counts['windows']} window{'s' if counts['windows'] > 1 else ''}"
     parts = [
         f"{counts['entries']:,} forecasts of {tested.horizon} steps ({counts['series']:,} series x {windows})",
+        f"{short:,} with a history shorter than m, scaled with m 1" if short else "",
         f"{counts['missing_points']:,} missing values" if counts["missing_points"] else "",
         f"{counts['zero_scale']:,} with scale 0, left out of MASE and MSIS" if counts["zero_scale"] else "",
         f"{counts['no_scale']:,} without a scale, left out of MASE and MSIS" if counts["no_scale"] else "",
@@ -157,13 +205,19 @@ def counts_line(tested: BacktestResult) -> str:
 
 
 def figures(tested: BacktestResult) -> dict[str, Any]:
-    """The scores as plain values, as metrics.json and `--json` have them; None where undefined."""
-    return {
+    """The scores as plain values, as metrics.json and `--json` have them; None where undefined.
+
+    `seen` says whether the windows were seen in training, None where that isn't known; `seen_windows` has those that were, where
+    others were not.
+    """
+    found = {
         "m": tested.m,
         "horizon": tested.horizon,
         "best": tested.best,
-        "models": {name: found.as_dict() for name, found in tested.scores.items()},
+        "seen": tested.seen,
+        "models": {name: one.as_dict() for name, one in tested.scores.items()},
     }
+    return found if tested.apart is None else {**found, "seen_windows": figures(tested.apart)}
 
 
 def overall(tested: BacktestResult, name: str) -> dict[str, Any]:
@@ -172,7 +226,8 @@ def overall(tested: BacktestResult, name: str) -> dict[str, Any]:
     for metric, found in tested.scores[name].overall.items():
         for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
             flat[metric + suffix] = None if np.isnan(found[key]) else found[key]
-    return {**flat, "m": tested.m, "n": tested.scores[name].counts["series"]}
+    known = {} if tested.seen is False else {"seen": tested.seen}
+    return {**flat, "m": tested.m, "n": tested.scores[name].counts["series"], **known}
 
 
 def _number(value: float) -> float | None:

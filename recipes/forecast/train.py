@@ -16,6 +16,7 @@ from recipes.forecast.data import digest, notes
 from recipes.forecast.forecasting import ForecastRequest, forecast, windows_for
 from recipes.forecast.networks import Opened, place, say_difference
 from recipes.forecast.parts import Parts, prepare
+from recipes.forecast.seen import SeenWindows, find_seen, refuse_seen
 from recipes.forecast.testing import BacktestResult, measure
 from recipes.loop.loop import Outcome
 from recipes.process.interrupts import Interrupts
@@ -54,9 +55,14 @@ class Forecasting(training.Recipe[Train, Parts]):
 
     name = RECIPE
     tested: BacktestResult
+    seen: SeenWindows
 
     def prepare(self) -> Parts:
-        return prepare(self.config)
+        parts = prepare(self.config)
+        base = [] if parts.base is None else [parts.base]
+        self.seen = find_seen(base, parts.loaded.panel, parts.test)
+        refuse_seen(self.seen, "other data")
+        return parts
 
     def header(self) -> list[str]:
         parts, spec = self.parts, self.parts.spec
@@ -73,6 +79,7 @@ class Forecasting(training.Recipe[Train, Parts]):
             f"m {parts.facts.periodicity}",
             *(f"layers    {line}" for line in (difference, layers) if line),
             *notes(parts.loaded),
+            *(f"note      {line}" for line in self.seen.notes),
         ]
 
     def make_work(self) -> Work:
@@ -105,6 +112,7 @@ class Forecasting(training.Recipe[Train, Parts]):
             share=(accelerator.process_index, accelerator.num_processes),
             gather=lambda items: gather_object(items),
             show=accelerator.is_main_process,
+            seen=self.seen,
         )
 
     def score(self, outcome: Outcome) -> str:
@@ -118,7 +126,10 @@ class Forecasting(training.Recipe[Train, Parts]):
 
 
 class Refit(Forecasting):
-    """A model trained anew within a back-test, which alone says how good it is."""
+    """A model trained anew within a back-test, which alone says how good it is, and which windows were seen."""
+
+    def prepare(self) -> Parts:
+        return prepare(self.config)
 
     def header(self) -> list[str]:
         return []

@@ -12,6 +12,7 @@ from recipes.glue import report
 from recipes.glue.answers import write_answers
 from recipes.glue.config import Train
 from recipes.glue.parts import Parts
+from recipes.glue.seen_texts import record
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
 from recipes.report.card import Card, known_environment
@@ -19,6 +20,8 @@ from recipes.report.content import Headline, evenly
 from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
+from recipes.scoring.seen_data import after
+from tasks import seen
 from tasks.files import write_json
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
@@ -43,20 +46,24 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         "baselines": parts.baselines,
         "best_step": outcome.best_step,
     }
-    write_json(run.path / "evaluation.json", figures)
+    if splits.leaks:
+        figures["leaks"] = splits.leaks
+    verdict = evaluation.verdict(splits, logits, figures)
+    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     for name, texts in splits.evaluation.items():
         suffix = "" if len(splits.evaluation) == 1 else f"-{name}"
         write_answers(run.path / f"predictions{suffix}.jsonl", texts, logits[name], splits.labels)
     scores.write(run.path, per_text(config, splits, logits))
-    headline = headline_of(splits, figures, parts.baselines)
+    headline = headline_of(splits, figures, parts.baselines, verdict)
     card = make_card(config, parts, run, headline, figures)
 
     def save(folder: Path) -> None:
         parts.model.save_pretrained(folder)
         parts.tokenizer.save_pretrained(folder)
+        seen.write(folder, after(config.model, record(parts.train_texts)))
 
     lengths = {name: batches.lengths for name, batches in parts.evaluation.items()}
-    return write_outputs(
+    summary = write_outputs(
         run,
         save,
         card,
@@ -65,13 +72,15 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
         sections=report.sections(splits, lengths, logits),
         metrics={key: value for key, value in figures.items() if key not in ("splits", "labels")},
     )
+    return {**summary, "verdict": verdict}
 
 
-def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float]) -> Headline:
+def headline_of(splits: Splits, figures: dict[str, Any], beside: dict[str, float], verdict: dict[str, Any]) -> Headline:
     """The task's first metric."""
     first = splits.metrics[0]
     low, high = (report.finite(figures[f"{first}_{side}"]) for side in ("low", "high"))
-    return Headline(first, figures[first], low, high, figures["n"], beside, unit=evaluation.unit(first))
+    unit, line = evaluation.unit(first), verdict["line"] or ""
+    return Headline(first, figures[first], low, high, figures["n"], beside, unit=unit, verdict=line)
 
 
 def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> scores.Scores:
@@ -129,6 +138,7 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures
         limits=[
             f"Texts longer than {config.max_length} tokens are cut.",
             "Measured on the evaluation split named above, and on nothing else: other kinds of text were not tried.",
+            *(f"{line}." for line in splits.leaks),
         ],
         environment=known_environment(run.environment()),
     )

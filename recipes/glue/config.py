@@ -50,6 +50,7 @@ class DataOptions(ColumnOptions):
     )
     data_revision: str | None = DATA.option(None, "Branch, tag or commit of a Hub data set.")
     skip_bad: bool = DATA.option(False, "Leave out broken rows, and say how many.")
+    drop_leaks: bool = DATA.option(False, "Leave out evaluation texts that are in the training data too.")
 
     def source(self) -> str:
         """The data asked for, or what takes their place."""

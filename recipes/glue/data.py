@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data_sets import data_options, described, written
+from recipes.data_sets import data_options, inspected, written
 from recipes.distributed.device import silence
 from recipes.glue.config import Data, DataOptions, Sample
 from recipes.runs import folder as run_folder
@@ -22,7 +22,8 @@ def inspect(config: Data) -> dict[str, Any]:
     from tasks.glue.inspection import inspect as look
 
     silence()
-    return described(look(data_options(Options, config)), width=120)
+    options = data_options(Options, config)
+    return inspected(look(options), lambda: load_splits(options), width=120)
 
 
 def sample(config: Sample) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class TextClassification(training.Recipe[Train, Parts]):
                 f"note      {parts.cut:,} of {len(parts.train):,} training texts reach --max-length {config.max_length} "
                 "and may be cut"
             )
+        lines += [f"leaks     {line}" for line in splits.leaks]
         return [*lines, *(f"skipped   {line}" for line in splits.skipped)]
 
     def make_work(self) -> Work:

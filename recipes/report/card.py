@@ -154,17 +154,23 @@ def _measured(card: Card) -> list[str]:
         return ["No figure was measured for this model."]
     blocks = [f"On {_escaped(card.dataset_name)}:"] if card.dataset_name else []
     blocks.append(_table(_figures(card, headline)))
+    blocks += _paragraphs(f"This model {_as_clause(headline.verdict)}.") if headline.verdict else []
     for table in card.tables:
         if table.rows:
             blocks += [f"### {_escaped(table.title)}", _table(table), *_paragraphs(table.note)]
     return blocks
 
 
+def _as_clause(verdict: str) -> str:
+    """A verdict's phrases as what is said of the model."""
+    return f"is {verdict}" if verdict.startswith("no better") else verdict
+
+
 def _figures(card: Card, headline: Headline) -> Table:
     """The measured figures, only with the columns that something is known for."""
     unit = headline.unit
     cells = [
-        ("metric", headline.name),
+        ("metric", headline.title),
         ("value", figure(headline.value, unit)),
         ("95 % interval", interval(headline)),
         ("n", plain(headline.n) if headline.n is not None else ""),

@@ -99,10 +99,13 @@ def compare(runs: list[Run]) -> Comparison:
     paired = [against(side, sides[0]) for side in sides[1:]]
     notes = [f"{side.run.path.name}: {problem}" for side in sides for problem in side.record.problems]
     notes += [f"{side.run.path.name}: there is no config.yaml" for side in sides if not side.record.config]
+    notes += [f"{side.run.path.name}: {verdict}" for side in sides if (verdict := side.record.status.get("verdict"))]
     if sum(pair.difference is not None for pair in paired) >= MANY:
         notes.append("Each interval stands by itself: of twenty runs that are no better, one may look so by chance.")
     other_machines, _ = _differing(machines)
-    units = {side.scores.metric: side.scores.unit for side in reversed(sides) if side.scores is not None}
+    units = {
+        side.scores.metric.partition(" (")[0]: side.scores.unit for side in reversed(sides) if side.scores is not None
+    }
     return Comparison(sides, options, same, other_machines, paired, _metrics(sides), units, notes)
 
 
@@ -199,7 +202,7 @@ def _side_dict(side: Side) -> dict[str, Any]:
         },
         "n": side.n,
         "at_step": side.at_step,
-        **{key: status.get(key) for key in ("step", "total_steps", "seconds", "cost")},
+        **{key: status.get(key) for key in ("verdict", "step", "total_steps", "seconds", "cost")},
     }
 
 

@@ -109,7 +109,8 @@ class Headline:
     """The figure that a run is judged by, its 95 % interval, and what it has to be seen beside.
 
     `value`, `low`, `high`, `ceiling` and the baselines share one unit: fractions for `percent`. A validation metric of
-    the same name is drawn first and in that unit.
+    the same name is drawn first and in that unit; `title` is what readers see in its place. `verdict` says in words that the
+    figure clears no baseline (`tasks.verdict`), and is empty where it does.
     """
 
     name: str
@@ -120,6 +121,11 @@ class Headline:
     baselines: dict[str, float] = field(default_factory=dict)
     ceiling: float | None = None
     unit: Unit = "percent"
+    verdict: str = ""
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        self.title = self.title or self.name
 
 
 def evenly(numbers: np.ndarray, count: int) -> list[int]:

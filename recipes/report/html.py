@@ -158,10 +158,11 @@ class _Page:
             f"ceiling {figure(headline.ceiling, headline.unit)}" if headline.ceiling is not None else "",
         ]
         return {
-            "name": headline.name,
+            "name": headline.title,
             "value": figure(value, headline.unit) or "not measured",
             "details": [detail for detail in details if detail],
             "against": against,
+            "verdict": one_line(headline.verdict, MAX_TEXT),
             "svg": self._svg(headline_svg, headline) if not math.isnan(value) else "",
         }
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from recipes.report.facts import estimated_cost, mapping
-from recipes.report.figures import between, duration, figure, is_number, money, plain, size
+from recipes.report.figures import between, duration, figure, is_number, money, one_line, plain, size
 from recipes.runs.folder import Run, held, state
 from recipes.terminal.tables import table
 
 BLANK = "–"
+# Of one run: what a line is called, and what status.json calls it.
+LINES = (
+    ("verdict", "verdict"),
+    ("reason", "error"),
+    ("started", "started"),
+    ("updated", "updated"),
+    ("pushed", "pushed"),
+)
 
 
 def as_of_now(run: Run, status: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +52,12 @@ def list_text(found: list[tuple[Run, dict[str, Any]]]) -> str:
     names = ["run", "recipe", "state", "score", "steps", "time", "cost"]
     if not any(row[-1] for row in rows):
         names, rows = names[:-1], [row[:-1] for row in rows]
-    return f"{table(names, rows)}\n{_total([status for _, status in found])}"
+    judged = [
+        f"verdict  {run.path.name}: {one_line(status['verdict'], 300)}"
+        for run, status in found
+        if status.get("verdict")
+    ]
+    return "\n".join([table(names, rows), *judged, _total([status for _, status in found])])
 
 
 def _total(statuses: list[dict[str, Any]]) -> str:
@@ -69,11 +82,7 @@ def show_text(run: Run, status: dict[str, Any], config: dict[str, Any], on_disk:
         str(status.get("score", "")),
     ]
     lines = [" · ".join(part for part in head if part)]
-    lines += [
-        f"{name:<10}{' '.join(str(status[key]).split())}"
-        for name, key in (("reason", "error"), ("started", "started"), ("updated", "updated"), ("pushed", "pushed"))
-        if status.get(key)
-    ]
+    lines += [f"{name:<10}{' '.join(str(status[key]).split())}" for name, key in LINES if status.get(key)]
     figures = figure_rows(status.get("metrics"))
     parts = ["\n".join(lines)]
     if figures:

@@ -115,7 +115,7 @@ def headline_svg(headline: Headline, name: str) -> str:
     references = [*headline.baselines.items()]
     if headline.ceiling is not None:
         references.insert(0, ("ceiling", headline.ceiling))
-    labels = [headline.name, *(label for label, _ in references)]
+    labels = [headline.title, *(label for label, _ in references)]
     values = [finite(headline.value), *(finite(value) for _, value in references)]
     low, high = finite(headline.low), finite(headline.high)
 

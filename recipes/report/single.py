@@ -50,15 +50,15 @@ def headline(side: Side) -> Headline | None:
     name = next((name for name in side.figures if name != "loss"), None)
     if name is None:
         return None
-    known = side.scores is not None and side.scores.metric == name
-    unit = side.scores.unit if side.scores is not None and known else ""
+    unit = side.scores.unit if side.scores is not None and side.scores.metric == name else ""
     found = side.figures[name]
     metrics = mapping(side.record.status.get("metrics"))
-    priors = {str(key): finite(value) for key, value in mapping(metrics.get("priors")).items()}
+    known = mapping(metrics.get("priors")) or mapping(metrics.get("baselines"))
+    priors = {str(key): finite(value) for key, value in known.items()}
     ceiling = metrics.get("ceiling")
-    return Headline(
-        name, found.value, found.low, found.high, side.n, priors, ceiling if is_number(ceiling) else None, unit
-    )
+    ceiling = ceiling if is_number(ceiling) else None
+    verdict = str(side.record.status.get("verdict") or "")
+    return Headline(name, found.value, found.low, found.high, side.n, priors, ceiling, unit, verdict)
 
 
 def _so_far(side: Side) -> str:

@@ -155,6 +155,7 @@ def note_going_on(run: Run) -> None:
         started=status.get("started") or now(),
         state="running",
         error=None,
+        verdict=None,
         resumed=int(status.get("resumed") or 0) + 1,
     )
     write_text(run.path / "config.yaml", as_yaml(config, recipe))

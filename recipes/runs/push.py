@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks import seen
 from tasks.errors import ConfigError, ToolError
 from tasks.hub import endpoint, quick_network, reachable, reason
 
@@ -58,7 +59,7 @@ def push(
     The folder is only read. A push that failed can be repeated: what already lies there isn't sent again.
 
     Args:
-        folder: the files to upload, with those of its subfolders; hidden ones stay behind.
+        folder: the files to upload, with those of its subfolders; hidden ones and the record of the training data stay behind.
         private: the repository is to be private; one that is already public is refused, not made private.
         revision: a branch other than the main one, made if it isn't there.
         run: how the user names the run, for the command in an error message; by default where `folder` lies.
@@ -100,7 +101,9 @@ def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ToolError(f"{folder}: no such model folder, nothing to push; `tool runs list` shows the runs")
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    files = {name: path for name, path in found.items() if not any(part.startswith(".") for part in name.split("/"))}
+    hidden = {name for name in found if any(part.startswith(".") for part in name.split("/"))}
+    # Digests of the training data would tell whoever has a text whether it was among them.
+    files = {name: path for name, path in found.items() if name not in hidden and path.name != seen.FILE}
     if "README.md" not in files or "config.json" not in files:
         raise ToolError(f"{folder}: no README.md or no config.json in it, so not a finished model; nothing pushed")
     return files

@@ -14,7 +14,15 @@ from recipes.terminal.progress import duration
 def text(run: Run, summary: dict[str, Any], score: str, following: str, lines: Sequence[str] = ()) -> str:
     """The whole result: the score with its baselines, notes, the recipe's own lines, places, and the command to go on with."""
     notes = [f"          {note}" for note in summary["notes"]]
-    return "\n".join([f"done      {score} · {took(summary)}", *notes, *lines, *places(run, summary, following)])
+    judged = verdict_lines(summary.get("verdict"))
+    return "\n".join(
+        [f"done      {score} · {took(summary)}", *judged, *notes, *lines, *places(run, summary, following)]
+    )
+
+
+def verdict_lines(verdict: dict[str, Any] | None) -> list[str]:
+    """What a verdict (`tasks.verdict`) has to say, if anything."""
+    return [f"verdict   {verdict['line']}"] if verdict and verdict["line"] else []
 
 
 def took(summary: dict[str, Any]) -> str:

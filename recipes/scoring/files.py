@@ -21,7 +21,7 @@ _BOOTSTRAP = ("confidence", "resamples", "seed")
 
 
 def score_files(
-    metric: str, predictions: str | Path, references: str | Path, options: Mapping[str, Any] | None = None
+    metric: str, predictions: str | Path, references: str | Path | None, options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Scores a file of predictions against a file of references.
 
@@ -46,8 +46,10 @@ def score_files(
     options = dict(options or {})
     names = metric.split(",")
     if set(names) <= set(FIGURES):
-        _check_options(names[0], options, (*_BOOTSTRAP, "history", "periodicity", "freq"))
+        _check_options(names[0], options, (*_BOOTSTRAP, "history", "periodicity", "freq", "model_name"))
         return score_forecasts(names, predictions, references, **options)
+    if references is None:
+        raise ConfigError(f"--metric {metric} needs --references")
     bootstrap = {key: options.pop(key) for key in _BOOTSTRAP if key in options}
     if metric == "vqa_accuracy":
         _check_options(metric, options, _BOOTSTRAP)

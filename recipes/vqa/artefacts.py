@@ -18,11 +18,15 @@ from recipes.report.content import BarChart, Example, Headline, Section, Table, 
 from recipes.report.outputs import write_outputs
 from recipes.runs import scores
 from recipes.runs.folder import Run
+from recipes.scoring.seen_data import after
 from recipes.vqa.config import Train
 from recipes.vqa.parts import Parts
+from recipes.vqa.seen_questions import unseen_figures
+from tasks import seen
 from tasks.errors import DataError
 from tasks.files import write_json
-from tasks.vqa import evaluation
+from tasks.seen import Seen
+from tasks.vqa import baselines, evaluation, training_record
 from tasks.vqa.evaluation import ranked
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
@@ -48,37 +52,63 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     """Writes everything and returns the run's summary, as `--json` prints it."""
     figures = {key: outcome.metrics[key] for key in FIGURES}
     figures |= {
-        "score": evaluation.kind_of(parts.eval_questions),
+        "score": parts.choice.kind,
+        "seen": parts.seen.facts(),
         "ceiling": parts.ceiling,
         "priors": parts.priors,
         "best_step": outcome.best_step,
     }
-    write_json(run.path / "evaluation.json", figures)
-    answers = outcome.metrics["predictions"]
+    answers, kind = outcome.metrics["predictions"], parts.choice.kind
+    found = baselines.judge(outcome.metrics["scores"], answers, parts.train_questions, parts.eval_questions, kind)
+    verdict = found.as_dict()
+    figures["unseen"] = unseen_figures(outcome.metrics["scores"], parts.eval_questions, parts.seen)
+    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
+    saw = after(config.model, training_record.record(parts.train_questions))
     write_official_results(run.path / "predictions.json", parts.eval_questions.question_id, answers)
-    scores.write(run.path, per_question(config, parts.eval_questions, outcome.metrics["scores"]))
+    scores.write(run.path, per_question(config, parts, outcome.metrics["scores"]))
     accuracy, low, high = (figures[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-    headline = Headline("accuracy", accuracy, low, high, figures["n"], parts.priors, parts.ceiling)
-    return write_outputs(
+    title = evaluation.label(parts.choice.kind) + parts.seen.mark()
+    headline = Headline(
+        "accuracy",
+        accuracy,
+        low,
+        high,
+        figures["n"],
+        parts.priors,
+        parts.ceiling,
+        verdict=found.line or "",
+        title=title,
+    )
+    summary = write_outputs(
         run,
-        partial(pretrained.save, parts.model, parts.processor),
+        partial(save, parts, saw),
         make_card(config, parts, run, headline),
         title=f"VQA · {config.model} on {config.data}",
         headline=headline,
         sections=sections(parts.eval_questions, outcome.metrics),
         metrics={key: value for key, value in figures.items() if not key.startswith("by_")},
     )
+    return {**summary, "verdict": verdict}
 
 
-def per_question(config: Train, questions: Questions, accuracy: np.ndarray) -> scores.Scores:
+def save(parts: Parts, saw: Seen, folder: Path) -> None:
+    """The model as `from_pretrained` loads it, and beside it what it was trained on, for whoever evaluates it."""
+    pretrained.save(parts.model, parts.processor, folder)
+    seen.write(folder, saw)
+
+
+def per_question(config: Train, parts: Parts, accuracy: np.ndarray) -> scores.Scores:
     """What each question scored, for comparing runs. A question is known by its text, answers and picture's name."""
+    questions, kind = parts.eval_questions, parts.choice.kind
+    usual = kind == evaluation.kind_of(questions)
     # The sample's pictures are another set with each seed, under the same names.
     origin = f"sample {config.seed}" if config.data == "sample" else ""
     answers = questions.weights if questions.weights is not None else questions.answers
     names = {int(i): Path(questions.images.where(int(i))).name for i in np.unique(questions.image)}
     sizes = {"questions": len(questions), "images": len(names)}
     return scores.Scores(
-        metric="accuracy",
+        # Runs measured by different scores are not compared question by question.
+        metric="accuracy" if usual else f"accuracy ({kind})",
         greater_is_better=True,
         data={"name": config.data, "revision": config.data_revision, "split": config.eval_split, **sizes},
         ids=list(questions.question_id),
@@ -102,7 +132,7 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card
         ),
         pipeline_tag="visual-question-answering",
         headline=headline,
-        metric="accuracy",
+        metric=evaluation.label(parts.choice.kind),
         usage=USAGE,
         base_model=config.model,
         dataset_id=config.data,
@@ -114,7 +144,9 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline) -> Card
             "held out by image": parts.splits.held_out,
             "answers": len(parts.vocabulary.answers),
             "least frequency of an answer": parts.vocabulary.min_frequency,
-            "measured by": evaluation.NAMES[evaluation.kind_of(parts.eval_questions)],
+            "label answers": config.label_answers,
+            "measured by": evaluation.NAMES[parts.choice.kind],
+            **({"leaks": "; ".join(parts.splits.leaks)} if parts.splits.leaks else {}),
         },
         training={key: options[key] for key in TRAINING if options[key] is not None},
         limits=[

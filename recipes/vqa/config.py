@@ -10,6 +10,11 @@ from recipes.options import DATA, EVALUATION, GENERATION, HUB, INPUT, MACHINE, M
 from tasks.errors import ConfigError
 
 AUGMENTATIONS = ("hflip", "vflip", "shift", "randaugment", "none")
+SCORES = ("official", "exact", "any", "anls", "weights")
+SCORE_HELP = (
+    "What a question scores: official VQA accuracy, exact (the most frequent answer), any (one of its answers), anls (DocVQA's), "
+    "or the given weights."
+)
 MODEL_HELP = "Hub id, local folder, run folder, or `tiny` (random weights, under a million parameters)."
 DATA_HELP = "Hub id, a file or folder (VQA v2 JSON, Parquet, CSV, JSON lines, easy-VQA), or `sample`."
 
@@ -81,6 +86,12 @@ class Train(TrainOptions, DataOptions):
         shown_default="9 as in ViLT, less for small sets",
     )
     max_answers: int | None = DATA.option(None, "At most so many answers, the most frequent.", minimum=2)
+    label_answers: str = DATA.option(
+        "heaviest",
+        "Answers that can become labels: each question's most frequent or heaviest one, as in ViLT, or all.",
+        choices=("heaviest", "all"),
+    )
+    drop_leaks: bool = DATA.option(False, "Leave out evaluation questions on pictures that the training split has too.")
     max_question_length: int = DATA.option(40, "Longer questions are cut to so many word pieces.", minimum=4)
     augment: list[str] = DATA.option(
         [],
@@ -91,6 +102,7 @@ class Train(TrainOptions, DataOptions):
     head_learning_rate_factor: float | None = OPTIMIZATION.option(
         None, "The classifier's learning rate over the rest's.", above=0
     )
+    score: str | None = EVALUATION.option(None, SCORE_HELP, choices=SCORES, shown_default="by the data")
     metric_for_best: str = EVALUATION.option(
         "accuracy", "The evaluation figure by which the best model is kept.", choices=("accuracy", "loss")
     )
@@ -142,6 +154,10 @@ class Eval(UseOptions, DataOptions):
 
     data: str | None = DATA.option(None, DATA_HELP, shown_default="what the run was trained on")  # type: ignore[assignment]
     eval_split: str | None = DATA.option(None, "Split to evaluate on.", shown_default="as in training")
+    drop_leaks: bool = DATA.option(False, "Leave out questions on pictures that the model was trained on.")
+    score: str | None = EVALUATION.option(
+        None, SCORE_HELP, choices=SCORES, shown_default="as in training, else by the data"
+    )
     mixed_precision: str = MACHINE.option("no", "Compute in half precision.", choices=("no", "fp16", "bf16"))
     output: str | None = OUTPUT.option(None, "Write the predictions here in the official result format.")
 
@@ -162,6 +178,7 @@ class Predict(UseOptions):
 class Data(DataOptions):
     """`tool data inspect vqa`."""
 
+    model: str = MODEL.option("tiny", "Whose tokenizer counts the questions that a model would cut.")
     train_split: str | None = DATA.option(None, "Split to look at as training data.")
     eval_split: str | None = DATA.option(None, "Split to look at as evaluation data.")
     token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from recipes.data_sets import data_options, described, written
+from recipes.data_sets import data_options, inspected, written
 from recipes.distributed.device import silence
 from recipes.vqa.config import Data, Sample
+
+if TYPE_CHECKING:
+    from tasks.vqa.inspection import Reading
 
 
 def inspect(config: Data) -> dict[str, Any]:
     """What a data set holds, and what is wrong with it."""
-    from tasks.vqa.data import Options
+    from tasks.vqa.data import Options, load_splits
     from tasks.vqa.inspection import inspect as look
+    from tasks.vqa.vocabulary import build_vocabulary
 
     silence()
-    return described(look(data_options(Options, config)))
+    options = data_options(Options, config)
+
+    def prepare() -> None:
+        train = load_splits(options).train
+        assert train is not None
+        build_vocabulary(train)
+
+    return inspected(look(options, partial(reading, config)), prepare)
+
+
+def reading(config: Data, questions: list[str]) -> Reading:
+    """How the model asked for reads questions; by default that which `tiny` makes of them."""
+    from tasks.vqa import tiny
+    from tasks.vqa.inspection import Reading
+    from tasks.vqa.models import pretrained
+    from tasks.weights import load_config
+
+    if config.model == "tiny":
+        return Reading(tiny.build_tokenizer(questions), tiny.MAX_TEXT, "tiny")
+    tokenizer = pretrained.load_processor(config.model, None, config.token).tokenizer
+    positions = load_config(config.model, None, config.token).max_position_embeddings
+    return Reading(tokenizer, min(positions, tokenizer.model_max_length), config.model)
 
 
 def sample(config: Sample) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import torch.nn.functional as F
 
 from recipes.distributed.device import pick_device
 from recipes.process.memory import to_device
-from recipes.terminal.progress import print_line_once
+from recipes.terminal.progress import print_line, print_line_once
 from recipes.vqa.config import UseOptions
 from recipes.work import Batch, Evaluator
 from tasks.vqa.batches import ImageFormat, VqaBatches
+from tasks.vqa.data import Splits
+from tasks.vqa.evaluation import Choice, label
 from tasks.vqa.models import library_check, pretrained
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
@@ -51,8 +53,10 @@ def open_vilt(config: UseOptions, model: str, questions: Questions) -> tuple[Any
     device = pick_device(config.cpu, config.threads)
     vilt, processor = load_model(model, config.revision, config.token)
     vilt = vilt.to(device).eval()
-    longest = vilt.config.max_position_embeddings
+    longest = min(vilt.config.max_position_embeddings, int(processor.tokenizer.model_max_length))
     batches = VqaBatches(questions, processor.tokenizer, ImageFormat.of(processor), max_length=longest, cache_bytes=0)
+    if line := batches.truncation.line():
+        print_line(f"cut       {line}")
     return vilt, batches, device
 
 
@@ -118,10 +122,24 @@ def generate(config: UseOptions, model: str, questions: Questions, done: Callabl
     return answers
 
 
-def show_metrics(metrics: dict[str, Any], priors: dict[str, float]) -> str:
-    """Accuracy with its interval beside the priors, in a line."""
+def told(splits: Splits, choice: Choice) -> list[str]:
+    """What has to be said of the data before a figure on them: rows left out, cells, leaks, a score that fits only some."""
+    return [
+        *(f"skipped   {line}" for line in splits.skipped),
+        *(f"note      {line}" for line in splits.notes),
+        *(f"leaks     {line}" for line in splits.leaks),
+        *([f"score     {choice.mixed}"] if choice.mixed else []),
+    ]
+
+
+def show_metrics(metrics: dict[str, Any], priors: dict[str, float], kind: str = "official", mark: str = "") -> str:
+    """The score with its interval beside the priors, in a line.
+
+    Args:
+        mark: what stands behind the figure, with a space before it.
+    """
     baselines = " · ".join(f"{name} {100 * value:.1f}" for name, value in priors.items())
     return (
-        f"accuracy {100 * metrics['accuracy']:.1f} % (n {metrics['n']:,}, 95 % {100 * metrics['accuracy_low']:.1f} to "
+        f"{label(kind)} {100 * metrics['accuracy']:.1f} %{mark} (n {metrics['n']:,}, 95 % {100 * metrics['accuracy_low']:.1f} to "
         f"{100 * metrics['accuracy_high']:.1f}){' · ' + baselines if baselines else ''}"
     )

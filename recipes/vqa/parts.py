@@ -11,10 +11,12 @@ from recipes.data_sets import data_options
 from recipes.terminal.progress import print_line
 from recipes.vqa.config import Train
 from recipes.vqa.inference import checked
-from tasks.vqa import evaluation
+from recipes.vqa.seen_questions import SeenQuestions, will_be_seen
+from tasks.vqa import baselines, evaluation
 from tasks.vqa.augment import Augmentation
 from tasks.vqa.batches import ImageFormat, VqaBatches
 from tasks.vqa.data import Options, Splits, load_splits
+from tasks.vqa.evaluation import Choice, choose_score
 from tasks.vqa.models.vilt import ViltForQuestionAnswering
 from tasks.vqa.questions import Questions
 from tasks.vqa.vocabulary import Vocabulary, build_vocabulary, ceiling, targets
@@ -32,6 +34,8 @@ class Parts:
     evaluation: VqaBatches
     priors: dict[str, float]
     ceiling: float
+    choice: Choice
+    seen: SeenQuestions
 
     @property
     def train_questions(self) -> Questions:
@@ -49,20 +53,28 @@ def prepare(config: Train) -> Parts:
     splits = load_splits(data_options(Options, config))
     assert splits.train is not None
     assert splits.evaluation is not None
+    choice = choose_score(splits.evaluation, config.score)
     vocabulary = build_vocabulary(
-        splits.train, min_frequency=config.min_answer_frequency, max_answers=config.max_answers
+        splits.train,
+        min_frequency=config.min_answer_frequency,
+        max_answers=config.max_answers,
+        every=config.label_answers == "all",
     )
     model, processor = build(config, splits.train, vocabulary.answers)
     images = ImageFormat.of(processor)
     kinds = tuple(kind for kind in config.augment if kind != "none")
     augmentation = Augmentation.of(kinds, config.seed, splits.train.question, evaluation.given_answers(splits.train))
 
+    limit = min(config.max_question_length, model.config.max_position_embeddings)
+    # Whoever opens the model cuts questions as its training did.
+    processor.tokenizer.model_max_length = limit
+
     def batches(questions: Questions, augmentation: Augmentation | None = None) -> VqaBatches:
         return VqaBatches(
             questions,
             processor.tokenizer,
             images,
-            max_length=min(config.max_question_length, model.config.max_position_embeddings),
+            max_length=limit,
             targets=targets(questions, vocabulary),
             num_labels=len(vocabulary.answers),
             augmentation=augmentation,
@@ -70,8 +82,11 @@ def prepare(config: Train) -> Parts:
         )
 
     train, held = batches(splits.train, augmentation), batches(splits.evaluation)
-    priors = evaluation.priors(splits.train, splits.evaluation)
-    return Parts(splits, vocabulary, model, processor, train, held, priors, ceiling(splits.evaluation, vocabulary))
+    priors = baselines.priors(splits.train, splits.evaluation, choice.kind)
+    reachable = ceiling(splits.evaluation, vocabulary, choice.kind)
+    return Parts(
+        splits, vocabulary, model, processor, train, held, priors, reachable, choice, will_be_seen(config.model, splits)
+    )
 
 
 def build(config: Train, questions: Questions, answers: list[str]) -> tuple[ViltForQuestionAnswering, Any]:

@@ -17,6 +17,7 @@ from recipes.work import Evaluator
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import write_text
 from tasks.images import FileImages
+from tasks.readers.paths import read_text
 from tasks.vqa.models import pretrained
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers.source import grouped
@@ -129,15 +130,17 @@ def by_vilt(config: Predict, model: str, questions: Questions) -> list[list[dict
 
 def _json_lines(path: Path) -> list[tuple[str, str]]:
     pairs = []
-    for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for row, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
             image, question = entry["image"], entry["question"]
+            if image is None or question is None:
+                raise KeyError
         except (json.JSONDecodeError, KeyError, TypeError):
             raise DataError(f'{path}, row {row}: needs {{"image": "path", "question": "text"}}') from None
-        where = Path(image)
+        where = Path(str(image))
         pairs.append((str(where if where.is_absolute() or where.exists() else path.parent / where), str(question)))
     if not pairs:
         raise DataError(f"{path}: no rows")

@@ -15,11 +15,13 @@ from recipes.runs import summary as run_summary
 from recipes.terminal.progress import parameters_text
 from recipes.vqa import artefacts
 from recipes.vqa.config import Train, with_defaults
-from recipes.vqa.inference import forward, predict_ids, show_metrics
+from recipes.vqa.inference import forward, predict_ids, show_metrics, told
 from recipes.vqa.parts import Parts, prepare
 from recipes.work import Batch, Evaluator, Work, decay_groups
 from tasks.vqa import evaluation
 from tasks.vqa.data import Splits
+
+LABEL_ANSWERS = {"heaviest": "each question's heaviest answer, as in ViLT", "all": "all answers"}
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -44,17 +46,29 @@ class VisualQuestionAnswering(training.Recipe[Train, Parts]):
         size = parameters_text(parts.model)
         return [
             f"vqa · {self.config.model}, {size} parameters · {parts.splits.description}",
-            f"answers   {len(vocabulary.answers)} with frequency >= {vocabulary.min_frequency} · "
+            f"answers   {len(vocabulary.answers)} with frequency >= {vocabulary.min_frequency} "
+            f"({LABEL_ANSWERS[self.config.label_answers]}) · "
             f"ceiling {100 * parts.ceiling:.1f} % on {len(questions):,} evaluation questions · "
-            f"measured by {evaluation.NAMES[evaluation.kind_of(questions)]}",
-            *(f"skipped   {line}" for line in parts.splits.skipped),
+            f"measured by {evaluation.NAMES[parts.choice.kind]}: {parts.choice.why}",
+            *told(parts.splits, parts.choice),
+            *(f"cut       {line}" for line in self.cut() if line),
+            # The pictures that the splits share are told of as leaks.
+            *([parts.seen.line()] if parts.seen.count > parts.splits.shared_count else []),
         ]
+
+    def cut(self) -> list[str]:
+        """What the limit on a question's length does to each split, in words."""
+        parts = self.parts
+        longer = self.config.max_question_length < parts.model.config.max_position_embeddings
+        hint = "; keep them with a greater --max-question-length" if longer else ""
+        splits = ((parts.train, "training questions"), (parts.evaluation, "evaluation questions"))
+        return [batches.truncation.line(what, hint) for batches, what in splits]
 
     def make_work(self) -> Work:
         return AnswerWork(self.config, self.parts)
 
     def score(self, outcome: Outcome) -> str:
-        return f"accuracy {100 * outcome.metrics['accuracy']:.1f} %"
+        return f"{evaluation.label(self.parts.choice.kind)} {100 * outcome.metrics['accuracy']:.1f} %{self.parts.seen.mark()}"
 
     def write(self, outcome: Outcome) -> dict[str, Any]:
         return artefacts.write(self.config, self.parts, self.session.run, outcome)
@@ -62,7 +76,7 @@ class VisualQuestionAnswering(training.Recipe[Train, Parts]):
     def summary(self, outcome: Outcome, summary: dict[str, Any]) -> str:
         metrics = outcome.metrics
         score = (
-            f"accuracy {100 * metrics['accuracy']:.1f} % ({100 * metrics['accuracy_low']:.1f} to "
+            f"{self.score(outcome)} ({100 * metrics['accuracy_low']:.1f} to "
             f"{100 * metrics['accuracy_high']:.1f}, n {metrics['n']:,}) · "
         ) + " · ".join(f"{name} {100 * value:.1f}" for name, value in self.parts.priors.items())
         answers = artefacts.sample_answers(self.parts.eval_questions, metrics["predictions"])
@@ -108,7 +122,7 @@ class AnswerWork(Work):
         parts, batches = self.parts, self.parts.evaluation
         predicted = predict_ids(model, batches, batches.in_order(evaluator.batch_size), evaluator)
         answers = [parts.vocabulary.answers[number] for number in predicted.label]
-        accuracy = evaluation.accuracy(answers, parts.eval_questions)
+        accuracy = evaluation.accuracy(answers, parts.eval_questions, parts.choice.kind)
         summary = evaluation.summarise(accuracy, parts.eval_questions)
         loss = float(predicted.loss.mean())
         return {**summary, "loss": loss, "predictions": answers, "confidence": predicted.confidence, "scores": accuracy}
@@ -125,7 +139,7 @@ class AnswerWork(Work):
         )
 
     def describe(self, metrics: dict[str, Any]) -> str:
-        return show_metrics(metrics, self.parts.priors)
+        return show_metrics(metrics, self.parts.priors, self.parts.choice.kind, self.parts.seen.mark())
 
     def fsdp_layers(self, model: Any) -> list[torch.nn.Module]:
         return list(model.vilt.encoder.layer)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
 
 from tasks.buckets import alike
 from tasks.controlnet import draws
@@ -141,7 +142,8 @@ class PairBatches:
 
     def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
         """A training batch: condition uint8 [b, 3, H, W]; noise, posterior [b, c, h, w]; timesteps [b]; and what was drawn of
-        pictures and captions: mean, std [b, c, h, w] and hidden [b, tokens, d], or pixels uint8 [b, 3, H, W] and ids [b, tokens]."""
+        pictures and captions: mean, std [b, c, h, w] and hidden [b, tokens, d], or pixels uint8 [b, 3, H, W] and ids [b, tokens]. Where
+        captions are in pieces of unlike number, hidden is padded, `tokens` [b] says their lengths, and ids are [b, pieces, tokens]."""
         drawn = [
             draws.draw(
                 self.seed,
@@ -198,7 +200,7 @@ class PairBatches:
             **inputs,
             "mean": torch.stack([mean for mean, _ in moments]),
             "std": torch.stack([std for _, std in moments]),
-            "hidden": torch.stack([encoded.hidden(caption) for caption in captions]),
+            **_joined([encoded.hidden(caption) for caption in captions]),
         }
 
     def _pixels(self, store: ImageStore, numbers: Iterable[int], views: list[View]) -> torch.Tensor:
@@ -226,3 +228,11 @@ class PairBatches:
     def _area(self, members: np.ndarray) -> int:
         frame = self.frame(int(members[0]))
         return frame.width * frame.height
+
+
+def _joined(hidden: list[torch.Tensor]) -> Batch:
+    """Prompts' hidden states as a batch; where their lengths differ padded with zeros, with the lengths."""
+    lengths = [len(states) for states in hidden]
+    if len(set(lengths)) == 1:
+        return {"hidden": torch.stack(hidden)}
+    return {"hidden": pad_sequence(hidden, batch_first=True), "tokens": torch.tensor(lengths)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.controlnet.holdout import same_pictures
+from tasks.controlnet import condition_pixels
 from tasks.controlnet.readers.source import Read
+from tasks.deep_images import is_deep
 from tasks.errors import DataError
 from tasks.headers import Header
 from tasks.images import FileImages, ImageStore
@@ -95,7 +96,7 @@ def notes(read: Read) -> list[str]:
         count = sum(header.alpha for header in headers)
         if count:
             lines.append(f"{pairs.source}: {counted(count, what)} with an alpha channel, laid on {ground}")
-    odd = [header.mode for header in conditions if header.mode not in PLAIN_MODES]
+    odd = [header.mode for header in conditions if header.mode not in PLAIN_MODES and not is_deep(header.mode)]
     if odd:
         lines.append(
             f"{pairs.source}: {counted(len(odd), 'condition')} of mode {', '.join(sorted(set(odd)))}, made RGB"
@@ -108,14 +109,12 @@ def notes(read: Read) -> list[str]:
     return lines
 
 
-def shared_note(train: Read, evaluation: Read) -> list[str]:
-    """A line where pictures of the evaluation are trained on too."""
-    group = same_pictures(train, evaluation)
-    cut = len(train.pairs)
-    count = int(np.isin(group[cut:], group[:cut]).sum())
-    if not count:
-        return []
-    return [f"{evaluation.pairs.source}: {count:,} of {len(evaluation.pairs):,} pictures are in the training split too"]
+def without_blank(read: Read, problems: Problems) -> Read:
+    """The pairs whose conditions say something; the others are counted as left out."""
+    blank = condition_pixels.blank(read.pairs, condition_pixels.looked_at(read, 0, None))
+    for number in blank:
+        problems.leave_out(read.where(number), "blank condition")
+    return read.take(np.flatnonzero(~np.isin(np.arange(len(read)), sorted(blank))))
 
 
 def check_some(read: Read, problems: Problems) -> Read:

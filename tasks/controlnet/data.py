@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tasks.controlnet.checks import check, check_some, notes, shared_note
+from tasks.controlnet import condition_pixels
+from tasks.controlnet.checks import check, check_some, notes, without_blank
 from tasks.controlnet.holdout import hold_out
+from tasks.controlnet.leaks import without_leaks
 from tasks.controlnet.pairs import Pairs, Splits
 from tasks.controlnet.readers import Options, Read, Source, recognise
 from tasks.readers.choice import choose
@@ -22,7 +24,7 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
     both needed and the run's seed and fraction.
 
     Args:
-        options: with `skip_bad` every file is decoded once.
+        options: with `skip_bad` every file is decoded once, with `skip_blank` every condition.
         need: "train", "evaluation" or both.
 
     Raises:
@@ -39,12 +41,29 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
     ]
     problems.raise_if_any()
     sound = [check_some(part, problems) for part in parts if part is not None]
+    value_range = condition_pixels.set_range(sound, options.condition_range, options.seed)
+    if options.skip_blank:
+        parts = [None if part is None else check_some(without_blank(part, problems), problems) for part in parts]
+    leaks: list[str] = []
+    shared = 0
+    if parts[0] is not None and parts[1] is not None:
+        parts[1], leaks, shared = without_leaks(parts[0], parts[1], drop=options.drop_leaks)
+    sound = [part for part in parts if part is not None]
     remarks = list(dict.fromkeys(line for part in sound for line in notes(part)))
-    if len(sound) == 2 and not held_out:
-        remarks += shared_note(*sound)
+    blank = [] if options.skip_blank else [condition_pixels.blank_line(part, options.seed) for part in sound]
     pairs = [None if part is None else part.pairs for part in parts]
-    described = _describe(source, parts, held_out)
-    return Splits(pairs[0], pairs[1], described, held_out, problems.summary(), remarks)
+    return Splits(
+        pairs[0],
+        pairs[1],
+        _describe(source, parts, held_out),
+        held_out,
+        problems.summary(),
+        leaks,
+        notes=remarks + condition_pixels.range_notes(sound, value_range),
+        blank=list(filter(None, blank)),
+        condition_range=value_range,
+        shared=shared,
+    )
 
 
 def _parts(

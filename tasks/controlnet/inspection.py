@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from tasks.controlnet.checks import check, notes, shared_note
+from tasks.controlnet import caption_lengths, condition_pixels
+from tasks.controlnet.checks import check, notes
+from tasks.controlnet.leaks import without_leaks
 from tasks.controlnet.readers import Options, Read, recognise
 from tasks.copies import same_images
 from tasks.errors import DataError
@@ -16,45 +19,60 @@ from tasks.readers.choice import inspected
 from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
 
-# Conditions that are decoded to see whether they are blank, and values that are listed.
-DECODED = 500
+# Values that are listed.
 LISTED = 10
 
 
-def inspect(options: Options) -> dict[str, Any]:
+def inspect(options: Options, tokenizer: Any = None) -> dict[str, Any]:
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
     Args:
-        options: with `skip_bad` the pixels of every file are read, not the headers alone.
+        options: with `skip_bad` the pixels of every file are read, not the headers alone; with `skip_blank` those of every condition.
+        tokenizer: of the base; without one, captions are counted in words.
 
     Returns:
-        format, name, splits {name: pairs, pictures, ...}, notes, problems (up to ten, with file and row) and
-        problem_count.
+        format, name, splits {name: pairs, pictures, ...}, leaks (what the splits share), notes, problems (up to ten, with file and
+        row) and problem_count.
 
     Raises:
         DataError: the data can't be read at all.
     """
     source = recognise(options)
     problems = Problems(noun="pair")
-    described, sound = {}, []
+    reads, checked = {}, {}
     for name in inspected(source, options):
-        read = subset(source.splits[name](problems), options.max_samples, options.seed)
-        good = check(read, problems, options.resolution, options.skip_bad)
-        described[name] = describe(_readable(read), options.resolution, options.seed)
-        sound.append(good)
-    lines = [line for read in sound for line in notes(read)]
-    lines += [line for other in sound[1:] for line in shared_note(sound[0], other)]
+        read = reads[name] = subset(source.splits[name](problems), options.max_samples, options.seed)
+        checked[name] = check(read, problems, options.resolution, options.skip_bad)
+    # That of training first, to which the others are compared.
+    sound = [checked[name] for name in sorted(checked, key=lambda name: name != "train")]
+    value_range = condition_pixels.set_range(
+        [read for read in sound if len(read)], options.condition_range, options.seed
+    )
+    described, cuts = {}, []
+    for name, read in reads.items():
+        readable = _readable(read)
+        blank = _blank(readable, problems, options)
+        cut = caption_lengths.of_splits([readable.pairs], tokenizer)
+        cuts.append(f"{readable.pairs.source}: {caption_lengths.line(cut)}" if cut.cut else "")
+        described[name] = {
+            **describe(readable, options.resolution),
+            "cut_captions": dataclasses.asdict(cut),
+            "blank_conditions": blank,
+        }
+    lines = [line for read in sound for line in notes(read)] + condition_pixels.range_notes(sound, value_range)
+    lines += filter(None, cuts)
     return {
         "format": source.format,
         "name": source.name,
         "splits": described,
+        "leaks": [line for other in sound[1:] for line in without_leaks(sound[0], other, drop=False)[1]],
         "notes": lines,
         "problems": problems.first_messages(),
         "problem_count": problems.total,
     }
 
 
-def describe(read: Read, resolution: int | None = None, seed: int = 0) -> dict[str, Any]:
+def describe(read: Read, resolution: int | None = None) -> dict[str, Any]:
     """Counts of one split whose headers can be read; sizes in pixels, captions in words."""
     pairs = read.pairs
     pictures = [pairs.images.header(entry) for entry in pairs.rows.tolist()]
@@ -77,7 +95,6 @@ def describe(read: Read, resolution: int | None = None, seed: int = 0) -> dict[s
         "conditions_of_another_size": sum(
             (p.width, p.height) != (c.width, c.height) for p, c in zip(pictures, conditions, strict=True)
         ),
-        "blank_conditions": _blank(read, seed),
         "captions": _captions(pairs.captions),
     }
 
@@ -105,19 +122,15 @@ def _modes(headers: list[Header]) -> dict[str, Any]:
     }
 
 
-def _blank(read: Read, seed: int) -> dict[str, Any]:
-    """Conditions of one colour all over, which say nothing, in a random part of them."""
-    pairs = read.pairs
-    looked = np.sort(np.random.default_rng([seed, 3]).permutation(len(pairs))[:DECODED])
-    found = []
-    for i in looked.tolist():
-        try:
-            pixels = np.asarray(pairs.conditions.load(int(pairs.rows[i])))
-        except DataError:
-            continue
-        if (pixels == pixels[0, 0]).all():
-            found.append(read.where(i))
-    return {"looked_at": len(looked), "found": len(found), "first": found[:3]}
+def _blank(read: Read, problems: Problems, options: Options) -> dict[str, Any]:
+    """Conditions that say nothing, in a random part of them; reported."""
+    count = None if options.skip_blank else condition_pixels.DECODED
+    numbers = condition_pixels.looked_at(read, options.seed, count)
+    reasons = condition_pixels.blank(read.pairs, numbers)
+    for number, reason in reasons.items():
+        problems.add(read.where(number), f"{reason}; --skip-blank leaves it out", "blank condition")
+    first = [read.where(number) for number in list(reasons)[:3]]
+    return {"looked_at": len(numbers), "found": len(reasons), "first": first}
 
 
 def _captions(captions: list[list[str]]) -> dict[str, Any]:

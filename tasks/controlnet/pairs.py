@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tasks.deep_images import Range
 from tasks.images import FileImages, ImageStore
 from tasks.readers import source as base
 
@@ -44,13 +45,23 @@ class Splits(base.Splits[Pairs]):
 
     Attributes:
         notes: one line for each thing that is done to pairs without asking.
+        blank: lines on conditions that are blank or nearly so.
+        condition_range: black and white of conditions of more than eight bits; None: there are none, or each has its own.
+        shared: how many evaluation pairs have a picture or a condition that the training split has too.
     """
 
     notes: list[str] = field(default_factory=list)
+    blank: list[str] = field(default_factory=list)
+    condition_range: Range | None = None
+    shared: int = 0
 
 
-def condition_files(paths: list[str]) -> FileImages:
-    """Conditions in files of their own, as training reads them."""
+def condition_files(paths: list[str], value_range: Range | None = None) -> FileImages:
+    """Conditions in files of their own, as training reads them.
+
+    Args:
+        value_range: black and white of those of more than eight bits; None: each has its own.
+    """
     found = FileImages(paths)
-    found.ground = CONDITION_GROUND
+    found.ground, found.value_range = CONDITION_GROUND, value_range
     return found

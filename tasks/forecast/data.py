@@ -9,8 +9,10 @@ import numpy as np
 
 from tasks.errors import ConfigError, DataError
 from tasks.forecast import checks, named, readers, sample
+from tasks.forecast.leaks import leaked
 from tasks.forecast.panel import Entries, Panel, rolling_entries, take_rows
 from tasks.forecast.readers.source import Options, Read, Split
+from tasks.readers.leaks import without_leaks
 
 __all__ = ["Loaded", "Options", "load", "read_data"]
 
@@ -88,6 +90,8 @@ def load(options: Options) -> Loaded:
     share = f"{int(constant.sum()):,} of {len(constant):,}"
     warnings = [*read.notes, *_ends(read.panel), *_made_up(read.panel)]
     warnings += [f"{share} series are constant: MASE has no scale there"] if constant.any() else []
+    parted, repeated = _without_leaks(read, parted, options)
+    warnings += [repeated] if repeated else []
     return Loaded(
         read.panel,
         parted.train_ends,
@@ -100,6 +104,19 @@ def load(options: Options) -> Loaded:
         warnings,
         own_split,
     )
+
+
+def _without_leaks(read: Read, parted: Split, options: Options) -> tuple[Split, str]:
+    """The split, and what its test windows share with the training data."""
+    test, line = without_leaks(
+        parted.test,
+        leaked(read.panel, parted.train_ends, parted.test, parted.prediction_length),
+        drop=options.drop_leaks,
+        units="windows",
+        what="values",
+        name=read.source,
+    )
+    return replace(parted, test=test), line
 
 
 def read_data(options: Options) -> Read:

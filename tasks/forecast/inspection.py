@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.forecast.calendar import lags_for, seasonality_of
-from tasks.forecast.checks import Profile, long_enough, needed, profile, too_short
+from tasks.forecast.checks import Profile, long_enough, needed, profile
 from tasks.forecast.data import span, words
 from tasks.forecast.panel import Panel
 
@@ -19,18 +19,14 @@ _SERIES, _SEASONS = 200, 20
 _LISTED = 10
 
 
-def inspect(loaded: Loaded, skip_bad: bool = False) -> dict[str, Any]:
-    """Describes loaded data in plain numbers and texts; shares and the season's strength go from 0 to 1.
-
-    `problems` are what training refuses by its defaults; `skip_bad` leaves such series out there.
-    """
+def inspect(loaded: Loaded) -> dict[str, Any]:
+    """Describes loaded data in plain numbers and texts; shares and the season's strength go from 0 to 1."""
     panel, lengths = loaded.panel, loaded.panel.lengths
     found = profile(panel)
     observed = int(found.observed.sum())
     total = int(lengths.sum()) * panel.dims
     freq = panel.calendar.freq
     suggested = suggest(loaded)
-    problems = training_problems(loaded, skip_bad)
     return {
         "name": loaded.name,
         "format": loaded.format,
@@ -56,19 +52,7 @@ def inspect(loaded: Loaded, skip_bad: bool = False) -> dict[str, Any]:
         "suggested": suggested,
         "warnings": [*loaded.warnings, *_warnings(loaded, found, suggested)],
         "skipped": list(loaded.skipped),
-        "problems": problems,
-        "problem_count": len(problems),
     }
-
-
-def training_problems(loaded: Loaded, skip_bad: bool = False) -> list[str]:
-    """What training by its defaults (a context of two horizons, one window that chooses the weights) refuses; a line each."""
-    horizon = loaded.prediction_length
-    ends, context = loaded.train_ends - horizon, 2 * horizon
-    short = too_short(loaded.panel, ends, context, [], horizon)
-    if short is None or (skip_bad and long_enough(ends, context, [], horizon).any()):
-        return []
-    return [f"{loaded.name}: {short}"]
 
 
 def _share(part: int, whole: int) -> float:

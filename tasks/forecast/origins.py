@@ -18,7 +18,7 @@ class Origins:
 
     def __init__(self, ends: np.ndarray, *, context_length: int, prediction_length: int) -> None:
         counts = np.maximum(0, ends - prediction_length - context_length + 1)
-        self.context_length = context_length
+        self.context_length, self.prediction_length = context_length, prediction_length
         self.first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def __len__(self) -> int:
@@ -28,6 +28,11 @@ class Origins:
         """Series and origin of each number, int64 [b] both."""
         series = np.searchsorted(self.first, numbers, side="right") - 1
         return series, numbers - self.first[series] + self.context_length
+
+    def seen(self) -> np.ndarray:
+        """How many steps of each series the windows reach over, int64 [series]; 0 for one that has none."""
+        counts = np.diff(self.first)
+        return np.where(counts > 0, counts - 1 + self.context_length + self.prediction_length, 0)
 
     def batches(self, *, seed: int, epoch: int, batch_size: int, count: int) -> list[np.ndarray]:
         """`count` batches of an epoch, drawn with replacement; a function of its arguments alone."""

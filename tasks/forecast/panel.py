@@ -125,6 +125,10 @@ class Entries:
     def part(self, chosen: np.ndarray | slice) -> Entries:
         return Entries(self.series[chosen], self.origin[chosen], self.window[chosen])
 
+    def take(self, rows: np.ndarray) -> Entries:
+        """The entries of these numbers (int64 [k])."""
+        return self.part(rows)
+
 
 def rolling_entries(lengths: np.ndarray, horizon: int, windows: int, stride: int) -> Entries:
     """The last `windows` origins of each series, `stride` steps apart, the last one `horizon` before the series' end."""

@@ -11,7 +11,7 @@ import numpy as np
 from tasks.errors import ConfigError, DataError, ToolError
 from tasks.glue.checks import check_classes, checked
 from tasks.glue.choice import called, choose
-from tasks.glue.holdout import hold_out
+from tasks.glue.holdout import hold_out, shared_texts
 from tasks.glue.labels import Scheme, decide, without_held_back
 from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
@@ -19,6 +19,7 @@ from tasks.glue.readers.columns import listed
 from tasks.glue.readers.source import Options, Raw, Source
 from tasks.glue.texts import Texts
 from tasks.readers.holdout import parted, subset
+from tasks.readers.leaks import without_leaks
 from tasks.readers.problems import Problems
 
 __all__ = ["Options", "Splits", "Texts", "load_splits"]
@@ -39,6 +40,7 @@ class Splits:
         description: one line for the run header.
         held_out: whether the evaluation split was held out of the training split.
         skipped: one line for each sort of row left out.
+        leaks: lines on what the evaluation splits share with the training split.
     """
 
     train: Texts | None
@@ -50,6 +52,7 @@ class Splits:
     description: str
     held_out: bool = False
     skipped: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
 
 
 def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation")) -> Splits:
@@ -79,6 +82,7 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
         name: subset(part, options.max_eval_samples, options.seed, "--max-eval-samples")
         for name, part in evaluation.items()
     }
+    evaluation, leaks = _without_leaks(train, evaluation, options, source.name)
     names = None if scheme is None else scheme.labels
     if train is not None and "train" in need:
         check_classes(train, names, source.name)
@@ -97,7 +101,28 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
         _describe(source, train, evaluation, scheme, held_out),
         held_out,
         problems.summary(),
+        leaks,
     )
+
+
+def _without_leaks(
+    train: Texts | None, evaluation: dict[str, Texts], options: Options, name: str
+) -> tuple[dict[str, Texts], list[str]]:
+    """The evaluation splits, and what of them training has too."""
+    if train is None:
+        return evaluation, []
+    told = {
+        split: without_leaks(
+            part,
+            shared_texts(train, part),
+            drop=options.drop_leaks,
+            units="rows" if len(evaluation) == 1 else f"rows ({split})",
+            what="texts",
+            name=name,
+        )
+        for split, part in evaluation.items()
+    }
+    return {split: part for split, (part, _) in told.items()}, [line for _, line in told.values() if line]
 
 
 def _read(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.glue import baselines as constants
 from tasks.glue import score
 from tasks.glue.data import Splits
 from tasks.glue.texts import Texts
@@ -58,13 +59,39 @@ def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:
 
 
 def baselines(splits: Splits) -> dict[str, float]:
-    """What the headline metric is of the constant answer that the training labels suggest; {} where it is undefined."""
-    texts = next(iter(splits.evaluation.values()))
-    if splits.train is None or splits.train.label is None or texts.label is None:
-        return {}
-    value = score.baseline(splits.metrics, splits.train.label, texts.label)[splits.metrics[0]]
-    name = "mean score" if splits.labels is None else "majority"
-    return {name: float(value)} if np.isfinite(value) else {}
+    """What constant answers score by the headline metric: the one that the training labels suggest, and the best for these texts."""
+    _, texts = first_of(splits)
+    train = None if splits.train is None else splits.train.label
+    known = constants.constants(splits.metrics[0], texts.label, train, splits.labels)
+    return {one.name: one.value for one, _ in known}
+
+
+def verdict(splits: Splits, logits: dict[str, np.ndarray], figures: dict[str, Any]) -> dict[str, Any]:
+    """Whether the headline metric clears its best baseline, on the first evaluation split; "metrics": the same of each metric."""
+    name, texts = first_of(splits)
+    train = None if splits.train is None else splits.train.label
+    answers = answers_of(logits[name], splits.labels)
+    found = {
+        metric: constants.judge(
+            metric,
+            answers,
+            texts.label,
+            train,
+            splits.labels,
+            tuple(figures[key] for key in (metric, f"{metric}_low", f"{metric}_high")),
+        ).as_dict()
+        for metric in splits.metrics
+    }
+    return {**found[splits.metrics[0]], "metrics": {metric: _short(one) for metric, one in found.items()}}
+
+
+def _short(one: dict[str, Any]) -> dict[str, Any]:
+    return {key: one[key] for key in ("clears", "baseline", "value", "difference", "low", "high")}
+
+
+def first_of(splits: Splits) -> tuple[str, Any]:
+    """Name and texts of the evaluation split that the headline is of."""
+    return next(iter(splits.evaluation.items()))
 
 
 PLAIN = {"matthews_correlation", "pearson", "spearman"}

@@ -35,6 +35,12 @@ def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Tex
     return taken_apart(texts, held)
 
 
+def shared_texts(train: Texts, evaluation: Texts) -> np.ndarray:
+    """bool [n]: which evaluation rows have a text that is also in the training split, by `keys_of`."""
+    known = set(keys_of(train))
+    return np.array([key in known for key in keys_of(evaluation)], bool)
+
+
 def same_texts(texts: Texts) -> np.ndarray:
     """int64 [n]: for each row the number of the first with the same text, case and spaces apart."""
     keys = keys_of(texts)

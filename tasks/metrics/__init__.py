@@ -30,6 +30,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "crps": ("tasks.metrics.forecast:Crps", "Continuous ranked probability score of samples."),
     "msis": ("tasks.metrics.forecast:Msis", "Scaled score of the 95 % interval."),
     "coverage": ("tasks.metrics.forecast:Coverage", "Share of values within an interval, and its width."),
+    "anls": (
+        "tasks.metrics.vqa_accuracy:Anls",
+        "DocVQA's: similarity by edit distance to the nearest accepted answer.",
+    ),
     "vqa_accuracy": ("tasks.metrics.vqa_accuracy:VqaAccuracy", "The official VQA accuracy against ten human answers."),
 }
 # Those of the table that have variants, by `config_name`.

@@ -13,6 +13,7 @@ from PIL import Image
 from tasks.buckets import epoch_plan, heaviest_first
 from tasks.vqa.augment import Augmentation, draw
 from tasks.vqa.questions import Questions
+from tasks.vqa.truncation import cut_tokens, of_tokens
 from tasks.vqa.vocabulary import Targets
 
 
@@ -99,9 +100,10 @@ class VqaBatches:
         self.augmentation = augmentation
         self.pad = int(tokenizer.pad_token_id)
         distinct = {text: number for number, text in enumerate(dict.fromkeys(questions.question))}
-        tokens = tokenizer(list(distinct), truncation=True, max_length=max_length, return_attention_mask=False)
-        self.text = [np.asarray(row, dtype=np.int64) for row in tokens["input_ids"]]
+        pieces, longer = cut_tokens(list(distinct), tokenizer, max_length)
+        self.text = [np.asarray(row, dtype=np.int64) for row in pieces]
         self.text_of = np.asarray([distinct[text] for text in questions.question], dtype=np.int64)
+        self.truncation = of_tokens(questions, self.text_of, pieces, longer, max_length)
         self.lengths = np.asarray([len(self.text[number]) for number in self.text_of], dtype=np.int64)
         self.sizes = self._sizes()
         self._cache: dict[int, np.ndarray] = {}

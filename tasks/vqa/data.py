@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from tasks.readers import source as base
@@ -10,14 +12,29 @@ from tasks.readers.holdout import parted, subsets
 from tasks.readers.problems import Problems
 from tasks.vqa import checks
 from tasks.vqa.checks import check_classes, check_rows, check_some, labelled
-from tasks.vqa.holdout import hold_out
+from tasks.vqa.holdout import hold_out, without_shared
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, Source, recognise
 
 __all__ = ["Options", "Questions", "Splits", "load_splits"]
 
 
-Splits = base.Splits[Questions]
+@dataclass
+class Splits(base.Splits[Questions]):
+    """What a run trains on and what it is measured on.
+
+    Attributes:
+        shared: bool [n], the evaluation questions on pictures that training has too; None where only one split was read.
+        notes: how cells were read where that may not be what one expects, a line each.
+    """
+
+    shared: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def shared_count(self) -> int:
+        """How many evaluation questions are on pictures that training has too, as far as is known."""
+        return 0 if self.shared is None else int(self.shared.sum())
 
 
 def load_splits(
@@ -54,7 +71,22 @@ def load_splits(
             check_some(part)
     if train is not None:
         check_classes(train)
-    return Splits(train, evaluation, _describe(source, train, evaluation, held_out), held_out, problems.summary())
+    shared: np.ndarray | None = None
+    leaks: list[str] = []
+    if train is not None and evaluation is not None and not held_out:
+        name, drop = evaluation.source, options.drop_leaks
+        evaluation, shared, leaks = without_shared(train, evaluation, drop=drop, name=name)
+    notes = dict.fromkeys(note for part in (train, evaluation) if part is not None for note in part.notes)
+    return Splits(
+        train,
+        evaluation,
+        _describe(source, train, evaluation, held_out),
+        held_out,
+        problems.summary(),
+        leaks,
+        shared,
+        list(notes),
+    )
 
 
 def _parts(

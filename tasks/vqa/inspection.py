@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,43 +15,69 @@ from tasks.readers.choice import inspected
 from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
 from tasks.vqa.checks import check_images, check_rows, labelled
-from tasks.vqa.evaluation import ranked
+from tasks.vqa.evaluation import NAMES, choose_score, ranked
+from tasks.vqa.holdout import without_shared
 from tasks.vqa.questions import Questions
 from tasks.vqa.readers import Options, recognise
 from tasks.vqa.score import normalize
+from tasks.vqa.truncation import truncation
 
 # Images whose mode and size are looked at, and answers and question types that are listed.
 IMAGE_SAMPLE = 1000
 LISTED = 20
 
 
-def inspect(options: Options) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Reading:
+    """How a model reads questions: its tokenizer, how many word pieces at most, and how to name it."""
+
+    tokenizer: Any
+    limit: int
+    name: str
+
+
+def inspect(options: Options, reading: Callable[[list[str]], Reading] | None = None) -> dict[str, Any]:
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
+    Args:
+        reading: gives, for the questions of the first split, how a model will read them; None: not looked at.
+
     Returns:
-        format, name, splits {name: questions, images, ...}, problems (up to ten, with file and row) and problem_count.
+        format, name, splits {name: questions, images, ...}, leaks (lines on pictures that the first split shares with others),
+        problems (up to ten, with file and row) and problem_count.
 
     Raises:
         DataError: the data can't be read at all.
     """
     source = recognise(options)
     problems = Problems()
-    splits = {}
-    for name in inspected(source, options):
+    parts: dict[str, Questions] = {}
+    for name in sorted(inspected(source, options), key=lambda name: name != (options.train_split or "train")):
         questions = source.splits[name](problems)
         sound = subset(check_rows(questions, problems, labelled(questions)), options.max_samples, options.seed)
-        check_images(sound, problems, decode=False)
-        splits[name] = describe(sound, options.seed)
+        parts[name] = check_images(sound, problems, decode=False)
+    read = reading(next(iter(parts.values())).question) if reading is not None else None
     return {
         "format": source.format,
         "name": source.name,
-        "splits": splits,
+        "splits": {name: describe(questions, options.seed, read) for name, questions in parts.items()},
+        "leaks": leaks(parts),
         "problems": problems.messages,
         "problem_count": problems.total,
     }
 
 
-def describe(questions: Questions, seed: int = 0) -> dict[str, Any]:
+def leaks(parts: dict[str, Questions]) -> list[str]:
+    """What other splits share with the first, a line each."""
+    (first, train), *others = parts.items()
+    lines = []
+    for name, questions in others:
+        line = without_shared(train, questions, drop=False, name=name)[2]
+        lines += [f"{first} and {name}: {each}" for each in line]
+    return lines
+
+
+def describe(questions: Questions, seed: int = 0, reading: Reading | None = None) -> dict[str, Any]:
     """Counts of one split; shares in percent, lengths in words."""
     answers = Counter(normalize(answer) for given in questions.answers for answer in given)
     given = Counter(len(given) for given in questions.answers)
@@ -65,8 +93,26 @@ def describe(questions: Questions, seed: int = 0) -> dict[str, Any]:
         "answer_types": dict(ranked(Counter(questions.answer_type))[:LISTED]),
         "soft_labels_given": questions.weights is not None,
         "question_words": {f"p{share}": int(np.percentile(words, share)) for share in (0, 50, 95, 100) if words},
+        **_measure(questions),
+        **({} if reading is None else {"cut": _cut(questions, reading)}),
+        "notes": list(questions.notes),
         **_pictures(questions, seed),
     }
+
+
+def _measure(questions: Questions) -> dict[str, Any]:
+    """By what an evaluation on these questions is measured, and why."""
+    if not labelled(questions):
+        return {}
+    choice = choose_score(questions)
+    return {"score": f"{NAMES[choice.kind]}: {choice.why}", **({"mixed": choice.mixed} if choice.mixed else {})}
+
+
+def _cut(questions: Questions, reading: Reading) -> dict[str, Any]:
+    """What the model's limit on a question's length does to these."""
+    found = truncation(questions, reading.tokenizer, reading.limit)
+    facts = {"questions": found.cut, "become_equal": found.equal, "limit": found.limit, "tokenizer": reading.name}
+    return facts | ({"first": found.first} if found.cut else {})
 
 
 def _pictures(questions: Questions, seed: int) -> dict[str, Any]:

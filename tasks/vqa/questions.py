@@ -24,6 +24,7 @@ class Questions:
             None.
         source: the file or dataset, as named in messages.
         rows: row of each question in `source`, from 1; None where the order is all there is.
+        notes: how cells were read where that may not be what one expects, a line each.
     """
 
     question_id: list[int | str]
@@ -36,6 +37,7 @@ class Questions:
     images: ImageStore
     source: str
     rows: list[int] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.question)
@@ -62,4 +64,5 @@ class Questions:
             images=self.images,
             source=self.source,
             rows=[i + 1 for i in chosen] if self.rows is None else pick(self.rows),
+            notes=self.notes,
         )

@@ -69,6 +69,11 @@ def normalize(answer: str) -> str:
     return process_digits_articles(process_punctuation(_clean(answer)))
 
 
+def form(answer: str) -> str:
+    """The form in which answers are labels: normalised; an article alone stays, as one of the options A, B, C, D."""
+    return normalize(answer) or answer.strip().lower()
+
+
 def question_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """The official accuracy of one question, in 0..1.
 

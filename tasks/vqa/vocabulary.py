@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from tasks.errors import DataError
-from tasks.vqa.evaluation import kind_of
+from tasks.vqa.anls import Candidates
+from tasks.vqa.evaluation import accepted, kind_of
 from tasks.vqa.questions import Questions
-from tasks.vqa.score import normalize
+from tasks.vqa.score import form
 
 # ViLT keeps the answers that are the commonest one of nine training questions or more (3,129 of VQA v2).
 MIN_FREQUENCY = 9
@@ -30,7 +31,7 @@ class Vocabulary:
         answers: normalised; by frequency descending, then alphabetically.
         frequency: of how many training questions each is the commonest answer.
         min_frequency: the least frequency that was asked of them.
-        coverage: share of the training questions whose commonest answer is among them.
+        coverage: share of the training questions whose commonest answer is among them, or where all answers count, of those.
     """
 
     answers: list[str]
@@ -73,24 +74,32 @@ class Targets:
 
 
 def build_vocabulary(
-    questions: Questions, *, min_frequency: int | None = None, max_answers: int | None = None
+    questions: Questions,
+    *,
+    min_frequency: int | None = None,
+    max_answers: int | None = None,
+    every: bool = False,
 ) -> Vocabulary:
     """The vocabulary of a training split.
 
     An answer counts once for each question whose commonest answer it is (`multiple_choice_answer` of VQA v2), as in
-    ViLT; of equally common ones, the one given first. Given soft labels count their heaviest answer and keep their
-    spelling: they name classes already.
+    ViLT, or with `every` each answer once for each question that has it; of equally common ones, the one given first.
+    Given soft labels count their heaviest answer and keep their spelling: they name classes already.
 
     Without `min_frequency`: 9 from 10,000 questions on. Below, the largest number up to 9 with which at least 99 %
     of the questions keep their commonest answer, else 1. Where fewer than two answers reach 9 among many questions,
     the same rule holds.
 
+    Args:
+        every: count all answers of a question, and not its commonest alone.
+
     Raises:
         DataError: fewer than two answers are left.
     """
-    counts = Counter(_commonest(questions))
+    counts = Counter(_every(questions) if every else _commonest(questions))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    least = min_frequency if min_frequency is not None else _least([count for _, count in ordered])
+    large = sum(map(bool, questions.answers)) >= LARGE
+    least = min_frequency if min_frequency is not None else _least([count for _, count in ordered], large)
     chosen = [(answer, count) for answer, count in ordered if count >= least][:max_answers]
     if len(chosen) < 2:
         raise DataError(
@@ -106,10 +115,10 @@ def build_vocabulary(
     )
 
 
-def _least(counts: Sequence[int]) -> int:
+def _least(counts: Sequence[int], large: bool) -> int:
     """The default least frequency for these answers' frequencies, in descending order."""
     total = sum(counts)
-    if total >= LARGE and len(counts) > 1 and counts[1] >= MIN_FREQUENCY:
+    if large and len(counts) > 1 and counts[1] >= MIN_FREQUENCY:
         return MIN_FREQUENCY
     covered = {least: sum(count for count in counts if count >= least) for least in range(MIN_FREQUENCY, 1, -1)}
     enough = (
@@ -125,17 +134,22 @@ def _commonest(questions: Questions) -> Iterator[str]:
             yield max(votes, key=votes.__getitem__)
 
 
+def _every(questions: Questions) -> Iterator[str]:
+    """Each labelled question's different answers, in the form of the vocabulary; of given weights those above 0."""
+    for votes in _votes(questions):
+        yield from (answer for answer, vote in votes.items() if vote > 0)
+
+
 def _votes(questions: Questions) -> Iterator[dict[str, float]]:
     """Of each question: answer in the form of the vocabulary -> number of annotators, or its given weight."""
     if questions.weights is not None:
         yield from questions.weights
         return
     for answers in questions.answers:
-        # An article alone is normalised away, but may be one of the options A, B, C, D.
         votes: dict[str, float] = {}
         for answer in answers:
-            form = normalize(answer) or answer.strip().lower()
-            votes[form] = votes.get(form, 0) + 1
+            label = form(answer)
+            votes[label] = votes.get(label, 0) + 1
         votes.pop("", None)
         yield votes
 
@@ -167,21 +181,36 @@ def targets(questions: Questions, vocabulary: Vocabulary) -> Targets:
     return Targets(np.array(offsets, np.int64), np.array(ids, np.int32), np.array(scores, np.float32))
 
 
-def ceiling(questions: Questions, vocabulary: Vocabulary) -> float:
-    """The best score, 0..1, that a model with this vocabulary can reach on these questions, by the measure that fits
-    them.
+def ceiling(questions: Questions, vocabulary: Vocabulary, kind: str | None = None) -> float:
+    """The best score, 0..1, that a model with this vocabulary can reach on these questions: the mean over labelled questions
+    of what the best answer in the vocabulary scores.
 
-    The mean over labelled questions of the score of the best answer in the vocabulary: the official accuracy where
-    several annotators answered, the given weight, or 1 and 0 for single answers.
+    Args:
+        kind: the score, of `evaluation.NAMES`; by default that which fits the data.
     """
-    kind, best = kind_of(questions), []
-    for answers, votes in zip(questions.answers, _votes(questions), strict=True):
-        if answers and kind == "official":
-            best.append(_official(answers, votes, vocabulary))
-        elif answers:
-            known = [vote for answer, vote in votes.items() if answer in vocabulary.index]
-            best.append(max(known, default=0.0) if kind == "weighted" else float(bool(known)))
+    kind = kind or kind_of(questions)
+    if kind == "official":
+        votes = zip(questions.answers, _votes(questions), strict=True)
+        best = [_official(answers, given, vocabulary) for answers, given in votes if answers]
+    elif kind == "weights":
+        best = [
+            max((given[a] for a in given if a in vocabulary.index), default=0.0) for given in questions.weights or []
+        ]
+    else:
+        best = _reachable([tuple(given) for given in accepted(questions, kind) if given], vocabulary, kind)
     return float(np.mean(best)) if best else 0.0
+
+
+def _reachable(truths: list[tuple[str, ...]], vocabulary: Vocabulary, kind: str) -> list[float]:
+    """What the best answer in the vocabulary scores against these, each right or, by ANLS, nearly right."""
+    words = Candidates(vocabulary.answers) if kind == "anls" else None
+    known = {
+        given: words.best(given)
+        if words is not None
+        else float(any(form(answer) in vocabulary.index for answer in given))
+        for given in dict.fromkeys(truths)
+    }
+    return [known[given] for given in truths]
 
 
 def _official(answers: Sequence[str], votes: dict[str, float], vocabulary: Vocabulary) -> float:

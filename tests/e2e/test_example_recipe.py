@@ -46,6 +46,9 @@ def test_it_trains_and_says_how_good_it_is(whole):
     assert "| accuracy |" in (run / "model" / "README.md").read_text()
     assert json.loads((run / "evaluation.json").read_text())["accuracy"] > 0.9
     assert "Tabular classes" in (run / "report.html").read_text()
+    verdict = json.loads((run / "evaluation.json").read_text())["verdict"]
+    assert (verdict["clears"], verdict["baseline"], verdict["line"]) == (True, "majority", None)
+    assert running.status(run)["verdict"] is None
 
 
 def test_killed_and_run_again_it_ends_with_the_same_weights(whole, site, tmp_path, monkeypatch):

@@ -110,7 +110,7 @@ def test_the_cards_lines_open_the_folder_without_this_package(place, tmp_path, k
     folder = model_folder(place, kind)
     code = {"likelihood.py", "modeling_direct.py", f"modeling_{kind}.py", "noise.py"}
     assert {path.name for path in folder.iterdir()} == {
-        "README.md", "config.json", "forecast.json", "model.safetensors", *code
+        "README.md", "config.json", "forecast.json", "model.safetensors", "training_record.parquet", *code
     }  # fmt: skip
     alone(CARD, folder, tmp_path / "made")
     made = torch.load(tmp_path / "made", weights_only=True)

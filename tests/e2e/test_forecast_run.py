@@ -16,7 +16,7 @@ SMALL = [
 ]  # fmt: skip
 FILES = [
     ".lock", "checkpoints", "config.yaml", "environment.json", "forecasts.parquet", "log.txt", "metrics.json", "metrics.jsonl",
-    "model", "report.html", "scores.json", "status.json",
+    "model", "report.html", "scores.json", "status.json", "training_record.parquet",
 ]  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def test_a_run_leaves_exactly_its_files(place, trained):
         "config.json",
         "forecast.json",
         "model.safetensors",
+        "training_record.parquet",
     ]
     assert not leftovers(run)
     found = status(run)

@@ -39,7 +39,14 @@ def pipeline(place, trained):
 def test_a_run_leaves_exactly_its_files(place, trained):
     run = place / trained[0]["run"]
     assert sorted(path.name for path in run.iterdir()) == FILES
-    names = ["README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    names = [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training-data.npz",
+    ]
     assert sorted(path.name for path in (run / "model").iterdir()) == names
     assert not leftovers(run)
     assert (status(run)["state"], status(run)["step"], status(run)["recipe"]) == ("finished", 40, "glue")

@@ -21,11 +21,8 @@ def test_examples_are_known_again_by_content(tmp_path):
     assert seen.content_digests(["ab"], ["c"]) != seen.content_digests(["a"], ["bc"])
 
 
-def test_words_say_what_is_known(tmp_path):
+def test_a_folder_without_a_record(tmp_path):
     assert seen.read(tmp_path) is None
-    assert "not known" in seen.describe(None, "texts")
-    assert seen.describe(np.zeros(3, bool), "texts") == ""
-    assert seen.describe(np.array([True, False]), "texts").startswith("1 of 2 texts were in the training data")
 
 
 def test_a_damaged_record_is_named(tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.controlnet.captions import captions
 from tasks.errors import ConfigError, DataError
 from tasks.readers.paths import missing_path, read_text
 
@@ -147,9 +148,9 @@ def _by_table(path: Path, images: Path, column: str | None) -> Reader:
         )
     table: dict[str, list[str]] = {}
     for number, row in enumerate(rows, 1):
-        captions = _as_list(row.get(text), f"{path}, row {number}")
+        texts = _as_list(row.get(text), f"{path}, row {number}")
         for place in dict.fromkeys(_absolute(folder / str(row.get(name))) for folder in (path.parent, images)):
-            table.setdefault(place, []).extend(captions)
+            table.setdefault(place, []).extend(texts)
     return lambda relative: table.get(_absolute(images / relative), [])
 
 
@@ -159,7 +160,10 @@ def _as_list(value: Any, where: str) -> list[str]:
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(one, str) for one in values):
         raise DataError(f"{where}: the caption must be a text or a list of texts, found {value!r:.60}")
-    return values
+    try:
+        return captions(value)
+    except ValueError as error:
+        raise DataError(f"{where}: the caption is {error}") from None
 
 
 def _by_class(images: Path) -> Reader:

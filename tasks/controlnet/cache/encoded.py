@@ -13,6 +13,7 @@ from tasks.controlnet.cache import keys
 from tasks.controlnet.cache.store import Cache
 from tasks.controlnet.geometry import View
 from tasks.controlnet.pairs import Pairs
+from tasks.deep_images import is_deep
 from tasks.errors import DataError
 from tasks.images import BROKEN, ImageStore
 
@@ -37,14 +38,15 @@ def pictures_of(batches: PairBatches) -> list[Picture]:
 
 
 def digest(item: tuple[ImageStore, int]) -> bytes:
-    """sha256 of the file at a row of a store, and of the ground under its transparent parts.
+    """sha256 of the file at a row of a store, of the ground under its transparent parts, and of how deep values are read.
 
     Raises:
         DataError: it can't be read.
     """
     store, row = item
     try:
-        return hashlib.sha256(store.content(row) + bytes(store.ground)).digest()
+        deep = b"own range" if is_deep(store.header(row).mode) else b""
+        return hashlib.sha256(store.content(row) + bytes(store.ground) + deep).digest()
     except BROKEN as error:
         raise DataError(f"{store.where(row)}: can't be read ({error})") from error
 
@@ -55,6 +57,7 @@ class Encodings:
 
     Attributes:
         contents: `digest` of each picture's file.
+        chunked: captions that are encoded in several pieces.
     """
 
     pictures: Cache
@@ -62,6 +65,7 @@ class Encodings:
     vae_key: str
     text_key: str
     contents: dict[tuple[ImageStore, int], bytes] = field(default_factory=dict)
+    chunked: frozenset[str] = frozenset()
 
     def picture_key(self, picture: Picture) -> str:
         """The key of a picture's moments."""
@@ -70,7 +74,7 @@ class Encodings:
 
     def prompt_key(self, caption: str) -> str:
         """The key of a caption's hidden states."""
-        return keys.prompt_key(self.text_key, caption)
+        return keys.prompt_key(self.text_key, caption, caption in self.chunked)
 
     def moments(self, pairs: Pairs, number: int, seen: View) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of a pair's latents, each float32 [c, h, w], unscaled."""

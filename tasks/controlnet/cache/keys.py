@@ -41,9 +41,9 @@ def moments_key(vae_key: str, content: bytes, view: View) -> str:
     return _key("moments", vae_key, content.hex(), json.dumps(dataclasses.astuple(view)))
 
 
-def prompt_key(text_key: str, caption: str) -> str:
-    """Of a prompt's hidden states."""
-    return _key("prompt", text_key, caption)
+def prompt_key(text_key: str, caption: str, chunked: bool = False) -> str:
+    """Of a prompt's hidden states, whole in pieces or cut."""
+    return _key("prompt", text_key, caption, *(["chunk"] if chunked else []))
 
 
 def file_digest(path: Path, memory: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,13 @@ def fit(image: Image.Image, frame: Frame) -> Image.Image:
     return Image.fromarray(pixels(image, view(image.size, frame)))
 
 
+def of_one_length(hidden: torch.Tensor, empty: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both with as many hidden states [b, tokens, d], as the pipeline wants them: each repeated as a whole, by which the
+    attention's result stays what it was."""
+    tokens = math.lcm(hidden.shape[1], empty.shape[1])
+    return hidden.repeat(1, tokens // hidden.shape[1], 1), empty.repeat(1, tokens // empty.shape[1], 1)
+
+
 def picture_seed(seed: int, pair: int, picture: int) -> int:
     """The seed of one picture, which depends on nothing but these."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{pair}/{picture}".encode(), digest_size=7).digest())
@@ -140,7 +148,7 @@ class Painter:
     def draw(
         self,
         conditions: Sequence[Image.Image],
-        hidden: torch.Tensor,
+        hidden: Sequence[torch.Tensor],
         empty: torch.Tensor,
         *,
         seeds: Sequence[int],
@@ -154,7 +162,7 @@ class Painter:
 
         Args:
             conditions: k RGB pictures; sides that are no multiples of 8 are cut.
-            hidden: the prompts' hidden states [k, tokens, d].
+            hidden: the k prompts' hidden states, each [tokens, d]; of any lengths.
             empty: [1, tokens, d], of the empty or the negative prompt.
             seeds: of the k pictures.
             guidance: classifier-free; up to 1 there is no second pass without the prompt.
@@ -170,7 +178,10 @@ class Painter:
         drawn: dict[int, Image.Image] = {}
         # Not in inference mode, should the caller be: the decoder's weights move, and are to stay ordinary tensors.
         with self._at_rest(), torch.inference_mode(False), torch.no_grad():
-            for batch in alike(range(len(inputs)), lambda number: inputs[number].shape, self.batch_size):
+            for batch in alike(
+                range(len(inputs)), lambda number: (inputs[number].shape, len(hidden[number])), self.batch_size
+            ):
+                prompts, negative = of_one_length(torch.stack([hidden[number] for number in batch]), empty)
 
                 def after_step(*_: Any, count: int = len(batch)) -> dict[str, Any]:
                     done(count)
@@ -180,9 +191,9 @@ class Painter:
                 latents = self._denoise(
                     np.stack([inputs[number] for number in batch]),
                     [seeds[number] for number in batch],
-                    prompt_embeds=hidden[batch].to(self.device, torch.float32),
+                    prompt_embeds=prompts.to(self.device, torch.float32),
                     negative_prompt_embeds=(
-                        empty.expand(len(batch), -1, -1).to(self.device, torch.float32) if guidance > 1 else None
+                        negative.expand(len(batch), -1, -1).to(self.device, torch.float32) if guidance > 1 else None
                     ),
                     num_inference_steps=steps,
                     guidance_scale=guidance,

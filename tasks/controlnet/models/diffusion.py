@@ -78,6 +78,7 @@ def predict(
     timesteps: torch.Tensor,
     hidden: torch.Tensor,
     condition: torch.Tensor | None,
+    tokens: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The base's prediction under the ControlNet's residuals, [b, c, h, w].
 
@@ -86,7 +87,23 @@ def predict(
         controlnet: None for the base alone.
         hidden: the text encoder's output [b, tokens, d].
         condition: float [b, 3, H, W] in 0..1.
+        tokens: int64 [b], how many of the hidden states are each example's own; None: all.
     """
+    if tokens is not None:
+        # Prompts of unlike lengths apart: cross attention knows no padding, and a short one is to meet what it meets alone.
+        groups = [(tokens == length).nonzero()[:, 0] for length in tokens.unique()]
+        apart = [
+            predict(
+                unet,
+                controlnet,
+                noisy[rows],
+                timesteps[rows],
+                hidden[rows, : int(tokens[rows[0]])],
+                None if condition is None else condition[rows],
+            )
+            for rows in groups
+        ]
+        return torch.cat(apart)[torch.cat(groups).argsort()]
     dtype = unet.dtype
     extra: dict[str, Any] = {}
     if controlnet is not None:

@@ -154,6 +154,21 @@ def load_tokenizer(base: Base) -> Any:
         return transformers.CLIPTokenizer.from_pretrained(base.folder, subfolder="tokenizer")
 
 
+def tokenizer_of(model: str, token: str | None = None) -> Any:
+    """The tokenizer that `--model` names, with nothing else of it fetched or made.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if model == "tiny":
+        from tasks.controlnet.tiny import training
+
+        return training.build_tokenizer()
+    folder = model_folder(model)
+    with loading(model, "--model"):
+        return transformers.CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", token=token)
+
+
 def load_scheduler(base: Base) -> Any:
     """The training noise schedule: a `DDPMScheduler` with the base's betas and prediction type."""
     with deferred(*SCIPY):  # diffusers looks at all its schedulers to read one's config

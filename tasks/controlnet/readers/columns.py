@@ -1,13 +1,9 @@
-"""Which column is what, and the captions of a cell."""
+"""Which column is what."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.controlnet.readers.source import Options
 from tasks.errors import ConfigError, DataError
@@ -108,19 +104,6 @@ def layout(names: Iterable[str], options: Options, source: str, by_name: bool = 
     if condition is None and not by_name:
         raise DataError(f"{source}: no column of conditions among {', '.join(names)}; {hint}")
     return Layout(image, condition, _caption([name for name in names if name != condition], options))
-
-
-def captions(cell: Any) -> list[str]:
-    """The captions in one cell: a string, or a list of them, which text may spell as JSON; blank ones are none."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return []
-    if isinstance(cell, (list, tuple)):
-        return [caption for part in cell for caption in captions(part)]
-    text = cell.strip() if isinstance(cell, str) else str(cell)
-    if text[:2] == '["' and text[-2:] == '"]':
-        with suppress(ValueError):
-            return captions(json.loads(text))
-    return [text] if text else []
 
 
 def _condition(names: list[str]) -> str | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tasks.controlnet.readers.columns import CAPTION, IMAGE, captions
+from tasks.controlnet.captions import WRONG, captions, column_captions
+from tasks.controlnet.readers.columns import CAPTION, IMAGE
 from tasks.controlnet.readers.paths import CONDITION_FOLDERS, IMAGE_FOLDERS, Named, folder_among, stem
 from tasks.controlnet.readers.rows import rows_of
 from tasks.controlnet.readers.source import WHOLE, Load, Options, Read, Source, read_of
@@ -131,17 +133,24 @@ def _captions(
         return [[] for _ in names]
     file = next((folder / name for folder in folders for name in _CAPTION_FILES if (folder / name).is_file()), None)
     if file is None:
-        return [_beside(images.paths[name]) for name in names]
+        return [_beside(images.paths[name], problems) for name in names]
     listed = _listed(file, options, problems)
     forms = ((name, Path(name).name) for name in names)
     return [next((listed[form] for form in pair if form in listed), []) for pair in forms]
 
 
-def _beside(path: Path) -> list[str]:
+def _beside(path: Path, problems: Problems) -> list[str]:
     """The captions in the text file of a picture's name, one a line; none where there is no such file."""
     file = path.with_suffix(".txt")
     try:
-        return captions(read_text(file).splitlines())
+        lines = read_text(file).splitlines()
+        texts: list[str] = []
+        for number, line in enumerate(lines, 1):
+            try:
+                texts += captions(line)
+            except ValueError as error:
+                problems.add(f"{file}, row {number}", f"its caption is {error}", WRONG)
+        return texts
     except DataError:
         if file.exists():
             raise
@@ -153,17 +162,30 @@ def _listed(file: Path, options: Options, problems: Problems) -> dict[str, list[
     if file.name == "captions.json":
         found = _object(file)
         if found is not None:
-            return {stem(str(name)): captions(cell) for name, cell in found.items()}
+            texts = _readable(found.values(), [f"{file}, {name}" for name in found], problems)
+            return {stem(str(name)): text for name, text in zip(found, texts, strict=True)}
     wanted = (options.caption_column,) if options.caption_column else CAPTION
-    listed: dict[str, list[str]] = {}
+    names, cells, places = [], [], []
     for number, row in rows_of(file, problems):
         name = next((row[column] for column in ("name", *IMAGE) if isinstance(row.get(column), str)), None)
-        cell = next((row[column] for column in wanted if column in row), None)
         if name is None:
             problems.add(f"{file}, row {number}", "names no picture (file_name)", "row that can't be read")
-        else:
-            listed.setdefault(stem(name), []).extend(captions(cell))
+            continue
+        names.append(stem(name))
+        cells.append(next((row[column] for column in wanted if column in row), None))
+        places.append(f"{file}, row {number}")
+    listed: dict[str, list[str]] = {}
+    for name, text in zip(names, _readable(cells, places, problems), strict=True):
+        listed.setdefault(name, []).extend(text)
     return listed
+
+
+def _readable(cells: Iterable[Any], places: list[str], problems: Problems) -> list[list[str]]:
+    """The captions of each cell; those that can't be read are reported by their places."""
+    texts, wrong = column_captions(list(cells))
+    for number, reason in wrong.items():
+        problems.add(places[number], reason, WRONG)
+    return texts
 
 
 def _object(file: Path) -> dict[str, Any] | None:

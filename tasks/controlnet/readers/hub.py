@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.controlnet.readers.columns import captions, layout
+from tasks.controlnet.captions import WRONG, column_captions
+from tasks.controlnet.readers.columns import layout
 from tasks.controlnet.readers.paths import Places, condition_places, picture_places
 from tasks.controlnet.readers.source import Options, Read, Source, read_of
 from tasks.errors import DataError
@@ -39,11 +40,7 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     roles = layout(dataset.column_names, options, source)
     assert roles.condition is not None
     base = (folder if folder is None or folder.is_dir() else folder.parent) or Path(".")
-    texts = (
-        [captions(cell) for cell in _cells(dataset, roles.caption)]
-        if roles.caption
-        else [[] for _ in range(len(dataset))]
-    )
+    texts, unreadable = column_captions(_cells(dataset, roles.caption) if roles.caption else [None] * len(dataset))
     kinds = [_kind(dataset, column, source) for column in (roles.image, roles.condition)]
     wrong = [
         (f"has no {what}", f"no {what}", [not held for held in _there(dataset, column)])
@@ -51,8 +48,10 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     ]
     if any(texts):
         bare = "has no caption (--caption-column none trains without any)"
-        wrong.append((bare, "no caption", [not text for text in texts]))
-    good = _sound(wrong, len(dataset), source, problems)
+        wrong.append((bare, "no caption", [not text and i not in unreadable for i, text in enumerate(texts)]))
+    for i, reason in unreadable.items():
+        problems.add(f"{source}, row {i + 1}", reason, WRONG)
+    good = [i for i in _sound(wrong, len(dataset), source, problems) if i not in unreadable]
     rows = np.array(good, np.int64)
     places = picture_places(base, options.image_root)
     images = _store(dataset, roles.image, kinds[0], rows, source, places)

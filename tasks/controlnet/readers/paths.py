@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.readers.paths import files_below
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".npy")
 IMAGE_FOLDERS = ("images", "image", "imgs", "target", "targets", "pictures")
 CONDITION_FOLDERS = (
     "conditioning_images",

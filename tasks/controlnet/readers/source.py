@@ -59,6 +59,8 @@ class Options(DataOptions):
         conditioning_dir: a folder of conditions named as the pictures.
         caption_column: "none" trains without captions.
         resolution: what each picture's shorter side must have; None: any. A sample is drawn at it.
+        condition_range: as `condition_pixels.parse_range` reads it.
+        skip_blank: leave out pairs whose condition is blank or nearly so.
     """
 
     image_root: str | None = None
@@ -67,6 +69,8 @@ class Options(DataOptions):
     conditioning_image_column: str | None = None
     caption_column: str | None = None
     resolution: int | None = None
+    condition_range: str = "auto"
+    skip_blank: bool = False
 
 
 def read_of(

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.controlnet.readers.columns import IMAGE, NAME_IT_OR_FOLDER, Layout, captions, layout, looks_like
+from tasks.controlnet.captions import WRONG, column_captions
+from tasks.controlnet.readers.columns import IMAGE, NAME_IT_OR_FOLDER, Layout, layout, looks_like
 from tasks.controlnet.readers.paths import (
     CONDITION_FOLDERS,
     Named,
@@ -154,10 +155,10 @@ def _collect(
     file: Path, rows: list[tuple[int, dict[str, Any]]], roles: Layout, images: Places, find: Find, problems: Problems
 ) -> Read:
     """The rows that name a picture, a condition and, where there are captions, a caption."""
-    texts = [captions(row.get(roles.caption)) if roles.caption else [] for _, row in rows]
+    texts, unreadable = column_captions([row.get(roles.caption) if roles.caption else None for _, row in rows])
     captioned = any(texts)
     pictures, conditions, kept, numbers = [], [], [], []
-    for (number, row), text in zip(rows, texts, strict=True):
+    for at, ((number, row), text) in enumerate(zip(rows, texts, strict=True)):
         picture = _path(row.get(roles.image))
         condition, wrong = find(row) if picture else ("", "")
         where = f"{file}, row {number}"
@@ -165,6 +166,8 @@ def _collect(
             problems.add(where, "has no picture", "no picture")
         elif wrong:
             problems.add(where, wrong, "no condition")
+        elif at in unreadable:
+            problems.add(where, unreadable[at], WRONG)
         elif captioned and not text:
             problems.add(where, _NO_CAPTION, "no caption")
         else:

@@ -42,7 +42,8 @@ def measure_batch(diffusion: Diffusion, unet: Any, controlnet: Any, batch: dict[
         noisy = diffusion.noisy(latents, batch["noise"], timesteps)
         target = diffusion.target(latents, batch["noise"], timesteps)
         for net, condition in ((controlnet, own), (controlnet, shuffled), (None, None)):
-            found.append(losses(predict(unet, net, noisy, timesteps, batch["hidden"], condition), target))
+            predicted = predict(unet, net, noisy, timesteps, batch["hidden"], condition, batch.get("tokens"))
+            found.append(losses(predicted, target))
     stacked = torch.stack(found, dim=1).double().cpu().numpy()
     return stacked.reshape(len(stacked), -1, len(KINDS))
 
@@ -71,6 +72,17 @@ def summarise(found: np.ndarray, edges: list[tuple[int, int]]) -> dict[str, Any]
     }
     per_pair = {kind: means[:, at].tolist() for at, kind in enumerate(KINDS)}
     return {**figures, "n": len(found), "by_band": by_band, "per_pair": per_pair}
+
+
+def over_pairs(per_pair: dict[str, list[float]], chosen: np.ndarray) -> dict[str, Any]:
+    """Gain with its interval, and n, over some of the pairs.
+
+    Args:
+        per_pair: as `summarise` gives it.
+        chosen: bool [n].
+    """
+    means = np.array([per_pair[kind] for kind in KINDS]).T[chosen]
+    return {**dict(zip(_with_interval("gain"), _gain(means, 1), strict=True)), "n": len(means)}
 
 
 def _with_interval(name: str) -> tuple[str, str, str]:

@@ -42,9 +42,7 @@ def train(seed: int, say: Say) -> pipeline.Parts:
     """The whole base, from the seed alone."""
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
-        tokenizer = pipeline.build_tokenizer(
-            word for name in circles.COLOURS for word in f"{name} circle with background".split()
-        )
+        tokenizer = build_tokenizer()
         parts = pipeline.Parts(
             pipeline.build_vae(VAE_CHANNELS, groups=1),
             pipeline.build_unet(UNET_CHANNELS, HIDDEN, groups=8, fine_attention=False),
@@ -58,6 +56,13 @@ def train(seed: int, say: Say) -> pipeline.Parts:
     for part in (parts.vae, parts.unet):
         part.to(memory_format=torch.contiguous_format)  # as it is written
     return parts
+
+
+def build_tokenizer() -> Any:
+    """Knows the words of the sample's captions."""
+    return pipeline.build_tokenizer(
+        word for name in circles.COLOURS for word in f"{name} circle with background".split()
+    )
 
 
 def _fit(

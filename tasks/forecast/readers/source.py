@@ -33,6 +33,7 @@ class Options:
         stride: steps between two origins, by default the horizon.
         max_series: a random subset, drawn from `seed`, in the data's order.
         skip_bad: leave out series that can't be used, and say so in `Loaded.skipped`.
+        drop_leaks: leave out test windows whose values training has too.
         memory_limit: a panel of more bytes is kept in a file and mapped.
     """
 
@@ -56,6 +57,7 @@ class Options:
     stride: int | None = None
     max_series: int | None = None
     skip_bad: bool = False
+    drop_leaks: bool = False
     seed: int = 0
     revision: str | None = None
     token: str | None = None

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tasks.errors import DataError
-from tasks.forecast.calendar import normal
 from tasks.forecast.panel import Entries
-from tasks.forecast.score.result_files import Long, Rows
+from tasks.forecast.score.result_tables import Long, Rows
 from tasks.forecast.score.scale import bare_panel, seasonal_error
 from tasks.forecast.score.summary import Forecasts, from_points, from_quantiles, from_samples
+from tasks.forecast.score.timeline import Timeline
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What `tasks.forecast.score.scores.score` takes, for each entry, and the quantile levels that the file has (none for points)."""
+    """What `tasks.forecast.score.scores.score` takes, for each entry, and the quantile levels that the file has (none for points).
+
+    `short` counts the entries whose history is shorter than the season, so that they are scaled with m = 1.
+    """
 
     forecasts: Forecasts
     actual: np.ndarray
@@ -26,28 +29,82 @@ class Pairs:
     series: np.ndarray
     window: np.ndarray
     levels: tuple[float, ...]
+    short: int = 0
 
 
 def pair(
-    predictions: Long | Rows, references: Long | Rows, history: Long | Rows | None, m: int | None, freq: str | None
+    predictions: Long | Rows,
+    references: Long | Rows | None,
+    history: Long | Rows | None,
+    m: int | None,
+    freq: str | None,
 ) -> Pairs:
     """Pairs predictions with what came true, and with the scale of each series' history.
 
     With time stamps on both sides a prediction is paired with the value of its series and time stamp, and all earlier values,
     of the history and of the references, are its history. Without, rows are paired by name, or by order.
 
+    A forecast of one of the tool's own files is of what the file says; the references may then hold other series and times too.
+
     Args:
+        references: None: what the predictions' file says that came true.
         m: the season of the scale; None: no scale is wanted.
         freq: of the time stamps; None: inferred.
 
     Raises:
         DataError: keys without a partner, unequal lengths, no history; names the file and row.
     """
+    if references is None:
+        references = _truth(predictions)
     if isinstance(predictions, Long) and isinstance(references, Long):
-        return _by_time(predictions, references, history, m, freq)
-    if isinstance(predictions, Long) and len(_levels(predictions)) > 1:
+        references = _by_target(references, predictions)
+        history = _by_target(history, predictions) if isinstance(history, Long) else history
+        return _by_time(_by_target(predictions, predictions), references, history, m, freq)
+    if isinstance(predictions, Long) and (len(_levels(predictions)) > 1 or predictions.samples is not None):
         raise DataError(f"{references.path}: quantiles by time stamp need references with a series and a time column")
     return _by_row(as_rows(predictions), as_rows(references), history, m)
+
+
+def _truth(predictions: Long | Rows) -> Long:
+    """What came true by the file of predictions itself.
+
+    Raises:
+        DataError: it doesn't say.
+    """
+    if isinstance(predictions, Rows) or predictions.actual is None:
+        raise DataError(f"{predictions.path} has no column actual; give what came true with --references")
+    import pandas as pd
+
+    keys = [array for array in (predictions.items, predictions.targets, predictions.times) if array is not None]
+    once = np.flatnonzero(~pd.DataFrame(dict(enumerate(keys))).duplicated())
+    return replace(predictions.part(once), columns={"actual": predictions.actual[once]}, samples=None)
+
+
+def _by_target(table: Long, predictions: Long) -> Long:
+    """The table with each dimension of a series as a series of its own, where the predictions are of several dimensions."""
+    if predictions.targets is None:
+        return table
+    if table.targets is not None:
+        return replace(table, items=_joined(table.items, table.targets), targets=None)
+    targets, items = list(dict.fromkeys(predictions.targets)), set(predictions.items)
+    if len(items) == 1 and set(targets) <= set(table.items):  # a wide file, whose columns are the dimensions
+        return replace(table, items=_joined(predictions.items[:1].repeat(len(table.items)), table.items))
+    missing = [name for name in targets if name not in table.columns]
+    if missing:
+        raise DataError(f"{table.path} has no column {missing[0]} of {predictions.path}")
+    count = len(table.items)
+    return Long(
+        table.path,
+        np.concatenate([_joined(table.items, np.full(count, name, dtype=object)) for name in targets]),
+        np.tile(table.times, len(targets)),
+        np.tile(table.windows, len(targets)),
+        {"value": np.concatenate([table.columns[name] for name in targets])},
+        np.tile(table.numbers, len(targets)),
+    )
+
+
+def _joined(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return np.asarray([f"{item} {target}" for item, target in zip(items, targets, strict=True)], dtype=object)
 
 
 def as_rows(table: Long | Rows) -> Rows:
@@ -81,11 +138,11 @@ def _by_row(predictions: Rows, references: Rows, history: Long | Rows | None, m:
         )
     sampled = predictions.values.ndim == 3
     forecasts = from_samples(predictions.values, actual) if sampled else from_points(predictions.values)
-    scale = np.full(len(actual), np.nan)
+    scale, short = np.full(len(actual), np.nan), 0
     if m is not None:
-        scale = _scale(as_rows(_there(history, references.path)), predictions, m)
+        scale, short = _scale(as_rows(_there(history, references.path)), predictions, m)
     keys = np.arange(len(actual))
-    return Pairs(forecasts, actual, scale, keys, np.zeros_like(keys), (0.0, 1.0) if sampled else ())
+    return Pairs(forecasts, actual, scale, keys, np.zeros_like(keys), (0.0, 1.0) if sampled else (), short)
 
 
 def _matched(table: Rows, predictions: Rows, *, all_of_it: bool = True) -> np.ndarray:
@@ -102,8 +159,8 @@ def _matched(table: Rows, predictions: Rows, *, all_of_it: bool = True) -> np.nd
     return table.values[[place[name] for name in predictions.names]]
 
 
-def _scale(history: Rows, predictions: Rows, m: int) -> np.ndarray:
-    """The scale of each predicted series' history; what is NaN at its ends is padding."""
+def _scale(history: Rows, predictions: Rows, m: int) -> tuple[np.ndarray, int]:
+    """The scale of each predicted series' history, and how many are shorter than m; what is NaN at its ends is padding."""
     rows = _matched(history, predictions, all_of_it=False)
     if len(rows) != len(predictions.values):
         raise DataError(f"{history.path} has {len(rows)} series and {predictions.path} has {len(predictions.values)}")
@@ -115,7 +172,8 @@ def _scale(history: Rows, predictions: Rows, m: int) -> np.ndarray:
         cut.append(row[seen[0] : seen[-1] + 1])
     lengths = np.array([len(row) for row in cut])
     panel = bare_panel(np.concatenate(cut)[:, None], lengths)
-    return seasonal_error(panel, Entries(np.arange(len(cut)), lengths, np.zeros_like(lengths)), m)[:, 0]
+    scale = seasonal_error(panel, Entries(np.arange(len(cut)), lengths, np.zeros_like(lengths)), m)[:, 0]
+    return scale, int((lengths < m).sum())
 
 
 def _by_time(
@@ -123,33 +181,31 @@ def _by_time(
 ) -> Pairs:
     names, codes = _numbered(predictions.items)
     tables = [references] if not isinstance(history, Long) else [references, history]
-    timeline = _Timeline(names, tables, predictions, freq, regular=m is not None and not isinstance(history, Rows))
+    timeline = Timeline(names, tables, predictions, freq, regular=m is not None and not isinstance(history, Rows))
     step = timeline.grid.positions(predictions)
     entry, first, horizon = _entries(predictions, codes, step)
     at = timeline.offsets[codes] + step - timeline.starts[codes]
     inside = (step >= timeline.starts[codes]) & (at < timeline.offsets[codes + 1])
-    known = inside & timeline.referred[np.where(inside, at, 0)]
-    _check_all(known, predictions, f"{references.path} has no")
-    # References after a series' first prediction must have one; earlier ones are history.
-    code, place = timeline.codes[0], timeline.steps[0]
-    begin = np.full(len(names), np.iinfo(np.int64).max)
-    np.minimum.at(begin, codes, step)
-    width = int(max(place.max(), step.max())) + 1
-    predicted = np.isin(code * width + place, codes * width + step)
-    _check_all(
-        (code >= 0) & (predicted | (place < begin[code])), references, f"{predictions.path} has no prediction of"
-    )
+    at = np.where(inside, at, 0)
+    known = inside & timeline.referred[at]
+    missing = np.isnan(predictions.actual) if predictions.actual is not None else np.zeros(len(at), dtype=bool)
+    _check_all(known | missing, predictions, f"{references.path} has no")
+    values = np.where(known, timeline.values[at], np.nan)
+    _check_actual(predictions, values, references.path)
+    if predictions.models is None:
+        _check_predicted(timeline, codes, step, references, predictions)
     count, ahead = len(first), step - first[entry]
     actual = np.full((count, horizon), np.nan)
-    actual[entry, ahead] = timeline.values[at]
+    actual[entry, ahead] = values
     series, window = np.empty(count, np.int64), np.empty(count, np.int64)
     series[entry], window[entry] = codes, predictions.windows
-    forecasts, levels = _forecasts(predictions, entry, ahead, (count, horizon))
-    scale = np.full(count, np.nan)
+    forecasts, levels = _forecasts(predictions, entry, ahead, actual)
+    scale, short = np.full(count, np.nan), 0
     if m is not None and isinstance(history, Rows):
         if len(np.unique(window)) > 1:
             raise DataError(f"{history.path}: with several windows the history needs a series and a time column")
-        scale = _scale(history, Rows(predictions.path, names, np.zeros((len(names), 1))), m)[series]
+        scale, short = _scale(history, Rows(predictions.path, names, np.zeros((len(names), 1))), m)
+        scale = scale[series]
     elif m is not None:
         origin = first - timeline.starts[series]
         if (origin < 1).any():
@@ -157,83 +213,37 @@ def _by_time(
             _there(history, references.path)
             raise DataError(f"{tables[-1].path}: no history of {name} before its first prediction")
         panel = bare_panel(timeline.values[:, None], np.diff(timeline.offsets))
-        scale = seasonal_error(panel, Entries(series, origin, window), m)[:, 0]
-    return Pairs(forecasts, actual, scale, series, window, levels)
+        scale, short = seasonal_error(panel, Entries(series, origin, window), m)[:, 0], int((origin < m).sum())
+    return Pairs(forecasts, actual, scale, series, window, levels, short)
 
 
-class _Timeline:
-    """The values of each predicted series, one after the other on a regular grid, from its first known step on.
-
-    Attributes:
-        values: float64 [points]; referred: whether a point is in the references; offsets, starts: as a panel's.
-        codes, steps: of each table's rows the series, -1 for one that is not predicted, and the position.
-    """
-
-    def __init__(
-        self, names: list[str], tables: list[Long], predictions: Long, freq: str | None, *, regular: bool
-    ) -> None:
-        self.grid = _Grid([table.times for table in (*tables, predictions)], tables[0].path, freq, regular)
-        number = {name: code for code, name in enumerate(names)}
-        self.codes = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
-        self.steps = [self.grid.positions(table) for table in tables]
-        code, step = np.concatenate(self.codes), np.concatenate(self.steps)
-        code, step = code[code >= 0], step[code >= 0]
-        self.starts, ends = np.full(len(names), np.iinfo(np.int64).max), np.full(len(names), -1)
-        np.minimum.at(self.starts, code, step)
-        np.maximum.at(ends, code, step)
-        lengths = np.maximum(ends - self.starts + 1, 0)
-        self.starts[lengths == 0] = 0
-        self.offsets = np.append(0, np.cumsum(lengths))
-        self.values = np.full(max(1, int(lengths.sum())), np.nan)
-        self.referred = np.zeros(len(self.values), dtype=bool)
-        # The references come last, so that they stand where a history holds the same time stamp.
-        for table, codes, at in list(zip(tables, self.codes, self.steps, strict=True))[::-1]:
-            mine = codes >= 0
-            place = self.offsets[codes[mine]] + at[mine] - self.starts[codes[mine]]
-            if len(np.unique(place)) < len(place):
-                twice = np.flatnonzero(np.bincount(place) > 1)[0]
-                row = int(np.flatnonzero(mine)[np.flatnonzero(place == twice)[1]]) + 1
-                raise DataError(f"{table.path}, row {row}: {table.items[row - 1]} has this time stamp twice")
-            self.values[place] = table.point()[mine]
-            if table is tables[0]:
-                self.referred[place] = True
+def _check_predicted(
+    timeline: Timeline, codes: np.ndarray, step: np.ndarray, references: Long, predictions: Long
+) -> None:
+    """References after a series' first prediction must have one; earlier ones are history."""
+    code, place = timeline.codes[0], timeline.steps[0]
+    begin = np.full(len(timeline.starts), np.iinfo(np.int64).max)
+    np.minimum.at(begin, codes, step)
+    width = int(max(place.max(), step.max())) + 1
+    predicted = np.isin(code * width + place, codes * width + step)
+    _check_all(
+        (code >= 0) & (predicted | (place < begin[code])), references, f"{predictions.path} has no prediction of"
+    )
 
 
-class _Grid:
-    """Numbers time stamps along their frequency; without one, along the stamps that there are."""
-
-    def __init__(self, times: list[np.ndarray], path: Path, freq: str | None, regular: bool) -> None:
-        import pandas as pd
-
-        if len({array.dtype.kind for array in times}) > 1:
-            raise DataError(f"{path}: some files have time stamps and some whole numbers; they must be of one kind")
-        stamps = np.unique(np.concatenate(times))
-        self.whole, self.first, self.freq = stamps.dtype.kind == "i", stamps[0], freq
-        if self.whole:
-            return
-        self.index = pd.DatetimeIndex(stamps)
-        if freq is None and len(stamps) > 2:
-            self.freq = pd.infer_freq(self.index)
-        if self.freq is None and regular:
-            raise DataError(f"{path}: the time stamps are not evenly spaced; give their frequency with --freq")
-        if self.freq is not None:
-            self.index = pd.date_range(self.index[0], self.index[-1], freq=normal(self.freq))
-
-    def positions(self, table: Long) -> np.ndarray:
-        """int64 [n].
-
-        Raises:
-            DataError: a time stamp off the grid.
-        """
-        if self.whole:
-            return table.times - self.first
-        found = self.index.get_indexer(table.times)
-        if (found < 0).any():
-            row = int(np.flatnonzero(found < 0)[0])
-            raise DataError(
-                f"{table.path}, row {row + 1}: {str(table.times[row])[:19]} is off the frequency {self.freq}"
-            )
-        return np.asarray(found, dtype=np.int64)
+def _check_actual(predictions: Long, values: np.ndarray, path: Path) -> None:
+    """Raises DataError where the references are other data than the file of predictions says that it forecast."""
+    if predictions.actual is None:
+        return
+    both = ~np.isnan(predictions.actual) & ~np.isnan(values)
+    other = np.flatnonzero(both & ~np.isclose(predictions.actual, values, rtol=1e-6, atol=0))
+    if len(other):
+        row = int(other[0])
+        raise DataError(
+            f"{predictions.path}, row {predictions.numbers[row]}: {predictions.items[row]} was {predictions.actual[row]:.7g} at "
+            f"{str(predictions.times[row])[:19]}, and is {values[row]:.7g} in {path} ({len(other)} such rows); give the data "
+            "that were forecast"
+        )
 
 
 def _entries(predictions: Long, codes: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -247,8 +257,9 @@ def _entries(predictions: Long, codes: np.ndarray, step: np.ndarray) -> tuple[np
     order = np.lexsort((step, entry))
     same = (np.diff(entry[order]) == 0) & (np.diff(step[order]) == 0)
     if same.any():
-        row = int(order[np.flatnonzero(same)[0] + 1]) + 1
-        raise DataError(f"{predictions.path}, row {row}: {predictions.items[row - 1]} has this time stamp twice")
+        row = int(order[np.flatnonzero(same)[0] + 1])
+        number = predictions.numbers[row]
+        raise DataError(f"{predictions.path}, row {number}: {predictions.items[row]} has this time stamp twice")
     holed = np.flatnonzero(np.bincount(entry) != last - first + 1)
     if len(holed):
         row = int(np.flatnonzero(entry == holed[0])[0]) + 1
@@ -257,17 +268,20 @@ def _entries(predictions: Long, codes: np.ndarray, step: np.ndarray) -> tuple[np
 
 
 def _forecasts(
-    predictions: Long, entry: np.ndarray, ahead: np.ndarray, shape: tuple[int, int]
+    predictions: Long, entry: np.ndarray, ahead: np.ndarray, actual: np.ndarray
 ) -> tuple[Forecasts, tuple[float, ...]]:
     levels = _levels(predictions)
 
     def laid(values: np.ndarray) -> np.ndarray:
         # A shorter forecast is filled up with 0: there is no actual value to score it against.
-        table = np.zeros(shape)
+        table = np.zeros((*actual.shape, *values.shape[1:]))
         table[entry, ahead] = values
         return table
 
-    if len(levels) < 2:
+    if predictions.samples is not None:
+        return from_samples(laid(predictions.samples).transpose(0, 2, 1), actual), (0.0, 1.0)
+    columns = [predictions.columns[name] for name in levels.values()]
+    if len(levels) < 2 or all(np.array_equal(column, predictions.point()) for column in columns):
         return from_points(laid(predictions.point())), ()
     median = next((name for name in ("0.5", "median") if name in predictions.columns), None)
     if median is None:
@@ -295,7 +309,9 @@ def _check_all(paired: np.ndarray, table: Long, lacking: str) -> None:
     if len(alone):
         row = int(alone[0])
         time = str(table.times[row])[:19]
-        raise DataError(f"{table.path}, row {row + 1}: {lacking} {table.items[row]} at {time} ({len(alone)} in all)")
+        raise DataError(
+            f"{table.path}, row {table.numbers[row]}: {lacking} {table.items[row]} at {time} ({len(alone)} in all)"
+        )
 
 
 def _numbered(items: np.ndarray) -> tuple[list[str], np.ndarray]:

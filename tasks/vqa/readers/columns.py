@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import math
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text, without_missing
 from tasks.errors import ConfigError, DataError
 from tasks.images import ImageStore
 from tasks.readers.paths import first_of
 from tasks.readers.problems import Problems
 from tasks.vqa import score
 from tasks.vqa.questions import Questions
+from tasks.vqa.readers.answers import UNREADABLE, Answers, is_object, soft_label, written_out
 from tasks.vqa.readers.source import Options
 
 QUESTION = ("question", "question_text", "query")
@@ -81,55 +81,6 @@ def layout(names: Iterable[str], options: Options, source: str) -> Layout:
     return Layout(image, question, answers, label, ids, weights)
 
 
-def as_answers(value: Any) -> list[str]:
-    """The answers in one cell: a string, a number, a list of either, of {"answer": ...}, or {"answer": [...]}.
-
-    A list may be written out as text, as A-OKVQA does.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return []
-    if isinstance(value, dict):
-        return as_answers(value.get("answer"))
-    if isinstance(value, (list, tuple)):
-        return [answer for part in value for answer in as_answers(part)]
-    text = value if isinstance(value, str) else str(value)
-    if text[:1] == "[" and text[-1:] == "]":
-        parsed = parse_cell(text)
-        return as_answers(parsed) if isinstance(parsed, list) else [text]
-    return [text] if text.strip() else []
-
-
-def parse_cell(text: str) -> Any:
-    """A cell of a CSV file: a JSON (or Python) list or object where it is one, several answers parted by '|', or the
-    text.
-    """
-    stripped = text.strip()
-    if stripped[:1] in ("[", "{") and stripped[-1:] in ("]", "}"):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                return parse(stripped)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                continue
-    return [part.strip() for part in text.split("|")] if "|" in text else text
-
-
-def soft_label(ids: Any, weights: Any) -> tuple[dict[str, float], str | None]:
-    """One row of the guide's layout: {answer: weight}, and what is wrong with it or None."""
-    ids = as_answers(ids)
-    weights = [1.0] * len(ids) if weights is None else weights
-    weights = list(weights) if isinstance(weights, (list, tuple, np.ndarray)) else [weights]
-    if len(ids) != len(weights):
-        return {}, f"has {len(ids)} answers and {len(weights)} weights"
-    label: dict[str, float] = {}
-    for answer, weight in zip(ids, weights, strict=True):
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            return {}, f"the weight of {answer!r} is {weight!r}, not a number"
-        if not 0.0 <= float(weight) <= 1.0:  # NaN too
-            return {}, f"the weight of {answer!r} is {weight}; weights go from 0 to 1"
-        label[answer] = max(float(weight), label.get(answer, 0.0))
-    return label, None
-
-
 def question_types(questions: list[str]) -> list[str]:
     """Question types by the rules of `tasks.vqa.score`, for data that give none."""
     return [score.question_type(text) for text in questions]
@@ -150,27 +101,28 @@ def assemble(
     source: str,
     rows: list[int],
     problems: Problems,
+    notes: tuple[str, ...] = (),
 ) -> Questions:
     """Joins read columns and images into `Questions`; rows whose label can't be used are reported and dropped.
 
     Args:
-        columns: name -> values, all of one length n; answers already as lists of strings or as `as_answers` takes them.
+        columns: name -> values, all of one length n; answers as `Answers` takes them.
         image: int64 [n], index into `images`, -1 where the row has none.
         rows: row number of each in `source`, from 1.
     """
-    n = len(rows)
+    n, reader = len(rows), Answers()
     weights: list[dict[str, float]] | None = None
     keep = np.ones(n, bool)
-    if roles.label is not None and not any(isinstance(cell, dict) for cell in columns[roles.label]):
+    if roles.label is not None and not any(map(is_object, columns[roles.label])):
         roles = replace(roles, answers=roles.label, label=None)
     if roles.ids is not None or roles.label is not None:
-        weights, keep = _labels(columns, roles, source, rows, problems)
+        weights, keep = _labels(columns, roles, reader, source, rows, problems)
         answers = [list(label) for label in weights]
     elif roles.answers is not None:
-        answers = [as_answers(value) for value in columns[roles.answers]]
+        answers, keep = _answers(columns[roles.answers], roles.answers, reader, source, rows, problems)
     else:
         answers = [[] for _ in range(n)]
-    texts = ["" if value is None else str(value).strip() for value in columns[roles.question]]
+    texts = ["" if value is None or value != value else str(value).strip() for value in columns[roles.question]]
     result = Questions(
         question_id=_ids(columns.get("question_id"), rows),
         question=texts,
@@ -182,37 +134,73 @@ def assemble(
         images=images,
         source=source,
         rows=rows,
+        notes=(*notes, *reader.notes()),
     )
     return result if keep.all() else result.take(np.flatnonzero(keep))
 
 
+_WHOLE = re.compile(r"-?\d+")
+
+
+def _answers(
+    cells: list[Any], column: str, reader: Answers, source: str, rows: list[int], problems: Problems
+) -> tuple[list[list[str]], np.ndarray]:
+    """Each row's answers, and which rows can be used."""
+    if not any(isinstance(cell, (list, dict)) for cell in cells):
+        # `NA` among numbers is no answer, among words one.
+        empty = [text is None for text in without_missing(cells)]
+        cells = [None if none else cell for none, cell in zip(empty, cells, strict=True)]
+    answers, keep = [], np.ones(len(rows), bool)
+    for i, cell in enumerate(cells):
+        try:
+            answers.append(reader.of(cell))
+        except ValueError as error:
+            answers.append([])
+            keep[i] = False
+            problems.add(f"{source}, row {rows[i]}", f"{column}: {error}", UNREADABLE)
+    return answers, keep
+
+
 def _labels(
-    columns: dict[str, list[Any]], roles: Layout, source: str, rows: list[int], problems: Problems
+    columns: dict[str, list[Any]], roles: Layout, reader: Answers, source: str, rows: list[int], problems: Problems
 ) -> tuple[list[dict[str, float]], np.ndarray]:
     if roles.ids is not None:
         ids = columns[roles.ids]
         scores = columns[roles.weights] if roles.weights is not None else [None] * len(ids)
     else:
         assert roles.label is not None
-        cells = [cell if isinstance(cell, dict) else {} for cell in columns[roles.label]]
-        ids, scores = [cell.get("ids") for cell in cells], [cell.get("weights") for cell in cells]
+        ids = scores = columns[roles.label]
     labels, keep = [], np.ones(len(rows), bool)
-    for i, (answers, values) in enumerate(zip(ids, scores, strict=True)):
-        label, wrong = soft_label(answers, values)
+    for i, (cell, values) in enumerate(zip(ids, scores, strict=True)):
+        label: dict[str, float] = {}
+        try:
+            kind = "label that can't be used"
+            if roles.ids is None:
+                both = written_out(cell) if isinstance(cell, str) and cell.strip() else cell
+                cell, values = (both.get("ids"), both.get("weights")) if isinstance(both, dict) else (both, None)
+            label, wrong = soft_label(reader.of(cell), values)
+        except ValueError as error:
+            wrong, kind = f"label: {error}", UNREADABLE
         labels.append(label)
         if wrong is not None:
             keep[i] = False
-            problems.add(f"{source}, row {rows[i]}", wrong, "label that can't be used")
+            problems.add(f"{source}, row {rows[i]}", wrong, kind)
     return labels, keep
 
 
 def _ids(values: list[Any] | None, rows: list[int]) -> list[int | str]:
-    """Question ids as given, else the row numbers."""
+    """Question ids as given, whole numbers as such in whatever form; else the row numbers."""
     if values is None:
         return list(rows)
+    ids = [
+        int(text) if text is not None and isinstance(value, (int, float)) and _WHOLE.fullmatch(text) else text
+        for value, text in (
+            (value, as_text(value) if not isinstance(value, str) else value.strip() or None) for value in values
+        )
+    ]
+    taken = set(ids)
     return [
-        rows[i] if value is None or value == "" else value if isinstance(value, (int, str)) else str(value)
-        for i, value in enumerate(values)
+        (row if row not in taken else f"row {row}") if key is None else key for key, row in zip(ids, rows, strict=True)
     ]
 
 

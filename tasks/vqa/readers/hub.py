@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.errors import DataError
 from tasks.images import EncodedImages, ImageStore
 from tasks.readers import arrow
@@ -42,14 +43,22 @@ def read(dataset: Any, source: str, folder: Path | None, options: Options, probl
     if not len(dataset):
         raise DataError(f"{source}: no rows")
     roles = layout(dataset.column_names, options, source)
-    wanted = {roles.question, roles.answers, roles.label, roles.ids, roles.weights, *_PLAIN} & set(dataset.column_names)
+    fields = (roles.image, roles.question, roles.answers, roles.label, roles.ids, roles.weights)
+    wanted = {*fields, *_PLAIN} & set(dataset.column_names)
     wanted.discard(roles.image if arrow.picture_kind(dataset.features[roles.image]) != "path" else None)
     texts = dataset.select_columns(sorted(name for name in wanted if name)).with_format("arrow")[:]
     columns = {name: _values(texts.column(name), dataset.features[name]) for name in texts.column_names}
     image, images = _images(dataset, roles, columns, source, folder, options)
-    rows = list(range(1, len(dataset) + 1))
+    ids = columns.get("image_id") if roles.image != "image_id" else None
     return assemble(
-        columns=columns, roles=roles, image=image, images=images, source=source, rows=rows, problems=problems
+        columns=columns,
+        roles=roles,
+        image=image,
+        images=images,
+        source=source,
+        rows=list(range(1, len(dataset) + 1)),
+        problems=problems,
+        notes=() if ids is None else id_notes(ids, image),
     )
 
 
@@ -95,25 +104,43 @@ def _images(
             f"{source}: the column {roles.image!r} holds neither images nor paths; name another with --image-column"
         )
     dataset = arrow.undecoded(dataset, roles.image)
-    keys = columns["image_id"] if "image_id" in columns and roles.image != "image_id" else None
-    index, rows = grouped(list(_identities(dataset, roles.image, keys)))
+    index, rows = grouped(list(_identities(dataset, roles.image)))
     root = Path(options.image_root).expanduser() if options.image_root else base
     return index, EncodedImages(dataset, roles.image, rows, source, str(root))
 
 
-def _identities(dataset: Any, column: str, ids: list[Any] | None) -> Iterator[Any]:
-    """What tells each row's image from others: its image_id, else its path, else a hash of its bytes; None without
-    image.
+def id_notes(ids: list[Any], image: np.ndarray) -> tuple[str, ...]:
+    """What to say of an image_id that names several pictures, and of pictures that stand under several.
+
+    Args:
+        image: int64 [n], the picture of each row by its content, -1 for none.
+    """
+    pairs: dict[tuple[str, int], int] = {}
+    for row, (name, picture) in enumerate(zip(map(as_text, ids), image.tolist(), strict=True), 1):
+        if name is not None and picture >= 0:
+            pairs.setdefault((name, picture), row)
+    notes = []
+    for side, what, meaning in (
+        (0, "image_id that name more than one picture", "each question keeps the picture of its own row"),
+        (1, "pictures that stand under more than one image_id", "each counts as one picture"),
+    ):
+        rows: dict[str | int, list[int]] = {}
+        for pair, row in pairs.items():
+            rows.setdefault(pair[side], []).append(row)
+        several = [each for each in rows.values() if len(each) > 1]
+        if several:
+            first, second = several[0][:2]
+            notes.append(f"{len(several):,} {what}, such as in rows {first:,} and {second:,}: {meaning}")
+    return tuple(notes)
+
+
+def _identities(dataset: Any, column: str) -> Iterator[Any]:
+    """What tells each row's picture from others: a hash of its bytes, or the path of one that is a path alone; None
+    without image. An image_id is no such thing: some data give one to each row, some the same to different pictures.
 
     Only bytes of equal length are hashed: others differ anyway.
     """
     lengths = [length for batch in _batches(dataset, column) for length in _lengths(batch)]
-    if ids is not None:
-        yield from (
-            None if size is None else ("row", row) if key is None else key
-            for row, (key, size) in enumerate(zip(ids, lengths, strict=True))
-        )
-        return
     shared = Counter(lengths)
     row = 0
     for batch in _batches(dataset, column):

@@ -13,13 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.errors import DataError
 from tasks.images import FileImages
 from tasks.readers.paths import files_below, read_text, split_beside
 from tasks.readers.problems import Problems
 from tasks.vqa.questions import Questions
+from tasks.vqa.readers.answers import UNREADABLE, Answers
 from tasks.vqa.readers.coco import locate
-from tasks.vqa.readers.columns import answer_types, as_answers, given, question_types
+from tasks.vqa.readers.columns import answer_types, given, question_types
 from tasks.vqa.readers.source import WHOLE, Options, Source, grouped
 
 _FORMS = re.compile(r"openended|multiplechoice|questions|annotations|[_\-. ]+")
@@ -127,8 +130,17 @@ def _read(path: Path, annotated: Path | None, roots: list[Path], problems: Probl
         labels = {label.get("question_id"): label for label in _parse(annotated, "annotations")["annotations"]}
     matched = [labels.get(entry["question_id"], {}) for entry in good]
     questions = [str(entry["question"]).strip() for entry in good]
-    answers = [as_answers(label.get("answers")) or as_answers(label.get("multiple_choice_answer")) for label in matched]
-    return Questions(
+    reader = Answers(verbatim=True)
+    answers: list[list[str]] = []
+    broken: list[int] = []
+    for row, label in zip(rows, matched, strict=True):
+        try:
+            answers.append(reader.of(label.get("answers")) or reader.of(label.get("multiple_choice_answer")))
+        except ValueError as error:
+            answers.append([])
+            broken.append(len(answers) - 1)
+            problems.add(f"{path}, row {row}", f"answers: {error}", UNREADABLE)
+    result = Questions(
         question_id=[entry["question_id"] for entry in good],
         question=questions,
         image=image,
@@ -140,6 +152,7 @@ def _read(path: Path, annotated: Path | None, roots: list[Path], problems: Probl
         source=str(path),
         rows=rows,
     )
+    return result.take(np.delete(np.arange(len(result)), broken)) if broken else result
 
 
 def _parse(path: Path, field: str) -> dict[str, Any]:

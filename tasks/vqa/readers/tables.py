@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,11 @@ from tasks.readers.paths import canonical, files_below, one_a_split, read_text, 
 from tasks.readers.problems import Problems
 from tasks.readers.rows import Row, delimited, is_object, json_lines, json_list
 from tasks.vqa.questions import Questions
-from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like, parse_cell
+from tasks.vqa.readers.columns import LABEL_IDS, LABEL_WEIGHTS, assemble, layout, looks_like
 from tasks.vqa.readers.source import WHOLE, Load, Options, Source, index_paths
 
+_SEVERAL = ("answers", "label", "labels", *LABEL_IDS, *LABEL_WEIGHTS)
+_WHOLE = re.compile(r"[0-9]{1,18}(\.0*)?")
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
@@ -104,25 +107,18 @@ def _csv_rows(file: Path, text: str, problems: Problems) -> Iterator[Row]:
 
 
 def _cell(name: str, cell: str) -> Any:
-    """A cell of an answer column taken apart; any other as it stands."""
-    if name in LABEL_WEIGHTS:
-        values = parse_cell(cell)
-        return [_number(part) for part in (values if isinstance(values, list) else [values] if cell.strip() else [])]
-    if name in ("answers", "label", "labels", *LABEL_IDS) or (name == "answer" and cell[:1] in "[{"):
-        return parse_cell(cell)
+    """A cell of a column for several answers that '|' parts, taken apart; any other as it stands."""
+    if name in _SEVERAL and "|" in cell and cell.strip()[:1] not in ("[", "{"):
+        return [part.strip() for part in cell.split("|")]
     return cell
 
 
-def _number(part: Any) -> Any:
-    try:
-        return float(part)
-    except (TypeError, ValueError):
-        return part
-
-
 def _whole_numbers(values: list[Any]) -> list[Any]:
-    """Ids read as text become numbers where all of them are."""
-    texts = [value for value in values if isinstance(value, str)]
-    if texts and all(text.isascii() and text.isdigit() for text in texts):
-        return [int(value) if isinstance(value, str) else value for value in values]
+    """Ids read as text become numbers where all of them are, as pandas writes them beside a blank one too."""
+    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    if texts and all(_WHOLE.fullmatch(text) for text in texts):
+        return [
+            int(value.strip().partition(".")[0]) if isinstance(value, str) and value.strip() else value
+            for value in values
+        ]
     return values

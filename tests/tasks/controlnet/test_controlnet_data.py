@@ -254,8 +254,10 @@ def test_subsets_by_seed(tmp_path):
 def test_pictures_in_both_splits_are_said(tmp_path):
     for name, numbers in (("train", range(4)), ("test", range(3, COUNT))):
         write(both(tmp_path / name, numbers) / "metadata.jsonl", rows(numbers))
-    (line,) = load_splits(Options(str(tmp_path))).notes
-    assert line.endswith("test/metadata.jsonl: 1 of 3 pictures are in the training split too")
+    splits = load_splits(Options(str(tmp_path)))
+    line = "test/metadata.jsonl: 1 of 3 evaluation pairs have pictures that are also in the training split"
+    assert splits.leaks[0].endswith(f"{line}: they are not unseen; leave them out with --drop-leaks")
+    assert splits.shared == 1
 
 
 def test_alpha_shows_white_under_pictures_and_black_under_conditions(tmp_path):
@@ -341,4 +343,10 @@ def test_inspection(tmp_path):
     assert split["captions"]["words"] == {"min": 1, "median": 2, "max": 2}
     assert split["captions"]["most_repeated"] == {"two words": 2, "picture 3": 2}
     said = "row 2: the picture is 32x24, below the resolution of 32, and so are 5 of the other 6; lower --resolution"
-    assert (found["problem_count"], found["problems"][0].removeprefix(f"{tmp_path}/metadata.jsonl, ")) == (1, said)
+    problems = [line.removeprefix(f"{tmp_path}/metadata.jsonl, ") for line in found["problems"]]
+    assert problems[:3] == [
+        "row 1: its condition is blank (no pixel differs from the colour 0,0,0); --skip-blank leaves it out",
+        said,
+        "row 3: its condition is blank (no pixel differs from the colour 20,255,7); --skip-blank leaves it out",
+    ]
+    assert found["problem_count"] == 7

@@ -81,7 +81,8 @@ def test_saved_dataset_with_splits(tmp_path):
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     splits = load_splits(Options(str(tmp_path / "saved")))
     assert (sorted(shown(splits.train)), sorted(shown(splits.evaluation))) == ([0, 1, 2, 3], [3, 4, 5])
-    assert [line.split(": ")[1] for line in splits.notes] == ["1 of 3 pictures are in the training split too"]
+    said = "1 of 3 evaluation pairs have pictures that are also in the training split"
+    assert [line.split(": ")[1] for line in splits.leaks] == [said]
 
 
 def test_files_of_a_split_are_opened_only_for_it(tmp_path):

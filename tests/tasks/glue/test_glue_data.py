@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.data_sets import described
+from recipes.data_sets import inspected
 from tasks.errors import ConfigError, DataError
 from tasks.glue.data import Options, load_splits
 from tasks.glue.holdout import keys_of
@@ -407,4 +407,4 @@ def test_inspection(tmp_path):
         f"{folder}/test.csv, row 3: unknown label 'z'; known are x, y",
         f"{folder}/train.csv, row 5: the text is empty",
     ]
-    assert "test in train: 1" in described(found)["text"]
+    assert "test in train: 1" in inspected(found, lambda: None)["text"]

@@ -229,12 +229,34 @@ def test_dataset_dict_with_splits_and_plain_answers(tmp_path):
     assert splits.evaluation.answers == [["red"], ["yes"], ["no"], ["red"]]
 
 
-def test_dataset_images_are_grouped_by_image_id(tmp_path):
-    data = dataset(image_id=[i % 2 for i in range(12)])
-    data.save_to_disk(str(tmp_path / "set"))
+def test_an_id_that_names_several_pictures_leaves_each_question_its_own(tmp_path):
+    dataset(image_id=[i % 2 for i in range(12)]).save_to_disk(str(tmp_path / "set"))
     splits = load_splits(Options(str(tmp_path / "set")), need=("train",))
-    assert len(splits.train.images) == 2
-    assert splits.train.image.tolist() == [0, 1] * 6
+    assert splits.train.image.tolist() == [0, 1, 2, 3] * 3
+    assert splits.notes == [
+        "2 image_id that name more than one picture, such as in rows 1 and 3: each question keeps the picture of its own row"
+    ]
+
+
+@pytest.mark.parametrize("form", ["image", "bytes", "path"])
+def test_a_picture_under_many_ids_is_held_out_as_one(tmp_path, form):
+    from datasets import Image as ImageFeature
+
+    data = dataset(count=60, images=6, image_id=list(range(60)))
+    if form != "image":
+        entries = data.cast_column("image", ImageFeature(decode=False))
+        cells = [cell["bytes"] for cell in entries["image"]]
+        if form == "path":
+            for i, blob in enumerate(cells):
+                (tmp_path / f"{i}.png").write_bytes(blob)
+            cells = [f"{i}.png" for i in range(60)]
+        data = data.remove_columns("image").add_column("image", cells)
+    data.to_parquet(tmp_path / "all.parquet")
+    splits = load_splits(Options(str(tmp_path / "all.parquet"), cache_dir=str(tmp_path / "cache"), eval_fraction=0.4))
+    pictures = [{part.images.content(int(i)) for i in part.image} for part in (splits.train, splits.evaluation)]
+    assert splits.held_out
+    assert len(pictures[0]) + len(pictures[1]) == 6
+    assert not pictures[0] & pictures[1]
 
 
 def test_dataset_answers_as_strings_and_multiple_choice(tmp_path):
@@ -397,6 +419,47 @@ def test_copies_of_a_picture_stay_on_one_side(tmp_path):
         splits = load_splits(Options(str(path), seed=seed, eval_fraction=0.3))
         sides = [{image % 10 for image in part.image.tolist()} for part in (splits.train, splits.evaluation)]
         assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_pictures_that_given_splits_share_are_counted_and_left_out(tmp_path, kind):
+    if kind == "csv":
+        for i in range(6):
+            draw(tmp_path / "pics" / f"{i}.png", i)
+            draw(tmp_path / "more" / f"{i}.png", i + 4)  # the first two are copies of the last two there
+        names = ("image", "question", "answer")
+        write_csv(tmp_path / "train.csv", [(f"pics/{i}.png", f"question {i}?", "red") for i in range(6)], names)
+        lines = [(f"more/{i}.png", f"Question  {4 if i == 0 else 9}?", ANSWERS[i % 3]) for i in range(6)]
+        write_csv(tmp_path / "val.csv", [*lines, lines[0]], names)
+        with open(tmp_path / "train.csv", "a", encoding="utf-8") as file:
+            file.write("pics/0.png,other?,no\n")
+    else:
+        data = dataset(count=12, images=6)
+        data.to_parquet(tmp_path / "train.parquet")
+        later = dataset(count=10, images=10).select([4, 5, 6, 7, 8, 9, 4]).remove_columns("question_id")
+        later.to_parquet(tmp_path / "val.parquet")
+    cache = str(tmp_path / "cache")
+    whole = load_splits(Options(str(tmp_path), cache_dir=cache))
+    assert np.flatnonzero(whole.shared).tolist() == [0, 1, 6]
+    same = 2 if kind == "csv" else 3
+    (line,) = whole.leaks
+    assert line.startswith(
+        "3 of 7 evaluation questions have pictures that are also in the training split: they are not"
+    )
+    assert f"({same} of them ask the same of the same picture)" in line
+    clean = load_splits(Options(str(tmp_path), cache_dir=cache, drop_leaks=True))
+    assert (len(clean.evaluation), clean.shared.tolist()) == (4, [False] * 4)
+    assert clean.leaks[0].startswith(
+        "3 of 7 evaluation questions have pictures that are also in the training split, and are"
+    )
+    assert len(clean.train) == len(whole.train)
+
+
+def test_all_evaluation_pictures_in_training_leaves_nothing(tmp_path):
+    table(tmp_path, 6, 3, "train.csv")
+    table(tmp_path, 3, 3, "val.csv")
+    text = message(lambda: load_splits(Options(str(tmp_path), drop_leaks=True)))
+    assert text.endswith("val.csv: all 3 evaluation questions have pictures that are also in the training split")
 
 
 def test_subsets_are_random_and_repeatable(tmp_path):
