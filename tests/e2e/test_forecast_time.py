@@ -110,7 +110,7 @@ def test_an_item_that_was_discontinued_goes_on_from_its_own_end_and_is_told(plac
     assert rows.timestamp[rows.item_id == "a"].iloc[0] == AFTER[0].isoformat()
     assert rows.timestamp[rows.item_id == "b"].iloc[0] == STAMPS[250].isoformat()
     assert "forecasts and tests are at each one's own end" in said
-    done = within("eval", "forecast", "--data", "long.parquet", "--model", only_run(place), cwd=place)
+    done = within("eval", "forecast", "--data", "long.parquet", "--model", only_run(place), "--include-seen", cwd=place)
     assert "forecasts and tests are at each one's own end" in done.stderr
 
 

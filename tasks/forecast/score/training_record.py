@@ -130,7 +130,7 @@ def training_record(panel: Panel, seen: np.ndarray, chosen: np.ndarray) -> Train
     number, back = _numbered(offsets)
     first = panel.offsets[rows][number] + ends[number] - ANCHOR - back * spacing[number]
     anchors = _digests(_rows(panel.values, first))
-    index = _stamps(panel)
+    index = _stamps(panel, panel.calendar.length)
     last = index[panel.starts[rows] + ends - 1]
     names = [panel.item_ids[row] for row in rows]
     return TrainingRecord(names, last, ends, chosen[rows], spacing, anchors, offsets, panel.has_timestamps)
@@ -281,15 +281,16 @@ def _calendar_ends(record: TrainingRecord, panel: Panel) -> np.ndarray | None:
     """
     if not record.stamped or not panel.has_timestamps:
         return None
-    index, last = _stamps(panel), record.last
+    index, last = _stamps(panel, panel.calendar.length), record.last
     if len(last) and last.max() > index[-1]:
-        index = index.append(pd.date_range(index[-1], last.max(), freq=panel.calendar.freq)[1:])
+        more = len(pd.date_range(index[-1], last.max(), freq=panel.calendar.freq))
+        index = _stamps(panel, panel.calendar.length + more)
     return np.asarray(index.searchsorted(last, side="right"), dtype=np.int64)
 
 
-def _stamps(panel: Panel) -> pd.DatetimeIndex:
-    """The time stamps of the panel's calendar; zoned ones in UTC, without the zone."""
-    index = panel.calendar.timestamps(0, panel.calendar.length)
+def _stamps(panel: Panel, count: int) -> pd.DatetimeIndex:
+    """The first time stamps of the panel's calendar; zoned ones in UTC, without the zone."""
+    index = panel.calendar.timestamps(0, count)
     return index if index.tz is None else index.tz_convert(None)
 
 
