@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.forecast.calendar import lags_for, seasonality_of
 from tasks.forecast.checks import Profile, long_enough, needed, profile
-from tasks.forecast.data import span, words
+from tasks.forecast.description import span, words
 from tasks.forecast.panel import Panel
 
 if TYPE_CHECKING:

@@ -92,6 +92,16 @@ def unit_of(values: np.ndarray) -> Unit | None:
     return Unit(STEPS) if whole and low < _FIRST_STEP else None
 
 
+def dated(values: np.ndarray) -> bool:
+    """Whether ascending numbers without a name look like dates or time since 1970."""
+    if len(values) < 3 or not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
+        return False
+    unit = unit_of(values)
+    if unit is None or unit.words in (STEPS, DECIMAL):
+        return False
+    return values[0] >= 10_000 or bool((np.diff(values) == 1).all())
+
+
 def guesses(value: float) -> str:
     """What a number of no known unit may be, for a message."""
     if 10_000 <= value < 80_000:
