@@ -100,6 +100,7 @@ def _by_target(table: Long, predictions: Long) -> Long:
         np.tile(table.windows, len(targets)),
         {"value": np.concatenate([table.columns[name] for name in targets])},
         np.tile(table.numbers, len(targets)),
+        clock=None if table.clock is None else np.tile(table.clock, len(targets)),
     )
 
 
@@ -182,7 +183,7 @@ def _by_time(
     names, codes = _numbered(predictions.items)
     tables = [references] if not isinstance(history, Long) else [references, history]
     timeline = Timeline(names, tables, predictions, freq, regular=m is not None and not isinstance(history, Rows))
-    step = timeline.grid.positions(predictions)
+    step = timeline.predicted
     entry, first, horizon = _entries(predictions, codes, step)
     at = timeline.offsets[codes] + step - timeline.starts[codes]
     inside = (step >= timeline.starts[codes]) & (at < timeline.offsets[codes + 1])

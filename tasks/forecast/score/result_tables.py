@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.errors import DataError
+from tasks.forecast.score.result_times import times_of
 
 ITEM = ("item_id", "unique_id", "series_id", "series", "id")
 TIME = ("timestamp", "ds", "date", "datetime", "time")
@@ -30,6 +32,7 @@ class Long:
             knows.
         samples: float64 [n, samples] in place of quantiles.
         text: the columns that were passed over because they hold text.
+        clock: datetime64, what the clocks of the time stamps' zone show; None where they have no zone, `times` being UTC else.
     """
 
     path: Path
@@ -45,10 +48,11 @@ class Long:
     seen_known: bool = True
     samples: np.ndarray | None = None
     text: tuple[str, ...] = ()
+    clock: np.ndarray | None = None
 
     def part(self, rows: np.ndarray) -> Long:
         """Some of the rows."""
-        names = ("items", "times", "windows", "numbers", "models", "targets", "actual", "seen", "samples")
+        names = ("items", "times", "windows", "numbers", "models", "targets", "actual", "seen", "samples", "clock")
         arrays = {name: array[rows] for name in names if (array := getattr(self, name)) is not None}
         return replace(self, columns={name: values[rows] for name, values in self.columns.items()}, **arrays)
 
@@ -97,11 +101,12 @@ def long_table(path: Path, frame: Any, item: str, time: str) -> Long:
     samples = _samples(path, frame["samples"]) if "samples" in frame.columns else None
     if not columns and samples is None and "actual" not in frame.columns:
         raise DataError(f"{path} has no column of values beside {', '.join([item, time, *texts])}")
+    times, clock = times_of(path, frame[time])
     seen = frame["seen"] if "seen" in frame.columns else None
     return Long(
         path,
-        frame[item].astype(str).to_numpy(dtype=object),
-        times_of(path, frame[time]),
+        frame[item].map(as_text).to_numpy(dtype=object),
+        times,
         window,
         columns,
         np.arange(1, len(frame) + 1),
@@ -112,6 +117,7 @@ def long_table(path: Path, frame: Any, item: str, time: str) -> Long:
         seen is None or not seen.isna().any(),
         samples,
         tuple(name for name in texts if name != "target"),
+        clock,
     )
 
 
@@ -143,21 +149,6 @@ def numbers_of(path: Path, column: Any, name: str) -> np.ndarray:
         cell = str(column[wrong].iloc[0])[:40]
         raise DataError(f"{path}, row {_first(wrong)}, column {name}: {cell!r} is not a number")
     return np.asarray(found, dtype=np.float64)
-
-
-def times_of(path: Path, column: Any) -> np.ndarray:
-    """int64 where the column holds whole numbers, else datetime64."""
-    import pandas as pd
-
-    if column.isna().any():
-        raise DataError(f"{path}, row {_first(column.isna())}: no {column.name}")
-    if pd.api.types.is_integer_dtype(column):
-        return np.asarray(column, dtype=np.int64)
-    found = pd.to_datetime(column, errors="coerce", utc=True)
-    if found.isna().any():
-        row = _first(found.isna())
-        raise DataError(f"{path}, row {row}: {str(column.iloc[row - 1])[:40]!r} is no time stamp")
-    return np.asarray(found.dt.tz_convert(None), dtype="datetime64[ns]")
 
 
 def _first(mask: Any) -> int:

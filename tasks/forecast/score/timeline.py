@@ -9,6 +9,7 @@ import numpy as np
 from tasks.errors import DataError
 from tasks.forecast.calendar import normal
 from tasks.forecast.score.result_tables import Long
+from tasks.forecast.score.result_times import paired
 
 
 class Timeline:
@@ -17,15 +18,18 @@ class Timeline:
     Attributes:
         values: float64 [points]; referred: whether a point is in the references; offsets, starts: as a panel's.
         codes, steps: of each table's rows the series, -1 for one that is not predicted, and the position.
+        predicted: the positions of the predictions' rows.
     """
 
     def __init__(
         self, names: list[str], tables: list[Long], predictions: Long, freq: str | None, *, regular: bool
     ) -> None:
-        self.grid = Grid([table.times for table in (*tables, predictions)], tables[0].path, freq, regular)
+        times = paired([*tables, predictions])
+        self.grid = Grid(times, tables[0].path, freq, regular)
         number = {name: code for code, name in enumerate(names)}
         self.codes = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
-        self.steps = [self.grid.positions(table) for table in tables]
+        self.predicted = self.grid.positions(predictions, times[-1])
+        self.steps = [self.grid.positions(table, one) for table, one in zip(tables, times[:-1], strict=True)]
         code, step = np.concatenate(self.codes), np.concatenate(self.steps)
         observed = (code >= 0) & ~np.isnan(np.concatenate([table.point() for table in tables]))
         code, step = code[observed], step[observed]
@@ -73,18 +77,21 @@ class Grid:
         if self.freq is not None:
             self.index = pd.date_range(self.index[0], self.index[-1], freq=normal(self.freq))
 
-    def positions(self, table: Long) -> np.ndarray:
+    def positions(self, table: Long, times: np.ndarray) -> np.ndarray:
         """int64 [n].
+
+        Args:
+            times: of the table, of the kind that all have.
 
         Raises:
             DataError: a time stamp off the grid.
         """
         if self.whole:
-            return table.times - self.first
-        found = self.index.get_indexer(table.times)
+            return times - self.first
+        found = self.index.get_indexer(times)
         if (found < 0).any():
             row = int(np.flatnonzero(found < 0)[0])
             raise DataError(
-                f"{table.path}, row {table.numbers[row]}: {str(table.times[row])[:19]} is off the frequency {self.freq}"
+                f"{table.path}, row {table.numbers[row]}: {str(times[row])[:19]} is off the frequency {self.freq}"
             )
         return np.asarray(found, dtype=np.int64)
