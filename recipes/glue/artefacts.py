@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from recipes.config import as_dict
 from recipes.glue import report
-from recipes.glue.answers import write_answers
+from recipes.glue.answers import names_of, shown, write_answers
 from recipes.glue.config import Train
 from recipes.glue.parts import Parts
+from recipes.glue.report_sets import tables
 from recipes.glue.seen_texts import record
 from recipes.loop.loop import Outcome
 from recipes.options import ON_CARD
@@ -37,7 +39,12 @@ print(classify({example}))
 
 def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, Any]:
     """Writes everything and returns the run's summary, as `--json` prints it."""
-    splits, logits = parts.splits, outcome.metrics["logits"]
+    logits = outcome.metrics["logits"]
+    if parts.splits.thresholds is not None:
+        parts.splits = dataclasses.replace(parts.splits, thresholds=outcome.metrics["thresholds"])
+        # Beside the labels in config.json, which every export of the model keeps.
+        parts.model.config.thresholds = dict(zip(parts.splits.labels or [], parts.splits.thresholds or [], strict=True))
+    splits = parts.splits
     figures = {key: value for key, value in outcome.metrics.items() if key != "logits"}
     figures |= {
         "task": splits.task,
@@ -52,10 +59,11 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
     for name, texts in splits.evaluation.items():
         suffix = "" if len(splits.evaluation) == 1 else f"-{name}"
-        write_answers(run.path / f"predictions{suffix}.jsonl", texts, logits[name], splits.labels)
+        path = run.path / f"predictions{suffix}.jsonl"
+        write_answers(path, texts, logits[name], splits.labels, thresholds=splits.thresholds)
     scores.write(run.path, per_text(config, splits, logits))
     headline = headline_of(splits, figures, parts.baselines, verdict)
-    card = make_card(config, parts, run, headline, figures)
+    card = make_card(config, parts, run, headline, figures, logits)
 
     def save(folder: Path) -> None:
         parts.model.save_pretrained(folder)
@@ -87,13 +95,16 @@ def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> sc
     """Whether each text was answered rightly, or how far off a score is, for comparing runs."""
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
-    answers = evaluation.answers_of(logits[name], splits.labels)
-    off = np.abs(answers - texts.label)
-    each = off if splits.labels is None else (off == 0).astype(float)
+    answers = evaluation.answers_of(logits[name], splits.labels, splits.thresholds)
+    if splits.labels is None:
+        each = np.abs(answers - texts.label)
+    else:
+        each = (answers == texts.label).reshape(len(texts), -1).all(axis=1).astype(float)
+    classes = "accuracy" if splits.thresholds is None else "exact_match"
     second = texts.second or [""] * len(texts)
-    names = [float(at) if splits.labels is None else splits.labels[int(at)] for at in texts.label]
+    names = [names_of(at, splits.labels) for at in texts.label]
     return scores.Scores(
-        metric="absolute error" if splits.labels is None else "accuracy",
+        metric="absolute error" if splits.labels is None else classes,
         greater_is_better=splits.labels is not None,
         data={"name": config.data, "revision": config.data_revision, "split": name, "texts": len(texts)},
         ids=list(range(len(texts))),
@@ -104,15 +115,26 @@ def per_text(config: Train, splits: Splits, logits: dict[str, np.ndarray]) -> sc
     )
 
 
-def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures: dict[str, Any]) -> Card:
+def make_card(
+    config: Train,
+    parts: Parts,
+    run: Run,
+    headline: Headline,
+    figures: dict[str, Any],
+    logits: dict[str, np.ndarray],
+) -> Card:
     """The model card's content."""
     options, splits = as_dict(config), parts.splits
     what = "scores texts with a number" if splits.labels is None else f"sorts texts into {len(splits.labels)} classes"
+    if splits.thresholds is not None:
+        what = f"says which of {len(splits.labels or [])} labels a text has, any number of them"
     pair, example = "", '"a gripping film"'
     if parts.train_texts.second is not None:
         pair, example = " It reads pairs of texts.", '{"text": "A man plays.", "text_pair": "Somebody plays."}'
     if splits.labels is None:
         example += ', function_to_apply="none"'
+    if splits.thresholds is not None:
+        example += ", top_k=None"
     return Card(
         name=f"{config.model.rstrip('/').rsplit('/', 1)[-1]} for {splits.name}",
         summary=f"A model that {what}.{pair} Trained on {splits.description}.",
@@ -135,7 +157,9 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures
             "labels": splits.labels,
         },
         training={key: options[key] for key in TRAINING if options[key] is not None},
+        tables=tables(splits, logits),
         limits=[
+            *threshold_limits(config, parts),
             f"Texts longer than {config.max_length} tokens are cut.",
             "Measured on the evaluation split named above, and on nothing else: other kinds of text were not tried.",
             *(f"{line}." for line in splits.leaks),
@@ -144,18 +168,26 @@ def make_card(config: Train, parts: Parts, run: Run, headline: Headline, figures
     )
 
 
+def threshold_limits(config: Train, parts: Parts) -> list[str]:
+    """From which probability on a text has a label, and what that was chosen by."""
+    if parts.splits.thresholds is None:
+        return []
+    chosen = (
+        "0.5 for each" if parts.tuning is None else f"chosen on {len(parts.tuning):,} training texts that were held out"
+    )
+    return [
+        f"A text has a label from its threshold on, which config.json holds by label: {chosen}; none of the texts measured on."
+    ]
+
+
 def sample_answers(splits: Splits, logits: dict[str, np.ndarray]) -> list[str]:
     """Three answers of the model, spread over the evaluation texts."""
     lines = []
     name, texts = next(iter(splits.evaluation.items()))
     assert texts.label is not None
-    answers = evaluation.answers_of(logits[name], splits.labels)
+    answers = evaluation.answers_of(logits[name], splits.labels, splits.thresholds)
     for number in evenly(np.arange(len(texts)), 3):
-        answer, expected = (_named(splits.labels, value) for value in (answers[number], texts.label[number]))
+        answer, expected = (shown(value, splits.labels) for value in (answers[number], texts.label[number]))
         text = texts.line(number)
         lines.append(f"answer    {text[:90]}{' ...' if len(text) > 90 else ''}: {answer} (expected {expected})")
     return lines
-
-
-def _named(labels: list[str] | None, value: float) -> str:
-    return f"{value:.2f}" if labels is None else labels[int(value)]

@@ -10,11 +10,15 @@ from recipes.options import DATA, EVALUATION, HUB, INPUT, MACHINE, MODEL, OPTIMI
 from tasks.errors import ConfigError
 
 TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax")
-METRICS = ("accuracy", "f1", "macro_f1", "matthews_correlation", "pearson", "spearman")
+METRICS = (
+    "accuracy", "f1", "macro_f1", "matthews_correlation", "pearson", "spearman",
+    "micro_f1", "exact_match", "micro_average_precision", "macro_average_precision",
+)  # fmt: skip
 HUB_GLUE = "nyu-mll/glue"
 MODEL_HELP = "Hub id, local folder, run folder, or `tiny` (random weights, under two million parameters)."
 USE_HELP = "Run folder, model folder (PyTorch or ONNX) or Hub id."
 DATA_HELP = "GLUE's tsv folder, a CSV, JSON lines or Parquet file or folder, a GLUE task's name, a Hub id, or `sample`."
+SEVERAL_HELP, SEVERAL_DEFAULT = "A text may have several labels, or none.", "where the labels are lists"
 MAX_LENGTH = 128
 
 
@@ -38,6 +42,12 @@ class DataOptions(ColumnOptions):
         shown_default="recognised",
     )
     label_column: str | None = DATA.option(None, "Column with the label: a class, or a number.")
+    label_separator: str | None = DATA.option(
+        None, "A text may have several labels, with this between them (';' or '|', say)."
+    )
+    label_columns: list[str] = DATA.option(
+        [], "A text may have several labels, each a column of 0 and 1: their names, or patterns ('is_*')."
+    )
     labels: list[str] = DATA.option([], "The classes in the order of their numbers.")
     regression: bool | None = DATA.option(
         None, "The label is a number to predict, not a class.", shown_default="by the labels"
@@ -58,9 +68,19 @@ class DataOptions(ColumnOptions):
 
     def problems(self) -> list[str]:
         """Cross-checks; a line each."""
-        if self.regression and self.labels:
-            return ["--labels: a regression has none"]
-        return []
+        flags = {"--label-separator": self.label_separator, "--label-columns": self.label_columns}
+        several = [flag for flag, value in flags.items() if value]
+        lines = ["--labels: a regression has none"] if self.regression and self.labels else []
+        if self.regression and several:
+            lines.append(f"{several[0]}: a regression has no labels")
+        if self.label_columns and (self.label_column or self.label_separator):
+            other = "--label-column" if self.label_column else "--label-separator"
+            lines.append(f"--label-columns: each holds 0 and 1; leave {other} out")
+        if several and getattr(self, "multi_label", None) is False:
+            lines.append(f"{several[0]}: is for several labels a text; leave --no-multi-label out")
+        if self.regression and getattr(self, "multi_label", None):
+            lines.append("--multi-label: a regression has no labels")
+        return lines
 
 
 @dataclasses.dataclass
@@ -104,6 +124,13 @@ class Train(TrainOptions, DataOptions):
     )
     eval_fraction: float = DATA.option(
         0.1, "Share of the rows held out where there is no such split.", above=0, maximum=0.9
+    )
+    multi_label: bool | None = DATA.option(None, SEVERAL_HELP, shown_default=SEVERAL_DEFAULT)
+    threshold_fraction: float = DATA.option(
+        0.1,
+        "Of several labels: share of the training texts that is held out to choose each label's threshold; 0: all are 0.5.",
+        minimum=0,
+        maximum=0.5,
     )
     max_length: int = DATA.option(MAX_LENGTH, "Longer texts are cut to so many tokens.", minimum=4, maximum=100_000)
     metric_for_best: str | None = EVALUATION.option(
@@ -153,6 +180,13 @@ class UseOptions:
         minimum=4,
         shown_default="as in training, else the model's limit",
     )
+    threshold: float | None = DATA.option(
+        None,
+        "Of several labels: the probability from which on a text has each.",
+        minimum=0,
+        maximum=1,
+        shown_default="the model's own, else 0.5",
+    )
     cpu: bool = MACHINE.option(False, "Use the CPU even where there is a GPU.")
     threads: int | None = MACHINE.option(None, "CPU threads.", minimum=1, shown_default="all cores")
     output_dir: str = OUTPUT.option("runs", "Where run folders are looked for.")
@@ -163,6 +197,12 @@ class Eval(UseOptions, TrainedDataOptions):
     """`tool eval glue`."""
 
     eval_split: str | None = DATA.option(None, "Split to evaluate on.", shown_default="as in training")
+    eval_batch_size: int | None = EVALUATION.option(
+        None,
+        "Texts a batch, where answers are scored.",
+        minimum=1,
+        shown_default="1 for int8 with dynamic ranges, whose answers hang on the batch; else --batch-size",
+    )
     mixed_precision: str = MACHINE.option("no", "Compute in half precision.", choices=("no", "fp16", "bf16"))
     output: str | None = OUTPUT.option(None, "Write the answers here: .jsonl, .csv or .tsv.")
 
@@ -176,7 +216,12 @@ class Predict(UseOptions, ColumnOptions):
     )
     pairs: bool = INPUT.option(False, "The texts are pairs: a first, its second, a first, its second.")
     task: str | None = INPUT.option(None, "Which GLUE task a file is of.", choices=TASKS)
-    top_k: int = OUTPUT.option(1, "Labels to give for each text, best first.", minimum=1)
+    top_k: int | None = OUTPUT.option(
+        None,
+        "Labels to give for each text, best first.",
+        minimum=1,
+        shown_default="1; of several labels those above their thresholds",
+    )
     output: str | None = OUTPUT.option(
         None, "Write here instead of stdout: .jsonl, .csv, or .tsv as GLUE's server takes it."
     )
@@ -189,6 +234,10 @@ class Data(DataOptions):
 
     train_split: str | None = DATA.option(None, "Split to look at as training data.")
     eval_split: str | None = DATA.option(None, "Split to look at as evaluation data.")
+    multi_label: bool | None = DATA.option(None, SEVERAL_HELP, shown_default=SEVERAL_DEFAULT)
+    model: str | None = MODEL.option(None, "Model whose tokenizer counts what is cut.")
+    revision: str | None = HUB.option(None, "Branch, tag or commit of the Hub model.")
+    max_length: int = DATA.option(MAX_LENGTH, "Longer texts are cut to so many tokens.", minimum=4, maximum=100_000)
     token: str | None = HUB.option(None, "Hub token; better in HF_TOKEN.", secret=True)
     seed: int = DATA.option(0, "Seed of the sample.", minimum=0)
 

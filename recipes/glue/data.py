@@ -23,7 +23,12 @@ def inspect(config: Data) -> dict[str, Any]:
 
     silence()
     options = data_options(Options, config)
-    return inspected(look(options), lambda: load_splits(options), width=120)
+    if config.model in (None, "tiny"):  # whose vocabulary is made in training
+        return inspected(look(options, max_length=config.max_length), lambda: load_splits(options), width=120)
+    from tasks.glue.pretrained import load_tokenizer
+
+    tokenizer = load_tokenizer(str(config.model), config.revision, config.token)
+    return inspected(look(options, tokenizer, config.max_length), lambda: load_splits(options), width=120)
 
 
 def sample(config: Sample) -> dict[str, Any]:
@@ -40,12 +45,14 @@ def run_data(
     labels: list[str] | None,
     *,
     regression: bool,
+    thresholds: list[float] | None = None,
 ) -> Splits:
     """The splits of the data given, else the very ones that the run was trained and measured on.
 
     Args:
         labels: the model's classes, which the data's labels must be among.
         regression: whether the model gives a number.
+        thresholds: where it gives any number of labels, the probability from which on a text has each.
 
     Raises:
         ConfigError: other labels than the model's were given.
@@ -58,8 +65,13 @@ def run_data(
     if same and need == ("evaluation",) and not options.eval_split:
         need = ("train", "evaluation")
     data = config.data or (config.source() if config.task and not was else was.get("data")) or "sample"
-    labelling = {"regression": True} if regression else {"labels": labels, "regression": False}
-    return load_splits(dataclasses.replace(options, data=data, **labelling), need)
+    labelling: dict[str, Any] = {"labels": labels, "regression": False, "multi_label": thresholds is not None}
+    if regression:
+        labelling = {"regression": True}
+    elif thresholds is not None and was and not options.label_columns:
+        labelling["label_separator"] = options.label_separator or was.get("label_separator")
+    splits = load_splits(dataclasses.replace(options, data=data, **labelling), need)
+    return splits if thresholds is None else dataclasses.replace(splits, thresholds=thresholds)
 
 
 def digest(labels: list[str] | None, *splits: Texts) -> str:

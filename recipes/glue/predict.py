@@ -28,9 +28,9 @@ def predict(config: Predict) -> dict[str, Any]:
     classifier = open_classifier(config, model)
     logits, _, _ = predict_texts(classifier, texts, trained_length(run, config.max_length, classifier.longest), config)
     if config.output:
-        write_answers(Path(config.output), texts, logits, classifier.labels, config.top_k)
+        write_answers(Path(config.output), texts, logits, classifier.labels, config.top_k, classifier.thresholds)
         return {"predictions": [], "text": f"{len(texts):,} answers written to {config.output}"}
-    answers = as_pipeline(logits, classifier.labels, config.top_k)
+    answers = as_pipeline(logits, classifier.labels, config.top_k, classifier.thresholds)
     return {
         "predictions": answers,
         "text": "\n".join(_line(texts, number, answers[number]) for number in range(len(texts))),
@@ -62,6 +62,8 @@ def read_inputs(config: Predict) -> Texts:
 def _read_file(config: Predict, file: str) -> Texts:
     names = ("task", "text_column", "text_pair_column", "skip_bad")
     splits = load_splits(Options(file, **{name: getattr(config, name) for name in names}), ("prediction",))
+    for line in splits.notes:
+        print_line(f"note      {line}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
     return next(iter(splits.evaluation.values()))
@@ -79,5 +81,5 @@ def _together(files: list[Texts]) -> Texts:
 
 def _line(texts: Texts, number: int, answers: list[dict[str, Any]]) -> str:
     text = texts.line(number)
-    best = " · ".join(f"{answer['label']} {answer['score']:.3f}" for answer in answers)
+    best = " · ".join(f"{answer['label']} {answer['score']:.3f}" for answer in answers) or "no label"
     return f"{text[:200]}{' ...' if len(text) > 200 else ''}  {best}"

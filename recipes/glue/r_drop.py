@@ -23,11 +23,15 @@ def r_drop_losses(logits: torch.Tensor, labels: torch.Tensor, weight: float) -> 
 
     Args:
         logits: [2 b, labels] of a doubled batch.
-        labels: [b]; of a regression the answers' squared distance takes the place of the divergence.
+        labels: [b]; of a regression the answers' squared distance takes the place of the divergence. Of several labels
+            [b, labels], each a Bernoulli variable; their mean, as the loss is.
         weight: the paper's alpha.
     """
     first, second = logits.float().chunk(2)
     plain = (losses(first, labels) + losses(second, labels)) / 2
+    if labels.dim() == 2:
+        # Of Bernoulli variables log p - log (1 - p) is the logit, so that both divergences add up to the like.
+        return plain + weight / 4 * ((first.sigmoid() - second.sigmoid()) * (first - second)).mean(dim=-1)
     if labels.is_floating_point():
         return plain + weight / 2 * F.mse_loss(first[:, 0], second[:, 0], reduction="none")
     one, other = F.log_softmax(first, dim=-1), F.log_softmax(second, dim=-1)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
+from recipes.glue.answers import shown
+from recipes.glue.report_sets import by_label
 from recipes.report.content import (
     EXAMPLES,
     BarChart,
@@ -16,7 +20,7 @@ from recipes.report.content import (
     evenly,
     half_wrong,
 )
-from tasks.glue import evaluation, score
+from tasks.glue import evaluation
 from tasks.glue.data import Splits
 from tasks.glue.texts import Texts
 from tasks.stats import wilson
@@ -31,7 +35,10 @@ def sections(splits: Splits, lengths: dict[str, np.ndarray], logits: dict[str, n
     """The report's parts, for the first evaluation split; the figures of all of them where there are several."""
     name = next(iter(splits.evaluation))
     texts = splits.evaluation[name]
-    content = [_of_classes(splits, texts, logits[name])] if splits.labels else [_of_scores(texts, logits[name])]
+    if splits.thresholds is not None:
+        content = [by_label(splits, texts, logits[name])]
+    else:
+        content = [_of_classes(splits, texts, logits[name])] if splits.labels else [_of_scores(texts, logits[name])]
     content.append(_by_length(splits, texts, lengths[name], logits[name]))
     if len(splits.evaluation) > 1:
         content.insert(0, Section("Evaluation splits", tables=[_splits(splits, logits)]))
@@ -107,12 +114,12 @@ def _by_length(splits: Splits, texts: Texts, lengths: np.ndarray, logits: np.nda
     """The headline metric in five groups of about as many texts, by length in tokens."""
     assert texts.label is not None
     first = splits.metrics[0]
-    answers = evaluation.answers_of(logits, splits.labels)
+    one = dataclasses.replace(splits, metrics=(first,))
     labels, bars = [], []
     for rows in np.array_split(np.argsort(lengths, kind="stable"), min(BINS, len(lengths))):
-        figures = score.score((first,), answers[rows], texts.label[rows])
+        figures = evaluation.figures(one, texts.take(rows), logits[rows])
         labels.append(f"{lengths[rows[0]]} to {lengths[rows[-1]]} tokens (n {len(rows):,})")
-        bars.append([finite(value) for value in (figures[first], *figures["intervals"][first])])
+        bars.append([finite(figures[key]) for key in (first, f"{first}_low", f"{first}_high")])
     values, low, high = zip(*bars, strict=True)
     chart = BarChart(f"{evaluation.title(first)} by length", labels, values, low, high, unit=evaluation.unit(first))
     return Section("By length", charts=[chart])
@@ -126,29 +133,38 @@ def finite(value: float) -> float | None:
 def examples(splits: Splits, texts: Texts, logits: np.ndarray) -> list[Example]:
     """Half right, half wrong where there are as many, spread evenly over the split; of a regression the nearest and the farthest."""
     assert texts.label is not None
-    answers = evaluation.answers_of(logits, splits.labels)
+    answers = evaluation.answers_of(logits, splits.labels, splits.thresholds)
     if splits.labels is None:
         order = np.argsort(np.abs(answers - texts.label), kind="stable")
         near, far = order[: len(order) // 2], order[::-1][: EXAMPLES // 2]
         chosen = [*evenly(near, EXAMPLES // 2), *(int(at) for at in far if at not in near)]
     else:
-        chosen = half_wrong(answers != texts.label)
+        chosen = half_wrong((answers != texts.label).reshape(len(texts), -1).any(axis=1))
     return [_example(splits, texts, logits, answers, number) for number in chosen]
 
 
 def _example(splits: Splits, texts: Texts, logits: np.ndarray, answers: np.ndarray, number: int) -> Example:
     assert texts.label is not None
-    answer, label = f"{answers[number]:.3f}", f"{texts.label[number]:.3f}"
+    answer, label = (shown(value, splits.labels, decimals=3) for value in (answers[number], texts.label[number]))
     verdict: Verdict | None = None
     right = None
-    if splits.labels is not None:
+    if splits.thresholds is not None:
+        right, verdict = _overlap(answers[number], texts.label[number])
+    elif splits.labels is not None:
         share = float(evaluation.probabilities(logits[number : number + 1])[0].max())
-        answer, label = f"{splits.labels[answers[number]]} ({share:.2f})", splits.labels[int(texts.label[number])]
+        answer = f"{answer} ({share:.2f})"
         right = float(answers[number] == texts.label[number])
         verdict = "right" if right else "wrong"
     second = [] if texts.second is None else [("second", _short(texts.second[number]))]
     lines = [*second, ("answer", answer), ("label", label)]
     return Example(None, _short(texts.first[number]), lines, verdict, right)
+
+
+def _overlap(answer: np.ndarray, label: np.ndarray) -> tuple[float, Verdict]:
+    """The F1 of one text's labels, and what it is worth; no label where there is none is right."""
+    both, either = int((answer & label).sum()), int(answer.sum()) + int(label.sum())
+    share = 2 * both / either if either else 1.0
+    return share, "right" if share == 1 else "partly" if share else "wrong"
 
 
 def _short(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -20,7 +21,9 @@ from recipes.loop.loop import Outcome
 from recipes.runs import summary as run_summary
 from recipes.terminal.progress import parameters_text
 from recipes.work import Batch, Evaluator, Work, decay_groups
-from tasks.glue import evaluation
+from tasks.glue import evaluation, thresholds
+from tasks.glue.batches import TextBatches
+from tasks.glue.cuts import cut_notes
 
 
 def train(config: Train) -> dict[str, Any]:
@@ -49,19 +52,30 @@ class TextClassification(training.Recipe[Train, Parts]):
         labels = splits.labels
         kind = "a number"
         if labels is not None:
-            kind = f"{len(labels)} classes: {', '.join(labels[:6])}{' ...' if len(labels) > 6 else ''}"
+            noun = "classes" if splits.thresholds is None else "labels, any number of them a text"
+            kind = f"{len(labels)} {noun}: {', '.join(labels[:6])}{' ...' if len(labels) > 6 else ''}"
         held = ", held out of the training data" if splits.held_out else ""
-        measured = " and ".join(evaluation.title(name) for name in splits.metrics)
+        *names, last = (evaluation.title(name) for name in splits.metrics)
+        measured = f"{', '.join(names)} and {last}" if names else last
         lines.append(f"labels    {kind} · measured by {measured} on {' and '.join(splits.evaluation)}{held}")
         if parts.head:
             lines.append(f"model     {parts.head}")
-        if parts.cut:
-            lines.append(
-                f"note      {parts.cut:,} of {len(parts.train):,} training texts reach --max-length {config.max_length} "
-                "and may be cut"
-            )
+        if splits.thresholds is not None:
+            lines.append(f"threshold {self.threshold_text()}")
+        lines += [f"note      {line}" for line in (*splits.notes, *cut_notes(parts.cut, config.max_length))]
         lines += [f"leaks     {line}" for line in splits.leaks]
         return [*lines, *(f"skipped   {line}" for line in splits.skipped)]
+
+    def threshold_text(self) -> str:
+        """How it is decided from which probability on a text has a label."""
+        tuning = self.parts.tuning
+        if tuning is None:
+            why = "too few training texts to choose by" if self.config.threshold_fraction else "--threshold-fraction 0"
+            return f"0.5 for each label ({why})"
+        return (
+            f"chosen for each label on {len(tuning):,} training texts that are held out, neither trained on nor scored "
+            "(--threshold-fraction)"
+        )
 
     def make_work(self) -> Work:
         return ClassificationWork(self.config, self.parts)
@@ -92,13 +106,18 @@ class ClassificationWork(Work):
             parts.model,
             config,
             examples=len(parts.train),
-            eval_examples=sum(len(batches) for batches in parts.evaluation.values()),
+            eval_examples=sum(len(batches) for batches in (*parts.evaluation.values(), *self.tuning(parts))),
             metric=metric,
             data=digest(splits.labels, texts, *splits.evaluation.values()),
         )
         self.config, self.parts = config, parts
         self.greater_is_better = metric != "loss"
         self.unit = "texts" if texts.second is None else "pairs"
+
+    @staticmethod
+    def tuning(parts: Parts) -> list[TextBatches]:
+        """The texts to choose thresholds by, where there are any."""
+        return [] if parts.tuning is None else [parts.tuning]
 
     def collate(self, numbers: np.ndarray, epoch: int) -> Batch:
         return self.parts.train.collate(numbers, epoch)
@@ -121,7 +140,16 @@ class ClassificationWork(Work):
         logits, mean = {}, {}
         for name, batches in self.parts.evaluation.items():
             logits[name], mean[name] = predict_logits(lambda batch: forward(model, batch), batches, evaluator)
-        return {**evaluation.summarise(self.parts.splits, logits, mean), "logits": logits}
+        splits = self.parts.splits
+        if splits.thresholds is None:
+            return {**evaluation.summarise(splits, logits, mean), "logits": logits}
+        levels = splits.thresholds
+        for batches in self.tuning(self.parts):
+            given, _ = predict_logits(lambda batch: forward(model, batch), batches, evaluator)
+            assert batches.label is not None
+            levels = thresholds.choose(evaluation.sigmoid(given), batches.label)
+        scored = evaluation.summarise(dataclasses.replace(splits, thresholds=levels), logits, mean)
+        return {**scored, "logits": logits, "thresholds": levels}
 
     def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
         config = self.config

@@ -11,6 +11,8 @@ import numpy as np
 
 from recipes.scoring.forecasts import FIGURES, score_forecasts
 from tasks import metrics
+from tasks.cells import as_list
+from tasks.cells import as_text as cell_text
 from tasks.columns import as_numbers, as_text, read_column, read_json
 from tasks.errors import ConfigError, DataError, data_errors
 from tasks.files import defined
@@ -141,7 +143,9 @@ def _score_columns(
 def _one_kind(
     metric: Any, name: str, predicted: tuple[Path, list[Any]], expected: tuple[Path, list[Any]]
 ) -> tuple[list[Any], list[Any]]:
-    """Both columns as numbers where the metric takes them and every value is one, else as text."""
+    """Both columns as numbers where the metric takes them and every value is one, else as text; lists of text where it is of sets."""
+    if getattr(metric, "of_sets", False):
+        return _sets(*predicted), _sets(*expected)
     features = metric.features if isinstance(metric.features, list) else [metric.features]
     kinds = {_kind(option["predictions"]) for option in features if "predictions" in option}
     numbers = as_numbers(predicted[1]), as_numbers(expected[1])
@@ -152,6 +156,24 @@ def _one_kind(
     path, values = predicted if numbers[0] is None else expected
     row = next(row for row, value in enumerate(values, start=1) if as_numbers([value]) is None)
     raise DataError(f"{path}, row {row}: {name} needs finite numbers, found {values[row - 1]!r}")
+
+
+def _sets(path: Path, values: list[Any]) -> list[list[str]]:
+    """Each value as the labels of a row: a list, one written as text, or a label by itself.
+
+    Raises:
+        DataError: a value looks like a list and can't be read; names the row.
+    """
+    sets = []
+    for row, value in enumerate(values, start=1):
+        try:
+            items = (
+                (as_list(value) if isinstance(value, str) else None) if not isinstance(value, (list, tuple)) else value
+            )
+        except ValueError as error:
+            raise DataError(f"{path}, row {row}: {error}") from None
+        sets.append([text for item in ([value] if items is None else items) if (text := cell_text(item)) is not None])
+    return sets
 
 
 def _kind(feature: Any) -> str:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tasks import verdict
-from tasks.glue import score
+from tasks.glue import multi_label, score
 from tasks.verdict import Baseline, Evidence, Repeated, Verdict
 
 MAJORITY, BEST = "majority", "best constant"
@@ -110,3 +110,63 @@ def _repeated(answers: np.ndarray, labels: np.ndarray, names: list[str] | None) 
     if answers.std() < FLAT * labels.std():
         return Repeated(f"about {answers.mean():.2f}", len(answers), len(answers))
     return None
+
+
+def constant_sets(
+    metric: str, labels: np.ndarray, train: np.ndarray | None, names: list[str]
+) -> list[tuple[Baseline, np.ndarray | None]]:
+    """As `constants`, of texts with several labels each: label sets given to every text. Average precision has no other constant
+    than any: it is the share of labels that are true.
+
+    Args:
+        labels, train: 0 and 1, [n, labels].
+    """
+    if metric not in multi_label.SET_SCORERS:
+        return [
+            (
+                Baseline(
+                    "any constant", multi_label.constant_precision(metric, labels), "the same scores for every text"
+                ),
+                None,
+            )
+        ]
+    found: list[tuple[Baseline, np.ndarray | None]] = []
+    for name, given in (("majority labels", train), (BEST, labels)):
+        if given is None or not len(given):
+            continue
+        answer = multi_label.best_constant(metric, given)
+        chosen = ", ".join(name for name, one in zip(names, answer, strict=True) if one)
+        words = f"always answering {chosen!r}" if chosen else "always answering no label"
+        found.append((Baseline(name, multi_label.constant_score(metric, answer, labels), words), answer))
+    return found if len(found) < 2 or found[1][0].value > found[0][0].value else found[:1]
+
+
+def judge_sets(
+    metric: str,
+    answers: np.ndarray,
+    labels: np.ndarray,
+    train: np.ndarray | None,
+    names: list[str],
+    figure: tuple[float, float, float],
+) -> Verdict:
+    """As `judge`, of texts with several labels each: answers and labels 0 and 1, [n, labels]."""
+    known = constant_sets(metric, labels, train, names)
+    best = verdict.best_of([one for one, _ in known])
+    answer = next(answer for one, answer in known if one == best)
+    if answer is None:
+        evidence = verdict.against_point(*figure, best.value)
+    else:
+        found = multi_label.paired(metric, np.tile(answer, (len(labels), 1)), answers, labels)
+        evidence = Evidence(found.difference, found.low, found.high, found.changed, "paired bootstrap")
+    shown = [", ".join(name for name, one in zip(names, row, strict=True) if one) or "no label" for row in answers]
+    return verdict.judge(
+        metric, figure[0], best, evidence,
+        examples=f"{len(labels):,} text{'' if len(labels) == 1 else 's'}",
+        repeated=_repeated_set(answers, labels, shown),
+        more="evaluate on more",
+    )  # fmt: skip
+
+
+def _repeated_set(answers: np.ndarray, labels: np.ndarray, shown: list[str]) -> Repeated | None:
+    given, true = ([tuple(row) for row in sets.tolist()] for sets in (answers, labels))
+    return verdict.repeated(given, true, shown)

@@ -14,6 +14,13 @@ from tasks.glue.texts import Texts
 CHUNK = 4096
 
 
+def random_texts(tokenizer: Any, count: int, seed: int = 0, longest: int = 64) -> list[str]:
+    """Texts of random words and pieces of a vocabulary, a few to `longest` of them."""
+    draw = np.random.default_rng(seed)
+    drawn = (draw.integers(0, len(tokenizer), int(draw.integers(4, max(5, longest)))) for _ in range(count))
+    return [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in drawn]
+
+
 class TextBatches:
     """The batches of one split.
 
@@ -79,7 +86,8 @@ class TextBatches:
         return {**batch, "attention_mask": inside.astype(np.int64)}
 
     def collate(self, numbers: np.ndarray, epoch: int = 0) -> dict[str, Any]:
-        """CPU tensors of a batch: `feeds`, and `labels` (int64 classes or float32 scores, [b]) where there are any.
+        """CPU tensors of a batch: `feeds`, and `labels` (int64 classes or float32 scores, [b]; float32
+        0 and 1, [b, labels], where a text may have several) where there are any.
 
         The mask is None where nothing is padded.
         """
@@ -89,5 +97,5 @@ class TextBatches:
         batch["attention_mask"] = None if mask.all() else torch.from_numpy(mask)
         if self.label is not None:
             labels = torch.from_numpy(np.ascontiguousarray(self.label[numbers]))
-            batch["labels"] = labels.float() if labels.is_floating_point() else labels
+            batch["labels"] = labels if labels.dtype == torch.int64 else labels.float()
         return batch

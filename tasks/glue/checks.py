@@ -79,5 +79,10 @@ def check_classes(train: Texts, labels: list[str] | None, source: str) -> None:
         raise DataError(f"{source}: no rows are left to train on")
     if (train.label != train.label[0]).any():
         return
+    if train.label.ndim == 2 and labels is not None:
+        names = ", ".join(labels[at] for at in np.flatnonzero(train.label[0])) or "none"
+        raise DataError(
+            f"{source}: every text has the same labels ({names}); training needs texts that differ in theirs"
+        )
     what = f"label is {labels[int(train.label[0])]!r}" if labels is not None else f"score is {train.label[0]:g}"
     raise DataError(f"{source}: every {what}; training needs two different ones at least")

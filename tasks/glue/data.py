@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tasks.errors import ConfigError, DataError, ToolError
+from tasks.glue import multi_label, thresholds
 from tasks.glue.checks import check_classes, checked
 from tasks.glue.choice import called, choose
 from tasks.glue.holdout import hold_out, shared_texts
+from tasks.glue.label_sets import read_label_sets
 from tasks.glue.labels import Scheme, decide, without_held_back
 from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
 from tasks.glue.readers.columns import listed
 from tasks.glue.readers.source import Options, Raw, Source
+from tasks.glue.spellings import spelling_notes
+from tasks.glue.text_lists import join_tokens
 from tasks.glue.texts import Texts
 from tasks.readers.holdout import parted, subset
 from tasks.readers.leaks import without_leaks
@@ -25,6 +29,8 @@ from tasks.readers.problems import Problems
 __all__ = ["Options", "Splits", "Texts", "load_splits"]
 
 HELD_OUT = "held out"
+# The key of the training split among others that are to be read alike; no file is called so.
+TRAIN = "\0train"
 
 
 @dataclass
@@ -41,6 +47,8 @@ class Splits:
         held_out: whether the evaluation split was held out of the training split.
         skipped: one line for each sort of row left out.
         leaks: lines on what the evaluation splits share with the training split.
+        notes: lines on how labels and texts were read.
+        thresholds: where a text may have several labels, the probability from which on it has each, by number; else None.
     """
 
     train: Texts | None
@@ -53,6 +61,8 @@ class Splits:
     held_out: bool = False
     skipped: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    thresholds: list[float] | None = None
 
 
 def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation")) -> Splits:
@@ -74,7 +84,7 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
     """
     source = recognise(options)
     problems = Problems(skip=options.skip_bad)
-    train, evaluation, scheme, held_out = _read(source, options, need, problems)
+    train, evaluation, scheme, held_out, notes = _read(source, options, need, problems)
     problems.raise_if_any()
     if train is not None:
         train = subset(train, options.max_samples, options.seed)
@@ -97,11 +107,13 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
         names,
         source.task,
         _plain(source.name),
-        _metrics(source.task, names, scheme is not None),
+        _metrics(source.task, scheme),
         _describe(source, train, evaluation, scheme, held_out),
         held_out,
         problems.summary(),
         leaks,
+        notes,
+        [thresholds.DEFAULT] * len(names) if names is not None and scheme is not None and scheme.multi_label else None,
     )
 
 
@@ -127,7 +139,7 @@ def _without_leaks(
 
 def _read(
     source: Source, options: Options, need: tuple[str, ...], problems: Problems
-) -> tuple[Texts | None, dict[str, Texts], Scheme | None, bool]:
+) -> tuple[Texts | None, dict[str, Texts], Scheme | None, bool, list[str]]:
     """(training split, evaluation splits, what their labels mean, whether the second were held out of the first)."""
     train_name, eval_names = choose(source, options, need)
     if train_name is not None and source.task == "ax":
@@ -139,14 +151,16 @@ def _read(
     for name, one in raws.items():
         if one.label is None and name in source.unlabelled and "prediction" not in need:
             raise DataError(f"{one.source}: GLUE keeps the labels of its test sets back; leave --eval-split out")
-    scheme = _scheme([one for one in (raw, *raws.values()) if one is not None], source, options, need)
+    given = {name: one for name, one in {TRAIN: raw, **raws}.items() if one is not None}
+    given, scheme, notes = understood(given, source, options, need)
+    raw, raws = given.pop(TRAIN, None), given
 
     def sound(one: Raw) -> Texts:
         return checked(one, scheme, problems, empty_allowed=source.task is not None)
 
     evaluation = {called(name): sound(one) for name, one in raws.items()}
     if raw is None:
-        return None, evaluation, scheme, False
+        return None, evaluation, scheme, False, notes
 
     def part(whole: Texts) -> tuple[Texts, dict[str, Texts]]:
         rest, held = hold_out(whole, options.eval_fraction, options.seed, raw.source)
@@ -155,26 +169,50 @@ def _read(
     whole = sound(raw)
     holds_out = "evaluation" in need or ("calibration" in need and whole.label is not None and len(whole) > 1)
     train, held, held_out = parted(whole, evaluation or None, ("evaluation",) if holds_out else (), problems, part)
-    return train, held or {}, scheme, held_out
+    return train, held or {}, scheme, held_out, notes
 
 
-def _scheme(raws: Sequence[Raw], source: Source, options: Options, need: tuple[str, ...]) -> Scheme | None:
-    """What the labels mean.
+def understood(
+    raws: dict[str, Raw], source: Source, options: Options, need: tuple[str, ...]
+) -> tuple[dict[str, Raw], Scheme | None, list[str]]:
+    """The splits with texts and labels in one form each, what the labels mean, and lines on how they were read.
+
+    Args:
+        raws: the training split first.
 
     Raises:
         ConfigError, DataError: labels are needed, and a split has none.
     """
+    joined = {name: join_tokens(raw) for name, raw in raws.items()}
+    raws = {name: raw for name, (raw, _) in joined.items()}
+    notes = list(dict.fromkeys(line for _, lines in joined.values() for line in lines))
     if "prediction" in need:
-        return None
-    for raw in raws if "calibration" not in need else ():
+        return raws, None, notes
+    for raw in raws.values() if "calibration" not in need else ():
         if raw.label is None and len(raw):
-            raise _unlabelled(raw, options.label_column)
-    return decide([raw for raw in raws if raw.label is not None], options.labels, options.regression, source.task)
+            raise _unlabelled(raw, options)
+    read, lines = read_label_sets(list(raws.values()), options, source.task)
+    labelled = [raw for raw in read if raw.label is not None]
+    scheme = decide(labelled, options.labels, options.regression, source.task)
+    if scheme is not None and scheme.labels is not None:
+        own = None if options.labels or source.task else scheme.labels
+        before = read if scheme.multi_label and not _typed(raws.values()) else raws.values()
+        lines += spelling_notes(list(before), own)
+    return dict(zip(raws, read, strict=True)), scheme, [*notes, *lines]
 
 
-def _unlabelled(raw: Raw, wanted: str | None) -> ToolError:
-    """The error for a split without the labels that are needed; `wanted`: the column that the user named."""
-    columns = listed(raw.columns)
+def _typed(raws: Iterable[Raw]) -> bool:
+    """Whether labels are lists as they stand, not columns of 0 and 1."""
+    return any(
+        isinstance(cell, (list, tuple)) for raw in raws if not raw.indicators for cell in (raw.label or ())[:100]
+    )
+
+
+def _unlabelled(raw: Raw, options: Options) -> ToolError:
+    """The error for a split without the labels that are needed."""
+    columns, wanted = listed(raw.columns), options.label_column
+    if raw.label_column is None and options.label_columns:
+        return ConfigError(f"--label-columns {','.join(options.label_columns)}: {raw.source} has the columns {columns}")
     if raw.label_column is None and wanted is not None:
         return ConfigError(f"--label-column {wanted}: {raw.source} has the columns {columns}")
     if raw.label_column is None:
@@ -184,15 +222,17 @@ def _unlabelled(raw: Raw, wanted: str | None) -> ToolError:
     )
 
 
-def _metrics(task: str | None, labels: list[str] | None, known: bool) -> tuple[str, ...]:
+def _metrics(task: str | None, scheme: Scheme | None) -> tuple[str, ...]:
     """The task's official ones; else those that suit the labels."""
     if task is not None:
         return TASKS[task].metrics
-    if not known:
+    if scheme is None:
         return ()
-    if labels is None:
+    if scheme.labels is None:
         return ("pearson", "spearman")
-    return ("accuracy", "f1" if len(labels) == 2 else "macro_f1")
+    if scheme.multi_label:
+        return multi_label.METRICS
+    return ("accuracy", "f1" if len(scheme.labels) == 2 else "macro_f1")
 
 
 def _plain(name: str) -> str:
@@ -215,6 +255,10 @@ def _describe(
 def _kind(scheme: Scheme | None, splits: list[Texts]) -> str:
     if scheme is None:
         return ""
+    if scheme.multi_label and scheme.labels is not None:
+        rows = [part.label for part in splits if part.label is not None]
+        mean = sum(int(part.sum()) for part in rows) / max(1, sum(map(len, rows)))
+        return f", {len(scheme.labels)} labels, {mean:.2g} a text"
     if scheme.labels is not None:
         return f", {len(scheme.labels)} classes"
     scores = [part.label for part in splits if part.label is not None and len(part)]

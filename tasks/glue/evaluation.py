@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tasks.errors import DataError
 from tasks.glue import baselines as constants
-from tasks.glue import score
+from tasks.glue import multi_label, score
 from tasks.glue.data import Splits
 from tasks.glue.texts import Texts
 
 
-def answers_of(logits: np.ndarray, labels: list[str] | None) -> np.ndarray:
-    """Class numbers int64 [n], or scores float64 [n] of a regression, from logits [n, labels]."""
+def answers_of(logits: np.ndarray, labels: list[str] | None, thresholds: Sequence[float] | None = None) -> np.ndarray:
+    """Class numbers int64 [n], or scores float64 [n] of a regression, from logits [n, labels].
+
+    Args:
+        thresholds: where a text may have several labels, the probability from which on it has each; the answers are then
+            uint8 [n, labels].
+    """
+    if thresholds is not None:
+        return (sigmoid(logits) >= np.asarray(thresholds)).astype(np.uint8)
     return logits[:, 0].astype(np.float64) if labels is None else logits.argmax(1)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each label by itself, float64 [n, labels]."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -700, 700))))
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -50,7 +63,11 @@ def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:
         raise DataError(
             f"the model's answer to text {row + 1} is not a number; its weights are damaged, or training diverged"
         )
-    scored = score.score(splits.metrics, answers_of(logits, splits.labels), texts.label)
+    answers = answers_of(logits, splits.labels, splits.thresholds)
+    if splits.thresholds is not None:
+        scored = multi_label.score(splits.metrics, sigmoid(logits), answers, texts.label)
+    else:
+        scored = score.score(splits.metrics, answers, texts.label)
     flat: dict[str, Any] = {"n": int(scored["n"])}
     for name in splits.metrics:
         low, high = scored["intervals"][name]
@@ -62,6 +79,11 @@ def baselines(splits: Splits) -> dict[str, float]:
     """What constant answers score by the headline metric: the one that the training labels suggest, and the best for these texts."""
     _, texts = first_of(splits)
     train = None if splits.train is None else splits.train.label
+    if splits.thresholds is not None:
+        return {
+            one.name: one.value
+            for one, _ in constants.constant_sets(splits.metrics[0], texts.label, train, splits.labels or [])
+        }
     known = constants.constants(splits.metrics[0], texts.label, train, splits.labels)
     return {one.name: one.value for one, _ in known}
 
@@ -70,9 +92,10 @@ def verdict(splits: Splits, logits: dict[str, np.ndarray], figures: dict[str, An
     """Whether the headline metric clears its best baseline, on the first evaluation split; "metrics": the same of each metric."""
     name, texts = first_of(splits)
     train = None if splits.train is None else splits.train.label
-    answers = answers_of(logits[name], splits.labels)
+    answers = answers_of(logits[name], splits.labels, splits.thresholds)
+    judge: Any = constants.judge if splits.thresholds is None else constants.judge_sets
     found = {
-        metric: constants.judge(
+        metric: judge(
             metric,
             answers,
             texts.label,
@@ -124,4 +147,5 @@ def describe(splits: Splits, metrics: dict[str, Any], beside: dict[str, float]) 
 
 def title(metric: str) -> str:
     """The metric's name to read."""
-    return {"f1": "F1", "macro_f1": "macro F1", "matthews_correlation": "Matthews correlation"}.get(metric, metric)
+    known = {"f1": "F1", "micro_f1": "micro F1", "macro_f1": "macro F1", "matthews_correlation": "Matthews correlation"}
+    return known.get(metric, metric.replace("_", " "))

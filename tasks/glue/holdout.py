@@ -25,7 +25,9 @@ def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Tex
     if len(leaders) < 2:
         raise DataError(f"{source}: too few different texts to hold some out; give an --eval-split")
     classes = np.zeros(len(leaders), np.int64)
-    if texts.label is not None and texts.label.dtype.kind == "i":
+    if texts.label is not None and texts.label.ndim == 2:
+        classes = _rarest(texts.label)[at]
+    elif texts.label is not None and texts.label.dtype.kind == "i":
         classes = texts.label[at]
     random = np.random.default_rng([seed, 1])
     chosen = np.concatenate([share(random, leaders[classes == number], fraction) for number in np.unique(classes)])
@@ -33,6 +35,12 @@ def hold_out(texts: Texts, fraction: float, seed: int, source: str) -> tuple[Tex
         chosen = random.permutation(leaders)[:1]
     held = np.isin(group, chosen)
     return taken_apart(texts, held)
+
+
+def _rarest(labels: np.ndarray) -> np.ndarray:
+    """int64 [n]: of each text's labels [n, labels] the one that fewest texts have, so that it is on both sides; -1 for none."""
+    frequency = np.where(labels > 0, labels.sum(axis=0, dtype=np.int64), len(labels) + 1)
+    return np.where(labels.any(axis=1), frequency.argmin(axis=1), -1)
 
 
 def shared_texts(train: Texts, evaluation: Texts) -> np.ndarray:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import MISSING_WORDS, as_text, is_number, without_missing
 from tasks.errors import ConfigError, DataError
 from tasks.glue.named import TASKS
 from tasks.glue.readers.source import Raw
+from tasks.glue.spellings import cells_of
 from tasks.readers.problems import Problems
 
 # Whole numbers that don't count from 0 or 1 are classes up to so many different ones; beyond, scores.
@@ -30,10 +32,12 @@ class Scheme:
     Attributes:
         labels: names of the classes in the order of their numbers; None: a regression.
         known: every spelling of a class -> its number.
+        multi_label: whether a text may have several of them, or none.
     """
 
     labels: list[str] | None
     known: dict[str, int] = field(default_factory=dict)
+    multi_label: bool = False
 
     def number(self, text: str) -> float | None:
         """The class number or the score that a label means; None: it means none."""
@@ -46,7 +50,7 @@ def decide(
     """The meaning of labels: as the user or the model has them, else as the task has, else as the data show.
 
     Args:
-        raws: splits with labels, the training split first; classes are those of the first.
+        raws: splits with labels as `read_label_sets` gives them, the training split first; classes are those of the first.
 
     Returns:
         None where there is no label at all.
@@ -55,13 +59,12 @@ def decide(
         ConfigError: labels for a regression.
         DataError: so many different labels that they can't be classes.
     """
-    for raw in raws:
-        _check_single(raw)
+    multi_label = any(raw.sets for raw in raws)
     if labels is not None:
         if regression:
             raise ConfigError("--regression and --labels: a regression has no classes; give one of the two")
         theirs = TASKS[task].labels if task is not None else raws[0].names if raws else None
-        return _given(list(labels), theirs)
+        return replace(_given(list(labels), theirs), multi_label=multi_label)
     if task is not None and regression is None:
         official = TASKS[task].labels
         return Scheme(None) if official is None else _classes(list(official))
@@ -69,7 +72,7 @@ def decide(
         return Scheme(None)
     if not raws:
         return None
-    return _from_data(raws[0], regression)
+    return _sets_from_data(raws[0]) if multi_label else _from_data(raws[0], regression)
 
 
 def _classes(labels: list[str]) -> Scheme:
@@ -103,15 +106,23 @@ def _given(labels: list[str], theirs: Sequence[str] | None) -> Scheme:
     return scheme
 
 
-def _check_single(raw: Raw) -> None:
-    """
-    Raises:
-        DataError: a row has several labels.
-    """
-    for i, cell in enumerate(raw.label or ()):
-        if isinstance(cell, (list, dict)):
-            what = "a list" if isinstance(cell, list) else "an object"
-            raise DataError(f"{raw.where(i)}: the label is {what}; each row needs one label, a name or a number")
+def _sets_from_data(raw: Raw) -> Scheme | None:
+    """The labels that lists hold, in the order of the columns or of the alphabet."""
+    if raw.names is not None:
+        return replace(_classes(raw.names), multi_label=True)
+    values = sorted({text for cell in raw.label or () for text in cell or ()})
+    if not values:
+        raise DataError(f"{raw.source}: no text has a label in the column {raw.label_column}")
+    if len(values) > max(MANY, len(raw) // 2):
+        raise _too_many(raw, len(values))
+    return replace(_classes(sorted(values, key=float) if all(map(is_number, values)) else values), multi_label=True)
+
+
+def _too_many(raw: Raw, count: int) -> DataError:
+    return DataError(
+        f"{raw.source}: the column {raw.label_column} has {count:,} different values in {len(raw):,} rows, "
+        "too many for classes; give another --label-column"
+    )
 
 
 def _from_data(raw: Raw, regression: bool | None) -> Scheme | None:
@@ -120,15 +131,12 @@ def _from_data(raw: Raw, regression: bool | None) -> Scheme | None:
     values = distinct(raw)
     if not values:
         return None
-    numeric = all(map(_is_float, values))
+    numeric = all(map(is_number, values))
     numbers = [number for number in map(_number, values) if number is not None]
     if regression is None and numeric and not (numbers and _are_classes(numbers)):
         return Scheme(None)
     if len(values) > max(MANY, len(raw) // 2):
-        raise DataError(
-            f"{raw.source}: the column {raw.label_column} has {len(values):,} different values in {len(raw):,} rows, "
-            "too many for classes; give another --label-column"
-        )
+        raise _too_many(raw, len(values))
     if numeric:
         values = sorted(values, key=float)
     return _classes(values)
@@ -143,47 +151,30 @@ def _are_classes(numbers: list[float]) -> bool:
 
 
 def distinct(raw: Raw) -> list[str]:
-    """The different labels of a split as text, sorted."""
-    return sorted({text for text in map(as_text, set(raw.label or ())) if text is not None})
-
-
-def as_text(cell: Any) -> str | None:
-    """A label's cell as text: 1.0 is "1", true is "true"; None where there is none."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return None
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    text = str(cell).strip()
-    if text.endswith(".0") and text[:-2].lstrip("-").isdigit():
-        text = text[:-2]
-    return text or None
-
-
-def _is_float(text: str) -> bool:
-    """Whether a text is a number, be it infinite or NaN."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    """The different labels of a split as text, sorted. `NA` and its like are no labels among numbers."""
+    return sorted({text for text in without_missing([cell for cell, _ in cells_of(raw)]) if text is not None})
 
 
 def _number(text: str) -> float | None:
     """The finite number that a text is, or None."""
-    return float(text) if _is_float(text) and math.isfinite(float(text)) else None
+    return float(text) if is_number(text) and math.isfinite(float(text)) else None
 
 
 def without_held_back(raw: Raw) -> Raw:
     """A split without its labels where it has none; -1 throughout means that they are held back."""
-    held_back = raw.label is None or all(as_text(cell) in (None, "-1") for cell in raw.label)
+    rows = ([cell] if not raw.indicators else cell for cell in raw.label or ())
+    held_back = raw.label is None or all(as_text(cell) in (None, "-1") for cells in rows for cell in cells)
     return replace(raw, label=None) if held_back else raw
 
 
 def encode(raw: Raw, scheme: Scheme, problems: Problems) -> tuple[np.ndarray, np.ndarray]:
-    """(numbers: int64 or float64 [n], bool [n]: which rows have one); the others are noted as problems."""
+    """(int64 or float64 [n], or of several labels uint8 [n, labels]; bool [n]: which rows have a label that is known).
+
+    The others are noted as problems.
+    """
     assert raw.label is not None
+    if scheme.multi_label:
+        return _encode_sets(raw, scheme, problems)
     named = raw.names is not None and scheme.labels is not None
     # Labels are few and rows many.
     texts = _named(raw) if named else map(lru_cache(None, typed=True)(as_text), raw.label)
@@ -194,17 +185,33 @@ def encode(raw: Raw, scheme: Scheme, problems: Problems) -> tuple[np.ndarray, np
         if number is not None:
             out[i] = number
         else:
-            problems.add(raw.where(i), *_wrong(scheme, text, raw.label[i]))
+            problems.add(raw.where(i), *(raw.unreadable.get(i) or _wrong(scheme, text, raw.label[i])))
+    return out, keep
+
+
+def _encode_sets(raw: Raw, scheme: Scheme, problems: Problems) -> tuple[np.ndarray, np.ndarray]:
+    assert raw.label is not None
+    assert scheme.labels is not None
+    out, keep = np.zeros((len(raw), len(scheme.labels)), np.uint8), np.ones(len(raw), bool)
+    for i, texts in enumerate(raw.label):
+        numbers = [] if texts is None else [scheme.number(text) for text in texts]
+        if texts is None or None in numbers:
+            keep[i] = False
+            unknown = None if texts is None else texts[numbers.index(None)]
+            problems.add(raw.where(i), *(raw.unreadable.get(i) or _wrong(scheme, unknown, unknown)))
+        else:
+            out[i, np.array(numbers, np.int64)] = 1
     return out, keep
 
 
 def _wrong(scheme: Scheme, text: str | None, cell: Any) -> tuple[str, str]:
     """What is wrong with a label that means no number, and its sort."""
+    missing = text is not None and text.lower() in MISSING_WORDS and all(map(is_number, scheme.labels or ["words"]))
     if scheme.labels is None:
         if text is None and not isinstance(cell, float):
             return "has no score", "no score"
         return f"the score {str(cell).strip()[:40]!r} is not a finite number", "unusable score"
-    if text is None:
+    if text is None or missing:
         return "has no label", "no label"
     return f"unknown label {text[:40]!r}; known are {known_labels(scheme.labels)}", "unknown label"
 

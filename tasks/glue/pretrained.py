@@ -58,9 +58,15 @@ def is_quantized(config: Any) -> bool:
 
 
 def load_for_training(
-    model: str, labels: list[str] | None, seed: int, revision: str | None = None, token: str | None = None
+    model: str,
+    labels: list[str] | None,
+    seed: int,
+    revision: str | None = None,
+    token: str | None = None,
+    *,
+    multi_label: bool = False,
 ) -> tuple[Any, str]:
-    """A model with a head for `labels` (None: a regression).
+    """A model with a head for `labels` (None: a regression), of which a text has one, or any number where `multi_label`.
 
     The head that a checkpoint has is kept where its labels are these, in any order; else a new one is drawn from the seed.
 
@@ -73,15 +79,16 @@ def load_for_training(
         torch.manual_seed(seed)
         if known is not None and labels is not None and sorted(map(str, known)) == sorted(labels):
             loaded = _from_pretrained(model, revision, token)
-            reorder(loaded, labels)
+            reorder(loaded, labels, multi_label)
             note = "its head for these labels is kept"
         elif known is not None and labels is None and len(known) == 1:
             loaded, note = _from_pretrained(model, revision, token, **head(None)), "its regression head is kept"
         else:
-            loaded = _from_pretrained(model, revision, token, ignore_mismatched_sizes=True, **head(labels))
+            loaded = _from_pretrained(model, revision, token, ignore_mismatched_sizes=True, **head(labels, multi_label))
             if known is not None:
                 _draw_head(loaded)
             note = "a new head" if known is None else f"a new head instead of its own for {', '.join(map(str, known))}"
+    loaded.config.__dict__.pop("thresholds", None)  # they were chosen for other weights
     return check_weights(loaded, model), note
 
 
@@ -104,7 +111,7 @@ def require_head(config: Any, model: str) -> None:
         )
 
 
-def reorder(model: Any, labels: list[str]) -> None:
+def reorder(model: Any, labels: list[str], multi_label: bool = False) -> None:
     """Puts the rows of the last layer, and the label map, into the order of `labels`."""
     known = [str(model.config.id2label[number]) for number in range(model.config.num_labels)]
     order = [known.index(label) for label in labels]
@@ -113,7 +120,7 @@ def reorder(model: Any, labels: list[str]) -> None:
         last.weight.copy_(last.weight[order].clone())
         if last.bias is not None:
             last.bias.copy_(last.bias[order].clone())
-    for name, value in head(labels).items():
+    for name, value in head(labels, multi_label).items():
         setattr(model.config, name, value)
 
 

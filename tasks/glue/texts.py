@@ -14,7 +14,8 @@ class Texts:
     Attributes:
         first: the texts, or the first of each pair.
         second: the second of each pair; None where the data have single texts.
-        label: int64 [n], class numbers, or float64 [n], scores of a regression; None: unlabelled.
+        label: int64 [n], class numbers; uint8 [n, labels], 1 for each label that a text has, where it may have several; or
+            float64 [n], scores of a regression; None: unlabelled.
         index: the rows' own ids, where the file has them (GLUE's test sets).
     """
 

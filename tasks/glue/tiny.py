@@ -23,7 +23,9 @@ def build_tokenizer(texts: Texts) -> transformers.PreTrainedTokenizerBase:
     return word_pieces.build_tokenizer(every, MAX_WORDS, MAX_TOKENS)
 
 
-def build_model(tokenizer: Any, labels: list[str] | None, seed: int, dropout: float = 0.1) -> Any:
+def build_model(
+    tokenizer: Any, labels: list[str] | None, seed: int, dropout: float = 0.1, *, multi_label: bool = False
+) -> Any:
     """A `BertForSequenceClassification` with random weights from the seed.
 
     Args:
@@ -40,15 +42,16 @@ def build_model(tokenizer: Any, labels: list[str] | None, seed: int, dropout: fl
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=0.0,
         pad_token_id=tokenizer.pad_token_id,
-        **head(labels),
+        **head(labels, multi_label),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return transformers.BertForSequenceClassification(config)
 
 
-def head(labels: list[str] | None) -> dict[str, Any]:
-    """What a config says of a head for these classes, or for a regression."""
+def head(labels: list[str] | None, multi_label: bool = False) -> dict[str, Any]:
+    """What a config says of a head for these classes, of which a text has one or `multi_label` any number; or for a regression."""
     if labels is None:
         return {"num_labels": 1, "problem_type": "regression"}
-    return {**label_maps(labels), "problem_type": "single_label_classification"}
+    kind = "multi_label_classification" if multi_label else "single_label_classification"
+    return {**label_maps(labels), "problem_type": kind}

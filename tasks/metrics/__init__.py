@@ -17,6 +17,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "accuracy": ("tasks.metrics.accuracy:Accuracy", "Share of predictions equal to their reference, numbers or text."),
     "f1": ("tasks.metrics.glue:F1", "F1 of class 1, of the classes 0 and 1."),
     "macro_f1": ("tasks.metrics.glue:MacroF1", "Mean over classes of the F1 of each, numbers or text."),
+    "multilabel": (
+        "tasks.metrics.glue:MultiLabel",
+        "Micro and macro F1 and exact match of texts with several labels each.",
+    ),
     "matthews_correlation": ("tasks.metrics.glue:MatthewsCorrelation", "Correlation of predicted and true classes."),
     "pearsonr": ("tasks.metrics.glue:Pearsonr", "Pearson's correlation of numbers."),
     "spearmanr": ("tasks.metrics.glue:Spearmanr", "Spearman's correlation of ranks."),

@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from datasets import Features, List, Value
 
 from tasks.errors import ConfigError, DataError
-from tasks.glue import score
+from tasks.glue import multi_label, score
 from tasks.metrics.base import Metric, pairs
 from tasks.words import did_you_mean
 
@@ -104,6 +105,44 @@ class Glue(_Scored):
             raise ConfigError(f"glue needs the name of a task (--config-name): {', '.join(TASKS)}")
         hint = did_you_mean(self.config_name, TASKS) or f"; there are {', '.join(TASKS)}"
         raise ConfigError(f"glue has no task {self.config_name!r}{hint}")
+
+
+class MultiLabel(Metric):
+    """Micro F1, macro F1 (over the labels that occur or are predicted) and exact match of sets of labels, numbers or text."""
+
+    of_sets = True
+    takes = Features({"predictions": List(Value("string")), "references": List(Value("string"))})
+    usage = """
+Args:
+    predictions, references: [n] lists of labels, of any length; no label is the empty list.
+Returns:
+    micro_f1, macro_f1, exact_match: in 0..1.
+    n: the number of rows.
+"""
+
+    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
+        found = self._scored(predictions, references, resamples=1)
+        return {name: found[name] for name in (*multi_label.SET_SCORERS, "n")}
+
+    def intervals(
+        self, predictions: Sequence[Any], references: Sequence[Any], **bootstrap: Any
+    ) -> dict[str, list[float]]:
+        """[low, high] of each figure; `bootstrap`: confidence, resamples and seed of `tasks.glue.multi_label.score`."""
+        found: dict[str, list[float]] = self._scored(predictions, references, **bootstrap)["intervals"]
+        return found
+
+    def _scored(self, predictions: Sequence[Any], references: Sequence[Any], **bootstrap: Any) -> dict[str, Any]:
+        labels = sorted({label for row in (*predictions, *references) for label in row})
+        if not labels:
+            raise DataError("no row has a label")
+        place = {label: number for number, label in enumerate(labels)}
+        sides = []
+        for rows in (predictions, references):
+            chosen = np.zeros((len(rows), len(labels)), np.uint8)
+            for number, row in enumerate(rows):
+                chosen[number, [place[label] for label in row]] = 1
+            sides.append(chosen)
+        return multi_label.score(tuple(multi_label.SET_SCORERS), sides[0], *sides, **bootstrap)
 
 
 def _class_numbers(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,11 @@ def read_dataset(dataset: Any, source: str, options: Options) -> Raw:
     """One split of an opened `datasets.Dataset`."""
     roles = layout(dataset.column_names, options, source)
     table = dataset.select_columns(roles.used).with_format("arrow")[:]
-    names = getattr(dataset.features.get(roles.label), "names", None) if roles.label else None
+    kind = dataset.features.get(roles.label)
+    for inner in (kind, getattr(kind, "feature", None), kind[0] if isinstance(kind, list) else None):
+        names = getattr(inner, "names", None)
+        if names is not None:
+            break
     return _raw(table, roles, names, source, dataset.column_names)
 
 
@@ -89,9 +93,10 @@ def _open_arrow(file: Path) -> Any:
 def _class_names(schema: pa.Schema, label: str | None) -> list[str] | None:
     """Names of the label's classes, where `datasets` wrote them into the file."""
     try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        names = features[label]["names"]
-    except (ValueError, KeyError, TypeError):
+        feature = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][label]
+        inner = feature[0] if isinstance(feature, list) else feature.get("feature", feature)  # lists of classes
+        names = inner["names"]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
     return [str(name) for name in names] if isinstance(names, list) else None
 

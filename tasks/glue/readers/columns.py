@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,11 +88,13 @@ class Layout:
     second: str | None
     label: str | None
     index: str | None
+    indicators: tuple[str, ...] = ()
 
     @property
     def used(self) -> list[str]:
         """The columns to read, each once."""
-        return list(dict.fromkeys(name for name in (self.first, self.second, self.label, self.index) if name))
+        names = (self.first, self.second, self.label, self.index, *self.indicators)
+        return list(dict.fromkeys(name for name in names if name))
 
     def raw(self, cells: Callable[[str], list[Any]], source: str, rows: Sequence[int], columns: Sequence[str]) -> Raw:
         """A split of these columns.
@@ -102,7 +105,11 @@ class Layout:
         """
         first = cells(self.first)
         second, label, index = (None if name is None else cells(name) for name in (self.second, self.label, self.index))
-        return Raw(first, second, label, index, source, rows, self.label, columns=columns)
+        raw = Raw(first, second, label, index, source, rows, self.label, columns=columns)
+        if self.indicators:
+            raw.indicators, raw.label_column = self.indicators, ", ".join(self.indicators)
+            raw.label = [list(cells) for cells in zip(*map(cells, self.indicators), strict=True)]
+        return raw
 
 
 def layout(names: Sequence[str], options: Options, source: str) -> Layout:
@@ -115,12 +122,35 @@ def layout(names: Sequence[str], options: Options, source: str) -> Layout:
         DataError: there is no text.
     """
     _check_given(names, options, source)
-    first, second = _texts(names, options, source)
+    first, second = _texts([name for name in names if name not in (options.label_columns or ())], options, source)
     usual = LABELS if options.task is None else TASKS[options.task].label
+    index = _find(names, INDICES)
+    if options.label_columns:
+        taken = [name for name in (first, second, index) if name is not None]
+        return Layout(first, second, None, index, _indicators(names, options.label_columns, taken, source))
     label = options.label_column or _find(names, usual)
     if label not in names or label in (first, second):
         label = None
-    return Layout(first, second, label, _find(names, INDICES))
+    return Layout(first, second, label, index)
+
+
+def _indicators(names: Sequence[str], wanted: Sequence[str], taken: Sequence[str], source: str) -> tuple[str, ...]:
+    """The columns that --label-columns means, in the order given, those of a pattern in the file's; () where the file has none.
+
+    Raises:
+        ConfigError: it has some of them only.
+    """
+    columns: list[str] = []
+    missing = []
+    for pattern in wanted:
+        matching = [name for name in names if name == pattern] or [
+            name for name in names if name not in taken and fnmatch.fnmatchcase(name, pattern)
+        ]
+        columns += matching
+        missing += [] if matching else [pattern]
+    if columns and missing:
+        raise ConfigError(f"--label-columns {missing[0]}: {source} has the columns {listed(names)}")
+    return tuple(dict.fromkeys(columns))
 
 
 def _check_given(names: Sequence[str], options: Options, source: str) -> None:

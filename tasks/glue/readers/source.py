@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.readers import source as base
@@ -23,6 +23,9 @@ class Options(DataOptions):
         task: a GLUE task's name.
         labels: classes in the order of their numbers; a trained model's where the data are for one.
         regression: whether labels are scores.
+        multi_label: whether a text may have several labels; None: where cells are lists.
+        label_separator: what parts the labels in a cell.
+        label_columns: names or patterns of columns of 0 and 1, one a label.
     """
 
     data: str | None = None
@@ -32,6 +35,9 @@ class Options(DataOptions):
     label_column: str | None = None
     labels: list[str] | None = None
     regression: bool | None = None
+    multi_label: bool | None = None
+    label_separator: str | None = None
+    label_columns: list[str] | None = None
 
 
 @dataclass
@@ -40,9 +46,12 @@ class Raw:
 
     Attributes:
         rows: the number of each row in `source`, from 1.
+        label: cells; lists of texts where `sets`; lists of 0 and 1 where `indicators` names their columns.
         label_column: its name; None where the split has no labels.
         names: of the classes, where the file gives them to its numbers.
         columns: all that the file has, for messages.
+        sets: whether labels were read as sets.
+        unreadable: row -> what is wrong with its label, and its sort.
     """
 
     first: list[Any]
@@ -54,6 +63,9 @@ class Raw:
     label_column: str | None = None
     names: list[str] | None = None
     columns: Sequence[str] = ()
+    indicators: Sequence[str] = ()
+    sets: bool = False
+    unreadable: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.first)

@@ -79,10 +79,10 @@ FILES = {
         '{"text": ["x"], "label": 1}\n{"text": "y", "label": 0}\n',
         ", row 1: the text is a list, not a string",
     ),
-    "several labels": (
+    "object for a label": (
         "d.jsonl",
-        '{"text": "x", "label": ["a"]}\n{"text": "y", "label": ["a", "b"]}\n',
-        ", row 1: the label is a list; each row needs one label, a name or a number",
+        '{"text": "x", "label": {"a": 1}}\n{"text": "y", "label": {"a": 0}}\n',
+        ", row 1: the label is an object; each row needs one label, a name or a number",
     ),
     "NUL": ("d.csv", GOOD + "a\0b,a\n", ", row 22: the text holds a NUL character"),
     "second text": ("d.csv", "premise,hypothesis,label\na,b,x\nc, ,y\n", ", row 3: the second text is empty"),
