@@ -47,6 +47,11 @@ class Unit:
         """Whether they are instants rather than a calendar's dates."""
         return self.words in _SINCE
 
+    @property
+    def short(self) -> bool:
+        """Whether its numbers are such as steps may be too: years and months."""
+        return self.words in (_DATES[4], _DATES[6], DECIMAL)
+
     def nanoseconds(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(int64 nanoseconds, which of the values are of the unit, bool)."""
         if self.utc:

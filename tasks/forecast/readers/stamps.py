@@ -230,8 +230,10 @@ class TimeColumn:
         if not len(values):
             return Stamps(self.unit is None or self.unit.words != numbered.STEPS, values.astype(np.int64))
         if self.unit is None:
+            self.unit = numbered.unit_of(values)
             stated = self.options.start is not None and self.options.freq is not None
-            self.unit = Unit(numbered.STEPS) if stated else numbered.unit_of(values)
+            if stated and (self.unit is None or self.unit.short):
+                self.unit = Unit(numbered.STEPS)
             if self.unit is None:
                 odd = int(np.argmax(values))
                 raise complain(
