@@ -28,8 +28,8 @@ class Timeline:
         self.grid = Grid(times, tables[0].path, freq, regular)
         number = {name: code for code, name in enumerate(names)}
         self.codes = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
-        self.predicted = self.grid.positions(predictions, times[-1])
         self.steps = [self.grid.positions(table, one) for table, one in zip(tables, times[:-1], strict=True)]
+        self.predicted = self.grid.positions(predictions, times[-1])
         code, step = np.concatenate(self.codes), np.concatenate(self.steps)
         observed = (code >= 0) & ~np.isnan(np.concatenate([table.point() for table in tables]))
         code, step = code[observed], step[observed]
