@@ -28,6 +28,8 @@ from tasks.glue import evaluation
 from tasks.glue.data import Splits
 from tasks.glue.thresholds import text_of
 
+LABELS_SHOWN = 30
+
 
 def evaluate(config: Eval) -> dict[str, Any]:
     """Scores a model; returns the figures and the text to print."""
@@ -77,12 +79,30 @@ def evaluate(config: Eval) -> dict[str, Any]:
         beside_it = in_batches(splits, logits, batched, config.batch_size) if batched else None
         result |= {"eval_batch_size": size, "in_batches": beside_it}
         print_line(batches_line(splits, size, beside_it))
+    each = evaluation.by_label(splits, logits)
+    if each is not None:
+        result["by_label"] = each
     result["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
     result["seen"] = whole.facts()
     result |= {word: part.facts() for word, part in used.items()}
     mark = whole.mark() + "".join(f" ({part.count:,} {word})" for word, part in used.items() if part.count)
     result["unseen"], unseen = unseen_figures(splits, seen, logits)
-    return {**result, "text": _text(splits, {**figures, "verdict": verdict}, beside, speed, mark, unseen)}
+    text = _text(splits, {**figures, "verdict": verdict}, beside, speed, mark, unseen)
+    return {**result, "text": text if each is None else f"{text}\n\n{_labels_text(each)}"}
+
+
+def _labels_text(each: dict[str, dict[str, Any]]) -> str:
+    """A row a label, the most frequent first."""
+    order = sorted(each, key=lambda label: -(each[label]["tp"] + each[label]["fn"]))[:LABELS_SHOWN]
+    rows = []
+    for label in order:
+        one = each[label]
+        shares = [one[name] for name in ("precision", "recall", "f1", "average_precision")]
+        cells = ["" if share is None else f"{100 * share:.1f}" for share in shares]
+        rows.append([label, one["tp"] + one["fn"], one["tp"] + one["fp"], *cells, f"{one['threshold']:.3f}"])
+    columns = ["label", "n", "given", "precision", "recall", "F1", "average precision", "threshold"]
+    more = f"\nand {len(each) - len(order)} labels more: --json" if len(each) > len(order) else ""
+    return f"{table(columns, rows)}{more}"
 
 
 def _text(

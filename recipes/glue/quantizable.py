@@ -25,6 +25,7 @@ from recipes.terminal.progress import print_line
 from tasks.errors import ConfigError, DataError
 from tasks.glue import evaluation, multi_label, pretrained, score
 from tasks.glue.batches import TextBatches, random_texts
+from tasks.glue.cuts import cut_notes, cuts
 from tasks.glue.data import Splits
 from tasks.glue.texts import Texts
 from tasks.paired import Paired
@@ -128,6 +129,9 @@ def quantizable(config: Any) -> QuantizableTexts:
     check_length(config.max_length, longest, model)
     length = min(trained_length(run, config.max_length, longest), longest)
     held = {name: TextBatches(texts, tokenizer, max_length=length) for name, texts in splits.evaluation.items()}
+    lost = {name: cuts(held[name], texts, tokenizer, length) for name, texts in splits.evaluation.items()}
+    for line in cut_notes(lost, length):
+        print_line(f"note      {line}")
     first = next(iter(splits.evaluation.values()))
     return QuantizableTexts(
         model=model,
@@ -186,6 +190,8 @@ def read_data(
             raise
         splits = read("evaluation")
         print_line(f"note      nothing to calibrate on, so static approaches are left out: {error}")
+    for line in splits.notes:
+        print_line(f"note      {line}")
     for line in splits.skipped:
         print_line(f"skipped   {line}")
     return splits

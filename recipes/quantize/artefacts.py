@@ -128,6 +128,10 @@ def readme(context: QuantizationContext, trial: Trial) -> str:
         f"Logits of the labels, in order: {', '.join(subject.labels)}." if subject.labels else "It gives one number."
     )
     beside = "".join(f"{line}\n\n" for line in sentences(context, trial))
+    if subject.settings.problem_type == "multi_label_classification":
+        from tasks.onnx.session import SEVERAL_LABELS
+
+        labels += f" {SEVERAL_LABELS}"
     return (
         f"# {Path(subject.model).name}, {trial.name}\n\n"
         f"A quantized text classifier. {subject.description}.\n\n"

@@ -20,6 +20,11 @@ text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
 given = {"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}
 print(session.run(["logits"], {one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}))
 """
+# What its logits mean where a text may have several labels.
+SEVERAL_LABELS = (
+    "A text may have several labels: each where 1 / (1 + exp(-logit)) reaches its threshold in config.json, "
+    "or 0.5 where that names none."
+)
 # How the files are called, ours and Optimum's, in the order in which a folder is searched.
 NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
 # Begins the names of the operators whose ranges span all that is in a batch.

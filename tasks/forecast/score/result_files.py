@@ -11,8 +11,18 @@ import numpy as np
 from tasks.cells import as_text
 from tasks.columns import as_numbers, read_column, read_columns
 from tasks.errors import ConfigError, DataError
-from tasks.forecast.score.result_tables import ITEM, POINT, TIME, Long, Rows, is_text, long_table, numbers_of
-from tasks.forecast.score.result_times import times_of
+from tasks.forecast.score.result_tables import (
+    ITEM,
+    POINT,
+    TIME,
+    Long,
+    Rows,
+    is_text,
+    long_table,
+    numbers_of,
+    times_of,
+    zone_of,
+)
 
 _NO_NAME = "Unnamed: 0"
 _M4 = re.compile(r"V\d+")
@@ -143,13 +153,10 @@ def _wide(path: Path, frame: Any, time: str | None) -> Long | Rows:
         return Rows(path, names, values)
     steps = len(frame)
     items = np.repeat(np.array(names, dtype=object), steps)
-    times, clock = times_of(path, frame[time])
-    count = len(names)
+    times = np.tile(times_of(path, frame[time]), len(names))
     numbers = np.tile(np.arange(1, steps + 1), len(names))
-    window = np.zeros(len(items), dtype=np.int64)
-    clock = None if clock is None else np.tile(clock, count)
-    value = {"value": values.reshape(-1)}
-    return Long(path, items, np.tile(times, count), window, value, numbers, text=tuple(texts), clock=clock)
+    window, zone = np.zeros(len(items), dtype=np.int64), zone_of(frame[time])
+    return Long(path, items, times, window, {"value": values.reshape(-1)}, numbers, text=tuple(texts), zone=zone)
 
 
 def _load(path: Path) -> np.ndarray:

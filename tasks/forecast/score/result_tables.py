@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 
 from tasks.cells import as_text
 from tasks.errors import DataError
-from tasks.forecast.score.result_times import times_of
 
 ITEM = ("item_id", "unique_id", "series_id", "series", "id")
 TIME = ("timestamp", "ds", "date", "datetime", "time")
 POINT = ("median", "0.5", "prediction", "forecast", "mean", "target", "value", "y", "reference")
 # Columns of the tool's own files beside series, time stamp and the forecast's values.
+_OFFSET = re.compile(r"\d(Z|[+-]\d\d:?\d\d)$")
 _OWN = ("model", "window", "step", "actual", "seen", "samples")
 
 
@@ -32,7 +33,8 @@ class Long:
             knows.
         samples: float64 [n, samples] in place of quantiles.
         text: the columns that were passed over because they hold text.
-        clock: datetime64, what the clocks of the time stamps' zone show; None where they have no zone, `times` being UTC else.
+        zone: the time zone's name, "" where the time stamps have offsets alone; None where they have none. Times are UTC where there
+            is one.
     """
 
     path: Path
@@ -48,11 +50,11 @@ class Long:
     seen_known: bool = True
     samples: np.ndarray | None = None
     text: tuple[str, ...] = ()
-    clock: np.ndarray | None = None
+    zone: str | None = None
 
     def part(self, rows: np.ndarray) -> Long:
         """Some of the rows."""
-        names = ("items", "times", "windows", "numbers", "models", "targets", "actual", "seen", "samples", "clock")
+        names = ("items", "times", "windows", "numbers", "models", "targets", "actual", "seen", "samples")
         arrays = {name: array[rows] for name in names if (array := getattr(self, name)) is not None}
         return replace(self, columns={name: values[rows] for name, values in self.columns.items()}, **arrays)
 
@@ -101,12 +103,11 @@ def long_table(path: Path, frame: Any, item: str, time: str) -> Long:
     samples = _samples(path, frame["samples"]) if "samples" in frame.columns else None
     if not columns and samples is None and "actual" not in frame.columns:
         raise DataError(f"{path} has no column of values beside {', '.join([item, time, *texts])}")
-    times, clock = times_of(path, frame[time])
     seen = frame["seen"] if "seen" in frame.columns else None
     return Long(
         path,
         frame[item].map(as_text).to_numpy(dtype=object),
-        times,
+        times_of(path, frame[time]),
         window,
         columns,
         np.arange(1, len(frame) + 1),
@@ -117,7 +118,7 @@ def long_table(path: Path, frame: Any, item: str, time: str) -> Long:
         seen is None or not seen.isna().any(),
         samples,
         tuple(name for name in texts if name != "target"),
-        clock,
+        zone_of(frame[time]),
     )
 
 
@@ -129,6 +130,14 @@ def is_text(column: Any) -> bool:
     return (
         column.dtype.kind not in "iufb" and len(known) > 0 and bool(pd.to_numeric(known, errors="coerce").isna().all())
     )
+
+
+def zone_of(column: Any) -> str | None:
+    """The zone of a column of time stamps, as in `Long`."""
+    zone = getattr(column.dtype, "tz", None)
+    if zone is not None:
+        return str(zone)
+    return "" if column.dtype.kind == "O" and len(column) and _OFFSET.search(str(column.iloc[0])) else None
 
 
 def _samples(path: Path, column: Any) -> np.ndarray:
@@ -149,6 +158,21 @@ def numbers_of(path: Path, column: Any, name: str) -> np.ndarray:
         cell = str(column[wrong].iloc[0])[:40]
         raise DataError(f"{path}, row {_first(wrong)}, column {name}: {cell!r} is not a number")
     return np.asarray(found, dtype=np.float64)
+
+
+def times_of(path: Path, column: Any) -> np.ndarray:
+    """int64 where the column holds whole numbers, else datetime64."""
+    import pandas as pd
+
+    if column.isna().any():
+        raise DataError(f"{path}, row {_first(column.isna())}: no {column.name}")
+    if pd.api.types.is_integer_dtype(column):
+        return np.asarray(column, dtype=np.int64)
+    found = pd.to_datetime(column, errors="coerce", utc=True)
+    if found.isna().any():
+        row = _first(found.isna())
+        raise DataError(f"{path}, row {row}: {str(column.iloc[row - 1])[:40]!r} is no time stamp")
+    return np.asarray(found.dt.tz_convert(None), dtype="datetime64[ns]")
 
 
 def _first(mask: Any) -> int:

@@ -17,8 +17,8 @@ from tasks.errors import ConfigError, DataError, ToolError
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = [
-    "accuracy", "coverage", "crps", "f1", "glue", "macro_f1", "mape", "mase", "matthews_correlation", "msis", "nd",
-    "pearsonr", "rmse", "smape", "spearmanr", "vqa_accuracy", "wql",
+    "accuracy", "anls", "coverage", "crps", "f1", "glue", "macro_f1", "mape", "mase", "matthews_correlation", "msis",
+    "multilabel", "nd", "pearsonr", "rmse", "smape", "spearmanr", "vqa_accuracy", "wql",
 ]  # fmt: skip
 TWO = (["Red", "two"], [["red"] * 3 + ["blue"] * 7, ["Two."] + ["3"] * 9])  # 0.9 and 0.3
 
@@ -42,7 +42,7 @@ def test_every_metric_of_the_table_loads_under_its_name(name: str) -> None:
     metric = metrics.load(name)
     assert isinstance(metric, evaluate.Metric)
     assert metric.name == name
-    assert hasattr(metric, "per_row") == (name in ("accuracy", "vqa_accuracy"))
+    assert hasattr(metric, "per_row") == (name in ("accuracy", "anls", "vqa_accuracy"))
 
 
 def test_our_metrics_are_silent_offline_and_imported_late(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 
 def test_a_metric_of_the_library_without_a_network_is_not_a_slip_of_the_user() -> None:
     with pytest.raises(
-        ToolError, match=r"rouge has to be fetched .* there are accuracy, coverage, .*, vqa_accuracy"
+        ToolError, match=r"rouge has to be fetched .* there are accuracy, anls, coverage, .*, vqa_accuracy"
     ) as caught:
         metrics.load("rouge")
     assert caught.value.exit_code == 1
