@@ -145,7 +145,7 @@ def _by_time(
     names, codes = _numbered(predictions.items)
     tables = [references] if not isinstance(history, Long) else [references, history]
     timeline = Timeline(names, tables, predictions, freq, regular=m is not None and not isinstance(history, Rows))
-    step = timeline.grid.positions(predictions)
+    step = timeline.grid.positions(timeline.predictions)
     entry, first, horizon = _entries(predictions, codes, step)
     at = timeline.offsets[codes] + step - timeline.starts[codes]
     inside = (step >= timeline.starts[codes]) & (at < timeline.offsets[codes + 1])

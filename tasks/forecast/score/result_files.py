@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.columns import as_numbers, read_column, read_columns
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.score.result_tables import (
@@ -113,7 +114,10 @@ def _frame(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", encoding="utf-8-sig")
+        how: dict[str, Any] = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "encoding": "utf-8-sig"}
+        names = [str(name) for name in pd.read_csv(path, nrows=0, **how).columns]
+        item = _named(names, ITEM) if _named(names, TIME) else None  # a series may be called NA
+        return pd.read_csv(path, converters={item: as_text} if item else None, **how)
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} has no rows") from None
     except (ValueError, OSError) as error:  # pandas' and Arrow's parser errors are ValueErrors

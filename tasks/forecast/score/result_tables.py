@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.errors import DataError
 
 ITEM = ("item_id", "unique_id", "series_id", "series", "id")
@@ -105,7 +106,7 @@ def long_table(path: Path, frame: Any, item: str, time: str) -> Long:
     seen = frame["seen"] if "seen" in frame.columns else None
     return Long(
         path,
-        frame[item].astype(str).to_numpy(dtype=object),
+        frame[item].map(as_text).to_numpy(dtype=object),
         times_of(path, frame[time]),
         window,
         columns,

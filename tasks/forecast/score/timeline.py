@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tasks.errors import DataError
 from tasks.forecast.calendar import normal
+from tasks.forecast.readers.numbered import STEPS, unit_of
 from tasks.forecast.score.result_tables import Long
 
 
@@ -22,6 +24,8 @@ class Timeline:
     def __init__(
         self, names: list[str], tables: list[Long], predictions: Long, freq: str | None, *, regular: bool
     ) -> None:
+        *tables, predictions = as_dates([*tables, predictions])
+        self.predictions = predictions
         self.grid = Grid([table.times for table in (*tables, predictions)], tables[0].path, freq, regular)
         number = {name: code for code, name in enumerate(names)}
         self.codes = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
@@ -50,6 +54,21 @@ class Timeline:
             self.values[place] = table.point()[mine]
             if table is tables[0]:
                 self.referred[place] = True
+
+
+def as_dates(tables: list[Long]) -> list[Long]:
+    """The tables, with numbers that write out dates or count time since 1970 as these where another has time stamps."""
+    if len({table.times.dtype.kind for table in tables}) < 2:
+        return tables
+    return [_dated(table) if table.times.dtype.kind == "i" else table for table in tables]
+
+
+def _dated(table: Long) -> Long:
+    unit = unit_of(table.times)
+    if unit is None or unit.words == STEPS:
+        return table
+    nanoseconds, good = unit.nanoseconds(table.times)
+    return replace(table, times=nanoseconds.view("datetime64[ns]")) if good.all() else table
 
 
 class Grid:
