@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +225,17 @@ class EncodedImages(ImageStore):
 
 
 def deep_note(*parts: tuple[ImageStore, np.ndarray]) -> str:
-    """A line on sound pictures of more than eight bits, of which each is read by its own range; empty where there are none.
+    """A line on pictures of more than eight bits, of which each is read by its own range; empty where there are none. Those that
+    can't be read are told elsewhere.
 
     Args:
         parts: stores, and which of their entries.
     """
-    count = sum(is_deep(store.header(int(entry)).mode) for store, entries in parts for entry in np.unique(entries))
+    count = 0
+    for store, entries in parts:
+        for entry in np.unique(entries).tolist():
+            with suppress(DataError):
+                count += is_deep(store.header(entry).mode)
     if not count:
         return ""
     return f"{counted(count, 'picture')} of more than 8 bits, each read by its own range of values (own scale, if it fills 16 bits)"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tasks import words
 from tasks.errors import ConfigError, DataError
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer, allocate
@@ -202,7 +203,9 @@ class _Table:
         notes = [] if time is None else time.finish()
         if columns.passed_over:
             names = ", ".join(repr(name) for name in columns.passed_over[:3])
-            notes.append(f"{len(columns.passed_over)} without a name passed over: the column {names} is no series")
+            notes.append(
+                f"{words.counted(len(columns.passed_over), 'column')} without a name passed over ({names}): an index is no series"
+            )
         zone = None if time is None else time.zone
         return self._build(values.finish(), covariates.finish(), position, grid, format, zone, notes)
 
