@@ -11,7 +11,7 @@ from cli.console import DebugFlag, JsonFlag, present, result
 from cli.recipe import RecipeGroup
 from recipes import registry
 from recipes.config import resolve
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, printable
 
 
 def build(name: str, help: str) -> Any:
@@ -33,7 +33,9 @@ def build(name: str, help: str) -> Any:
         predictions: Annotated[
             Path | None, typer.Option(help="JSON, JSON lines, CSV, Parquet, npy or text file.")
         ] = None,
-        references: Annotated[Path | None, typer.Option(help="The same for what is right.")] = None,
+        references: Annotated[
+            Path | None, typer.Option(help="The same for what is right; `sample` for forecasts of the sample.")
+        ] = None,
         history: Annotated[
             Path | None, typer.Option(help="Values before the forecasts, for the scale of MASE and MSIS.")
         ] = None,
@@ -96,7 +98,7 @@ def score(
     if output is not None:
         write_json(output, scores)
     for line in scores.get("notes", []):
-        print_line(f"note      {line}")
+        print_line(f"note      {printable(line)}")
     if "models" in scores:
         rows = [[name, *row] for name, found in scores["models"].items() for row in figure_rows(found)]
         result(scores, table(["model", "", "value", "low", "high"], rows))

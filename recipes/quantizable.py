@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import torch
 
 from recipes.process.memory import room
 from recipes.runs.folder import Run
-from recipes.terminal.progress import size
-from tasks.errors import OutOfMemory
+from recipes.terminal.progress import print_line, size
+from tasks.errors import ConfigError, OutOfMemory
 from tasks.paired import Paired
+from tasks.seen import Seen
 
 Feeds = dict[str, np.ndarray]
 # The weights in PyTorch, in the graph that is written, and in the one that is quantized.
@@ -34,6 +36,23 @@ class Batches(Protocol):
 
     def feeds(self, numbers: np.ndarray) -> Feeds:
         """A batch as the graph's inputs."""
+
+
+@dataclass
+class EvaluatedBefore:
+    """What of the evaluation's examples training saw, ranges were calibrated on, or the kept trial was chosen by.
+
+    Attributes:
+        record: of all three, for the folder that is written.
+        lines: what is to be said, by a word for each; none where nothing is.
+        facts: for the result as JSON, by the same words.
+        marks: behind a score: of "seen" (by every model's) and of "calibrated" (by that of what was calibrated).
+    """
+
+    record: Seen
+    lines: dict[str, str]
+    facts: dict[str, Any]
+    marks: dict[str, str]
 
 
 @dataclass
@@ -104,6 +123,19 @@ class Quantizable(ABC):
         """
 
     @abstractmethod
+    def evaluated_before(self, calibration_samples: int, trials: int) -> EvaluatedBefore:
+        """What was known of the evaluation's examples before they were scored.
+
+        Args:
+            calibration_samples: as `calibration`'s; 0: nothing was calibrated.
+            trials: that the kept one was chosen from by its score; 1: there was no choice.
+        """
+
+    @abstractmethod
+    def random_inputs(self, count: int) -> list[Feeds]:
+        """Single made-up examples, of no data; the same ones each time."""
+
+    @abstractmethod
     def text_of(self, value: float) -> str:
         """A value of the headline to read, in its unit."""
 
@@ -112,12 +144,42 @@ class Quantizable(ABC):
         """The metrics of every split, from its logits float32 [n, labels]."""
 
     @abstractmethod
+    def verdict(self, logits: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Whether logits clear what a constant answer scores: "clears", and "line", what is wrong in words or None."""
+
+    @abstractmethod
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """Class numbers int64 [n], or scores float64 [n] of a regression."""
 
     @abstractmethod
     def paired(self, split: str, reference: np.ndarray, other: np.ndarray) -> Paired:
         """The headline of two models' answers to a split, example by example."""
+
+
+def trained_verdict(run: Run | None) -> dict[str, Any] | None:
+    """What training found of its own evaluation, as `Quantizable.verdict`; None of models from elsewhere and older runs."""
+    path = None if run is None else run.path / "evaluation.json"
+    if path is None or not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("verdict")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, dict) and "clears" in found else None
+
+
+def require_better(verdict: dict[str, Any], model: str, force: bool) -> None:
+    """Refuses a model that is no better than a constant answer: what quantization loses of it can't be seen.
+
+    Raises:
+        ConfigError: with the verdict's line, unless it is forced.
+    """
+    if verdict["clears"]:
+        return
+    line = verdict.get("line") or "no better than a constant answer"
+    if not force:
+        raise ConfigError(f"--model {model}: {line}; --force quantizes it all the same")
+    print_line(f"forced    {line}")
 
 
 def check_memory(folder: str, model: str) -> None:

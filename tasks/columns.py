@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"[+-]?\d+")
 
 
 def read_column(path: str | Path, candidates: Sequence[str], column: str | None = None) -> list[Any]:
-    """The values of one column: numbers, text or lists of these.
+    """The values of one column: numbers, text or lists of these; of answers with scores, as `tool predict` writes them, the best.
 
     Args:
         path: .json (values, objects, or an object of columns), .jsonl, .csv or .tsv with a header, .parquet, .npy with
@@ -34,10 +34,18 @@ def read_column(path: str | Path, candidates: Sequence[str], column: str | None 
     values = columns if isinstance(columns, list) else columns[_choose(path, list(columns), candidates, column)]
     if not values:
         raise DataError(f"{path} has no rows")
+    values = [_best(value) for value in values]
     missing = [row for row, value in enumerate(values, start=1) if value is None]
     if missing:
         raise data_errors([f"{path}, row {row}: no value" for row in missing[:10]], len(missing))
     return values
+
+
+def _best(value: Any) -> Any:
+    """The first label or answer of a list of objects that have one, which stand best first; any other value as it is."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return next((value[0][name] for name in ("label", "answer") if name in value[0]), value)
+    return value
 
 
 def read_columns(path: Path) -> list[Any] | dict[str, list[Any]]:

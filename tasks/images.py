@@ -21,6 +21,7 @@ from PIL import ExifTags, Image
 from tasks.deep_images import NUMPY, Range, as_grey, is_deep, open_array
 from tasks.errors import DataError
 from tasks.headers import START, Header, quick
+from tasks.words import counted
 
 # What PIL raises on a file that is missing, cut short, of another kind or absurdly large.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
@@ -221,6 +222,18 @@ class EncodedImages(ImageStore):
         path = cell["path"]
         path = os.path.join(self.folder, path) if isinstance(self.folder, str) else self.folder(path)
         return Path(path).read_bytes()
+
+
+def deep_note(*parts: tuple[ImageStore, np.ndarray]) -> str:
+    """A line on sound pictures of more than eight bits, of which each is read by its own range; empty where there are none.
+
+    Args:
+        parts: stores, and which of their entries.
+    """
+    count = sum(is_deep(store.header(int(entry)).mode) for store, entries in parts for entry in np.unique(entries))
+    if not count:
+        return ""
+    return f"{counted(count, 'picture')} of more than 8 bits, each read by its own range of values (own scale, if it fills 16 bits)"
 
 
 def _reason(error: BaseException) -> str:

@@ -32,7 +32,7 @@ def build(config: Build) -> dict[str, Any]:
     """Makes the folder, or goes on with it.
 
     Returns:
-        folder, pairs, train, validation, left_out (reason -> how many), made, seconds, sheet, report, and "text".
+        folder, pairs, train, validation, left_out (reason -> how many), blank, made, seconds, sheet, report, and "text".
 
     Raises:
         ToolError: see the exit codes of `tool --help`.
@@ -70,7 +70,8 @@ def build(config: Build) -> dict[str, Any]:
                 f"--images {config.images}: no picture is left to make a pair of; {reasons([*left, *broken])}"
             )
         seconds = time.monotonic() - started
-        outcome = Outcome(kept, captions, sorted([*left, *broken], key=lambda one: one.relative), made, seconds, output)
+        left_out = sorted([*left, *broken], key=lambda one: one.relative)
+        outcome = Outcome(kept, captions, left_out, made, seconds, output, passes.blank(kept))
         building.write_metadata(kept, captions)
         draw_contact_sheet(outcome)
         write_report(config, outcome)
@@ -194,6 +195,7 @@ def result(config: Build, outcome: Outcome) -> dict[str, Any]:
         **outcome.counts,
         "made": outcome.made,
         "left_out": dict(Counter(one.reason for one in outcome.left)),
+        "blank": len(outcome.blank),
         "seconds": round(outcome.seconds, 2),
         "sheet": str(outcome.folder / "sheet.png"),
         "report": str(outcome.folder / "report.json"),

@@ -23,6 +23,7 @@ from tasks.controlnet.building import folder
 from tasks.controlnet.building.captions import filled, load_blip
 from tasks.controlnet.building.folder import Item
 from tasks.controlnet.building.scan import BROKEN_FILE, Left
+from tasks.controlnet.condition_pixels import blankness
 from tasks.errors import DataError, OutOfMemory, is_out_of_memory
 from tasks.images import FileImages
 from tasks.words import counted
@@ -78,6 +79,14 @@ class BuildPasses:
     def is_made(self, item: Item) -> bool:
         """Whether both files of a pair are there; each is written whole or not at all."""
         return item.condition.is_file() and item.image.is_file()
+
+    def blank(self, items: Sequence[Item]) -> list[Item]:
+        """The pairs whose written condition is blank or nearly so."""
+
+        def look(item: Item) -> bool:
+            return blankness(FileImages([str(item.condition)]).load(0)) is not None
+
+        return [item for item, blank in self._in_threads(look, items) if blank]
 
     def pictures(self, items: Sequence[Item]) -> list[Left]:
         """Every picture, and its condition where no model makes it; gives those that are broken."""

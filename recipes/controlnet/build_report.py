@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tasks.controlnet.building.scan import Left
 from tasks.controlnet.drawing.contact_sheet import grid
 from tasks.files import write_json
 from tasks.images import FileImages
+from tasks.words import are
 
 EXAMPLES = 24
 PAIRS_A_ROW = 3
@@ -46,6 +47,9 @@ def write_report(config: Build, outcome: Outcome) -> None:
         "seconds": round(outcome.seconds, 2),
         "pairs_per_second": round(outcome.made / outcome.seconds, 2) if outcome.seconds else None,
         "bytes": written_bytes(outcome),
+        "blank_conditions": [
+            {"file": item.picture.relative, "condition": item.condition_name} for item in outcome.blank
+        ],
         "left_out": [{"file": one.relative, "reason": one.reason, "detail": one.detail} for one in outcome.left],
     }
     write_json(outcome.folder / "report.json", report)
@@ -67,6 +71,12 @@ def closing_text(config: Build, outcome: Outcome) -> str:
         f"pairs     {len(outcome.items):,}{shares} · {config.condition} · {size(written_bytes(outcome))}{before}",
         f"took      {duration(outcome.seconds)}{speed}",
     ]
+    if outcome.blank:
+        count, first = len(outcome.blank), outcome.blank[0]
+        lines.append(
+            f"blank     {count:,} of {len(outcome.items):,} conditions {are(count)} blank or nearly so, and teach nothing, "
+            f"first that of {first.picture.relative}; training leaves them out with --skip-blank"
+        )
     for number, which in enumerate(alike(outcome.left, lambda one: one.reason)):
         detail = f" ({which[0].detail})" if which[0].detail else ""
         lines.append(
@@ -90,6 +100,7 @@ class Outcome:
         captions: of each item's number.
         left: what was left out.
         made: how many pairs this call made; the others were there already.
+        blank: the pairs whose condition is blank or nearly so.
     """
 
     items: list[building.Item]
@@ -98,6 +109,7 @@ class Outcome:
     made: int
     seconds: float
     folder: Path
+    blank: list[building.Item] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:

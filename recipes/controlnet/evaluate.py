@@ -38,7 +38,7 @@ from tasks.controlnet.score.verdict import judge
 from tasks.errors import OutOfMemory, is_out_of_memory
 from tasks.files import disk_errors
 from tasks.readers.leaks import without_leaks
-from tasks.seen import Seen
+from tasks.seen import FILE, Seen
 from tasks.words import counted
 
 DEFAULT_RESOLUTION = 512
@@ -67,8 +67,8 @@ def evaluate(config: Eval) -> dict[str, Any]:
     if line := caption_lengths.line(cut, config.long_captions == CHUNK):
         print_line(f"captions  {line}")
     pairs, seen, whole = unseen_pairs(config, splits.evaluation, record)
-    if line := SeenData(seen, "pairs (by picture or condition)").line():
-        print_line(f"{line}{f'; {whole:,} of them as a whole, with their captions' if whole else ''}")
+    if line := seen_line(record, seen, whole):
+        print_line(line)
     batches = as_batches(config, nets, pairs)
     figures = {"model": model, "base": nets.base.name, "data": splits.description, **measure(config, nets, batches)}
     figures["verdict"] = judge(figures).as_dict()
@@ -93,6 +93,20 @@ def unseen_pairs(config: Eval, pairs: Pairs, record: Seen | None) -> tuple[Pairs
     rest, line = without_leaks(pairs, seen, drop=True, units="pairs", what=what, name=pairs.source)
     print_line(f"leak      {pairs.source}: {line}")
     return rest, np.zeros(len(rest), bool), 0
+
+
+def seen_line(record: Seen | None, seen: np.ndarray | None, whole: int) -> str:
+    """What training saw of the pairs, in words; empty where it saw none.
+
+    Args:
+        seen, whole: as `unseen_pairs` gives them.
+    """
+    line = SeenData(seen, "pairs (by picture or condition)").line()
+    line += f"; {whole:,} of them as a whole, with their captions" if whole else ""
+    if record is None or training_record.INCOMPLETE not in record.kinds:
+        return line
+    start = f"it began from a ControlNet that has no record of its training data ({FILE})"
+    return f"seen      not known: {start}" if seen is None else f"{line}; there may be more, for {start}"
 
 
 def seen_figures(seen: np.ndarray | None, per_pair: dict[str, list[float]]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ print(session.run(["logits"], {one.name: given[one.name] for one in session.get_
 
 def readme(network: Any, made: Exported) -> str:
     """README.md: how to run the folder with nothing of ours."""
-    from tasks.onnx.session import TEXT_EXAMPLE
+    from tasks.onnx.session import SEVERAL_LABELS, TEXT_EXAMPLE
 
     labels = network.config.id2label
     named = ", ".join(f"{number} {labels[number]}" for number in sorted(labels)[:20])
@@ -125,4 +125,5 @@ def readme(network: Any, made: Exported) -> str:
         f"`{FACTS}` says how it was made. It runs with onnxruntime alone:\n\n"
         f"```python\n{code}```\n\n"
         f"The logits are of: {named}{more}.\n"
+        + (f"\n{SEVERAL_LABELS}\n" if network.config.problem_type == "multi_label_classification" else "")
     )

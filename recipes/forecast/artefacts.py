@@ -91,6 +91,10 @@ def make_card(config: Train, parts: Parts, run: Run, tested: BacktestResult) -> 
         training={key: options[key] for key in TRAINING if options[key] is not None},
         limits=[
             "Measured on the test windows named above, and on nothing else.",
+            *[
+                "What the model that it began with was trained on isn't on record: whether it saw the test windows isn't known."
+            ]
+            * (tested.seen is None),
             *["It has an embedding for each series that it was trained on, and can't forecast others."]
             * parts.facts.item_embedding,
         ],

@@ -27,14 +27,18 @@ FOLDER = "refits"
 def groups(
     config: Backtest, setup: Setup, run: run_folder.Run, device: torch.device, interrupts: Interrupts
 ) -> Iterator[tuple[list[Opened], int, Entries]]:
-    """The models, the number of the first entry, and the entries that they forecast; without refits all of them at once.
+    """The models, the number of the first entry, and the entries that they forecast; without refits all of them at once, those that
+    were seen in training after the others.
 
     Raises:
         ConfigError: a model that isn't a run can't be trained anew.
     """
     test = setup.loaded.test
     if config.refit == "never":
-        yield setup.models, 0, test
+        unseen = int((~setup.seen.entries).sum()) if setup.seen.mixed else len(test)
+        yield setup.models, 0, test.part(slice(0, unseen))
+        if unseen < len(test):
+            yield setup.models, unseen, test.part(slice(unseen, None))
         return
     every = int(config.refit)
     for first in range(0, int(test.window.max()) + 1, every):

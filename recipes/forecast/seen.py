@@ -8,7 +8,7 @@ import numpy as np
 
 from recipes.forecast.config import ARCHITECTURES
 from recipes.forecast.networks import Opened, record_of
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, printable
 from tasks.forecast.panel import Entries, Panel
 from tasks.forecast.score.training_record import NOTHING, SeenEnds, TrainingRecord, seen_ends
 
@@ -30,6 +30,15 @@ class SeenWindows:
     known: bool = True
     notes: list[str] = field(default_factory=list)
     refusal: str = ""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some were seen and others not."""
+        return bool(self.entries.any() and not self.entries.all())
+
+    def parts(self) -> list[tuple[np.ndarray, SeenWindows]]:
+        """Those that weren't seen and those that were: which they are, and what is known of them."""
+        return [(chosen, SeenWindows(self.entries[chosen], self.known)) for chosen in (~self.entries, self.entries)]
 
     def marks(self, part: slice) -> list[bool | None]:
         """Of some entries whether their windows were seen; None where that isn't known."""
@@ -64,7 +73,8 @@ def find_seen(models: list[Opened], panel: Panel, test: Entries, *, refit: bool 
             worst, found.refusal = int(seen.sum()), _refusal(model, ends, seen, panel, test)
     if found.refusal:
         windows = int(test.window.max()) - int(test.window[found.entries].max())
-        found.refusal += f"; take --windows {windows}, which weren't seen" if windows else "; no window lies after"
+        lies = "which lies after" if windows == 1 else "which lie after"
+        found.refusal += f"; take --windows {windows}, {lies}" if windows else "; no window lies after"
     return found
 
 
@@ -109,13 +119,13 @@ def _refusal(model: Opened, ends: SeenEnds, seen: np.ndarray, panel: Panel, test
     series = int(test.series[first])
     when = panel.stamp(series, int(ends.ends[series]) - 1) or f"step {int(ends.ends[series]):,}"
     count, windows = len(np.unique(test.window[seen])), int(test.window.max()) + 1
-    more = len(np.unique(test.series[seen])) - 1
+    name, more = printable(str(panel.item_ids[series])), len(np.unique(test.series[seen])) - 1
     return (
         f"--windows: {model.name} was trained on, or chosen by, {int(seen.sum()):,} of these {len(test):,} forecasts ({count} of "
-        f"{windows} windows): it saw series {panel.item_ids[series]} until {when}{f', and {more:,} other series' if more else ''}"
+        f"{windows} windows): it saw series {name} until {when}{f', and {more:,} other series' if more else ''}"
     )
 
 
 def _listed(panel: Panel, numbers: np.ndarray) -> str:
-    names = [str(panel.item_ids[number]) for number in numbers[:NAMES_SHOWN]]
+    names = [printable(str(panel.item_ids[number])) for number in numbers[:NAMES_SHOWN]]
     return ", ".join(names + ["..."] * (len(numbers) > NAMES_SHOWN))

@@ -54,6 +54,11 @@ def set_up(config: Any) -> tuple[Any, Setup]:
     if not config.include_seen:
         anew = any(model.run is not None for model in models) and getattr(config, "refit", "never") == "never"
         refuse_seen(seen, *[REFIT] * anew, INCLUDE)
+    elif getattr(config, "refit", "never") == "never":
+        # What wasn't seen comes first, so that its draws are those of a back-test of it alone.
+        order = np.argsort(seen.entries, kind="stable")
+        seen = dataclasses.replace(seen, entries=seen.entries[order])
+        loaded = dataclasses.replace(loaded, test=loaded.test.part(order))
     m = config.periodicity or (first.facts.periodicity if first and first.facts else None)
     m = m or seasonality_of(loaded.panel.calendar.freq)
     return config, Setup(models, loaded, loaded.prediction_length, m, seconds, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,7 +97,15 @@ def measure(
     show: bool = True,
     seen: SeenWindows | None = None,
 ) -> BacktestResult:
-    """Forecasts the entries, shared by all processes, and scores them on each."""
+    """Forecasts the entries, shared by all processes, and scores them on each; those that were seen in training apart."""
+    if seen is not None and seen.mixed:
+        # Each by itself, so that the draws of the others are those of a run without them.
+        options: dict[str, Any] = {"share": share, "gather": gather, "show": show}
+        tested, tested.apart = (
+            measure(models, dataclasses.replace(asked, entries=asked.entries.part(chosen)), m, seen=part, **options)
+            for chosen, part in seen.parts()
+        )
+        return tested
     seconds: dict[str, float] = {}
     found: list[Any] = []
     with phase(seconds, "forecast"), Progress("back-test", len(asked.entries), unit="windows", show=show) as progress:
@@ -118,20 +127,11 @@ def score_all(
     seen: SeenWindows | None = None,
 ) -> BacktestResult:
     """Scores every model against the baselines, and these against each other; windows that were seen apart from the others."""
-    if seen is not None and seen.entries.any() and not seen.entries.all():
-        tested, apart = (
-            score_all(
-                panel,
-                entries.part(chosen),
-                horizon,
-                m,
-                {name: one.part(np.repeat(chosen, panel.dims)) for name, one in forecasts.items()},
-                seconds,
-                SeenWindows(seen.entries[chosen], seen.known),
-            )
-            for chosen in (~seen.entries, seen.entries)
+    if seen is not None and seen.mixed:
+        tested, tested.apart = (
+            score_all(panel, entries.part(chosen), horizon, m, _rows_of(forecasts, chosen, panel.dims), seconds, part)
+            for chosen, part in seen.parts()
         )
-        tested.apart = apart
         return tested
     with phase(seconds, "score"):
         baselines = naive_forecasts(panel, entries, horizon, m)
@@ -144,6 +144,10 @@ def score_all(
     known = seen is None or seen.known
     was_seen = True if seen is not None and seen.entries.any() else (False if known else None)
     return BacktestResult(panel, entries, horizon, m, {**forecasts, **baselines}, scores, seconds, was_seen)
+
+
+def _rows_of(forecasts: dict[str, Forecasts], chosen: np.ndarray, dims: int) -> dict[str, Forecasts]:
+    return {name: one.part(np.repeat(chosen, dims)) for name, one in forecasts.items()}
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from tasks.words import counted
 
 def judge(tested: BacktestResult) -> Verdict | None:
     """By MASE (ND where no scale is defined) against the better naive forecast, by the bootstrap of their ratio over series; where
-    fewer than six series tell them apart, over windows. None where only naive forecasts were scored."""
+    fewer than six series tell them apart, over windows. None where only naive forecasts were scored, or windows that training saw."""
     best = tested.best
-    if best in (NAIVE, SEASONAL):
+    if best in (NAIVE, SEASONAL) or tested.seen:  # windows seen in training tell nothing
         return None
     metric = "nd" if np.isnan(tested.value(best, "mase")) else "mase"
     naive = verdict.best_of([Baseline(name, tested.value(name, metric)) for name in (SEASONAL, NAIVE)], False)

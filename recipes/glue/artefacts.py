@@ -56,7 +56,8 @@ def write(config: Train, parts: Parts, run: Run, outcome: Outcome) -> dict[str, 
     if splits.leaks:
         figures["leaks"] = splits.leaks
     verdict = evaluation.verdict(splits, logits, figures)
-    write_json(run.path / "evaluation.json", {**figures, "verdict": verdict})
+    each = {} if splits.thresholds is None else {"by_label": evaluation.by_label(splits, logits)}
+    write_json(run.path / "evaluation.json", {**figures, **each, "verdict": verdict})
     for name, texts in splits.evaluation.items():
         suffix = "" if len(splits.evaluation) == 1 else f"-{name}"
         path = run.path / f"predictions{suffix}.jsonl"

@@ -197,6 +197,12 @@ class Eval(UseOptions, TrainedDataOptions):
     """`tool eval glue`."""
 
     eval_split: str | None = DATA.option(None, "Split to evaluate on.", shown_default="as in training")
+    eval_batch_size: int | None = EVALUATION.option(
+        None,
+        "Texts a batch, where answers are scored.",
+        minimum=1,
+        shown_default="1 for int8 with dynamic ranges, whose answers hang on the batch; else --batch-size",
+    )
     mixed_precision: str = MACHINE.option("no", "Compute in half precision.", choices=("no", "fp16", "bf16"))
     output: str | None = OUTPUT.option(None, "Write the answers here: .jsonl, .csv or .tsv.")
 

@@ -7,17 +7,28 @@ from typing import Any
 
 from recipes.distributed.device import silence
 from recipes.glue.answers import check_output, write_answers
+from recipes.glue.batch_effect import batches_line, in_batches, scored_batch_size
 from recipes.glue.config import Eval
 from recipes.glue.data import run_data
 from recipes.glue.inference import open_classifier, predict_texts, trained_length
-from recipes.glue.seen_texts import seen_texts, together, unseen_figures, without_seen
+from recipes.glue.seen_texts import (
+    quantization_line,
+    seen_texts,
+    together,
+    unseen_figures,
+    used_by_quantization,
+    without_seen,
+)
 from recipes.runs.select import choose_model
 from recipes.runs.summary import verdict_lines
+from recipes.scoring.seen_data import record_of
 from recipes.terminal.progress import print_line
 from recipes.terminal.tables import table
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
 from tasks.glue.thresholds import text_of
+
+LABELS_SHOWN = 30
 
 
 def evaluate(config: Eval) -> dict[str, Any]:
@@ -46,9 +57,16 @@ def evaluate(config: Eval) -> dict[str, Any]:
     whole = together(seen)
     if whole.line():
         print_line(whole.line())
-    logits, loss, speed = {}, {}, {}
+    used = used_by_quantization(record_of(model), splits)
+    for word, part in used.items():
+        if part.count:
+            print_line(f"{word:<9} {quantization_line(word, part)}")
+    size = scored_batch_size(classifier, config)
+    logits, loss, speed, batched = {}, {}, {}, {}
     for name, texts in splits.evaluation.items():
-        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config, name)
+        logits[name], loss[name], speed[name] = predict_texts(classifier, texts, length, config, name, size)
+        if classifier.batch_dependent and size != config.batch_size:
+            batched[name], *_ = predict_texts(classifier, texts, length, config, notes=False)
         if config.output:
             path = Path(config.output)
             target = path if len(splits.evaluation) == 1 else path.with_stem(f"{path.stem}-{name}")
@@ -57,10 +75,34 @@ def evaluate(config: Eval) -> dict[str, Any]:
     beside, verdict = evaluation.baselines(splits), evaluation.verdict(splits, logits, figures)
     result = {"model": model, "kind": classifier.kind, "task": splits.task, **figures, "baselines": beside}
     result["verdict"] = verdict
+    if classifier.batch_dependent:
+        beside_it = in_batches(splits, logits, batched, config.batch_size) if batched else None
+        result |= {"eval_batch_size": size, "in_batches": beside_it}
+        print_line(batches_line(splits, size, beside_it))
+    each = evaluation.by_label(splits, logits)
+    if each is not None:
+        result["by_label"] = each
     result["texts_per_second"] = {name: round(value, 1) for name, value in speed.items()}
     result["seen"] = whole.facts()
+    result |= {word: part.facts() for word, part in used.items()}
+    mark = whole.mark() + "".join(f" ({part.count:,} {word})" for word, part in used.items() if part.count)
     result["unseen"], unseen = unseen_figures(splits, seen, logits)
-    return {**result, "text": _text(splits, {**figures, "verdict": verdict}, beside, speed, whole.mark(), unseen)}
+    text = _text(splits, {**figures, "verdict": verdict}, beside, speed, mark, unseen)
+    return {**result, "text": text if each is None else f"{text}\n\n{_labels_text(each)}"}
+
+
+def _labels_text(each: dict[str, dict[str, Any]]) -> str:
+    """A row a label, the most frequent first."""
+    order = sorted(each, key=lambda label: -(each[label]["tp"] + each[label]["fn"]))[:LABELS_SHOWN]
+    rows = []
+    for label in order:
+        one = each[label]
+        shares = [one[name] for name in ("precision", "recall", "f1", "average_precision")]
+        cells = ["" if share is None else f"{100 * share:.1f}" for share in shares]
+        rows.append([label, one["tp"] + one["fn"], one["tp"] + one["fp"], *cells, f"{one['threshold']:.3f}"])
+    columns = ["label", "n", "given", "precision", "recall", "F1", "average precision", "threshold"]
+    more = f"\nand {len(each) - len(order)} labels more: --json" if len(each) > len(order) else ""
+    return f"{table(columns, rows)}{more}"
 
 
 def _text(

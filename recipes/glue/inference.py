@@ -38,6 +38,7 @@ class Classifier:
         thresholds: where a text may have several labels, the probability from which on it has each; else None.
         longest: tokens that it reads at most.
         kind: `torch` or `onnx`.
+        batch_dependent: whether an answer hangs on what else is in its batch, as in int8 with dynamic ranges.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Classifier:
     device: torch.device
     kind: str
     thresholds: list[float] | None = None
+    batch_dependent: bool = False
 
     def batches(self, texts: Texts, max_length: int | None) -> TextBatches:
         """The texts as batches for this model.
@@ -90,7 +92,9 @@ def _open_onnx(config: UseOptions, model: str, folder: Path) -> Classifier:
         feeds["attention_mask"] = np.ones_like(feeds["input_ids"]) if mask is None else mask.numpy()
         return torch.from_numpy(session.run(feeds))
 
-    return _classifier(config, model, logits, tokenizer, settings, torch.device("cpu"), "onnx")
+    classifier = _classifier(config, model, logits, tokenizer, settings, torch.device("cpu"), "onnx")
+    classifier.batch_dependent = session.batch_dependent
+    return classifier
 
 
 def _classifier(
@@ -184,20 +188,28 @@ def predict_logits(
 
 
 def predict_texts(
-    classifier: Classifier, texts: Texts, length: int, config: UseOptions, name: str = ""
+    classifier: Classifier,
+    texts: Texts,
+    length: int,
+    config: UseOptions,
+    name: str = "",
+    batch_size: int | None = None,
+    notes: bool = True,
 ) -> tuple[np.ndarray, float, float]:
     """Logits float32 [n, labels] of all texts, the mean loss, and texts a second from tokens to logits; says how many are cut.
 
     Args:
         name: of their split, where there are several.
+        batch_size: in place of --batch-size.
+        notes: whether to say how many are cut.
     """
     length = min(length, classifier.longest)
     batches = classifier.batches(texts, length)
-    for line in cut_notes({name: cuts(batches, texts, classifier.tokenizer, length)}, length):
+    for line in cut_notes({name: cuts(batches, texts, classifier.tokenizer, length)}, length) if notes else ():
         print_line(f"note      {line}")
     precision = getattr(config, "mixed_precision", "no")
     with Progress("evaluating", len(texts), unit="texts") as progress, torch.inference_mode():
-        evaluator = Evaluator.alone(classifier.device, config.batch_size, progress.advance, precision)
+        evaluator = Evaluator.alone(classifier.device, batch_size or config.batch_size, progress.advance, precision)
         began = time.perf_counter()
         logits, loss = predict_logits(classifier.logits, batches, evaluator)
         return logits, loss, len(texts) / max(1e-9, time.perf_counter() - began)

@@ -26,6 +26,10 @@ def predict(config: Predict) -> dict[str, Any]:
     texts = read_inputs(config)
     model, run = choose_model(config.model, config.output_dir, ("glue",))
     classifier = open_classifier(config, model)
+    if classifier.batch_dependent and min(config.batch_size, len(texts)) > 1:
+        print_line(
+            "note      int8 whose answers depend on what else is in the batch: --batch-size 1 gives those that were scored"
+        )
     logits, _, _ = predict_texts(classifier, texts, trained_length(run, config.max_length, classifier.longest), config)
     if config.output:
         write_answers(Path(config.output), texts, logits, classifier.labels, config.top_k, classifier.thresholds)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.scoring.seen_data import SeenData, record_of
+from recipes.scoring.seen_data import SeenData, after, record_of
 from recipes.terminal.progress import print_line
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
@@ -16,6 +16,8 @@ from tasks.glue.texts import Texts
 from tasks.seen import Seen, content_digests
 
 KIND = "texts"
+# What a quantization keeps beside them: the texts of its ranges, and those that its trials were compared on.
+CALIBRATION, CHOICE = "calibrated", "chosen"
 
 
 def record(train: Texts) -> Seen:
@@ -41,6 +43,30 @@ def together(seen: dict[str, SeenData]) -> SeenData:
     return SeenData(
         None if any(mask is None for mask in masks) else np.concatenate([m for m in masks if m is not None]), KIND
     )
+
+
+def quantization_record(model: str, calibrated: Texts | None, chosen_by: list[Texts]) -> Seen:
+    """What the training of `model` saw, as far as is known, and what its quantization was calibrated on and chosen by."""
+    record = after(model, Seen())
+    for kind, several in ((CALIBRATION, [calibrated]), (CHOICE, chosen_by)):
+        for texts in several:
+            if texts is not None:
+                record = record.with_kind(kind, content_digests(keys_of(texts)))
+    return record
+
+
+def used_by_quantization(record: Seen | None, splits: Splits) -> dict[str, SeenData]:
+    """Which of the evaluation's texts a quantization was calibrated on, and which chosen by, where it was at all."""
+    digests = np.concatenate([content_digests(keys_of(texts)) for texts in splits.evaluation.values()])
+    masks = {kind: None if record is None else record.mask(kind, digests) for kind in (CALIBRATION, CHOICE)}
+    return {kind: SeenData(mask, KIND) for kind, mask in masks.items() if mask is not None}
+
+
+def quantization_line(kind: str, part: SeenData) -> str:
+    """That the figure is not one of unseen data, in words."""
+    how = {CALIBRATION: "were calibrated on", CHOICE: "chose among the trials"}[kind]
+    total = 0 if part.mask is None else len(part.mask)
+    return f"{part.count:,} of {total:,} {KIND} {how}: the figure is not one of unseen data"
 
 
 def without_seen(splits: Splits, seen: dict[str, SeenData]) -> Splits:

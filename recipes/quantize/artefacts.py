@@ -12,10 +12,12 @@ from recipes.config import as_dict
 from recipes.quantize import report
 from recipes.quantize.config import RECIPE
 from recipes.quantize.context import QuantizationContext
+from recipes.quantize.remarks import remarks, sentences
 from recipes.quantize.trials import SearchResult, Trial, pareto
 from recipes.runs.environment import versions
 from recipes.terminal.progress import size
 from recipes.terminal.tables import table
+from tasks import seen
 from tasks.errors import ToolError
 from tasks.files import remove_tree, write_folder, write_json, write_text
 from tasks.quantize.formats import cpu_features
@@ -38,12 +40,16 @@ def finish(
     if trial is None:
         trial, refused = best_of_the_lost(context, outcome)
         output = output.with_name(output.name + REJECTED)
+    context.before = context.subject.evaluated_before(
+        context.config.calibration_samples if calibrated(context, trial) else 0, len(outcome.trials)
+    )
     facts = facts_of(context, outcome, trial, exported, refused)
 
     def fill(folder: Path) -> None:
         context.write_model(trial, folder)
         context.subject.tokenizer.save_pretrained(folder)
         write_json(folder / FACTS, facts)
+        seen.write(folder, context.before.record)
         write_text(folder / "README.md", readme(context, trial))
 
     write_folder(output, fill)
@@ -57,6 +63,12 @@ def finish(
         "report": str(output / "report.html"),
         "text": text_of(context, outcome, trial, output, refused),
     }
+
+
+def calibrated(context: QuantizationContext, trial: Trial) -> bool:
+    """Whether training texts shaped a trial: its ranges, or which layers it leaves float."""
+    searched = context.config.approach == "auto" and len(trial.plan["excluded"]) > len(context.config.exclude)
+    return trial.plan["approach"] == "static" or searched
 
 
 def best_of_the_lost(context: QuantizationContext, outcome: SearchResult) -> tuple[Trial, str]:
@@ -90,7 +102,9 @@ def facts_of(
         "labels": subject.labels,
         "data": {"description": subject.description, "max_length": subject.length, "digest": subject.digest},
         "float": {**context.reference.as_dict(), "export": exported},
+        "verdict": {key: context.verdict.get(key) for key in ("clears", "baseline", "value", "line")},
         "quantized": trial.measured,
+        **context.before.facts,
         "trials": [dataclasses.asdict(one) for one in outcome.trials],
         "pareto": pareto(outcome.trials, config.optimize_for),
         "sensitivity": {name: [list(pair) for pair in pairs] for name, pairs in outcome.sensitivity.items()},
@@ -113,12 +127,19 @@ def readme(context: QuantizationContext, trial: Trial) -> str:
     labels = (
         f"Logits of the labels, in order: {', '.join(subject.labels)}." if subject.labels else "It gives one number."
     )
+    beside = "".join(f"{line}\n\n" for line in sentences(context, trial))
+    if subject.settings.problem_type == "multi_label_classification":
+        from tasks.onnx.session import SEVERAL_LABELS
+
+        labels += f" {SEVERAL_LABELS}"
     return (
         f"# {Path(subject.model).name}, {trial.name}\n\n"
         f"A quantized text classifier. {subject.description}.\n\n"
         f"| | {subject.title} | drop (95 %) | median latency, 1 text | of float's | texts/s | size |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n\n"
-        f"Measured on {subject.description}. All figures, versions and settings are in `{FACTS}`.\n\n"
+        f"{beside}"
+        f"Measured on {subject.description}, at batch {context.config.eval_batch_size}. "
+        f"All figures, versions and settings are in `{FACTS}`.\n\n"
         f"{context.usage.replace('{example}', subject.example)}\n\n"
         f"{labels}\n"
     )
@@ -128,10 +149,14 @@ def rows_of(context: QuantizationContext, trials: list[Trial]) -> list[list[str]
     """The float model and each trial: name, score, drop with interval, latency, speed, size."""
     subject, metric = context.subject, context.subject.metric
     reference = context.reference.as_dict()
-    rows = [["float", subject.text_of(reference["figures"][metric]), "", *_speed(reference, 1.0)]]
+    marks = context.before.marks
+    rows = [["float", subject.text_of(reference["figures"][metric]) + marks["seen"], "", *_speed(reference, 1.0)]]
     for trial in trials:
         against = trial.measured["against"]
-        score = subject.text_of(trial.measured["figures"][metric])
+        score, batched = subject.text_of(trial.measured["figures"][metric]), trial.measured["in_batches"]
+        if batched and batched["changed"]:
+            score += f" (batch {batched['batch_size']}: {subject.text_of(batched['figures'][metric])})"
+        score += marks["seen"] + (marks.get("calibrated", "") if calibrated(context, trial) else "")
         drop = f"{against['drop']:+.2f} ({against['drop_low']:+.2f} to {against['drop_high']:+.2f})"
         rows.append([trial.name, score, drop, *_speed(trial.measured, trial.cost("latency"))])
     return rows
@@ -158,7 +183,16 @@ def text_of(context: QuantizationContext, outcome: SearchResult, trial: Trial, o
     for row, one in zip(rows[1:], shown, strict=True):
         mark = "Pareto" if one.key in front else ""
         row[-1] = "kept" if one is trial and not refused else mark if one.within(context.config.max_drop) else "over"
-    columns = ["", metric, "drop (95 %)", "1 text, median", "of float", "texts/s", "size", ""]
+    columns = [
+        "",
+        f"{metric}, batch {context.config.eval_batch_size}",
+        "drop (95 %)",
+        "1 text, median",
+        "of float",
+        "texts/s",
+        "size",
+        "",
+    ]
     lines = [table(columns, rows)]
     for key, now in trial.measured["latency"].items():
         before = context.reference.latency[key]["median_ms"]
@@ -171,6 +205,7 @@ def text_of(context: QuantizationContext, outcome: SearchResult, trial: Trial, o
         f"{against['largest_logit_difference']:.3f} · paired p {against['p']:.2g} "
         f"(better {against['better']}, worse {against['worse']})"
     )
+    lines += [f"{name:<9} {remark}" for name, remark in remarks(context, trial).items()]
     if trial.plan["excluded"]:
         lines.append(f"float     {_first(trial.plan['excluded'], 8)} left float")
     if outcome.unfinished:

@@ -79,7 +79,7 @@ def quantize_torch(config: Quantize, interrupts: Interrupts, output: Path, subje
     network = subject.network.to(device)
     context = TorchContext(config, subject, interrupts, device)
     float_run = context.runs(network)
-    context.reference = context.score("float", float_run, 4 * sum(one.numel() for one in network.parameters()))
+    context.score_float(float_run, 4 * sum(one.numel() for one in network.parameters()))
     context.loaded = context.quantized()
     trial = Trial(config.approach, config.approach, {"approach": config.approach, "excluded": list(config.exclude)})
     trial.counts = {"linear_quantized": bnb.quantized_layers(context.loaded)}

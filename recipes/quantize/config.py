@@ -76,7 +76,17 @@ class Quantize(DataOptions):
     max_drop: float = EVALUATION.option(
         1.0, "Points of the score that may be lost; above it the files are put aside and the exit code is 1.", minimum=0
     )
-    batch_size: int = EVALUATION.option(32, "Texts a batch, where throughput is measured.", minimum=1)
+    force: bool = EVALUATION.option(
+        False, "Quantize a model too whose score is no better than that of a constant answer."
+    )
+    eval_batch_size: int = EVALUATION.option(
+        1,
+        "Texts a batch, where answers are scored: as the model will be used. Dynamic ranges hang on the batch.",
+        minimum=1,
+    )
+    batch_size: int = EVALUATION.option(
+        32, "Texts a batch, where throughput is measured; scores that differ there are told too.", minimum=1
+    )
     max_length: int | None = EVALUATION.option(
         None, "Longer texts are cut to so many tokens.", minimum=4, shown_default="as in training, else 128"
     )

@@ -30,6 +30,7 @@ class Measured:
         texts_per_second: over all splits, from padded batches to logits.
         latency: batch size -> {"median_ms", "p95_ms"} over texts or batches of all lengths.
         against: the paired comparison with the float model; {} for that itself.
+        in_batches: `in_batches`'s, where answers were scored in batches of another size; else {}.
     """
 
     figures: dict[str, Any]
@@ -38,6 +39,7 @@ class Measured:
     bytes: int
     latency: Latency = field(default_factory=dict)
     against: dict[str, Any] = field(default_factory=dict)
+    in_batches: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -47,11 +49,15 @@ class Measured:
             "bytes": self.bytes,
             "latency": self.latency,
             "against": self.against,
+            "in_batches": self.in_batches,
         }
 
 
-def compare(subject: Quantizable, reference: Measured, other: Measured) -> dict[str, Any]:
+def compare(subject: Quantizable, reference: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, Any]:
     """The other model against the float one, row by row.
+
+    Args:
+        reference, other: logits of each split.
 
     Returns:
         "drop": points of the headline metric lost, the most of any split, with its interval and p; "equal_answers": their
@@ -60,11 +66,11 @@ def compare(subject: Quantizable, reference: Measured, other: Measured) -> dict[
     found: dict[str, Any] = {"metric": subject.metric, "n": 0, "drop": -np.inf}
     equal, largest = [], 0.0
     for name in subject.evaluation:
-        one, two = (subject.answers(side.logits[name]) for side in (reference, other))
+        one, two = (subject.answers(side[name]) for side in (reference, other))
         pair = subject.paired(name, one, two)
         same = (one == two) if subject.labels is not None else np.abs(one - two) < 0.05
         equal.append(same.reshape(len(same), -1).all(axis=1))  # of several labels all are to be the same
-        largest = max(largest, float(np.abs(reference.logits[name] - other.logits[name]).max()))
+        largest = max(largest, float(np.abs(reference[name] - other[name]).max()))
         drop = 0.0 - points(pair.difference)  # no -0.0
         if not np.isfinite(drop):
             drop = np.inf  # a score that is undefined after quantization is lost
@@ -80,6 +86,25 @@ def compare(subject: Quantizable, reference: Measured, other: Measured) -> dict[
                 "worse": pair.worse,
             }
     return {**found, "equal_answers": float(np.concatenate(equal).mean()), "largest_logit_difference": largest}
+
+
+def in_batches(
+    subject: Quantizable, reference: Measured, measured: Measured, logits: dict[str, np.ndarray], batch_size: int
+) -> dict[str, Any]:
+    """What `logits` of batches of another size score, beside those that a model is judged by.
+
+    Returns:
+        "batch_size", "figures", "drop", "changed": answers that differ from those it is judged by, of "n".
+    """
+    pairs = [(subject.answers(measured.logits[name]), subject.answers(logits[name])) for name in subject.evaluation]
+    differ = [one != two if subject.labels is not None else np.abs(one - two) >= 0.05 for one, two in pairs]
+    return {
+        "batch_size": batch_size,
+        "figures": subject.figures(logits),
+        "drop": compare(subject, reference.logits, logits)["drop"],
+        "changed": int(sum(one.sum() for one in differ)),
+        "n": sum(map(len, differ)),
+    }
 
 
 def latencies(runs: dict[str, Run], feeds: list[Feeds], check: Callable[[], None]) -> Latency:

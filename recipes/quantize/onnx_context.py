@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recipes.quantizable import Feeds
 from recipes.quantize import measure
 from recipes.quantize.context import QuantizationContext
@@ -18,12 +20,16 @@ from tasks.files import sha256
 from tasks.onnx.session import TEXT_EXAMPLE, Session
 from tasks.quantize import formats
 from tasks.quantize.calibration import ranges as calibration
+from tasks.quantize.calibration.typical import typical_rows
 from tasks.quantize.graph import nodes
 from tasks.quantize.graph.files import read
 from tasks.quantize.plan import Plan
 from tasks.quantize.quantizer import quantize
 
 GRAPH = "model.onnx"
+# Texts that weights are rounded by; a trial of another way of rounding is another trial.
+RANDOM_TEXTS = 32
+ROUNDING = f"carried, {RANDOM_TEXTS} random texts"
 USAGE = f"It needs nothing but onnxruntime, tokenizers and numpy:\n\n```python\n{TEXT_EXAMPLE}```"
 
 
@@ -38,12 +44,13 @@ class OnnxContext(QuantizationContext):
     float_run: measure.Run = field(init=False)
     _ranges: dict[tuple[Any, ...], calibration.Ranges] = field(default_factory=dict)
     _calibration: list[Feeds] | None = None
+    _typical: dict[str, np.ndarray] | None = None
     _digest: str = ""
 
     def open_float(self) -> None:
         """Measures the float graph: the baseline of all trials."""
         self.float_run = self.open(self.source)
-        self.reference = self.score("float", self.float_run, model_bytes(self.source.parent))
+        self.score_float(self.float_run, model_bytes(self.source.parent))
         times = measure.time_them(self.subject, {"float": self.float_run}, self.config, self.interrupts.check)
         self.reference.latency = times["float"]
         # Above 2 GB the weights lie beside the graph.
@@ -86,8 +93,9 @@ class OnnxContext(QuantizationContext):
         )
         machine = (formats.cpu_features(), platform.machine(), config.threads, onnxruntime.__version__)
         return key_of(
-            self._digest, chosen, calibrated, self.subject.digest, config.batch_size, config.latency_samples, *machine
-        )
+            self._digest, ROUNDING, chosen, calibrated, self.subject.digest, config.eval_batch_size, config.batch_size,
+            config.latency_samples, *machine,
+        )  # fmt: skip
 
     def make(self, plan: Plan, key: str) -> tuple[dict[str, int], float]:
         """Writes the trial's graph, unless it is there; returns the counts of quantized nodes, and the seconds it took."""
@@ -98,7 +106,7 @@ class OnnxContext(QuantizationContext):
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{GRAPH}"
         ranges, began = self.ranges(plan), time.monotonic()
-        counts = quantize(self.source, aside, plan, ranges)
+        counts = quantize(self.source, aside, plan, ranges, self.typical(plan))
         aside.replace(target)
         return counts, round(time.monotonic() - began, 2)
 
@@ -117,6 +125,14 @@ class OnnxContext(QuantizationContext):
                 check=self.interrupts.check,
             )
         return self._ranges[which]
+
+    def typical(self, plan: Plan) -> dict[str, np.ndarray] | None:
+        """The row of each product that its weights are rounded by, found once; None for a plan that hasn't such."""
+        if plan.approach == "int4":
+            return None
+        if self._typical is None:
+            self._typical = typical_rows(self.source, self.subject.random_inputs(RANDOM_TEXTS), self.interrupts.check)
+        return self._typical
 
     def calibration_batches(self) -> list[Feeds]:
         """The calibration texts as batches, made once."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.quantize.context import QuantizationContext
+from recipes.quantize.remarks import sentences
 from recipes.quantize.trials import SearchResult, Trial, pareto
 from recipes.report.content import BarChart, Section, Table
 from recipes.report.html import write_sections
@@ -30,7 +31,9 @@ def sections(context: QuantizationContext, outcome: SearchResult, kept: Trial) -
             "Trials",
             text=(
                 f"Each trial against the float model on {context.subject.description}. A positive drop is a loss, in points; "
-                f"up to {context.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts."
+                f"up to {context.config.max_drop:g} were allowed. Intervals: 95 %, paired bootstrap over texts. Answers are scored at "
+                f"batch {context.config.eval_batch_size}; beside it what batches of {context.config.batch_size} give. "
+                + " ".join(sentences(context, kept))
             ),
             charts=_charts(context, outcome),
             tables=[_scores(context, outcome, kept), _speeds(context, outcome)],
@@ -88,11 +91,14 @@ def _scores(context: QuantizationContext, outcome: SearchResult, kept: Trial) ->
     front = set(pareto(outcome.trials, context.config.optimize_for))
     rows: list[list[Any]] = []
     for trial in _measured(outcome):
-        one = trial.measured["against"]
+        one, batched = trial.measured["against"], trial.measured["in_batches"]
         rows.append(
             [
                 trial.name,
                 subject.text_of(trial.measured["figures"][metric]),
+                f"{subject.text_of(batched['figures'][metric])} ({batched['changed']} answers differ)"
+                if batched
+                else "",
                 f"{one['drop']:+.2f}",
                 f"{one['drop_low']:+.2f} to {one['drop_high']:+.2f}",
                 f"{one['p']:.2g}",
@@ -105,7 +111,8 @@ def _scores(context: QuantizationContext, outcome: SearchResult, kept: Trial) ->
     score = subject.text_of(context.reference.figures[metric])
     columns = [
         "trial",
-        subject.title,
+        f"{subject.title}, batch {context.config.eval_batch_size}",
+        f"batch {context.config.batch_size}",
         "drop",
         "95 % interval",
         "p",

@@ -30,7 +30,7 @@ def score_files(
     Args:
         metric: `vqa_accuracy`, which reads the official formats; metrics of `recipes.scoring.forecasts`, joined by commas, for
             files of forecasts; or any metric of `tasks.metrics.load`, which reads a column of each file: `prediction`,
-            `reference`, `label`, or the only one.
+            `label`, `answers`; `reference`, `given`, `label`; or the only one.
         predictions, references: see `tasks.columns.read_column` for the formats.
         options: `confidence`, `resamples`, `seed` of the interval; `prediction_column`, `reference_column`;
             `config_name` of the metric; all others go to the metric. Of forecasts those of `score_forecasts`.
@@ -117,8 +117,8 @@ def _score_columns(
     name: str, predictions: Path, references: Path, options: dict[str, Any], bootstrap: dict[str, Any]
 ) -> dict[str, Any]:
     metric = metrics.load(name, options.pop("config_name", None))
-    predicted = read_column(predictions, ("prediction", "label"), options.pop("prediction_column", None))
-    expected = read_column(references, ("reference", "label"), options.pop("reference_column", None))
+    predicted = read_column(predictions, ("prediction", "label", "answers"), options.pop("prediction_column", None))
+    expected = read_column(references, ("reference", "given", "label"), options.pop("reference_column", None))
     if len(predicted) != len(expected):
         raise DataError(
             f"{predictions} has {len(predicted)} rows and {references} has {len(expected)}; they must pair up"
@@ -152,10 +152,27 @@ def _one_kind(
     if kinds != {"text"} and numbers[0] is not None and numbers[1] is not None:
         return numbers[0], numbers[1]
     if "text" in kinds:
+        _check_same_names(predicted, expected, numbers)
         return as_text(predicted[1]), as_text(expected[1])
     path, values = predicted if numbers[0] is None else expected
     row = next(row for row, value in enumerate(values, start=1) if as_numbers([value]) is None)
     raise DataError(f"{path}, row {row}: {name} needs finite numbers, found {values[row - 1]!r}")
+
+
+def _check_same_names(
+    predicted: tuple[Path, list[Any]],
+    expected: tuple[Path, list[Any]],
+    numbers: tuple[list[Any] | None, list[Any] | None],
+) -> None:
+    """Refuses names against numbers, of which none could ever be equal."""
+    if (numbers[0] is None) == (numbers[1] is None):
+        return
+    one, other = (sorted({str(value) for value in values}) for _, values in (predicted, expected))
+    if not set(one) & set(other):
+        shown = [", ".join(names[:3] + ["..."] * (len(names) > 3)) for names in (one, other)]
+        raise DataError(
+            f"{predicted[0]} holds {shown[0]} and {expected[0]} holds {shown[1]}: one has names and the other numbers; write both alike"
+        )
 
 
 def _sets(path: Path, values: list[Any]) -> list[list[str]]:

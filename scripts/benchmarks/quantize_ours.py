@@ -12,17 +12,26 @@ from benchmarks.quantize_side import peak, serve, texts_of
 
 
 def quantize(options: argparse.Namespace) -> dict[str, Any]:
-    """Dynamic int8 in the format that is best for this processor."""
+    """Dynamic int8 in the format that is best for this processor, as `tool quantize` makes it."""
     import shutil
 
+    import transformers
+
+    from tasks.glue.batches import TextBatches, random_texts
+    from tasks.glue.texts import Texts
     from tasks.onnx.session import find
     from tasks.quantize import quantizer
+    from tasks.quantize.calibration.typical import typical_rows
     from tasks.quantize.plan import Plan
 
     began = time.perf_counter()
     options.output.mkdir(parents=True, exist_ok=True)
-    plan = Plan()
-    counts = quantizer.quantize(find(options.source), options.output / "model.onnx", plan)
+    plan, graph = Plan(), find(options.source)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(options.source)
+    texts = random_texts(tokenizer, 32)
+    batches = TextBatches(Texts(texts, None, None), tokenizer, max_length=options.length)
+    typical = typical_rows(graph, (batches.feeds(np.array([number])) for number in range(len(texts))))
+    counts = quantizer.quantize(graph, options.output / "model.onnx", plan, typical=typical)
     for path in sorted(options.source.iterdir()):
         if path.is_file() and not path.name.startswith("model.onnx"):
             shutil.copy2(path, options.output)

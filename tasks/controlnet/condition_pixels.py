@@ -13,7 +13,7 @@ from tasks.controlnet.pairs import Pairs
 from tasks.controlnet.readers.source import Read
 from tasks.deep_images import Range, extremes, is_deep, own_range
 from tasks.errors import ConfigError, DataError
-from tasks.images import BROKEN, EncodedImages, FileImages
+from tasks.images import BROKEN, EncodedImages, FileImages, deep_note
 from tasks.words import are, counted
 
 AUTO, FILE = "auto", "file"
@@ -21,6 +21,7 @@ AUTO, FILE = "auto", "file"
 DECODED = 2000
 # A pixel differs from a condition's ground by so many levels of 255 in a channel; with fewer than one in so many, it is nearly blank.
 DIFFERENCE, PIXELS = 8, 1000
+PART = 16384
 THREADS = 8
 T = TypeVar("T")
 
@@ -88,13 +89,7 @@ def range_notes(reads: Sequence[Read], value_range: Range | None) -> list[str]:
         lines.append(
             f"{counted(count, 'condition')} of more than 8 bits {are(count)} read with {how}; --condition-range sets it"
         )
-    images = [(read.pairs.images, entry) for read in reads for entry in read.pairs.rows.tolist()]
-    count = sum(is_deep(store.header(entry).mode) for store, entry in images)
-    if count:
-        lines.append(
-            f"{counted(count, 'picture')} of more than 8 bits {are(count)} read each by its own range of values"
-        )
-    return lines
+    return [*lines, *filter(None, [deep_note(*((read.pairs.images, read.pairs.rows) for read in reads))])]
 
 
 def looked_at(read: Read, seed: int, count: int | None = DECODED) -> np.ndarray:
@@ -118,12 +113,14 @@ def blank(pairs: Pairs, numbers: np.ndarray) -> dict[int, str]:
 
 def blankness(condition: Image.Image) -> str | None:
     """What is wrong with an RGB picture of one colour, but for fewer than one in `PIXELS` pixels; None for others."""
-    pixels = np.asarray(condition).reshape(-1, 3).astype(np.int16)
-    # In a picture that is nearly blank, the middle value of a few pixels is its ground.
-    ground = np.median(pixels[:: max(1, len(pixels) // 1000)], axis=0)
-    differing = int((np.abs(pixels - ground) > DIFFERENCE).any(axis=1).sum())
-    if differing * PIXELS >= len(pixels):
-        return None
+    pixels = np.asarray(condition).reshape(-1, 3)
+    # In a picture that is nearly blank, the middle value of a part of its pixels is its ground.
+    part = pixels[:: max(1, len(pixels) // PART)]
+    ground = np.quantile(part, 0.5, axis=0, method="lower").astype(np.int16)
+    for looked in (part, pixels):  # most show in a part of them that they are not blank
+        differing = int((np.abs(looked - ground) > DIFFERENCE).any(axis=1).sum())
+        if differing * PIXELS >= len(pixels):
+            return None
     red, green, blue = (int(value) for value in ground)
     how = f"nearly blank ({differing:,} of {len(pixels):,} pixels differ" if differing else "blank (no pixel differs"
     return f"its condition is {how} from the colour {red},{green},{blue})"

@@ -8,7 +8,9 @@ import numpy as np
 
 from tasks.controlnet import condition_pixels
 from tasks.controlnet.pairs import Pairs
+from tasks.controlnet.sample.sample import SampleImages
 from tasks.copies import picture_digests
+from tasks.images import ImageStore
 from tasks.seen import Seen, content_digests
 
 PICTURES, CONDITIONS, PAIRS = "pictures", "conditions", "pairs"
@@ -18,10 +20,17 @@ INCOMPLETE = "incomplete"
 
 def digests(pairs: Pairs) -> dict[str, np.ndarray]:
     """Kind -> uint64 [n]: of pictures, of conditions, and of both with the captions."""
-    pictures, conditions = (picture_digests(store, pairs.rows) for store in (pairs.images, pairs.conditions))
+    pictures, conditions = (picture_digests(_written(store), pairs.rows) for store in (pairs.images, pairs.conditions))
     captions = (json.dumps(given) for given in pairs.captions)
     both = ([digest.tobytes() for digest in column] for column in (pictures, conditions))
     return {PICTURES: pictures, CONDITIONS: conditions, PAIRS: content_digests(*both, captions)}
+
+
+def _written(store: ImageStore) -> ImageStore:
+    """The sample's pictures as `tool data sample` writes them, whatever the size in which they are drawn."""
+    return (
+        SampleImages(store.seed, store.numbers, condition=store.condition) if isinstance(store, SampleImages) else store
+    )
 
 
 def incomplete(seen: Seen) -> Seen:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.forecast.calendar import lags_for, seasonality_of
 from tasks.forecast.checks import Profile, long_enough, needed, profile
-from tasks.forecast.data import span, words
+from tasks.forecast.description import span, words
 from tasks.forecast.panel import Panel
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def inspect(loaded: Loaded) -> dict[str, Any]:
         "lengths": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())},
         "frequency": f"{freq} ({words(freq)})",
         "span": span(panel) if panel.has_timestamps else "no time stamps",
+        "time_zone": panel.calendar.zone,
+        "series_ending_early": int((panel.ends < panel.ends.max()).sum()) if panel.has_timestamps else None,
         "missing_share": _share(total - observed, total),
         "constant_series": int(found.constant.sum()),
         "zero_share": _share(int(found.zeros.sum()), observed),

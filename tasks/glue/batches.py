@@ -14,6 +14,13 @@ from tasks.glue.texts import Texts
 CHUNK = 4096
 
 
+def random_texts(tokenizer: Any, count: int, seed: int = 0, longest: int = 64) -> list[str]:
+    """Texts of random words and pieces of a vocabulary, a few to `longest` of them."""
+    draw = np.random.default_rng(seed)
+    drawn = (draw.integers(0, len(tokenizer), int(draw.integers(4, max(5, longest)))) for _ in range(count))
+    return [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in drawn]
+
+
 class TextBatches:
     """The batches of one split.
 

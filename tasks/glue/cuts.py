@@ -48,7 +48,7 @@ def cut_notes(found: Mapping[str, Cuts], max_length: int) -> list[str]:
     """A line on what --max-length takes from the splits, by name; [] where it takes nothing."""
     phrases = [
         f"{one.cut:,} of {one.texts:,} {name}{' ' if name else ''}texts"
-        + (f" ({one.equal:,} of them become equal to another by it)" if one.equal else "")
+        + (f" ({one.equal:,} become equal to another by it)" if one.equal else "")
         for name, one in found.items()
         if one.cut
     ]

@@ -216,7 +216,9 @@ def _unlabelled(raw: Raw, options: Options) -> ToolError:
     if raw.label_column is None and wanted is not None:
         return ConfigError(f"--label-column {wanted}: {raw.source} has the columns {columns}")
     if raw.label_column is None:
-        return DataError(f"{raw.source}: no label column; found columns {columns}; give --label-column")
+        return DataError(
+            f"{raw.source}: no label column; found columns {columns}; give --label-column, or --label-columns of 0 and 1"
+        )
     return DataError(
         f"{raw.source}: the labels are held back (column {raw.label_column} is empty or -1); give a split with labels"
     )

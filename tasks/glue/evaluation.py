@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
+from tasks.files import defined
 from tasks.glue import baselines as constants
 from tasks.glue import multi_label, score
 from tasks.glue.data import Splits
@@ -73,6 +74,18 @@ def figures(splits: Splits, texts: Texts, logits: np.ndarray) -> dict[str, Any]:
         low, high = scored["intervals"][name]
         flat |= {name: float(scored[name]), f"{name}_low": float(low), f"{name}_high": float(high)}
     return flat
+
+
+def by_label(splits: Splits, logits: dict[str, np.ndarray]) -> dict[str, dict[str, Any]] | None:
+    """The figures of each label on the first evaluation split, with its threshold; None where a text has one answer."""
+    if splits.thresholds is None:
+        return None
+    name, texts = first_of(splits)
+    answers = answers_of(logits[name], splits.labels, splits.thresholds)
+    each = multi_label.per_label(sigmoid(logits[name]), answers, texts.label)
+    rows = zip(splits.labels or [], each, splits.thresholds, strict=True)
+    found: dict[str, dict[str, Any]] = defined({label: {**one, "threshold": level} for label, one, level in rows})
+    return found
 
 
 def baselines(splits: Splits) -> dict[str, float]:

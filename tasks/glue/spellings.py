@@ -56,8 +56,11 @@ def _case_notes(classes: Sequence[str], counts: Counter[str]) -> list[str]:
     for name in classes:
         alike.setdefault(" ".join(name.casefold().split()), []).append(name)
     groups = [names for names in alike.values() if len(names) > 1]
+    lower = {name.lower(): name for name in classes}
+    others = [(text, lower[text.lower()]) for text in counts if text not in classes and text.lower() in lower]
     if not groups:
-        return []
+        shown = ", ".join(f"{text!r} ({counts[text]:,}) is read as {name!r}" for text, name in others[:SHOWN])
+        return [f"labels in another case than training's: {shown}"] if others else []
     shown = "; ".join(" and ".join(f"{name!r} ({counts[name]:,})" for name in names) for names in groups[:SHOWN])
     more = f"; and {len(groups) - SHOWN} more" if len(groups) > SHOWN else ""
     return [

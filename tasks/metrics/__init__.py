@@ -18,7 +18,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "f1": ("tasks.metrics.glue:F1", "F1 of class 1, of the classes 0 and 1."),
     "macro_f1": ("tasks.metrics.glue:MacroF1", "Mean over classes of the F1 of each, numbers or text."),
     "multilabel": (
-        "tasks.metrics.glue:MultiLabel",
+        "tasks.metrics.glue:Multilabel",
         "Micro and macro F1 and exact match of texts with several labels each.",
     ),
     "matthews_correlation": ("tasks.metrics.glue:MatthewsCorrelation", "Correlation of predicted and true classes."),

@@ -107,7 +107,7 @@ class Glue(_Scored):
         raise ConfigError(f"glue has no task {self.config_name!r}{hint}")
 
 
-class MultiLabel(Metric):
+class Multilabel(Metric):
     """Micro F1, macro F1 (over the labels that occur or are predicted) and exact match of sets of labels, numbers or text."""
 
     of_sets = True

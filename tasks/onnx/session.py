@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +20,15 @@ text = tokenizers.Tokenizer.from_file("tokenizer.json").encode({example})
 given = {"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}
 print(session.run(["logits"], {one.name: numpy.array([given[one.name]]) for one in session.get_inputs()}))
 """
+# What its logits mean where a text may have several labels.
+SEVERAL_LABELS = (
+    "A text may have several labels: each where 1 / (1 + exp(-logit)) reaches its threshold in config.json, "
+    "or 0.5 where that names none."
+)
 # How the files are called, ours and Optimum's, in the order in which a folder is searched.
 NAMES = ("model.onnx", "model_quantized.onnx", "model_optimized.onnx")
+# Begins the names of the operators whose ranges span all that is in a batch.
+_DYNAMIC = b"DynamicQuantize"
 _TYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
@@ -67,6 +75,12 @@ class Session:
         self.types = {value.name: _TYPES.get(value.type, np.float32) for value in self.session.get_inputs()}
         names = [value.name for value in self.session.get_outputs()]
         self.output = "logits" if "logits" in names else names[0]
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether activations are rounded by the range of the whole batch, so that an answer hangs on what else is in it."""
+        with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(_DYNAMIC) >= 0
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """Logits float32 [batch, labels].

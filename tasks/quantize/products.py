@@ -11,6 +11,7 @@ the graph; a product of two activations (the attention's own) stays float, where
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,20 @@ from tasks.errors import ToolError
 from tasks.quantize.calibration.ranges import Ranges
 from tasks.quantize.graph.rewriting import Product, Rewriting
 from tasks.quantize.plan import Plan
-from tasks.quantize.weights import to_integers
+from tasks.quantize.weights import Integers, to_integers
+
+Rows = Mapping[str, np.ndarray]
 
 
-def dynamic_product(rewriting: Rewriting, product: Product, plan: Plan) -> None:
+def _weight(product: Product, plan: Plan, typical: Rows) -> Integers:
+    axis = 1 if plan.format.per_channel else None
+    return to_integers(product.weight, plan.format, axis, typical.get(product.data))
+
+
+def dynamic_product(rewriting: Rewriting, product: Product, plan: Plan, typical: Rows) -> None:
     """Writes a product with weights in 8 bits; activations are rounded as they come."""
     name, data, out = product.layer.weight, product.data, product.output
-    weight = to_integers(product.weight, plan.format, 1 if plan.format.per_channel else None)
+    weight = _weight(product, plan, typical)
     values = rewriting.constant(f"{name}_quantized", weight.values)
     weight_scale = rewriting.constant(f"{name}_scale", weight.scale)
     weight_zero = rewriting.constant(f"{name}_zero_point", weight.zero)
@@ -39,7 +47,7 @@ def dynamic_product(rewriting: Rewriting, product: Product, plan: Plan) -> None:
         rewriting.node("Mul", [floats, scales], scaled)
 
 
-def static_product(rewriting: Rewriting, product: Product, plan: Plan, ranges: Ranges) -> None:
+def static_product(rewriting: Rewriting, product: Product, plan: Plan, ranges: Ranges, typical: Rows) -> None:
     """Writes a product with weights in 8 bits; activations are rounded by their ranges.
 
     Raises:
@@ -54,7 +62,7 @@ def static_product(rewriting: Rewriting, product: Product, plan: Plan, ranges: R
     scale = rewriting.constant(f"{data}_scale", data_scale)
     zero = rewriting.constant(f"{data}_zero_point", data_zero)
     quantized = rewriting.node("QuantizeLinear", [data, scale, zero], f"{data}_quantized")
-    weight = to_integers(product.weight, plan.format, 1 if plan.format.per_channel else None)
+    weight = _weight(product, plan, typical)
     values = rewriting.constant(f"{name}_quantized", weight.values)
     weight_zero = rewriting.constant(f"{name}_zero_point", weight.zero)
     with rewriting.biased(product, "scaled") as scaled:

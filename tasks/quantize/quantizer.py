@@ -13,17 +13,20 @@ from tasks.quantize.graph import nodes
 from tasks.quantize.graph.rewriting import Product, Rewriting, prepare
 from tasks.quantize.graph.tables import replace_table
 from tasks.quantize.plan import Plan
-from tasks.quantize.products import dynamic_product, static_product
+from tasks.quantize.products import Rows, dynamic_product, static_product
 
 # The oldest operator set with what static quantization writes.
 STATIC_OPSET = 13
 
 
-def quantize(source: str | Path, target: str | Path, plan: Plan, ranges: Ranges | None = None) -> dict[str, int]:
+def quantize(
+    source: str | Path, target: str | Path, plan: Plan, ranges: Ranges | None = None, typical: Rows | None = None
+) -> dict[str, int]:
     """Writes `target`, the float graph `source` with the products and tables that the plan takes in 8 or 4 bits.
 
     Args:
         ranges: of "static": what `calibration.ranges.collect` found on the same source.
+        typical: of 8-bit products: what `calibration.typical.typical_rows` found on it; None rounds each weight to the nearest.
 
     Returns:
         As `nodes.counts`.
@@ -35,19 +38,19 @@ def quantize(source: str | Path, target: str | Path, plan: Plan, ranges: Ranges 
     if plan.approach == "int4" and plan.block_size not in SIZES:
         raise ConfigError(f"--block-size {plan.block_size}: one of {', '.join(map(str, SIZES))}")
     model = prepare(source, STATIC_OPSET) if plan.approach == "static" else prepare(source)
-    Rewriting(model).run(plan, functools.partial(_replace, plan=plan, ranges=ranges))
+    Rewriting(model).run(plan, functools.partial(_replace, plan=plan, ranges=ranges, typical=typical or {}))
     counts = nodes.require_quantized(model, plan, source)
     graph_files.save(model, target)
     return counts
 
 
-def _replace(rewriting: Rewriting, product: Product, plan: Plan, ranges: Ranges | None) -> None:
+def _replace(rewriting: Rewriting, product: Product, plan: Plan, ranges: Ranges | None, typical: Rows) -> None:
     if product.layer.operator == "Gather":
         replace_table(rewriting, product, plan.row_scales)
     elif plan.approach == "int4":
         block_product(rewriting, product, plan.block_size)
     elif plan.approach == "static":
         assert ranges is not None
-        static_product(rewriting, product, plan, ranges)
+        static_product(rewriting, product, plan, ranges, typical)
     else:
-        dynamic_product(rewriting, product, plan)
+        dynamic_product(rewriting, product, plan, typical)

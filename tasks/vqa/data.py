@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.images import deep_note
 from tasks.readers import source as base
 from tasks.readers.choice import CUSTOM, choose
 from tasks.readers.holdout import parted, subsets
@@ -76,7 +77,10 @@ def load_splits(
     if train is not None and evaluation is not None and not held_out:
         name, drop = evaluation.source, options.drop_leaks
         evaluation, shared, leaks = without_shared(train, evaluation, drop=drop, name=name)
-    notes = dict.fromkeys(note for part in (train, evaluation) if part is not None for note in part.notes)
+    parts = [part for part in (train, evaluation) if part is not None]
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    if check_images and (deep := deep_note(*((part.images, part.image) for part in parts))):
+        notes[deep] = None
     return Splits(
         train,
         evaluation,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DataError
-from tasks.images import BROKEN, orientation
+from tasks.images import BROKEN, deep_note, orientation
 from tasks.readers.choice import inspected
 from tasks.readers.holdout import subset
 from tasks.readers.problems import Problems
@@ -96,7 +96,7 @@ def describe(questions: Questions, seed: int = 0, reading: Reading | None = None
         "question_words": {f"p{share}": int(np.percentile(words, share)) for share in (0, 50, 95, 100) if words},
         **_measure(questions),
         **({} if reading is None else {"cut": _cut(questions, reading)}),
-        "notes": list(questions.notes),
+        "notes": [*questions.notes, *filter(None, [deep_note((questions.images, questions.image))])],
         **_pictures(questions, seed),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,33 @@ def test_the_task_of_glue_is_a_variant(
     assert (code, "glue needs the name of a task (--config-name): cola" in told) == (2, True)
     code, _, told = run("nd", "--config-name", "mrpc")
     assert (code, "nd has no option config_name" in told) == (2, True)
+
+
+def test_files_of_several_labels_a_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists, lists written as text and labels by themselves; the values are scikit-learn's."""
+    from cli.console import State
+    from cli.main import main
+
+    monkeypatch.setattr(State, "json", False)
+    predictions, references = tmp_path / "p.csv", tmp_path / "r.jsonl"
+    predictions.write_text('label\n"[""a"", ""b""]"\n[]\na\n"[\'b\' \'c\']"\n')
+    rows = [["a", "b"], ["b"], ["a"], ["c"]]
+    references.write_text("\n".join(json.dumps({"label": row}) for row in rows))
+
+    def run(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["eval", "--metric", *args, "--predictions", str(predictions), "--references", str(references)])
+        return (int(end.value.code or 0), *capsys.readouterr())
+
+    code, out, _ = run("multilabel", "--json")
+    found = json.loads(out)
+    assert (code, found["n"], found["exact_match"]) == (0, 4, 0.5)
+    assert found["micro_f1"] == pytest.approx(8 / 10)
+    assert found["macro_f1"] == pytest.approx((1 + 2 / 4 + 1) / 3)
+    assert set(found["intervals"]) == {"micro_f1", "macro_f1", "exact_match"}
+    predictions.write_text('label\n"[a, b]"\nx\nx\nx\n')
+    code, _, said = run("multilabel")
+    assert code == 3
+    assert "p.csv, row 1: a list with 'a' where a value should be" in said

@@ -1,6 +1,8 @@
 """`tool train controlnet --model tiny --data sample` as the README has it: the net obeys its condition, and diffusers loads it."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +38,20 @@ def test_the_gain_is_clear_of_zero_and_grows(run):
     assert len(gains) == 4
     assert gains[0] < 0.05 < gains[-1]
     assert (run / "report.html").stat().st_size > 50_000
+
+
+def test_the_verdict_is_clear(run):
+    verdict = json.loads((run / "evaluation.json").read_text())["verdict"]
+    assert verdict["clears"], verdict["line"]
+
+
+def test_the_readmes_training_clears_its_baseline(run, tmp_path):
+    page = (Path(__file__).parents[2] / "README.md").read_text()
+    (line,) = re.findall(r"^    tool (train controlnet --model tiny .*)$", page, re.MULTILINE)
+    cache = run.parent.parent / "cache"
+    tool(*line.split(), cwd=tmp_path, MODELTOOL_CACHE=str(cache), seconds=1500)
+    verdict = json.loads((only_run(tmp_path) / "evaluation.json").read_text())["verdict"]
+    assert verdict["clears"], verdict["line"]
 
 
 def test_what_is_drawn_obeys_too(run):

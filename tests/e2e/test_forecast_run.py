@@ -116,6 +116,11 @@ def test_a_backtest_of_the_run_gives_the_same_figures(place, trained):
         == trained[0]["metrics"]["baselines"]["seasonal-naive"]
     )
     run = place / found["run"]
+    trained_on = json.loads((place / trained[0]["run"] / "metrics.json").read_text())
+    # Five series don't tell a model from the naive forecast, three windows neither.
+    assert found["verdict"] == trained[0]["verdict"] == trained_on["verdict"]
+    assert (found["verdict"]["clears"], status(run)["verdict"]) == (False, found["verdict"]["line"])
+    assert "no better than the naive forecast seasonal-naive (MASE " in found["verdict"]["line"]
     assert sorted(path.name for path in run.iterdir()) == [
         ".lock",
         "config.yaml",
@@ -329,6 +334,7 @@ def test_a_baseline_alone_needs_no_model(place):
         ).stdout
     )
     assert list(found["models"]) == ["naive", "seasonal-naive"]
+    assert found["verdict"] is None
     assert found["best"] == "seasonal-naive"
 
 

@@ -22,6 +22,7 @@ TRAIN = [
 LITTLE = ["--threads", 1, "--latency-samples", 5, "--calibration-samples", 16, "--max-drop", 5]
 FILES = [
     "README.md", "config.json", "model.onnx", "quantization.json", "report.html", "tokenizer.json", "tokenizer_config.json",
+    "training-data.npz",
 ]  # fmt: skip
 
 
@@ -158,11 +159,11 @@ def test_too_great_a_loss_is_refused_and_put_aside(place, run, tmp_path):
 
 
 def spoil(folder):
-    """Weights of 300 for an input of the pooler that is always 0: the float model is the same with or without them."""
+    """Weights of 30,000 for an input of the pooler that is always 0: the float model is the same with or without them."""
     weights = load_file(folder / "model.safetensors")
     for part in ("weight", "bias"):
         weights[f"bert.encoder.layer.1.output.LayerNorm.{part}"][7] = 0
-    weights["bert.pooler.dense.weight"][:, 7] = 300
+    weights["bert.pooler.dense.weight"][:, 7] = 30_000
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -175,6 +176,9 @@ def test_auto_finds_the_layer_with_the_planted_fault(place, run, tmp_path):
     facts = json.loads(done.stdout)
     assert facts["quantized"]["against"]["drop"] <= 1
     assert "bert.pooler.dense" in facts["plan"]["excluded"]
+    # All of the evaluation's texts had a say in which trial is kept.
+    assert facts["chosen"] == {"count": 120, "of": 120, "unit": "texts"}
+    assert "120 of 120 texts chose among the trials" in (tmp_path / "broken-int8" / "README.md").read_text()
     for pairs in facts["sensitivity"].values():
         assert pairs[0][0] == "bert.pooler.dense"
     again = within("quantize", "--approach", "auto", *given, "--max-drop", 1, "--json", cwd=tmp_path)

@@ -25,7 +25,9 @@ def train(data, place):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["metrics"]
+    found = json.loads(done.stdout)
+    assert found["verdict"]["clears"], found["verdict"]["line"]
+    return found["metrics"]
 
 
 def test_the_sample_is_learnt_well_above_its_priors(tmp_path):

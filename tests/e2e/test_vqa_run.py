@@ -93,6 +93,16 @@ def test_it_says_what_it_does_on_stderr_and_the_result_on_stdout(trained):
     assert set(result["metrics"]["priors"]) == {"majority", "question prior"}
 
 
+def test_a_model_that_has_learnt_nothing_yet_is_told_so(place, trained):
+    run = place / trained[0]["run"]
+    found = json.loads((run / "evaluation.json").read_text())
+    verdict, best = found["verdict"], max(found["priors"].values())
+    assert trained[0]["verdict"] == verdict
+    assert (verdict["clears"], verdict["value"], verdict["baseline"]) == (False, best, "question prior")
+    assert "no better than answering by the question's first words alone (" in verdict["line"]
+    assert json.loads((run / "status.json").read_text())["verdict"] == verdict["line"]
+
+
 def test_metrics_have_a_line_a_step_and_a_line_an_evaluation(place, trained):
     run = place / trained[0]["run"]
     assert steps(run, "train") == list(range(1, 9))
@@ -113,6 +123,7 @@ def test_eval_of_the_newest_run_gives_the_figures_of_training(place, trained):
     done = tool("eval", "vqa", "--json", "--output", "again.json", cwd=place)
     assert f"newest vqa run: {trained[0]['run']}" in done.stderr
     figures = json.loads(done.stdout)
+    assert figures["verdict"] == trained[0]["verdict"]
     for key in ("accuracy", "accuracy_low", "accuracy_high", "n"):
         assert figures[key] == pytest.approx(trained[0]["metrics"][key], abs=1e-9)
     assert json.loads((place / "again.json").read_text()) == json.loads(

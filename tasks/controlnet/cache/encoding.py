@@ -35,9 +35,12 @@ def tokenize(tokenizer: Any, captions: list[str], long_captions: str = CUT) -> t
         long_captions: with `CHUNK`, and where any caption is longer, all of them in pieces, each with its own start and end token:
             [b, pieces, length], with `NO_PIECE` where a caption has fewer.
     """
-    if long_captions == CHUNK and max(counts := pieces(tokenizer, captions), default=1) > 1:
-        rows = [_chunked(tokenizer, content, max(counts)) for content in contents(tokenizer, captions)]
-        return torch.tensor(rows)
+    if long_captions == CHUNK:
+        # Never by the tokenizer's own padding: it keeps its settings between calls, which come from several threads.
+        whole = contents(tokenizer, captions)
+        count = max(map(len, starts := [_starts(tokenizer, content) for content in whole]), default=1)
+        rows = [_chunked(tokenizer, *given, count) for given in zip(whole, starts, strict=True)]
+        return torch.tensor(rows).reshape(len(rows), count, -1).squeeze(1)
     found = tokenizer(
         captions,
         max_length=tokenizer.model_max_length,
@@ -59,13 +62,15 @@ def contents(tokenizer: Any, captions: list[str]) -> list[list[int]]:
 
 def pieces(tokenizer: Any, captions: list[str]) -> list[int]:
     """How many times the model's length each caption takes, 1 at least."""
-    room = tokenizer.model_max_length - 2
-    return [max(1, -(-len(content) // room)) for content in contents(tokenizer, captions)]
+    return [len(_starts(tokenizer, content)) for content in contents(tokenizer, captions)]
 
 
-def _chunked(tokenizer: Any, content: list[int], count: int) -> list[list[int]]:
+def _starts(tokenizer: Any, content: list[int]) -> range:
+    return range(0, max(1, len(content)), tokenizer.model_max_length - 2)
+
+
+def _chunked(tokenizer: Any, content: list[int], starts: range, count: int) -> list[list[int]]:
     length = tokenizer.model_max_length
-    starts = range(0, max(1, len(content)), length - 2)
     rows = [[tokenizer.bos_token_id, *content[at : at + length - 2], tokenizer.eos_token_id] for at in starts]
     rows = [row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows]
     return rows + [[NO_PIECE] * length] * (count - len(rows))

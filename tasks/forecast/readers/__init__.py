@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.errors import ConfigError, DataError
-from tasks.forecast.readers import gluonts, long, m4, records, wide
+from tasks.forecast.readers import gluonts, lines, long, m4, records, wide
 from tasks.forecast.readers.source import Options, Read
 from tasks.forecast.readers.tables import head, open_parquet, parquet_batches, plain_suffix
 
@@ -56,7 +56,7 @@ def _folder(path: Path, options: Options) -> Read:
     files = [
         file
         for file in sorted(path.iterdir())
-        if plain_suffix(file) in (*_TEXT, *records.LINES, ".parquet") and not file.name.startswith(".")
+        if plain_suffix(file) in (*_TEXT, *lines.LINES, ".parquet") and not file.name.startswith(".")
     ]
     if len(files) == 1:
         return _file(files[0], options)
@@ -71,7 +71,7 @@ def _file(path: Path, options: Options) -> Read:
         raise DataError(f"{path}: the file is empty")
     suffix = plain_suffix(path)
     kind = options.format
-    if kind == "gluonts" or (kind is None and suffix in records.LINES):
+    if kind == "gluonts" or (kind is None and suffix in lines.LINES):
         return records.read_lines(path, options)
     if suffix == ".parquet":
         return _parquet(path, options)
@@ -104,7 +104,7 @@ def _text(path: Path, options: Options) -> Read:
     top = head(path)
     names = top.rows[0]
     kind = options.format
-    if kind is None and len(top.rows) > 1 and records.looks_like(names, top.rows[1], options):
+    if kind is None and len(top.rows) > 1 and lines.looks_like(names, top.rows[1], options):
         return records.read_table(path, top, options)
     if kind == "m4" or (kind is None and m4.looks_like(names)):
         pair = m4.pair_of(path)

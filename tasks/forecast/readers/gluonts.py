@@ -13,7 +13,7 @@ import pandas as pd
 from tasks.cells import as_text
 from tasks.errors import DataError
 from tasks.forecast.panel import Entries
-from tasks.forecast.readers import records
+from tasks.forecast.readers import lines, records
 from tasks.forecast.readers.source import Options, Read, Split
 from tasks.forecast.readers.tables import plain_suffix
 
@@ -70,14 +70,12 @@ def _metadata(folder: Path) -> dict[str, Any]:
 
 def _files(folder: Path) -> list[Path]:
     return [
-        path
-        for path in sorted(folder.iterdir())
-        if plain_suffix(path) in records.LINES and not path.name.startswith(".")
+        path for path in sorted(folder.iterdir()) if plain_suffix(path) in lines.LINES and not path.name.startswith(".")
     ]
 
 
 def _records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    return [found for path in _files(folder) for found in records.parsed(path)]
+    return [found for path in _files(folder) for found in lines.parsed(path)]
 
 
 def _test(folder: Path, ids: list[str]) -> tuple[list[tuple[str, dict[str, Any]]], np.ndarray, np.ndarray]:

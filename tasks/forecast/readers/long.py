@@ -15,7 +15,7 @@ from tasks.forecast.readers.blocks import Block, Columns
 from tasks.forecast.readers.gather import Gather
 from tasks.forecast.readers.grid import Grid
 from tasks.forecast.readers.source import Options, Read
-from tasks.forecast.readers.stamps import TIME, TimeColumn, arrow_type, first_null, join
+from tasks.forecast.readers.stamps import TIME, TimeColumn, first_null, join
 from tasks.forecast.readers.tables import (
     Complain,
     complaint,
@@ -27,6 +27,7 @@ from tasks.forecast.readers.tables import (
     parquet_batches,
     plain_suffix,
 )
+from tasks.forecast.readers.written import arrow_type
 
 ITEM = ("item_id", "series_id", "unique_id", "series", "id")
 TARGET = ("target", "value", "y")

@@ -47,6 +47,11 @@ class Unit:
         """Whether they are instants rather than a calendar's dates."""
         return self.words in _SINCE
 
+    @property
+    def short(self) -> bool:
+        """Whether its numbers are such as steps may be too: years and months."""
+        return self.words in (_DATES[4], _DATES[6], DECIMAL)
+
     def nanoseconds(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(int64 nanoseconds, which of the values are of the unit, bool)."""
         if self.utc:
@@ -90,6 +95,16 @@ def unit_of(values: np.ndarray) -> Unit | None:
         if _EARLIEST <= high * (factor / 1_000_000_000) <= _LATEST:
             return Unit(words)
     return Unit(STEPS) if whole and low < _FIRST_STEP else None
+
+
+def dated(values: np.ndarray) -> bool:
+    """Whether ascending numbers without a name look like dates or time since 1970."""
+    if len(values) < 3 or not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
+        return False
+    unit = unit_of(values)
+    if unit is None or unit.words in (STEPS, DECIMAL):
+        return False
+    return values[0] >= 10_000 or bool((np.diff(values) == 1).all())
 
 
 def guesses(value: float) -> str:

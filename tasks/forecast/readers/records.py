@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +14,11 @@ from tasks.errors import DataError
 from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer
 from tasks.forecast.readers.grid import OFF, Grid, calendar_of
+from tasks.forecast.readers.lines import parsed, table_rows
 from tasks.forecast.readers.source import Options, Read
 from tasks.forecast.readers.stamps import TimeColumn
 from tasks.forecast.readers.statics import encode
-from tasks.forecast.readers.tables import Complain, Head, open_text
-
-LINES = (".json", ".jsonl", ".ndjson")
+from tasks.forecast.readers.tables import Complain, Head
 
 
 def read_lines(path: Path, options: Options) -> Read:
@@ -35,32 +31,9 @@ def read_lines(path: Path, options: Options) -> Read:
     return read(parsed(path), options, str(path), "GluonTS JSON lines")
 
 
-def parsed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, record) of each line."""
-    with unpacked(path) as file:
-        for row, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{path}, row {row}"
-            try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise DataError(f"{where}: not JSON, or more than one line a record ({error})") from error
-            if not isinstance(record, dict) or "target" not in record:
-                raise DataError(f"{where}: no record with a target; GluonTS wants start, target and item_id a line")
-            yield where, record
-
-
-@contextmanager
-def unpacked(path: Path) -> Iterator[IO[str]]:
-    """A file's text, line by line; what it can't be read for ends in DataError."""
-    try:
-        with open_text(path) as file:
-            yield file
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: can't be unpacked ({error})") from error
+def read_table(path: Path, top: Head, options: Options) -> Read:
+    """A CSV file with a series a row, its lists written as text."""
+    return read(table_rows(path, top), options, str(path), "CSV of lists")
 
 
 def from_batches(batches: Iterable[pa.RecordBatch], options: Options, source: str, format: str) -> Read:
@@ -85,29 +58,6 @@ def _plain(cell: Any) -> Any:
     return values if pa.types.is_temporal(values.type) else values.to_numpy(zero_copy_only=False)
 
 
-def looks_like(names: list[str], cells: list[str], options: Options) -> bool:
-    """Whether a table's target cells are lists written as text."""
-    target = (options.target_columns or ["target"])[0]
-    at = names.index(target) if target in names else len(cells)
-    return at < len(cells) and cells[at].lstrip().startswith("[")
-
-
-def read_table(path: Path, top: Head, options: Options) -> Read:
-    """A CSV file with a series a row, its lists written as text."""
-
-    def rows() -> Iterator[tuple[str, dict[str, Any]]]:
-        with unpacked(path) as file:
-            lines = csv.reader(file, delimiter=top.delimiter)
-            names = [name.strip() for name in next(lines)]
-            for row, cells in enumerate((cells for cells in lines if cells), 2):
-                where = f"{path}, row {row}"
-                if len(cells) != len(names):
-                    raise DataError(f"{where}: {len(cells)} cells where the header has {len(names)}")
-                yield where, {name: cell for name, cell in zip(names, cells, strict=True) if cell.strip()}
-
-    return read(rows(), options, str(path), "CSV of lists")
-
-
 class _Collected:
     """Records as flat arrays."""
 
@@ -124,9 +74,10 @@ class _Collected:
 
     def add(self, where: str, record: dict[str, Any], options: Options) -> None:
         field = (options.target_columns or ["target"])[0]
-        if record.get(field) is None:
+        given = record.get(field)
+        if given is None or (isinstance(given, str) and not given.strip()):
             raise DataError(f"{where}: no {field}")
-        target = _matrix(as_given(record[field], where, field), where, field)
+        target = _matrix(as_given(given, where, field), where, field)
         self.values = self.values or Buffer(target.shape[1], np.float64, 1 << 16, self.limit)
         if target.shape[1] != self.values.array.shape[1]:
             raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +14,12 @@ from tasks.forecast.readers import numbered
 from tasks.forecast.readers.grid import resolve
 from tasks.forecast.readers.numbered import Unit
 from tasks.forecast.readers.source import Options
-from tasks.forecast.readers.tables import FORMATS, Complain
-from tasks.forecast.zones import DAY, HOUR, Clock, by_the_clock, clock, localized, offset_name, offset_of, zone_of
+from tasks.forecast.readers.tables import Complain
+from tasks.forecast.readers.written import NO_OFFSET, NUMBER, as_numbers, texts_of
+from tasks.forecast.zones import DAY, HOUR, Clock, by_the_clock, clock, localized, offset_name, zone_of
 
 # Columns that are taken for the time where none is named, in any case of letters.
 TIME = ("timestamp", "date", "datetime", "time", "ds", "period", "year", "month", "quarter", "week", "day")
-# A time stamp, an offset from UTC, and a zone's name: 2024-03-31T03:00:00+02:00[Europe/Berlin].
-_ZONED = (
-    r"^(?P<clock>\d{1,4}[-/.]?\d{1,2}[-/.]?\d{1,4}(?:[Tt ] *\d{1,2}(?::?\d{2}(?::?\d{2}(?:[.,]\d{1,9})?)?)?)?)"
-    r" *(?P<offset>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)? *(?:\[?(?P<name>[A-Za-z]+(?:/[A-Za-z0-9_+\-]+)+|UTC)\]?)?$"
-)
-_PLAIN = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?)?|\d{4}/\d\d/\d\d.*|\d\d\.\d\d\.\d{4}.*")
-_QUARTER = re.compile(r"(\d{4})[- ]?[Qq]([1-4])")
-_INTEGER, _NUMBER = re.compile(r"[+-]?\d{1,19}"), re.compile(r"[+-]?\d+\.?\d*([eE][+-]?\d+)?")
-LIKE = "is no time stamp like 2026-01-31 17:00"
 
 
 @dataclass(frozen=True)
@@ -55,29 +46,6 @@ def join(stamps: list[Stamps]) -> Stamps:
     return Stamps(
         stamps[0].timed, np.concatenate([one.values for one in stamps]), np.concatenate(clocks) if clocks else None
     )
-
-
-def arrow_type(cell: str) -> pa.DataType:
-    """How Arrow is to read a CSV file's time column, told by one of its cells: as time stamps, or as texts that are looked at here."""
-    return pa.timestamp("ns") if _PLAIN.fullmatch(cell.strip()) else pa.string()
-
-
-def is_stamp(cell: str) -> bool:
-    """Whether a text that is no number tells a time."""
-    cell = cell.strip()
-    if not cell or _NUMBER.fullmatch(cell):
-        return False
-    return _texts(pa.array([cell]), lambda at, what: DataError(what), fails=False) is not None
-
-
-def dated(values: np.ndarray) -> bool:
-    """Whether ascending numbers without a name look like dates or time since 1970."""
-    if len(values) < 3 or not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
-        return False
-    unit = numbered.unit_of(values)
-    if unit is None or unit.words in (numbered.STEPS, numbered.DECIMAL):
-        return False
-    return values[0] >= 10_000 or bool((np.diff(values) == 1).all())
 
 
 class TimeColumn:
@@ -262,8 +230,10 @@ class TimeColumn:
         if not len(values):
             return Stamps(self.unit is None or self.unit.words != numbered.STEPS, values.astype(np.int64))
         if self.unit is None:
+            self.unit = numbered.unit_of(values)
             stated = self.options.start is not None and self.options.freq is not None
-            self.unit = Unit(numbered.STEPS) if stated else numbered.unit_of(values)
+            if stated and (self.unit is None or self.unit.short):
+                self.unit = Unit(numbered.STEPS)
             if self.unit is None:
                 odd = int(np.argmax(values))
                 raise complain(
@@ -287,14 +257,14 @@ class TimeColumn:
         empty = pc.equal(column, "").to_numpy(zero_copy_only=False)
         if empty.any():
             raise complain(int(np.argmax(empty)), "no time stamp")
-        if self.unit is not None or (self.zoned is None and _NUMBER.fullmatch(column[0].as_py())):
-            return self._numbers(_as_numbers(column, complain), complain)
-        read = _texts(column, complain)
+        if self.unit is not None or (self.zoned is None and NUMBER.fullmatch(column[0].as_py())):
+            return self._numbers(as_numbers(column, complain), complain)
+        read = texts_of(column, complain)
         assert read is not None
         shown, offsets, names = read
         if names:
             self._name(names, complain)
-        missing = offsets == _NO_OFFSET
+        missing = offsets == NO_OFFSET
         if missing.all():
             return self._plain(shown, complain)
         if missing.any():
@@ -312,9 +282,6 @@ class TimeColumn:
         self.named = names[0]
 
 
-_NO_OFFSET = np.iinfo(np.int64).min
-
-
 def first_null(column: pa.Array) -> int:
     """The first row of a column that is empty."""
     return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
@@ -322,60 +289,3 @@ def first_null(column: pa.Array) -> int:
 
 def _number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
-
-
-def _as_numbers(column: pa.Array, complain: Complain) -> pa.Array:
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            return column.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    at = next(at for at, cell in enumerate(column.to_pylist()) if not _NUMBER.fullmatch(cell))
-    raise complain(at, f"{column[at].as_py()[:40]!r} where other rows have numbers")
-
-
-def _texts(column: pa.Array, complain: Complain, fails: bool = True) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
-    """(what the clock shows, int64 nanoseconds; offsets from UTC, _NO_OFFSET where there is none; distinct names of zones)."""
-    fields = pc.extract_regex(column, _ZONED)
-    # An offset follows a time, not a date: the end of 2024-01-31-05 is none.
-    bare = pc.and_(pc.less_equal(pc.utf8_length(fields.field("clock")), 10), pc.not_equal(fields.field("offset"), ""))
-    fields = pc.if_else(pc.fill_null(bare, False), pa.scalar(None, fields.type), fields)
-    clocks = pc.if_else(fields.is_null(), column, fields.field("clock")) if fields.null_count else fields.field("clock")
-    shown = _shown(clocks)
-    wrong = shown == _NO_OFFSET
-    if wrong.any():
-        if not fails:
-            return None
-        at = int(np.argmax(wrong))
-        raise complain(at, f"{column[at].as_py()[:40]!r} {LIKE}")
-    coded = pc.fill_null(fields.field("offset"), "").dictionary_encode()
-    texts = coded.dictionary.to_pylist()
-    known = np.array([_NO_OFFSET if (found := offset_of(text)) is None else found for text in texts], np.int64)
-    offsets = known[coded.indices.to_numpy(zero_copy_only=False)] if len(texts) else np.zeros(0, np.int64)
-    if fields.null_count:
-        offsets = np.where(fields.is_null().to_numpy(zero_copy_only=False), _NO_OFFSET, offsets)
-    names = [name for name in pc.unique(fields.field("name")).to_pylist() if name]
-    if "UTC" in names and (offsets == _NO_OFFSET).any():
-        offsets = np.where(offsets == _NO_OFFSET, 0, offsets)
-    return shown, offsets, names
-
-
-def _shown(texts: pa.Array) -> np.ndarray:
-    """int64 nanoseconds of time stamps without a zone, _NO_OFFSET where a text is none."""
-    try:
-        return texts.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        pass
-    series = pd.Series(texts.to_pylist(), dtype=object)
-    found = pd.to_datetime(series.where(~series.str.fullmatch(r"\d+")), errors="coerce", format="ISO8601")
-    for format in FORMATS:
-        if not found.isna().any():
-            break
-        found = found.fillna(pd.to_datetime(series.where(found.isna()), errors="coerce", format=format))
-    if found.isna().any():
-        quarters = series.where(found.isna(), "").str.extract(_QUARTER)
-        months = pd.to_numeric(quarters[1], errors="coerce") * 3 - 2
-        found = found.fillna(
-            pd.to_datetime(quarters[0] + "-" + months.map("{:02.0f}".format), errors="coerce", format="%Y-%m")
-        )
-    return found.to_numpy(dtype="datetime64[ns]").view(np.int64)

@@ -15,9 +15,9 @@ from tasks.forecast.panel import Panel
 from tasks.forecast.readers.buffer import Buffer, allocate
 from tasks.forecast.readers.grid import OFF, Grid, calendar_of
 from tasks.forecast.readers.long import numbers_of, time_among
-from tasks.forecast.readers.numbered import STEPS, unit_of
+from tasks.forecast.readers.numbered import STEPS, dated, unit_of
 from tasks.forecast.readers.source import Options, Read
-from tasks.forecast.readers.stamps import Stamps, TimeColumn, arrow_type, dated, is_stamp, join
+from tasks.forecast.readers.stamps import Stamps, TimeColumn, join
 from tasks.forecast.readers.tables import (
     Head,
     complaint,
@@ -28,6 +28,7 @@ from tasks.forecast.readers.tables import (
     parquet_batches,
     plain_suffix,
 )
+from tasks.forecast.readers.written import arrow_type, is_stamp
 
 # The names of a column without one: of an index that pandas wrote, or of the cells after a line's last delimiter.
 _NAMELESS = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__")

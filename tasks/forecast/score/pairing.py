@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tasks.errors import DataError
 from tasks.forecast.panel import Entries
+from tasks.forecast.score.alignment import by_target, check_actual, on_one_clock, timed, truth_of
 from tasks.forecast.score.result_tables import Long, Rows
 from tasks.forecast.score.scale import bare_panel, seasonal_error
 from tasks.forecast.score.summary import Forecasts, from_points, from_quantiles, from_samples
@@ -54,57 +55,19 @@ def pair(
     Raises:
         DataError: keys without a partner, unequal lengths, no history; names the file and row.
     """
+    if isinstance(predictions, Long) and predictions.actual is not None:
+        references, history = timed(references, predictions, freq), timed(history, predictions, freq)
     if references is None:
-        references = _truth(predictions)
+        references = truth_of(predictions)
     if isinstance(predictions, Long) and isinstance(references, Long):
-        references = _by_target(references, predictions)
-        history = _by_target(history, predictions) if isinstance(history, Long) else history
-        return _by_time(_by_target(predictions, predictions), references, history, m, freq)
+        own: Long = on_one_clock(predictions, predictions, freq)
+        truth = by_target(on_one_clock(references, predictions, freq), predictions)
+        past = on_one_clock(history, predictions, freq)
+        past = by_target(past, predictions) if isinstance(past, Long) else past
+        return _by_time(by_target(own, predictions), truth, past, m, freq)
     if isinstance(predictions, Long) and (len(_levels(predictions)) > 1 or predictions.samples is not None):
         raise DataError(f"{references.path}: quantiles by time stamp need references with a series and a time column")
     return _by_row(as_rows(predictions), as_rows(references), history, m)
-
-
-def _truth(predictions: Long | Rows) -> Long:
-    """What came true by the file of predictions itself.
-
-    Raises:
-        DataError: it doesn't say.
-    """
-    if isinstance(predictions, Rows) or predictions.actual is None:
-        raise DataError(f"{predictions.path} has no column actual; give what came true with --references")
-    import pandas as pd
-
-    keys = [array for array in (predictions.items, predictions.targets, predictions.times) if array is not None]
-    once = np.flatnonzero(~pd.DataFrame(dict(enumerate(keys))).duplicated())
-    return replace(predictions.part(once), columns={"actual": predictions.actual[once]}, samples=None)
-
-
-def _by_target(table: Long, predictions: Long) -> Long:
-    """The table with each dimension of a series as a series of its own, where the predictions are of several dimensions."""
-    if predictions.targets is None:
-        return table
-    if table.targets is not None:
-        return replace(table, items=_joined(table.items, table.targets), targets=None)
-    targets, items = list(dict.fromkeys(predictions.targets)), set(predictions.items)
-    if len(items) == 1 and set(targets) <= set(table.items):  # a wide file, whose columns are the dimensions
-        return replace(table, items=_joined(predictions.items[:1].repeat(len(table.items)), table.items))
-    missing = [name for name in targets if name not in table.columns]
-    if missing:
-        raise DataError(f"{table.path} has no column {missing[0]} of {predictions.path}")
-    count = len(table.items)
-    return Long(
-        table.path,
-        np.concatenate([_joined(table.items, np.full(count, name, dtype=object)) for name in targets]),
-        np.tile(table.times, len(targets)),
-        np.tile(table.windows, len(targets)),
-        {"value": np.concatenate([table.columns[name] for name in targets])},
-        np.tile(table.numbers, len(targets)),
-    )
-
-
-def _joined(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return np.asarray([f"{item} {target}" for item, target in zip(items, targets, strict=True)], dtype=object)
 
 
 def as_rows(table: Long | Rows) -> Rows:
@@ -182,7 +145,7 @@ def _by_time(
     names, codes = _numbered(predictions.items)
     tables = [references] if not isinstance(history, Long) else [references, history]
     timeline = Timeline(names, tables, predictions, freq, regular=m is not None and not isinstance(history, Rows))
-    step = timeline.grid.positions(predictions)
+    step = timeline.grid.positions(timeline.predictions)
     entry, first, horizon = _entries(predictions, codes, step)
     at = timeline.offsets[codes] + step - timeline.starts[codes]
     inside = (step >= timeline.starts[codes]) & (at < timeline.offsets[codes + 1])
@@ -191,7 +154,7 @@ def _by_time(
     missing = np.isnan(predictions.actual) if predictions.actual is not None else np.zeros(len(at), dtype=bool)
     _check_all(known | missing, predictions, f"{references.path} has no")
     values = np.where(known, timeline.values[at], np.nan)
-    _check_actual(predictions, values, references.path)
+    check_actual(predictions, values, references.path)
     if predictions.models is None:
         _check_predicted(timeline, codes, step, references, predictions)
     count, ahead = len(first), step - first[entry]
@@ -229,21 +192,6 @@ def _check_predicted(
     _check_all(
         (code >= 0) & (predicted | (place < begin[code])), references, f"{predictions.path} has no prediction of"
     )
-
-
-def _check_actual(predictions: Long, values: np.ndarray, path: Path) -> None:
-    """Raises DataError where the references are other data than the file of predictions says that it forecast."""
-    if predictions.actual is None:
-        return
-    both = ~np.isnan(predictions.actual) & ~np.isnan(values)
-    other = np.flatnonzero(both & ~np.isclose(predictions.actual, values, rtol=1e-6, atol=0))
-    if len(other):
-        row = int(other[0])
-        raise DataError(
-            f"{predictions.path}, row {predictions.numbers[row]}: {predictions.items[row]} was {predictions.actual[row]:.7g} at "
-            f"{str(predictions.times[row])[:19]}, and is {values[row]:.7g} in {path} ({len(other)} such rows); give the data "
-            "that were forecast"
-        )
 
 
 def _entries(predictions: Long, codes: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

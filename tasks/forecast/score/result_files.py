@@ -8,9 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.columns import as_numbers, read_column, read_columns
 from tasks.errors import ConfigError, DataError
-from tasks.forecast.score.result_tables import ITEM, POINT, TIME, Long, Rows, is_text, long_table, numbers_of, times_of
+from tasks.forecast.score.result_tables import (
+    ITEM,
+    POINT,
+    TIME,
+    Long,
+    Rows,
+    is_text,
+    long_table,
+    numbers_of,
+    times_of,
+    zone_of,
+)
 
 _NO_NAME = "Unnamed: 0"
 _M4 = re.compile(r"V\d+")
@@ -102,7 +114,10 @@ def _frame(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", encoding="utf-8-sig")
+        how: dict[str, Any] = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "encoding": "utf-8-sig"}
+        names = [str(name) for name in pd.read_csv(path, nrows=0, **how).columns]
+        item = _named(names, ITEM) if _named(names, TIME) else None  # a series may be called NA
+        return pd.read_csv(path, converters={item: as_text} if item else None, **how)
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} has no rows") from None
     except (ValueError, OSError) as error:  # pandas' and Arrow's parser errors are ValueErrors
@@ -140,8 +155,8 @@ def _wide(path: Path, frame: Any, time: str | None) -> Long | Rows:
     items = np.repeat(np.array(names, dtype=object), steps)
     times = np.tile(times_of(path, frame[time]), len(names))
     numbers = np.tile(np.arange(1, steps + 1), len(names))
-    window = np.zeros(len(items), dtype=np.int64)
-    return Long(path, items, times, window, {"value": values.reshape(-1)}, numbers, text=tuple(texts))
+    window, zone = np.zeros(len(items), dtype=np.int64), zone_of(frame[time])
+    return Long(path, items, times, window, {"value": values.reshape(-1)}, numbers, text=tuple(texts), zone=zone)
 
 
 def _load(path: Path) -> np.ndarray:

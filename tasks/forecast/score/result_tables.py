@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tasks.cells import as_text
 from tasks.errors import DataError
 
 ITEM = ("item_id", "unique_id", "series_id", "series", "id")
 TIME = ("timestamp", "ds", "date", "datetime", "time")
 POINT = ("median", "0.5", "prediction", "forecast", "mean", "target", "value", "y", "reference")
 # Columns of the tool's own files beside series, time stamp and the forecast's values.
+_OFFSET = re.compile(r"\d(Z|[+-]\d\d:?\d\d)$")
 _OWN = ("model", "window", "step", "actual", "seen", "samples")
 
 
@@ -30,6 +33,8 @@ class Long:
             knows.
         samples: float64 [n, samples] in place of quantiles.
         text: the columns that were passed over because they hold text.
+        zone: the time zone's name, "" where the time stamps have offsets alone; None where they have none. Times are UTC where there
+            is one.
     """
 
     path: Path
@@ -45,6 +50,7 @@ class Long:
     seen_known: bool = True
     samples: np.ndarray | None = None
     text: tuple[str, ...] = ()
+    zone: str | None = None
 
     def part(self, rows: np.ndarray) -> Long:
         """Some of the rows."""
@@ -100,7 +106,7 @@ def long_table(path: Path, frame: Any, item: str, time: str) -> Long:
     seen = frame["seen"] if "seen" in frame.columns else None
     return Long(
         path,
-        frame[item].astype(str).to_numpy(dtype=object),
+        frame[item].map(as_text).to_numpy(dtype=object),
         times_of(path, frame[time]),
         window,
         columns,
@@ -112,6 +118,7 @@ def long_table(path: Path, frame: Any, item: str, time: str) -> Long:
         seen is None or not seen.isna().any(),
         samples,
         tuple(name for name in texts if name != "target"),
+        zone_of(frame[time]),
     )
 
 
@@ -123,6 +130,14 @@ def is_text(column: Any) -> bool:
     return (
         column.dtype.kind not in "iufb" and len(known) > 0 and bool(pd.to_numeric(known, errors="coerce").isna().all())
     )
+
+
+def zone_of(column: Any) -> str | None:
+    """The zone of a column of time stamps, as in `Long`."""
+    zone = getattr(column.dtype, "tz", None)
+    if zone is not None:
+        return str(zone)
+    return "" if column.dtype.kind == "O" and len(column) and _OFFSET.search(str(column.iloc[0])) else None
 
 
 def _samples(path: Path, column: Any) -> np.ndarray:

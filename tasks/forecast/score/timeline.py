@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tasks.errors import DataError
 from tasks.forecast.calendar import normal
+from tasks.forecast.readers.numbered import STEPS, unit_of
 from tasks.forecast.score.result_tables import Long
 
 
@@ -22,16 +24,18 @@ class Timeline:
     def __init__(
         self, names: list[str], tables: list[Long], predictions: Long, freq: str | None, *, regular: bool
     ) -> None:
+        *tables, predictions = as_dates([*tables, predictions])
+        self.predictions = predictions
         self.grid = Grid([table.times for table in (*tables, predictions)], tables[0].path, freq, regular)
         number = {name: code for code, name in enumerate(names)}
         self.codes = [np.array([number.get(item, -1) for item in table.items], dtype=np.int64) for table in tables]
         self.steps = [self.grid.positions(table) for table in tables]
         code, step = np.concatenate(self.codes), np.concatenate(self.steps)
-        observed = (code >= 0) & ~np.isnan(np.concatenate([table.point() for table in tables]))
-        code, step = code[observed], step[observed]
+        # As a panel, a series begins with its first value.
+        missing = np.isnan(np.concatenate([table.point() for table in tables]))
         self.starts, ends = np.full(len(names), np.iinfo(np.int64).max), np.full(len(names), -1)
-        np.minimum.at(self.starts, code, step)
-        np.maximum.at(ends, code, step)
+        np.minimum.at(self.starts, code[(code >= 0) & ~missing], step[(code >= 0) & ~missing])
+        np.maximum.at(ends, code[code >= 0], step[code >= 0])
         lengths = np.maximum(ends - self.starts + 1, 0)
         self.starts[lengths == 0] = 0
         self.offsets = np.append(0, np.cumsum(lengths))
@@ -39,7 +43,6 @@ class Timeline:
         self.referred = np.zeros(len(self.values), dtype=bool)
         # The references come last, so that they stand where a history holds the same time stamp.
         for table, codes, at in list(zip(tables, self.codes, self.steps, strict=True))[::-1]:
-            # As a panel, a series begins with its first value, and ends with its last.
             mine = (codes >= 0) & (at >= self.starts[codes]) & (at - self.starts[codes] < lengths[codes])
             place = self.offsets[codes[mine]] + at[mine] - self.starts[codes[mine]]
             if len(np.unique(place)) < len(place):
@@ -51,6 +54,21 @@ class Timeline:
             self.values[place] = table.point()[mine]
             if table is tables[0]:
                 self.referred[place] = True
+
+
+def as_dates(tables: list[Long]) -> list[Long]:
+    """The tables, with numbers that write out dates or count time since 1970 as these where another has time stamps."""
+    if len({table.times.dtype.kind for table in tables}) < 2:
+        return tables
+    return [_dated(table) if table.times.dtype.kind == "i" else table for table in tables]
+
+
+def _dated(table: Long) -> Long:
+    unit = unit_of(table.times)
+    if unit is None or unit.words == STEPS:
+        return table
+    nanoseconds, good = unit.nanoseconds(table.times)
+    return replace(table, times=nanoseconds.view("datetime64[ns]")) if good.all() else table
 
 
 class Grid:

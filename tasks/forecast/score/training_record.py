@@ -12,11 +12,11 @@ import pandas as pd
 from tasks.errors import DataError
 from tasks.files import writing
 from tasks.forecast.panel import Panel, take_rows
+from tasks.forecast.score.anchors import ANCHOR, anchor_digests, anchor_rows, mixed, rolling_digests, row_digests
 
 FILE = "training_record.parquet"
-# An anchor is the digest of so many values in a row. A series has one at the end of what was seen of it, and from there back one
-# every so many steps, so that a piece of it holds some wherever it was cut.
-ANCHOR = 8
+# A series has an anchor, the digest of ANCHOR values in a row, at the end of what was seen of it, and from there back one every so
+# many steps, so that a piece of it holds some wherever it was cut.
 SPACING = 8
 # About so many anchors are kept of a data set, however large it is.
 MOST_ANCHORS = 200_000
@@ -129,8 +129,8 @@ def training_record(panel: Panel, seen: np.ndarray, chosen: np.ndarray) -> Train
     offsets = np.append(0, np.cumsum(counts)).astype(np.int64)
     number, back = _numbered(offsets)
     first = panel.offsets[rows][number] + ends[number] - ANCHOR - back * spacing[number]
-    anchors = _digests(_rows(panel.values, first))
-    index = _stamps(panel)
+    anchors = anchor_digests(anchor_rows(panel.values, first))
+    index = _stamps(panel, panel.calendar.length)
     last = index[panel.starts[rows] + ends - 1]
     names = [panel.item_ids[row] for row in rows]
     return TrainingRecord(names, last, ends, chosen[rows], spacing, anchors, offsets, panel.has_timestamps)
@@ -217,16 +217,16 @@ def _by_values(record: TrainingRecord, panel: Panel, series: np.ndarray, last: n
     """
     row, back = _numbered(record.offsets)
     behind = back * record.spacing[row] + ANCHOR  # from an anchor's first value to the end of what was seen
-    keys = record.anchors if last is None else record.anchors + _mixed((last[row] - behind).astype(np.uint64))
+    keys = record.anchors if last is None else record.anchors + mixed((last[row] - behind).astype(np.uint64))
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     found: list[np.ndarray] = []
     for some, values, begins in _blocks(panel, series):
-        digests = _rolling(values)
+        digests = rolling_digests(values)
         owner = np.searchsorted(begins, np.arange(len(digests)), side="right") - 1
         step = np.arange(len(digests)) - begins[owner]
         if last is not None:
-            digests = digests + _mixed((panel.starts[some][owner] + step).astype(np.uint64))
+            digests = digests + mixed((panel.starts[some][owner] + step).astype(np.uint64))
         place = np.minimum(np.searchsorted(keys, digests), len(keys) - 1)
         hit = np.flatnonzero((keys[place] == digests) & (step + ANCHOR <= panel.lengths[some][owner]))
         place = place[hit]
@@ -264,8 +264,8 @@ def _agreement(
     step = end[owner] - ANCHOR - back * record.spacing[rows[owner]]
     inside = (step >= 0) & (step + ANCHOR <= panel.lengths[series[owner]])
     owner, back, step = owner[inside], back[inside], step[inside]
-    values = _rows(panel.values, panel.offsets[series[owner]] + step)
-    equal = _digests(values) == record.anchors[record.offsets[rows[owner]] + back]
+    values = anchor_rows(panel.values, panel.offsets[series[owner]] + step)
+    equal = anchor_digests(values) == record.anchors[record.offsets[rows[owner]] + back]
     different = (np.diff(np.sort(values, axis=1), axis=1) != 0).sum(axis=1)
     size = len(rows)
     there, same = np.bincount(owner, minlength=size), np.bincount(owner, equal, minlength=size)
@@ -281,15 +281,16 @@ def _calendar_ends(record: TrainingRecord, panel: Panel) -> np.ndarray | None:
     """
     if not record.stamped or not panel.has_timestamps:
         return None
-    index, last = _stamps(panel), record.last
+    index, last = _stamps(panel, panel.calendar.length), record.last
     if len(last) and last.max() > index[-1]:
-        index = index.append(pd.date_range(index[-1], last.max(), freq=panel.calendar.freq)[1:])
+        more = len(pd.date_range(index[-1], last.max(), freq=panel.calendar.freq))
+        index = _stamps(panel, panel.calendar.length + more)
     return np.asarray(index.searchsorted(last, side="right"), dtype=np.int64)
 
 
-def _stamps(panel: Panel) -> pd.DatetimeIndex:
-    """The time stamps of the panel's calendar; zoned ones in UTC, without the zone."""
-    index = panel.calendar.timestamps(0, panel.calendar.length)
+def _stamps(panel: Panel, count: int) -> pd.DatetimeIndex:
+    """The first time stamps of the panel's calendar; zoned ones in UTC, without the zone."""
+    index = panel.calendar.timestamps(0, count)
     return index if index.tz is None else index.tz_convert(None)
 
 
@@ -299,7 +300,7 @@ def _blocks(panel: Panel, series: np.ndarray) -> Iterator[tuple[np.ndarray, np.n
     for some in np.split(series, np.searchsorted(size, np.arange(_BLOCK, size[-1], _BLOCK), side="right")):
         if len(some):
             values, offsets = take_rows(panel.values, panel.offsets[:-1][some], panel.offsets[1:][some])
-            yield some, _row_digests(values), offsets[:-1]
+            yield some, row_digests(values), offsets[:-1]
 
 
 def _numbered(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -307,41 +308,3 @@ def _numbered(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     counts = np.diff(offsets)
     group = np.repeat(np.arange(len(counts)), counts)
     return group, np.arange(len(group)) - offsets[:-1][group]
-
-
-def _rows(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The digests of ANCHOR rows from each place on, uint64 [places, ANCHOR]."""
-    found = _row_digests(values[(first[:, None] + np.arange(ANCHOR)).reshape(-1)])
-    return found.reshape(len(first), ANCHOR)
-
-
-def _digests(rows: np.ndarray) -> np.ndarray:
-    """One digest of each [n, ANCHOR]."""
-    return (rows * _POWERS).sum(axis=1, dtype=np.uint64)
-
-
-def _rolling(rows: np.ndarray) -> np.ndarray:
-    """`_digests` at every place of [n]; those that reach past the end wrap around."""
-    total = np.zeros(len(rows), np.uint64)
-    for number, power in enumerate(_POWERS):
-        total += np.roll(rows, -number) * power
-    return total
-
-
-def _row_digests(values: np.ndarray) -> np.ndarray:
-    """A digest of each row of [n, dims]: of its values in float32, so that it is the same whatever file they came in."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = values.astype(np.float32) + np.float32(0)  # no negative zero
-    single[np.isnan(single)] = np.nan  # one NaN of the many
-    bits = _mixed(np.ascontiguousarray(single).view(np.uint32).astype(np.uint64))
-    return (bits * (2 * np.arange(values.shape[1], dtype=np.uint64) + np.uint64(1))).sum(axis=1, dtype=np.uint64)
-
-
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """Numbers spread over 64 bits (the finalizer of SplitMix64)."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
-
-
-_POWERS = _mixed(np.arange(1, ANCHOR + 1, dtype=np.uint64)) | np.uint64(1)

@@ -76,6 +76,11 @@ LABELS = (
     "rating",
     "stars",
     "grade",
+    "tags",
+    "topics",
+    "categories",
+    "emotions",
+    "genres",
 )
 INDICES = ("index", "idx", "id")
 

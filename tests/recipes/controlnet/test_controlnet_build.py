@@ -93,6 +93,18 @@ def test_sheet_report_and_closing_words(photos, tmp_path):
     assert note["condition_options"] == {"colours": 16, "block": 8}
 
 
+def test_blank_conditions_that_it_made_are_told(photos, tmp_path):
+    Image.new("RGB", (48, 40), (90, 120, 150)).save(photos / "dog" / "sky.png")
+    done = build(config(photos, tmp_path / "pairs", condition="canny"))
+    line = next(line for line in done["text"].splitlines() if line.startswith("blank"))
+    assert done["blank"] >= 1
+    assert line.startswith(f"blank     {done['blank']} of 13 conditions ")
+    report = json.loads((tmp_path / "pairs" / "report.json").read_text())
+    assert "dog/sky.png" in [entry["file"] for entry in report["blank_conditions"]]
+    plain = build(config(photos, tmp_path / "grey", condition="gray"))
+    assert plain["blank"] == 1  # the sky alone
+
+
 def test_the_same_bytes_with_one_worker_and_with_many_and_after_an_interruption(photos, tmp_path, monkeypatch):
     options = {"resolution": 32, "condition": "scribble", "eval_fraction": 0.25}
     build(config(photos, tmp_path / "one", workers=1, **options))

@@ -19,6 +19,7 @@ from recipes.runs.folder import Run
 from tasks.controlnet.pairs import Splits
 from tasks.controlnet.score import gain
 from tasks.files import umask
+from tasks.seen import Seen
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,7 @@ def finished(trained, nets, batches, tmp_path):
     run = Run(tmp_path / "runs" / path.name)
     shutil.copytree(path, run.path)
     parts = SimpleNamespace(
+        seen=Seen({"pictures": np.arange(6, dtype=np.uint64)}),
         splits=Splits(batches.pairs, batches.pairs, "six pairs of 40 x 32 px", True),
         base=nets.base,
         controlnet=nets.controlnet,
@@ -95,6 +97,7 @@ def test_a_run_leaves_model_card_figures_and_report(finished, nets):
         "config.json",
         "diffusion_pytorch_model.safetensors",
         "pictures.png",
+        "training-data.npz",
     ]
     card = ModelCard.load(run.model / "README.md")
     assert card.data.library_name == "diffusers"

@@ -354,3 +354,33 @@ def test_the_metrics_of_glue_from_files(tmp_path: Path) -> None:
     predictions.write_text("prediction\n" + "yes\n" * 20)
     with pytest.raises(DataError, match=r"p.csv, row 1: f1 needs finite numbers, found 'yes'"):
         score_files("f1", predictions, references)
+
+
+ANSWERED = [("good", "negative", "positive"), ("bad", "negative", "negative"), ("so so", "positive", "negative")]
+
+
+def test_what_a_classifier_wrote_is_read_back_as_its_answers_and_as_what_was_given(tmp_path: Path) -> None:
+    """`eval glue --output`, `predict --output` and `--json`: the best label is the prediction, `given` the reference."""
+    rows = [
+        {"text": text, "given": given, "answers": [{"label": label, "score": 0.9}, {"label": "x", "score": 0.1}]}
+        for text, given, label in ANSWERED
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = ["text,given,label,score", *(f"{text},{given},{label},0.9" for text, given, label in ANSWERED)]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "a.tsv").write_text(
+        "index\tprediction\n" + "".join(f"{i}\t{row[2]}\n" for i, row in enumerate(ANSWERED))
+    )
+    (tmp_path / "p.json").write_text(json.dumps({"predictions": [row["answers"] for row in rows]}))
+    (tmp_path / "q.json").write_text(json.dumps([row["answers"] for row in rows]))
+    vqa = [{"image": "1.png", "question": "?", "answers": [{"answer": row[2], "score": 1.0}]} for row in ANSWERED]
+    (tmp_path / "v.jsonl").write_text("".join(json.dumps(row) + "\n" for row in vqa))
+    for name in ("a.jsonl", "a.csv", "a.tsv", "p.json", "q.json", "v.jsonl"):
+        for references in ("a.csv", "a.jsonl"):
+            found = score_files("accuracy", tmp_path / name, tmp_path / references)
+            assert found["accuracy"] == pytest.approx(1 / 3), (name, references)
+    (tmp_path / "numbers.txt").write_text("0\n1\n0\n")
+    with pytest.raises(
+        DataError, match=r"holds negative, positive and .* holds 0, 1: one has names and the other numbers"
+    ):
+        score_files("accuracy", tmp_path / "a.csv", tmp_path / "numbers.txt")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tasks.controlnet.drawing.generation import (
     fit,
     frame_for,
     make_scheduler,
+    of_one_length,
     picture_seed,
 )
 from tasks.controlnet.models import pretrained
@@ -267,3 +269,29 @@ def test_a_compiled_base_is_not_compiled_anew_for_drawing(parts):
     compiled.compile(backend=lambda graph, inputs: pytest.fail("was compiled"))
     pen = Painter(parts[0], compiled, parts[2], Decoder(parts[3]), CPU)
     assert same(draw(parts, pen, steps=1)[0][0], wanted[0][0])
+
+
+def test_a_long_prompt_beside_a_short_negative_is_drawn_as_the_library_draws_it(parts):
+    base, _, controlnet, _, conditions, _, empty = parts
+    tokenizer, encoder = pretrained.load_tokenizer(base), pretrained.load_text_encoder(base)
+    long = "burly wood circle with orange background " * 4
+    (hidden,) = encoding.encode_captions(encoder, tokenizer, [long], encoding.CHUNK)
+    assert len(hidden) == 2 * empty.shape[1]
+    (ours,) = painter(parts).draw(conditions[:1], [hidden], empty, seeds=[1], steps=3, guidance=7.5)
+    pipeline = diffusers.StableDiffusionControlNetPipeline.from_pretrained(
+        base.folder, controlnet=controlnet, safety_checker=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = make_scheduler("unipc", base.scheduler_config, base.prediction_type)
+    prompt, negative = of_one_length(hidden[None], empty)
+    generator = torch.Generator().manual_seed(1)
+    its = pipeline(
+        prompt_embeds=prompt,
+        negative_prompt_embeds=negative,
+        image=conditions[0],
+        num_inference_steps=3,
+        generator=generator,
+    ).images[0]
+    assert np.abs(np.asarray(ours, int) - np.asarray(its, int)).max() <= 1
+    (short,) = painter(parts).draw(conditions[:1], [hidden[:16]], empty, seeds=[1], steps=3, guidance=7.5)
+    assert not same(ours, short)

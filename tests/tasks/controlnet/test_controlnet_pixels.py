@@ -115,7 +115,7 @@ def with_pixels(count, size=64, colour=255):
         (Image.new("RGB", (64, 64), "white"), "blank (no pixel differs from the colour 255,255,255)"),
         (with_pixels(4), "nearly blank (4 of 4,096 pixels differ from the colour 0,0,0)"),
         (with_pixels(5), None),
-        (with_pixels(2048, colour=8), "blank (no pixel differs from the colour 8,8,8)"),
+        (with_pixels(2048, colour=8), "blank (no pixel differs from the colour 0,0,0)"),
         (with_pixels(2048, colour=9), None),
         (Image.fromarray(drawn(3)).convert("RGB"), None),
     ],

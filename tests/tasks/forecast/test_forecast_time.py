@@ -164,6 +164,8 @@ def test_step_numbers_keep_their_gaps_and_take_a_start(tmp_path):
         excel = write(tmp_path, form, [45292 + step for step in steps])
         stated = load(Options(excel, prediction_length=2, freq="D", start="2024-01-01"))
         assert stamps_of(stated.panel)[-1] == pd.Timestamp("2024-01-20")
+        hours = load(Options(write(tmp_path, form, SECONDS), prediction_length=3, freq="h", start="2024-01-01"))
+        assert hours.panel.lengths.tolist() == [96]
         years = write(tmp_path, form, list(range(1950, 1990)))
         with pytest.raises(DataError, match="holds years, and --freq D has shorter steps"):
             load(Options(years, prediction_length=2, freq="D"))
@@ -219,7 +221,7 @@ def test_local_stamps_of_a_named_zone_have_the_hour_that_comes_twice(tmp_path, f
         load(Options(write(tmp_path, form, given)))
     spring = pd.date_range("2024-03-30", periods=60, freq="h")
     with pytest.raises(
-        DataError, match="row 2[78], column timestamp: 2024-03-31 02:00:00 was left out by the clocks of Europe/Berlin"
+        DataError, match=r"row 2[78], column timestamp: 2024-03-31 02:00:00 was left out by the clocks of Europe/Berlin"
     ):
         load(Options(write(tmp_path, form, spring.astype(str) if form.endswith("csv") else spring), time_zone=BERLIN))
 

@@ -17,8 +17,8 @@ from tasks.errors import ConfigError, DataError, ToolError
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = [
-    "accuracy", "anls", "coverage", "crps", "f1", "glue", "macro_f1", "mape", "mase", "matthews_correlation", "msis", "nd",
-    "pearsonr", "rmse", "smape", "spearmanr", "vqa_accuracy", "wql",
+    "accuracy", "anls", "coverage", "crps", "f1", "glue", "macro_f1", "mape", "mase", "matthews_correlation", "msis",
+    "multilabel", "nd", "pearsonr", "rmse", "smape", "spearmanr", "vqa_accuracy", "wql",
 ]  # fmt: skip
 TWO = (["Red", "two"], [["red"] * 3 + ["blue"] * 7, ["Two."] + ["3"] * 9])  # 0.9 and 0.3
 

@@ -725,3 +725,15 @@ def test_inspect_lists_every_split(tmp_path):
     assert found["splits"]["test"]["unlabelled"] == 12
     assert found["problems"] == []
     assert list(inspect(Options(str(tmp_path), train_split="train"))["splits"]) == ["train"]
+
+
+def test_pictures_of_more_than_eight_bits_are_read_by_their_own_range_and_told(tmp_path):
+    data = table(tmp_path, count=6, images=3)
+    Image.fromarray(np.linspace(0, 4095, 120).astype(np.uint16).reshape(10, 12)).save(tmp_path / "pics" / "1.png")
+    splits = load_splits(Options(str(data)), need=("evaluation",))
+    shown = np.asarray(splits.evaluation.images.load(int(splits.evaluation.image[1])))
+    assert (shown.min(), shown.max()) == (0, 255)  # and not 15, as after a division by 257
+    assert splits.notes == [
+        "1 picture of more than 8 bits, each read by its own range of values (own scale, if it fills 16 bits)"
+    ]
+    assert inspect(Options(str(data)))["splits"]["all"]["notes"] == splits.notes
