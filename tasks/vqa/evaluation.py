@@ -89,7 +89,7 @@ def choose_score(questions: Questions, score: str | None = None) -> Choice:
         other = (
             "--score any counts them in full" if kind == "official" else f"so they are measured by {kind!r} (--score)"
         )
-        mixed = f"{shares}, {several:,} have more; {lost}, {other}"
+        mixed = f"{shares}, {several:,} {'have' if several > 1 else 'has'} {ANNOTATORS} or more; {lost}, {other}"
     return Choice(kind, "by --score" if score else why, mixed)
 
 

@@ -126,7 +126,14 @@ def weighted_accuracy(predictions: Sequence[str], weights: Sequence[Mapping[str,
     """
     _check_lengths(predictions, weights)
     pairs = zip(predictions, weights, strict=True)
-    return np.array([float(given.get(answer, 0.0)) for answer, given in pairs], dtype=np.float64)
+    return np.array([_weight(answer, given) for answer, given in pairs], dtype=np.float64)
+
+
+def _weight(answer: str, given: Mapping[str, float]) -> float:
+    """The weight of an answer as it is spelled, else of one that is the same after normalisation."""
+    if answer in given or not given:
+        return float(given.get(answer, 0.0))
+    return max((float(weight) for label, weight in given.items() if form(label) == form(answer)), default=0.0)
 
 
 def summary(

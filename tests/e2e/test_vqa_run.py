@@ -54,7 +54,6 @@ def test_a_run_leaves_exactly_its_files(place, trained):
         "report.html",
         "scores.json",
         "status.json",
-        "training-data.npz",
     ]
     assert sorted(path.name for path in (run / "model").iterdir()) == [
         "README.md",

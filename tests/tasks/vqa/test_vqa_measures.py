@@ -7,7 +7,7 @@ from recipes.vqa.config import SCORES
 from tasks import metrics
 from tasks.errors import ConfigError, DataError
 from tasks.images import FileImages
-from tasks.vqa import evaluation
+from tasks.vqa import baselines, evaluation
 from tasks.vqa.anls import Candidates, anls, similarity
 from tasks.vqa.evaluation import choose_score
 from tasks.vqa.questions import Questions
@@ -51,8 +51,8 @@ def test_one_question_of_three_answers_takes_nothing_from_single_ones():
     data = questions([["red"]] * 11 + [["red", "red", "blue"]])
     assert evaluation.accuracy(["red"] * 12, data).mean() == 1
     assert ceiling(data, Vocabulary(["red", "blue"])) == 1
-    assert evaluation.priors(data, data)["majority"] == 1
-    assert "11 of 12 questions have fewer than 3 answers, 1 have more" in choose_score(data).mixed
+    assert baselines.priors(data, data, evaluation.kind_of(data))["majority"] == 1
+    assert "11 of 12 questions have fewer than 3 answers, 1 has 3 or more" in choose_score(data).mixed
 
 
 @pytest.mark.parametrize(
