@@ -41,6 +41,8 @@ class Truncation:
 
 def cut_tokens(texts: list[str], tokenizer: Any, limit: int) -> tuple[list[list[int]], dict[int, tuple[int, ...]]]:
     """(the word pieces of each text, at most `limit`; all of them of each text that has more)."""
+    if not texts:  # which tokenizers don't take
+        return [], {}
     pieces = tokenizer(texts, truncation=True, max_length=limit, return_attention_mask=False)["input_ids"]
     full = [number for number, row in enumerate(pieces) if len(row) >= limit]
     whole = tokenizer([texts[number] for number in full], verbose=False)["input_ids"] if full else []

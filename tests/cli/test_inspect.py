@@ -88,3 +88,22 @@ def test_what_training_takes_is_no_error(recipe, tmp_path, capsys):
         code, out, _ = run(capsys, "data", "inspect", recipe, "--data", data, "--json", *extra, *more)
         assert code == 0
         assert json.loads(out)["refused"] is None
+
+
+@pytest.mark.parametrize("recipe", ["glue", "vqa", "controlnet"])
+def test_data_without_one_sound_row_are_told_as_such(recipe, tmp_path, capsys):
+    for i in range(3):
+        Image.new("RGB", (64, 64), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    rows = {
+        "glue": [{"text": "", "label": "a"}, {"text": "", "label": "b"}],
+        "vqa": [{"image": f"{i}.png", "question": "", "answer": "a"} for i in range(3)],
+        "controlnet": [{"image": f"{i}.png", "conditioning_image": "none.png", "text": "a"} for i in range(3)],
+    }[recipe]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = [] if recipe == "glue" else ["--model", "tiny"]
+    for extra in ([], ["--skip-bad"], model):
+        code, out, err = run(capsys, "data", "inspect", recipe, "--data", data, *extra)
+        assert code == 3
+        assert "--debug" not in err
+        assert "name: data" in out
