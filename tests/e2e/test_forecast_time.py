@@ -135,7 +135,7 @@ def test_inspect_says_how_time_was_read_and_what_training_refuses(place):
     first = STAMPS[0].value // 10**6
     assert (found["time_zone"], found["series_ending_early"], found["series"]) == ("UTC", 0, 2)
     assert f"time: {first} read as milliseconds since 1970 (UTC)" in found["warnings"]
-    assert any("the column '' is no series" in line for line in found["warnings"])
+    assert "1 column without a name passed over (''): an index is no series" in found["warnings"]
     assert found["refused"] is None
     frame.iloc[:70].to_parquet(place / "short.parquet")
     done = within("data", "inspect", "forecast", "--data", "short.parquet", "--json", cwd=place, code=3)
