@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ _TOKEN = re.compile(
 _NAMES = {"none": None, "null": None, "<na>": None, "true": True, "false": False}
 # Calls in which NumPy and pandas print a value or a list.
 _CALLS = re.compile(r"(?:np\.|numpy\.)?(?:array|str_|bool_?|u?int\d*|float\d*|list|tuple)\(", re.IGNORECASE)
+_SPACE, _SHAPE = re.compile(r"\s*"), re.compile(r"\s*(?:dtype|shape)\s*=")
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 _WHOLE = re.compile(r"[+-]?\d+\.0*")
 
@@ -56,14 +58,18 @@ def parse(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
+        pass
+    try:
         return _Parser(text).whole()
+    except RecursionError:
+        raise ValueError("a list that is nested too deeply") from None
 
 
 class _Parser:
     """A recursive descent over Python's literals, in which commas may be missing and values stand in NumPy's calls."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.at, self.depth = text, 0, 0
+        self.text, self.at = text, 0
 
     def whole(self) -> Any:
         value = self._value()
@@ -81,14 +87,16 @@ class _Parser:
         return kind, match[kind]
 
     def _peek(self) -> str:
-        return self.text[self.at :].lstrip()[:1]
+        space = _SPACE.match(self.text, self.at)
+        at = space.end() if space else self.at
+        return self.text[at : at + 1]
 
     def _value(self) -> Any:
         kind, token = self._next()
         if kind == "abridged":
             raise ValueError("a list whose middle was left out (...); write it out in full, as JSON or Parquet")
         if kind == "quoted":
-            return ast.literal_eval(token.replace("\r", "\\r").replace("\n", "\\n"))
+            return _unquoted(token)
         if kind == "number":
             return int(token) if re.fullmatch(r"[+-]?\d+", token) else float(token)
         if kind == "name" and token.lower() in _NAMES:
@@ -101,17 +109,13 @@ class _Parser:
         raise ValueError(f"a list with {token[:20]!r} where a value should be; put texts in quotes")
 
     def _items(self, closing: str) -> list[Any]:
-        self.depth += 1
-        if self.depth > 50:
-            raise ValueError("a list that is nested too deeply")
         items: list[Any] = []
         while self._peek() != closing:
-            if self._peek() == "," or re.match(r"\s*(?:dtype|shape)\s*=", self.text[self.at : self.at + 40]):
+            if self._peek() == "," or _SHAPE.match(self.text, self.at):
                 self._next()
             else:
                 items.append(self._value())
         self._next()
-        self.depth -= 1
         return items
 
     def _object(self) -> dict[Any, Any]:
@@ -126,6 +130,18 @@ class _Parser:
             members[key] = self._value()
         self._next()
         return members
+
+
+def _unquoted(token: str) -> str:
+    """The text that a Python literal in quotes means, its line ends as they are."""
+    if "\\" not in token:
+        return token[1:-1]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that mean themselves, as '\d'
+            return str(ast.literal_eval(token.replace("\r", "\\r").replace("\n", "\\n")))
+    except SyntaxError:
+        raise ValueError(f"a list with {token[:20]!r} in it, whose escapes (\\) can't be read") from None
 
 
 def as_text(cell: Any) -> str | None:

@@ -34,6 +34,18 @@ class Seen:
         """The same, and these too."""
         return Seen({**self.kinds, kind: np.unique(np.concatenate([digests, self.kinds.get(kind, digests[:0])]))})
 
+    def joined(self, other: Seen | None) -> Seen:
+        """What either record has."""
+        found = self
+        for kind, digests in other.kinds.items() if other is not None else ():
+            found = found.with_kind(kind, digests)
+        return found
+
+
+def mark(count: int, of: int) -> str:
+    """Behind a figure that is not one of unseen data; empty where nothing was seen."""
+    return f" ({count:,} of {of:,} seen in training)" if count else ""
+
 
 def content_digests(*columns: Iterable[str | bytes]) -> np.ndarray:
     """uint64 [n]: a digest of the i-th entries of all columns. Two of a million different examples are alike with p 3e-8."""

@@ -91,7 +91,7 @@ def unseen_pairs(config: Eval, pairs: Pairs, record: Seen | None) -> tuple[Pairs
         return pairs, seen, whole
     what = "pictures or conditions"
     rest, line = without_leaks(pairs, seen, drop=True, units="pairs", what=what, name=pairs.source)
-    print_line(f"leak      {pairs.source}: {line}")
+    print_line(f"leaks     {pairs.source}: {line}")
     return rest, np.zeros(len(rest), bool), 0
 
 

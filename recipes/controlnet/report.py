@@ -12,6 +12,7 @@ from recipes.report.content import BarChart, Example, Headline, Line, LineChart,
 from recipes.report.folder import read_run
 from recipes.runs.folder import Run
 from recipes.runs.trackers import PICTURES, picture_name
+from tasks import seen
 from tasks.controlnet.pairs import Pairs
 from tasks.controlnet.score.verdict import judge
 from tasks.errors import DataError
@@ -43,8 +44,8 @@ def headline_of(metrics: dict[str, Any]) -> Headline:
 def gain_text(metrics: dict[str, Any]) -> str:
     """'conditioning gain 3.1 % (2.2 to 4.0, n 200)', and how many of the pairs training saw, where it saw any."""
     value, low, high = (percent(metrics[name]) for name in ("gain", "gain_low", "gain_high"))
-    seen = metrics.get("seen")
-    mark = f" ({seen['count']:,} of {seen['of']:,} seen in training)" if seen and seen["count"] else ""
+    saw = metrics.get("seen")
+    mark = seen.mark(saw["count"], saw["of"]) if saw else ""
     return f"conditioning gain {value} % ({low} to {high}, n {metrics['n']:,}){mark}"
 
 

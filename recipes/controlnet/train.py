@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class ControlNetTraining(training.Recipe[Train, Parts]):
             *(f"memory    {line}" for line in [*self.preset, *([parts.fits] if parts.fits else [])]),
             f"pictures  {kind} {shapes.resolution} px · {counted(shapes.variants, 'view')} of each",
             *(f"skipped   {line}" for line in parts.splits.skipped),
-            *(f"leak      {line}" for line in parts.splits.leaks),
+            *(f"leaks     {line}" for line in parts.splits.leaks),
             *(f"blank     {line}" for line in parts.splits.blank),
             *([f"captions  {parts.long_captions}"] if parts.long_captions else []),
             *(f"note      {line}" for line in parts.splits.notes),
@@ -247,15 +248,11 @@ def seen_by(config: Train, pairs: Pairs, accelerator: Accelerator) -> Seen:
     rank, world = accelerator.process_index, accelerator.num_processes
     own = training_record.digests(pairs.take(np.arange(rank, len(pairs), world)))
     shared = gather_object([own]) if world > 1 else [own]
-    seen = Seen()
-    for digests in shared:
-        for kind, values in digests.items():
-            seen = seen.with_kind(kind, values)
+    seen = reduce(Seen.joined, map(Seen, shared), Seen())
     if not config.controlnet:
         return seen
     before = provenance.record(config.controlnet, config.token, "--controlnet")
-    for kind, values in before.kinds.items() if before is not None else ():
-        seen = seen.with_kind(kind, values)
+    seen = seen.joined(before)
     return training_record.incomplete(seen) if before is None else seen
 
 

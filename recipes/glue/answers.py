@@ -13,6 +13,7 @@ import numpy as np
 from tasks.errors import ConfigError
 from tasks.files import writing
 from tasks.glue import evaluation
+from tasks.glue.labels import names_of
 from tasks.glue.texts import Texts
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
@@ -105,23 +106,12 @@ def _rows(texts: Texts, labels: list[str] | None) -> list[dict[str, Any]]:
     return rows
 
 
-def names_of(value: Any, labels: list[str] | None) -> str | float | list[str]:
-    """An answer or a label as its reader knows it: a number, a class, or the list of several labels (0 and 1 each)."""
-    if labels is None:
-        return float(value)
-    return [labels[at] for at in np.flatnonzero(value)] if np.ndim(value) else labels[int(value)]
-
-
 def shown(value: Any, labels: list[str] | None, decimals: int = 2) -> str:
     """The same to read."""
     name = names_of(value, labels)
-    return (
-        f"{name:.{decimals}f}"
-        if isinstance(name, float)
-        else name
-        if isinstance(name, str)
-        else ", ".join(name) or "no label"
-    )
+    if isinstance(name, float):
+        return f"{name:.{decimals}f}"
+    return name if isinstance(name, str) else ", ".join(name) or "no label"
 
 
 def _write_csv(file: Any, rows: list[dict[str, Any]], answers: list[list[dict[str, Any]]], *, several: bool) -> None:

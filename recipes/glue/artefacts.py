@@ -10,7 +10,7 @@ import numpy as np
 
 from recipes.config import as_dict
 from recipes.glue import report
-from recipes.glue.answers import names_of, shown, write_answers
+from recipes.glue.answers import shown, write_answers
 from recipes.glue.config import Train
 from recipes.glue.parts import Parts
 from recipes.glue.report_sets import tables
@@ -27,6 +27,7 @@ from tasks import seen
 from tasks.files import write_json
 from tasks.glue import evaluation
 from tasks.glue.data import Splits
+from tasks.glue.labels import names_of
 
 TRAINING = ("model", *ON_CARD, "max_length", "dropout", "seed")
 

@@ -102,7 +102,7 @@ def in_batches(
         "batch_size": batch_size,
         "figures": subject.figures(logits),
         "drop": compare(subject, reference.logits, logits)["drop"],
-        "changed": int(sum(one.sum() for one in differ)),
+        "changed": int(sum(one.reshape(len(one), -1).any(axis=1).sum() for one in differ)),
         "n": sum(map(len, differ)),
     }
 

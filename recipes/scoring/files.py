@@ -184,12 +184,11 @@ def _sets(path: Path, values: list[Any]) -> list[list[str]]:
     sets = []
     for row, value in enumerate(values, start=1):
         try:
-            items = (
-                (as_list(value) if isinstance(value, str) else None) if not isinstance(value, (list, tuple)) else value
-            )
+            items = as_list(value) if isinstance(value, str) else value
         except ValueError as error:
             raise DataError(f"{path}, row {row}: {error}") from None
-        sets.append([text for item in ([value] if items is None else items) if (text := cell_text(item)) is not None])
+        labels = items if isinstance(items, (list, tuple)) else [value]
+        sets.append([text for label in labels if (text := cell_text(label)) is not None])
     return sets
 
 

@@ -21,10 +21,7 @@ def record_of(model: str) -> seen.Seen | None:
 
 def after(model: str, record: seen.Seen) -> seen.Seen:
     """The record of a training that began with `model`: what that one had seen, as far as is known, and these."""
-    before = record_of(model)
-    for kind, digests in before.kinds.items() if before is not None else ():
-        record = record.with_kind(kind, digests)
-    return record
+    return record.joined(record_of(model))
 
 
 @dataclass(frozen=True)
@@ -61,9 +58,7 @@ class SeenData:
 
     def mark(self) -> str:
         """Behind the figure; empty where nothing was seen."""
-        return (
-            f" ({self.count:,} of {len(self.mask):,} seen in training)" if self.mask is not None and self.count else ""
-        )
+        return "" if self.mask is None else seen.mark(self.count, len(self.mask))
 
     def facts(self) -> dict[str, Any] | None:
         """For the result as JSON; None: not known."""

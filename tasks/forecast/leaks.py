@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tasks.forecast.panel import Entries, Panel
+from tasks.forecast.score.anchors import mixed
 
 # Windows of fewer different values than this, or than half their steps, may be alike by chance.
 LEAST_DIFFERENT = 4
@@ -64,14 +65,11 @@ def _alike(panel: Panel, train_ends: np.ndarray, names: np.ndarray, horizon: int
 
 
 def _row_hashes(values: np.ndarray) -> np.ndarray:
-    """uint64 [steps]: of the values [steps, dims] of each step, well mixed (splitmix64)."""
-    mixed = np.zeros(len(values), np.uint64)
+    """uint64 [steps]: of the values [steps, dims] of each step, well mixed."""
+    hashes = np.zeros(len(values), np.uint64)
     for column in (values + 0.0).T:  # -0.0 is 0.0
-        mixed = (mixed * _BASE) ^ np.ascontiguousarray(column).view(np.uint64)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
+        hashes = mixed((hashes * _BASE) ^ np.ascontiguousarray(column).view(np.uint64))
+    return hashes
 
 
 def _rolling(rows: np.ndarray, steps: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from tasks import verdict
 from tasks.glue import multi_label, score
 from tasks.verdict import Baseline, Evidence, Repeated, Verdict
+from tasks.words import counted
 
 MAJORITY, BEST = "majority", "best constant"
 # A regression whose answers spread less than this share of the labels' spread gives one answer.
@@ -63,7 +64,7 @@ def judge(
     answer = next(answer for one, answer in known if one == best)
     return verdict.judge(
         metric, figure[0], best, _evidence(metric, answers, labels, answer, best, figure),
-        examples=f"{len(labels):,} text{'' if len(labels) == 1 else 's'}",
+        examples=counted(len(labels), "text"),
         unit="percent" if score.METRICS[metric].classes and metric != "matthews_correlation" else "",
         repeated=_repeated(answers, labels, names),
         more="evaluate on more",
@@ -161,7 +162,7 @@ def judge_sets(
     shown = [", ".join(name for name, one in zip(names, row, strict=True) if one) or "no label" for row in answers]
     return verdict.judge(
         metric, figure[0], best, evidence,
-        examples=f"{len(labels):,} text{'' if len(labels) == 1 else 's'}",
+        examples=counted(len(labels), "text"),
         repeated=_repeated_set(answers, labels, shown),
         more="evaluate on more",
     )  # fmt: skip

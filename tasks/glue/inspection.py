@@ -13,7 +13,7 @@ from tasks.glue.choice import named
 from tasks.glue.cuts import Cuts, cut_by_words, cuts
 from tasks.glue.data import understood
 from tasks.glue.holdout import keys_of
-from tasks.glue.labels import Scheme, without_held_back
+from tasks.glue.labels import Scheme, names_of, without_held_back
 from tasks.glue.named import TASKS
 from tasks.glue.readers import recognise
 from tasks.glue.readers.source import Options, Raw
@@ -160,11 +160,7 @@ def _example(texts: Texts, i: int, labels: list[str] | None) -> dict[str, Any]:
     if texts.second is not None:
         example["text_pair"] = _short(texts.second[i])
     if texts.label is not None:
-        value = texts.label[i]
-        if labels is None:
-            example["label"] = float(value)
-        else:
-            example["label"] = [labels[at] for at in np.flatnonzero(value)] if np.ndim(value) else labels[int(value)]
+        example["label"] = names_of(texts.label[i], labels)
     return example
 
 

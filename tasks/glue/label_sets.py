@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -291,8 +291,3 @@ def _separator_notes(raw: Raw) -> list[str]:
 
 def _parts(text: str, mark: str) -> list[str]:
     return [part for part in map(str.strip, text.split(mark)) if part]
-
-
-def counts_of(cells: Iterable[Sequence[str] | None]) -> Counter[str]:
-    """How many texts have each label."""
-    return Counter(text for cell in cells if cell is not None for text in cell)

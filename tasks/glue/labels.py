@@ -222,6 +222,13 @@ def known_labels(labels: Sequence[str]) -> str:
     return ", ".join(labels[:SHOWN]) + more
 
 
+def names_of(value: Any, labels: list[str] | None) -> str | float | list[str]:
+    """An answer or a label as its reader knows it: a number, a class, or the list of several labels (0 and 1 each)."""
+    if labels is None:
+        return float(value)
+    return [labels[at] for at in np.flatnonzero(value)] if np.ndim(value) else labels[int(value)]
+
+
 def _named(raw: Raw) -> Iterable[str | None]:
     """Class numbers of a file as the names that it gives them; -1 is none."""
     names = raw.names or []

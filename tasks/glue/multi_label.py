@@ -193,9 +193,7 @@ def best_constant(name: str, labels: np.ndarray) -> np.ndarray:
 
 
 def constant_score(name: str, answer: np.ndarray, labels: np.ndarray) -> float:
-    """What one label set uint8 [labels] given to every text scores; by average precision, for which all are equally likely, NaN."""
-    if name not in SET_SCORERS:
-        return float("nan")
+    """What one label set uint8 [labels] given to every text scores, by a metric of SET_SCORERS."""
     return float(SET_SCORERS[name](np.tile(answer, (len(labels), 1)), labels, np.ones((1, len(labels))))[0])
 
 

@@ -168,24 +168,6 @@ def paired(
     )  # fmt: skip
 
 
-def baseline(names: tuple[str, ...], train_labels: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """What the most frequent class of the training labels scores for every row, or their mean; a correlation is NaN.
-
-    Raises:
-        DataError: no rows, or values that aren't finite.
-        ConfigError: no such metric, or one for other values.
-    """
-    train, _ = _checked(names, train_labels, train_labels)
-    if train.dtype.kind == "i":
-        classes, counts = np.unique(train, return_counts=True)
-        constant = np.full(len(labels), classes[counts.argmax()])
-    else:
-        constant = np.full(len(labels), train.mean())
-    predictions, true = _checked(names, constant, labels)
-    whole = np.ones((1, len(true)))
-    return {name: float(METRICS[name].scorer(predictions, true, whole)[0]) for name in names}
-
-
 def _checked(names: tuple[str, ...], predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as int64 or both as float64."""
     unknown = [name for name in names if name not in METRICS]

@@ -77,7 +77,7 @@ def test_the_header_tells_and_the_run_keeps_how_its_data_were_read(trained):
     told = done.stderr
     shared = "2 of 4 evaluation pairs have {} that are also in the training split: they are not unseen"
     for what in ("pictures", "conditions"):
-        assert f"leak      {run.parents[1]}" not in told
+        assert f"leaks     {run.parents[1]}" not in told
         assert shared.format(what) in told
     assert "12 conditions of more than 8 bits are read with 500,3050 as black,white" in told
     assert "captions  6 of 18 captions are longer than the text encoder's 16 tokens, and are encoded in pieces" in told

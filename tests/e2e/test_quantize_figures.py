@@ -11,7 +11,7 @@ import torch
 import transformers
 from running import within
 from safetensors.torch import load_file, save_file
-from texts import sentences, write_csv, write_data
+from texts import sentences, train, write_csv
 
 from tasks.buckets import heaviest_first
 from tasks.glue.batches import TextBatches, random_texts
@@ -20,18 +20,13 @@ from tasks.quantize.calibration.typical import typical_rows
 from tasks.quantize.plan import Plan
 from tasks.quantize.quantizer import quantize
 
-TRAIN = [
-    "train", "glue", "--model", "tiny", "--data", "data", "--threads", 1, "--epochs", 2, "--batch-size", 16,
-    "--learning-rate", 2e-3,
-]  # fmt: skip
 LITTLE = ["--threads", 1, "--latency-samples", 2, "--max-drop", 100]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
-    write_data(folder / "data")
-    within(*TRAIN, cwd=folder)
+    train(folder)
     return folder
 
 

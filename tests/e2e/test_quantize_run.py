@@ -12,12 +12,8 @@ import pytest
 import transformers
 from running import leftovers, start, stop, tool, until, within
 from safetensors.torch import load_file, save_file
-from texts import write_data
+from texts import train
 
-TRAIN = [
-    "train", "glue", "--model", "tiny", "--data", "data", "--threads", 1, "--epochs", 2, "--batch-size", 16,
-    "--learning-rate", 2e-3,
-]  # fmt: skip
 # Few texts and few repetitions: what is tested is the way, not the figures.
 LITTLE = ["--threads", 1, "--latency-samples", 5, "--calibration-samples", 16, "--max-drop", 5]
 FILES = [
@@ -29,8 +25,7 @@ FILES = [
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantize")
-    write_data(folder / "data")
-    within(*TRAIN, cwd=folder)
+    train(folder)
     return folder
 
 

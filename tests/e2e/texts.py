@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+from running import within
 
 WORDS = ["film", "plot", "song", "story", "book", "scene", "cast", "score"]
 
@@ -28,3 +29,12 @@ def write_data(folder):
     folder.mkdir()
     write_csv(folder / "train.csv", sentences(320, 0), ["text", "label"])
     write_csv(folder / "dev.csv", sentences(120, 1), ["text", "label"])
+
+
+def train(folder):
+    """The data under `folder`, and a run of a tiny model that learnt them."""
+    write_data(folder / "data")
+    within(
+        "train", "glue", "--model", "tiny", "--data", "data", "--threads", 1, "--epochs", 2, "--batch-size", 16,
+        "--learning-rate", 2e-3, cwd=folder,
+    )  # fmt: skip

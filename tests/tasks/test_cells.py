@@ -66,12 +66,20 @@ def test_other_texts_are_no_lists(text):
         ("[[1, 2]", "has no end"),
         ("[1] [2]", "after the end"),
         ("[" * 5000 + "]", "too deeply"),
+        ("[" + "{'a': " * 5000 + "1" + "}" * 5000 + "]", "too deeply"),
+        (r"['\x', 'b']", "escapes"),
+        (r"['\N{no such letter}']", "escapes"),
         ("[__import__('os')]", "where a value should be"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_refused(text, said):
     with pytest.raises(ValueError, match=said):
         as_list(text)
+
+
+def test_escapes_of_texts_in_quotes(recwarn):
+    assert as_list(r"['\x41', 'a\tb', 'it\'s', '\d']") == ["A", "a\tb", "it's", r"\d"]
+    assert not recwarn.list
 
 
 def test_spellings_of_one_value():

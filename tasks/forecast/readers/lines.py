@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import IO, Any
 
 from tasks.errors import DataError
 from tasks.forecast.readers.source import Options
-from tasks.forecast.readers.tables import Head, open_text
+from tasks.forecast.readers.tables import Head, csv_rows, open_text
 
 LINES = (".json", ".jsonl", ".ndjson")
 
@@ -42,7 +41,7 @@ def parsed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def table_rows(path: Path, top: Head) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, record) of each row of a CSV file, the cells that are not empty."""
     with unpacked(path) as file:
-        lines = csv.reader(file, delimiter=top.delimiter)
+        lines = csv_rows(file, top.delimiter)
         names = [name.strip() for name in next(lines)]
         for row, cells in enumerate((cells for cells in lines if cells), 2):
             where = f"{path}, row {row}"

@@ -8,7 +8,7 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +31,6 @@ Complain = Callable[[int, str], DataError]
 _OPEN = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BLOCK = 8 << 20
 _COMMAS = re.compile(r"[+-]?\d[\d., '’]*[,'’ ][\d., '’]*")
-csv.field_size_limit(1 << 30)  # lists written as text are long
 # Ways to write a time stamp beside ISO 8601 that can be read in one way only.
 FORMATS = (
     "%Y/%m/%d %H:%M:%S",
@@ -89,8 +88,14 @@ def head(path: Path, rows: int = 3) -> Head:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise DataError(f"{path}: can't be unpacked ({error})") from error
-    parsed = [cells for cells in csv.reader(lines, delimiter=delimiter) if cells]
+    parsed = [cells for cells in csv_rows(lines, delimiter) if cells]
     return Head(delimiter, [[cell.strip() for cell in cells] for cells in parsed[:rows]])
+
+
+def csv_rows(lines: Iterable[str], delimiter: str) -> Any:
+    """A `csv.reader` whose cells may be as long as lists written as text are."""
+    csv.field_size_limit(1 << 30)
+    return csv.reader(lines, delimiter=delimiter)
 
 
 def csv_batches(
@@ -139,7 +144,7 @@ def explain(
     """Reads a CSV file slowly up to what Arrow stumbled over, and raises DataError that names row and column."""
     try:
         with open_text(path) as file:
-            lines = csv.reader(file, delimiter=top.delimiter)
+            lines = csv_rows(file, top.delimiter)
             header = "the first row" if names else "the header"
             names = names or [name.strip() for name in next(lines)]
             at = [(names.index(name), name) for name in numbers]

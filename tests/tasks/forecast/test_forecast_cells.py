@@ -122,6 +122,16 @@ FORMS = {
 }
 
 
+def written(tmp_path, kind, records):
+    path = tmp_path / f"listed.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    else:
+        table = pd.DataFrame(records)
+        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path, index=False)
+    return path
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_target_that_is_a_list_as_text(tmp_path, kind, form):
@@ -145,12 +155,7 @@ def test_a_target_that_is_a_list_as_text(tmp_path, kind, form):
     ]
     if form == "call":
         records[0]["target"] = FORMS[form].removeprefix("array(").removesuffix(")")
-    path = tmp_path / f"listed.{kind}"
-    if kind == "jsonl":
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    else:
-        table = pd.DataFrame(records)
-        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path, index=False)
+    path = written(tmp_path, kind, records)
     panel = load(Options(str(path), freq="D", windows=0)).panel
     assert panel.item_ids == ["x", "y"]
     np.testing.assert_array_equal(panel.series(0)[:, 0], VALUES)
@@ -176,12 +181,7 @@ def test_one_that_can_t_be_read_is_refused_with_its_row(tmp_path, kind, cell, me
     records = [
         {"item_id": name, "start": "2024-01-01", "target": text} for name, text in (("x", "[1 2 3]"), ("y", cell))
     ]
-    path = tmp_path / f"listed.{kind}"
-    if kind == "jsonl":
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    else:
-        table = pd.DataFrame(records)
-        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path, index=False)
+    path = written(tmp_path, kind, records)
     with pytest.raises(DataError, match=rf"listed.{kind}, row {3 if kind == 'csv' else 2}: {message}"):
         load(Options(str(path), freq="D", windows=0))
 

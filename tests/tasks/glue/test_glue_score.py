@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 
 from tasks import metrics, stats
 from tasks.errors import ConfigError, DataError
-from tasks.glue.score import METRICS, baseline, paired, score
+from tasks.glue.baselines import constants
+from tasks.glue.score import METRICS, paired, score
 from tasks.paired import mcnemar
 
 CLASSES = ("accuracy", "macro_f1", "matthews_correlation")
@@ -184,10 +185,13 @@ def test_a_difference_of_correlations_is_found_where_there_is_one() -> None:
 
 def test_the_baseline_is_the_majority_of_the_training_labels() -> None:
     train, labels = np.array([1, 1, 0, 2, 1]), np.array([1, 0, 1, 2])
-    found = baseline(("accuracy", "matthews_correlation"), train, labels)
+    names = ["a", "b", "c"]
+    found = {name: constants(name, labels, train, names)[0][0].value for name in ("accuracy", "matthews_correlation")}
     assert found == {"accuracy": 0.5, "matthews_correlation": 0.0}
-    assert baseline(("f1",), np.array([1, 1, 0]), np.array([1, 0, 1, 1])) == {"f1": pytest.approx(2 * 3 / (2 * 3 + 1))}
-    numbers = baseline(("mse", "pearson"), np.array([1.0, 3.0]), np.array([2.0, 4.0]))
+    binary = constants("f1", np.array([1, 0, 1, 1]), np.array([1, 1, 0]), names[:2])
+    assert binary[0][0].value == pytest.approx(2 * 3 / (2 * 3 + 1))
+    mean = np.full(2, np.array([1.0, 3.0]).mean())
+    numbers = score(("mse", "pearson"), mean, np.array([2.0, 4.0]))
     assert numbers["mse"] == 2.0
     assert math.isnan(numbers["pearson"])
 
