@@ -31,8 +31,8 @@ def inspected(facts: dict[str, Any], prepare: Callable[[], Any], width: int = 80
     """What an inspection found, with the text of it for people, its long lines broken at `width`.
 
     Args:
-        prepare: reads and checks the data as training does by default; why it would refuse them is told as `refused`, None
-            where it would not.
+        prepare: reads and checks the data as training does by default, and decodes pictures that training would come to later;
+            why it would refuse them is told as `refused`, None where it would not.
     """
     import yaml
 

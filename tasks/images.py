@@ -43,6 +43,10 @@ _MEANINGS: dict[type[Exception], str] = {
 _SIDEWAYS = (5, 6, 7, 8)
 
 
+# Of a data set that is inspected, so many pictures are decoded.
+INSPECTED = 2000
+
+
 class ImageStore:
     """All images of a split. `open` and `where` are what a kind of store must give; the rest follows.
 
@@ -128,8 +132,16 @@ class ImageStore:
             return _reason(error)
         return None
 
-    def problems(self, indices: Sequence[int], decode: bool = False, threads: int = 8) -> dict[int, str]:
-        """Checks the images at `indices` in a pool of threads; gives index -> what is wrong, in the order asked."""
+    def problems(self, indices: Sequence[int], decode: bool | None = False, threads: int = 8) -> dict[int, str]:
+        """Checks the images at `indices` in a pool of threads; gives index -> what is wrong.
+
+        Args:
+            decode: read the pixels as well as the headers, which finds files cut short; None: those of INSPECTED at most, drawn
+                at random.
+        """
+        if decode is None:
+            drawn = np.random.default_rng(0).permutation(np.asarray(indices, np.int64))[:INSPECTED]
+            return self.problems(indices, False, threads) | self.problems(drawn.tolist(), True, threads)
         with ThreadPoolExecutor(threads) as pool:
             size = max(1, min(256, len(indices) // threads))
             pieces = [indices[start : start + size] for start in range(0, len(indices), size)]
@@ -198,9 +210,9 @@ class EncodedImages(ImageStore):
                 blobs = pc.struct_field(cells, "bytes") if pa.types.is_struct(cells.type) else cells
                 yield from (memoryview(blob.as_buffer() or b"") for blob in blobs.cast(pa.large_binary()))
 
-    def problems(self, indices: Sequence[int], decode: bool = False, threads: int = 8) -> dict[int, str]:
+    def problems(self, indices: Sequence[int], decode: bool | None = False, threads: int = 8) -> dict[int, str]:
         """As in general; headers alone are read in one pass over the dataset, as single rows take long to reach."""
-        if decode or not len(indices):
+        if decode is not False or not len(indices):
             return super().problems(indices, decode, threads)
         wanted: dict[int, list[int]] = {}
         for i in indices:

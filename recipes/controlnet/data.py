@@ -18,7 +18,7 @@ def inspect(config: Data) -> dict[str, Any]:
     silence()
     options = data_options(Options, config)
     tokenizer = tokenizer_of(config.model, config.token) if config.model else None
-    return inspected(look(options, tokenizer), lambda: load_splits(options))
+    return inspected(look(options, tokenizer), lambda: load_splits(options, decode=None))
 
 
 def sample(config: Sample) -> dict[str, Any]:

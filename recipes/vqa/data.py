@@ -23,7 +23,7 @@ def inspect(config: Data) -> dict[str, Any]:
     options = data_options(Options, config)
 
     def prepare() -> None:
-        train = load_splits(options).train
+        train = load_splits(options, decode=None).train
         assert train is not None
         build_vocabulary(train)
 

@@ -19,12 +19,12 @@ MOST_LISTED = 5
 PLAIN_MODES = ("RGB", "L", "RGBA", "LA")
 
 
-def check(read: Read, problems: Problems, resolution: int | None, decode: bool) -> Read:
+def check(read: Read, problems: Problems, resolution: int | None, decode: bool | None) -> Read:
     """Reports pairs with a missing or broken file, of two shapes, or smaller than the resolution.
 
     Args:
         resolution: what the shorter side of each picture must have; None: any.
-        decode: read the pixels as well as the headers; finds files cut short.
+        decode: as `ImageStore.problems`.
 
     Returns:
         the pairs without these (all problems are raised later unless they may be skipped).

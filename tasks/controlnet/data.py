@@ -16,7 +16,9 @@ from tasks.words import counted
 __all__ = ["Options", "Pairs", "Splits", "load_splits"]
 
 
-def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation")) -> Splits:
+def load_splits(
+    options: Options, need: tuple[str, ...] = ("train", "evaluation"), *, decode: bool | None = False
+) -> Splits:
     """Reads, parts and checks the data.
 
     The evaluation split is the one named, else validation, else test, else a hold-out by picture of `eval_fraction`.
@@ -26,6 +28,7 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
     Args:
         options: with `skip_bad` every file is decoded once, with `skip_blank` every condition.
         need: "train", "evaluation" or both.
+        decode: as `ImageStore.problems`; all are with `skip_bad`.
 
     Raises:
         ConfigError: a split, a column or a number that can't be.
@@ -36,7 +39,7 @@ def load_splits(options: Options, need: tuple[str, ...] = ("train", "evaluation"
     problems = Problems(skip=options.skip_bad, noun="pair")
     train, evaluation, held_out = _parts(source, options, need, problems)
     parts = [
-        part if part is None else check(part, problems, options.resolution, options.skip_bad)
+        part if part is None else check(part, problems, options.resolution, options.skip_bad or decode)
         for part in subsets(train, evaluation, options)
     ]
     problems.raise_if_any()

@@ -27,7 +27,8 @@ def inspect(options: Options, tokenizer: Any = None) -> dict[str, Any]:
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
     Args:
-        options: with `skip_bad` the pixels of every file are read, not the headers alone; with `skip_blank` those of every condition.
+        options: with `skip_bad` the pixels of every file are read, else those of a part and the headers of all; with `skip_blank`
+            those of every condition.
         tokenizer: of the base; without one, captions are counted in words.
 
     Returns:
@@ -42,7 +43,7 @@ def inspect(options: Options, tokenizer: Any = None) -> dict[str, Any]:
     reads, checked = {}, {}
     for name in inspected(source, options):
         read = reads[name] = subset(source.splits[name](problems), options.max_samples, options.seed)
-        checked[name] = check(read, problems, options.resolution, options.skip_bad)
+        checked[name] = check(read, problems, options.resolution, options.skip_bad or None)
     # That of training first, to which the others are compared.
     sound = [checked[name] for name in sorted(checked, key=lambda name: name != "train")]
     value_range = condition_pixels.set_range(

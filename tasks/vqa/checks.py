@@ -52,11 +52,11 @@ def _wrong(questions: Questions, i: int, answers: bool) -> tuple[str, str] | Non
     return None
 
 
-def check_images(questions: Questions, problems: Problems, decode: bool) -> Questions:
+def check_images(questions: Questions, problems: Problems, decode: bool | None) -> Questions:
     """Opens every image that a question needs and reports each broken one once, with the first row that needs it.
 
     Args:
-        decode: read the pixels as well as the header; finds files cut short.
+        decode: as `ImageStore.problems`.
 
     Returns:
         the questions whose image is sound.

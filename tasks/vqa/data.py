@@ -39,7 +39,11 @@ class Splits(base.Splits[Questions]):
 
 
 def load_splits(
-    options: Options, need: tuple[str, ...] = ("train", "evaluation"), *, check_images: bool = True
+    options: Options,
+    need: tuple[str, ...] = ("train", "evaluation"),
+    *,
+    check_images: bool = True,
+    decode: bool | None = False,
 ) -> Splits:
     """Reads, parts and checks the data.
 
@@ -51,6 +55,7 @@ def load_splits(
         options: with `skip_bad` every image is decoded once.
         need: "train", "evaluation" (both with answers), or "prediction": the evaluation split, answers or not.
         check_images: open the header of every image in use.
+        decode: as `ImageStore.problems`; all are with `skip_bad`.
 
     Raises:
         ConfigError: a split, a column or a number that can't be.
@@ -63,7 +68,7 @@ def load_splits(
     train, evaluation = subsets(train, evaluation, options)
     if check_images:
         train, evaluation = (
-            part if part is None else checks.check_images(part, problems, decode=options.skip_bad)
+            part if part is None else checks.check_images(part, problems, decode=options.skip_bad or decode)
             for part in (train, evaluation)
         )
     problems.raise_if_any()

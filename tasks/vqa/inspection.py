@@ -40,6 +40,7 @@ def inspect(options: Options, reading: Callable[[list[str]], Reading] | None = N
     """Reads every split (or those named) and describes it; what is wrong is listed, not raised.
 
     Args:
+        options: with `skip_bad` all pictures are decoded, else a part of them and the headers of all.
         reading: gives, for the questions of the first split, how a model will read them; None: not looked at.
 
     Returns:
@@ -56,7 +57,7 @@ def inspect(options: Options, reading: Callable[[list[str]], Reading] | None = N
     for name in sorted(inspected(source, options), key=lambda name: name != (options.train_split or "train")):
         questions = source.splits[name](problems)
         whole[name] = subset(check_rows(questions, problems, labelled(questions)), options.max_samples, options.seed)
-        sound[name] = check_images(whole[name], problems, decode=False)
+        sound[name] = check_images(whole[name], problems, decode=options.skip_bad or None)
     read = reading(next(iter(whole.values())).question) if reading is not None else None
     return {
         "format": source.format,

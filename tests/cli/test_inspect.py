@@ -78,6 +78,24 @@ def test_inspect_ends_as_training_would(recipe, tmp_path, capsys, monkeypatch):
     assert json.loads(out)["refused"] in err
 
 
+@pytest.mark.parametrize(("recipe", "cut"), [("vqa", "3.png"), ("controlnet", "p4.png"), ("controlnet", "c2.png")])
+def test_a_picture_that_is_cut_short_is_found(recipe, cut, tmp_path, capsys):
+    """Its header is sound: training would come to it, and stop, only in the middle."""
+    data = WRITERS[recipe](tmp_path, sound=True)
+    whole = (tmp_path / cut).read_bytes()
+    (tmp_path / cut).write_bytes(whole[: len(whole) // 2])
+    code, out, err = run(capsys, "data", "inspect", recipe, "--data", data, "--json")
+    assert code == 3
+    found = json.loads(out)
+    assert found["problem_count"] == 1
+    assert cut in found["problems"][0]
+    assert "truncated" in found["refused"]
+    assert cut in err
+    code, out, _ = run(capsys, "data", "inspect", recipe, "--data", data, "--json", "--skip-bad")
+    assert code == 0
+    assert json.loads(out)["problem_count"] == 1
+
+
 @pytest.mark.parametrize("recipe", WRITERS)
 def test_what_training_takes_is_no_error(recipe, tmp_path, capsys):
     for sound, extra in ((True, []), (False, ["--skip-bad"])):
